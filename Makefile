@@ -1,0 +1,69 @@
+# Two commands do everything: `make study` and `make test`. Each sets up what it needs, once.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+# cpu or cuda: chosen by what the machine has; override with `make study HARDWARE=cpu`
+HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda || echo cpu)
+# another study: `make study STUDY=config/studies/small.yaml`
+STUDY ?=
+CORES ?= all
+ARGS ?=
+
+BIN := .venv/bin
+LOCK := envs/$(HARDWARE).lock
+INSTALLED := .venv/installed-$(HARDWARE)-$(shell cat $(LOCK) pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
+# wheels that lie in a local folder, if pip has been told of one
+LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
+# the index of CPU builds where torch is not a local wheel
+TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
+TORCH_cuda := --torch-backend=auto
+
+.PHONY: help study test report check format lock schema setup clean
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+study: $(INSTALLED)  ## run a study: figures, tables and a report in results/<study>
+	@$(SNAKEMAKE)
+	@$(SNAKEMAKE) --quiet all --report "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html" \
+	  && echo "report: $$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html"
+
+test: $(INSTALLED)  ## pass all tests (the small study with real models included)
+	@$(BIN)/pytest $(ARGS)
+
+report: $(INSTALLED)  ## write the report of a finished study again
+	@$(SNAKEMAKE) --report "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html"
+
+check: $(INSTALLED)  ## formatting, lint and types, changing nothing
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/snakefmt --check Snakefile workflow/rules
+	@$(BIN)/mypy
+
+format: $(INSTALLED)  ## format everything
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/snakefmt Snakefile workflow/rules
+
+schema: $(INSTALLED)  ## renew config/schema.json after a change of the study's types
+	@$(BIN)/python -m alignment_limits.config.schema > config/schema.json
+
+setup: $(INSTALLED)  ## only set up .venv
+
+$(INSTALLED): | $(BIN)/uv
+	@echo "setting up .venv for $(HARDWARE) (once; a minute or two)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(LOCAL_WHEELS) $(TORCH_$(HARDWARE)) $(LOCK)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -f .venv/installed-* && touch $@
+
+$(BIN)/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 (the CPU build of torch is for 3.11) or say make PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' envs/common.in)"
+
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --upgrade --no-header \
+  --override envs/overrides.txt
+lock: $(BIN)/uv  ## renew the locks in envs/
+	@$(COMPILE) $(LOCAL_WHEELS) $(TORCH_cpu) envs/cpu.in -o envs/cpu.lock
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --upgrade \
+	  --no-header envs/cuda.in -o envs/cuda.lock
+
+clean:  ## remove .venv (results stay)
+	@rm -rf .venv

@@ -1,0 +1,164 @@
+"""Frontier tables: exact solutions in sample, closed forms within error, verdicts, and the two budgets."""
+
+import numpy as np
+import pytest
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits import frontier, limit_at, tilt
+
+KLS = np.array([0.05, 0.3, 1.0, 2.0])
+
+
+def gaussian(prompts: int = 96, samples: int = 128, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((prompts, samples))
+
+
+def plugin_limit(r: np.ndarray, kappa: float) -> tuple[float, float]:
+    """G*(kappa) from the same samples by bisection on lambda."""
+    low, high = 1e-6, 1e4
+    for _ in range(200):
+        middle = np.sqrt(low * high)
+        table = tilt(r, {"own": r}, [1 / middle])["own"]
+        low, high = (middle, high) if table.kl.mean() < kappa else (low, middle)
+    return float(table.gain.mean()), 1 / middle
+
+
+def test_plugin_gain_at_a_budget_equals_bisection_on_lambda() -> None:
+    r = gaussian(30, 64) * np.random.default_rng(1).lognormal(size=(30, 1))
+    table = limit_at(r, KLS)
+    for kappa, gain in zip(KLS, table.gain_plugin, strict=True):
+        np.testing.assert_allclose(gain, plugin_limit(r, kappa)[0], rtol=1e-9)
+
+
+def test_plugin_gain_of_another_reward_is_read_at_the_same_lambda() -> None:
+    r = gaussian(30, 64)
+    v = np.tanh(r) + 0.3 * gaussian(30, 64, seed=5)
+    table = limit_at(r, KLS, evaluated=v)
+    for kappa, gain in zip(KLS, table.gain_plugin, strict=True):
+        beta = plugin_limit(r, kappa)[1]
+        np.testing.assert_allclose(gain, tilt(r, {"v": v}, [beta])["v"].gain.mean(), rtol=1e-9)
+
+
+def test_per_prompt_plugin_is_the_mean_of_single_prompt_limits() -> None:
+    r = gaussian(12, 64) * np.geomspace(0.1, 10, 12)[:, None]
+    table = limit_at(r, KLS, budget="per-prompt")
+    alone = [[plugin_limit(row[None], kappa)[0] for kappa in KLS] for row in r]
+    np.testing.assert_allclose(table.gain_plugin, np.mean(alone, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("budget", ["average", "per-prompt"])
+def test_gaussian_limit_lies_in_its_interval_where_reliable(budget: str) -> None:
+    table = limit_at(gaussian(200, 512), KLS, budget=budget)
+    truth = np.sqrt(2 * KLS)
+    assert table.reliable[:3].all()
+    assert np.all((table.gain_low <= truth) & (truth <= table.gain_high))
+    assert np.all(np.abs(table.gain - truth) < np.abs(table.gain_plugin - truth))
+
+
+def test_two_budgets_differ_by_the_heterogeneity_of_spread() -> None:
+    rng = np.random.default_rng(2)
+    sd = rng.lognormal(sigma=0.6, size=(400, 1))
+    r = sd * rng.standard_normal((400, 256))
+    average, each = limit_at(r, [0.5]), limit_at(r, [0.5], budget="per-prompt")
+    expected = sd.mean() / np.sqrt(np.mean(sd**2))
+    np.testing.assert_allclose(each.gain / average.gain, expected, rtol=0.02)
+
+
+def test_rows_at_beta_keep_gain_equal_to_beta_times_jeffreys_after_correction() -> None:
+    r = gaussian()
+    betas = [3.0, 1.0, 0.5]
+    table = frontier(r, {"own": r}, betas=betas)["own"]
+    np.testing.assert_allclose(table.gain, table.beta * (table.kl + table.kl_reverse), rtol=1e-9)
+    plain = tilt(r, {"own": r}, betas)["own"]
+    np.testing.assert_allclose(table.gain_plugin, plain.gain.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(table.kl_plugin, plain.kl.mean(axis=0), rtol=1e-12)
+
+
+def test_rows_at_beta_cover_the_gaussian_truth() -> None:
+    r = gaussian(200, 512)
+    table = frontier(r, {"own": r}, betas=[2.0, 1.0, 0.6])["own"]
+    inverse = 1 / table.beta
+    assert table.reliable.all()
+    assert np.all((table.kl_low <= inverse**2 / 2) & (inverse**2 / 2 <= table.kl_high))
+    assert np.all((table.gain_low <= inverse) & (inverse <= table.gain_high))
+
+
+def test_beyond_the_ceiling_there_is_nan_and_a_reason_not_a_number() -> None:
+    for budget in ("average", "per-prompt"):
+        table = limit_at(gaussian(40, 64), [1.0, 4.3], budget=budget)
+        assert np.isnan(table.gain[1])
+        assert not table.reliable[1]
+        assert "beyond the largest KL" in table.reason[1]
+        assert "4.16" in table.reason[1]
+
+
+def test_ties_at_the_top_lower_the_ceiling() -> None:
+    r = (gaussian(60, 64) > 0).astype(float)
+    table = limit_at(r, [0.3, 1.0])
+    assert np.isfinite(table.gain[0])
+    assert np.isnan(table.gain[1])
+
+
+def test_prompts_without_choice_are_named_in_the_per_prompt_reason() -> None:
+    r = gaussian(40, 64)
+    r[:8] = 1.0
+    table = limit_at(r, [0.5], budget="per-prompt")
+    assert "20% of prompts" in table.reason[0]
+    alone = limit_at(r[8:], [0.5], budget="per-prompt")
+    np.testing.assert_allclose(table.gain_plugin, 0.8 * alone.gain_plugin, rtol=1e-9)
+
+
+@pytest.mark.parametrize("budget", ["average", "per-prompt"])
+def test_constant_and_single_sample_rewards_give_zero_gain_and_no_claim(budget: str) -> None:
+    for r in (np.full((20, 32), 3.0), gaussian(20, 1)):
+        table = limit_at(r, [0.5], budget=budget)
+        assert not table.reliable[0]
+        assert table.reason[0] == "constant reward: nothing to gain"
+        assert table.gain[0] == 0
+
+
+def test_zero_budget_gains_exactly_nothing() -> None:
+    for budget in ("average", "per-prompt"):
+        table = limit_at(gaussian(), [0.0], budget=budget)
+        assert table.gain[0] == table.gain_low[0] == table.gain_high[0] == 0
+
+
+def test_few_prompts_and_few_samples_are_not_reliable() -> None:
+    assert "8 prompts" in limit_at(gaussian(8, 128), [0.2]).reason[0]
+    assert "12 samples" in limit_at(gaussian(64, 12), [0.2]).reason[0]
+
+
+def test_results_repeat_and_do_not_depend_on_the_order_of_samples() -> None:
+    r = gaussian(50, 80)
+    shuffled = np.random.default_rng(0).permuted(r, axis=1)
+    first, again, other = (limit_at(a, KLS) for a in (r, r, shuffled))
+    for name, column in first.columns().items():
+        if column.dtype != object:
+            np.testing.assert_array_equal(column, again.columns()[name])
+            np.testing.assert_allclose(column.astype(float), other.columns()[name].astype(float), rtol=1e-9)
+
+
+def test_keys_make_estimates_independent_of_the_order_of_prompts() -> None:
+    r = gaussian(50, 80)
+    order = np.random.default_rng(1).permutation(50)
+    first = frontier(r, {"own": r}, kls=KLS, keys=np.arange(50))["own"]
+    other = frontier(r[order], {"own": r[order]}, kls=KLS, keys=order)["own"]
+    np.testing.assert_allclose(first.gain, other.gain, rtol=1e-9)
+
+
+def test_ragged_prompts_equal_the_same_prompts_padded_differently() -> None:
+    r = gaussian(40, 64)
+    r[:10, 40:] = np.nan
+    wide = np.full((40, 90), np.nan)
+    wide[:, 20:84] = r
+    np.testing.assert_allclose(limit_at(r, KLS).gain, limit_at(wide, KLS).gain, rtol=1e-9)
+
+
+def test_nothing_to_estimate_and_unknown_budget_are_refused() -> None:
+    r = gaussian(20, 20)
+    with pytest.raises(EstimateError, match="Nothing to estimate"):
+        frontier(r, {"own": r})
+    with pytest.raises(EstimateError, match="'average' or 'per-prompt'"):
+        limit_at(r, [1.0], budget="both")
+    with pytest.raises(EstimateError, match="finite and at least 0"):
+        limit_at(r, [-1.0])

@@ -1,0 +1,105 @@
+"""The preflight lets good rewards pass and stops each listed defect, naming the reward."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import Scores, untruncated
+from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight
+from conftest import LLAMA
+
+VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}
+
+
+class Fake:
+    """A reward from a function of the list of replies."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def score(self, prompts, replies):
+        return untruncated(self.function(replies))
+
+
+def test_a_sound_reward_passes_with_its_figures():
+    figures = load_and_preflight(VADER, None, "vader")
+    assert figures["reward"] == "vader"
+    assert figures["probes"] == len(PROBES)
+    assert figures["max_batch_deviation"] == 0
+    assert figures["lowest"] < 0 < figures["highest"]
+    assert figures["spread"] > 0.1
+    assert 0 < figures["ms_per_text"] < 100
+    json.dumps(figures)
+
+
+def test_sound_transformers_pass_quickly(make_classifier, encoder_folder):
+    start = time.perf_counter()
+    spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
+    assert load_and_preflight(spec, make_classifier("llama"), "rm")["max_batch_deviation"] < 1e-5
+    spec = {"kind": "embedding", "text": "reply", "sign": 1, "toward": ["Thank you."], "away": ["No."]}
+    assert load_and_preflight(spec, encoder_folder, "minilm")["truncated"] >= 1
+    assert time.perf_counter() - start < 10
+
+
+DEFECTS = {
+    "constant": (lambda r: [0.25] * len(r), r"gives the same score \(0.25\) to all"),
+    "NaN": (lambda r: [np.nan if not t else float(len(t)) for t in r], "NaN or infinite"),
+    "infinite": (lambda r: [-np.inf if not t else float(len(t)) for t in r], "NaN or infinite"),
+    "padding": (
+        lambda r: [float(len(t)) + 0.01 * max(map(len, r)) for t in r],
+        "depends on the texts scored with it",
+    ),
+    "order": (
+        lambda r: [float(len(t)) + 0.2 * i for i, t in enumerate(r)],
+        "depends on the texts scored with it",
+    ),
+    "batch statistics": (
+        lambda r: np.array([float(len(t)) for t in r]) - np.mean([len(t) for t in r]),
+        "depends on",
+    ),
+    "too few": (lambda r: [0.0], "must give 10 float64 scores and flags for 10 replies"),
+    "raises": (lambda r: 1 / 0, "failed: ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_is_found(defect):
+    function, message = DEFECTS[defect]
+    with pytest.raises(RewardError, match=f"reward 'mine'.*{message}"):
+        preflight(Fake(function), "mine")
+
+
+def test_state_between_calls_is_found():
+    calls = []
+    with pytest.raises(RewardError, match="depends on"):
+        preflight(Fake(lambda r: (calls.append(1), [len(t) + float(len(calls)) for t in r])[1]), "mine")
+
+
+def test_float32_rounding_is_no_defect():
+    rng = np.random.default_rng(0)
+    preflight(Fake(lambda r: [len(t) * (1 + 1e-7 * rng.normal()) for t in r]), "mine")
+
+
+def test_float32_scores_are_refused():
+    class Narrow:
+        def score(self, prompts, replies):
+            return Scores(np.arange(len(replies), dtype=np.float32), np.zeros(len(replies), dtype=bool))
+
+    with pytest.raises(RewardError, match="not float32"):
+        preflight(Narrow(), "mine")
+
+
+def test_a_missing_model_file_is_named(tmp_path):
+    spec = {"kind": "embedding", "text": "reply", "sign": 1, "toward": ["a"], "away": []}
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RewardError, match=r"reward 'minilm': .*model.safetensors is missing"):
+        load_and_preflight(spec, tmp_path, "minilm")
+
+
+def test_a_template_with_two_bos_is_found(make_classifier):
+    spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
+    folder = make_classifier("llama", template="{{ bos_token }}" + LLAMA)
+    with pytest.raises(RewardError, match=r"reward 'rm': .*two BOS tokens in front; mend chat_template"):
+        load_and_preflight(spec, folder, "rm")

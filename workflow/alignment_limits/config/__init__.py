@@ -1,0 +1,1 @@
+"""The study file: typed, checked before anything runs."""

@@ -1,0 +1,122 @@
+"""Curves of gain against KL: which points join, which parts are reliable, what lies between them.
+
+Between tabulated budgets a curve is drawn linear in √KL (a Gaussian reward's frontier is exactly that),
+from the origin, which every curve leaves. No curve is drawn past its last finite point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.figures.style import DASHED
+
+_FINE = 12  # drawn steps between two tabulated budgets
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Gain (base standard deviations) against KL (nats), the origin first, in order of KL.
+
+    A point that could not be reached has a NaN gain; `reliable` says where the estimate is to be believed.
+    """
+
+    kl: np.ndarray
+    gain: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    reliable: np.ndarray
+
+    @property
+    def reach(self) -> float:
+        """The largest reliable KL (0 if there is none)."""
+        return float(self.kl[self.reliable][-1])
+
+    @property
+    def doubtful(self) -> list[tuple[float, float]]:
+        """Ranges of KL between reliable points (or from the last one on, to infinity) that hold unreliable ones."""
+        edges = [*self.kl[self.reliable], np.inf]
+        bad = self.kl[~self.reliable]
+        return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if ((bad > a) & (bad < b)).any()]
+
+    @property
+    def end(self) -> float:
+        """The last KL with a finite gain."""
+        return float(self.kl[np.isfinite(self.gain)][-1])
+
+    def at(self, kl: float) -> float:
+        """Gain at a KL, as drawn; NaN outside the finite part."""
+        ok = np.isfinite(self.gain)
+        return float(np.interp(np.sqrt(kl), np.sqrt(self.kl[ok]), self.gain[ok], right=np.nan))
+
+
+def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> Curve:
+    """The corrected curve at fixed KL of one pair (rows `at == "kl"`); only the origin if it is absent."""
+    rows = frontier.filter(
+        (pl.col("at") == "kl")
+        & (pl.col("optimized") == optimized)
+        & (pl.col("evaluated") == evaluated)
+        & (pl.col("budget") == budget)
+        & (pl.col("kl") > 0)
+    ).sort("kl")
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([[0.0], rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()])
+
+    gain = column("gain")
+    trusted = np.concatenate([[True], rows["reliable"].fill_null(False).to_numpy().astype(bool)])
+    return Curve(column("kl"), gain, column("gain_low"), column("gain_high"), trusted & np.isfinite(gain))
+
+
+def pieces(c: Curve, values: np.ndarray, reliable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Fine x and y of the reliable (or of the other) part; NaN separates parts that do not touch."""
+    xs, ys = [np.array([np.nan])], [np.array([np.nan])]
+    root, joined = np.sqrt(c.kl), -1
+    for i in range(c.kl.size - 1):
+        both = bool(c.reliable[i] and c.reliable[i + 1])
+        if both is not reliable or not np.isfinite(values[i : i + 2]).all():
+            continue
+        t = np.linspace(0, 1, _FINE + 1)
+        x, y = (root[i] + t * (root[i + 1] - root[i])) ** 2, values[i] + t * (values[i + 1] - values[i])
+        x[0], x[-1], y[-1] = c.kl[i], c.kl[i + 1], values[i + 1]
+        touches = joined == i
+        xs += [x[1:]] if touches else [np.array([np.nan]), x]
+        ys += [y[1:]] if touches else [np.array([np.nan]), y]
+        joined = i + 1
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def draw(
+    ax: Any,
+    c: Curve,
+    *,
+    colour: Any,
+    name: str,
+    width: float = 1.3,
+    style: Any = "-",
+    band: float = 0.18,
+    zorder: float = 3,
+) -> None:
+    """Draw a curve: its reliable part in `style` with its 95% band, the rest thinner, paler and dashed.
+
+    The two lines carry the gids `<name>` and `<name>:unreliable`. `band` is the band's opacity, 0 for none.
+    """
+    for reliable in (True, False):
+        x, y = pieces(c, c.gain, reliable)
+        look = (
+            {"linestyle": style, "linewidth": width}
+            if reliable
+            else {"linestyle": DASHED, "linewidth": 0.65 * width, "alpha": 0.6}
+        )
+        (line,) = ax.plot(x, y, color=colour, zorder=zorder, solid_capstyle="butt", **look)
+        line.set_gid(name if reliable else f"{name}:unreliable")
+        if band:
+            x_low, low = pieces(c, c.low, reliable)
+            _, high = pieces(c, c.high, reliable)
+            if low.size == high.size:
+                ax.fill_between(
+                    x_low, low, high, color=colour, alpha=band if reliable else 0.4 * band, lw=0, zorder=zorder - 1
+                )

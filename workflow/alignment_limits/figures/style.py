@@ -1,0 +1,165 @@
+"""One place for how figures look and how they are saved: size, type, colours, deterministic files.
+
+Nothing here goes through pyplot, so figures have no global state, no window and no display.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from alignment_limits.artifacts import atomic
+from alignment_limits.errors import ConfigError
+
+INK = "#000000"  # gold and the ideal, in every figure
+GREY = "#6b6b6b"  # text and lines that are not data
+SHADE = "#ececec"  # where nothing should be believed
+BEST_OF_N = "#d55e00"  # vermillion of Okabe and Ito's colour-blind safe set
+PER_PROMPT = "#0072b2"  # blue of the same set
+DASHED = (0, (3, 1.6))  # not reliable, in every figure
+ENSEMBLE = (0, (6, 1.2, 1.2, 1.2))  # ensembles, in every figure
+SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own font size
+DPI = 300
+_DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # seaborn's `colorblind`, its two pinks and the grey kept apart
+
+
+@dataclass(frozen=True)
+class Look:
+    """Size (inches), type (points) and colours of a study's figures.
+
+    `names` are the proxies and ensembles in the study file's order: a name has one colour in all figures.
+    """
+
+    width: float = 3.4
+    font_size: float = 8
+    palette: str = "colorblind"
+    gold: str = "gold"
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, p: Mapping[str, Any]) -> Look:
+        """From a rule's `params.p`: `figures` (that section of the study file), `gold`, and the names to colour.
+
+        Names are `proxies` (or `rewards`, gold among them), then `ensembles`, so that a proxy has the same
+        colour whether a figure shows ensembles or not.
+        """
+        section, gold = p.get("figures", {}), p.get("gold", cls.gold)
+        rewards = [name for name in p.get("proxies", p.get("rewards", ())) if name != gold]
+        return cls(
+            width=section.get("width_inches", cls.width),
+            font_size=section.get("font_size", cls.font_size),
+            palette=section.get("palette", cls.palette),
+            gold=gold,
+            names=(*rewards, *p.get("ensembles", ())),
+        )
+
+    @property
+    def small(self) -> float:
+        """Font size of ticks, legends and notes in points."""
+        return max(self.font_size - 1.5, min(SMALLEST, self.font_size))
+
+    def colour(self, name: str) -> Any:
+        """The one colour of a reward or ensemble; gold is black.
+
+        Raises:
+            ConfigError: seaborn has no such palette.
+        """
+        if name == self.gold or name not in self.names:
+            return INK
+        try:
+            palette = sns.color_palette(self.palette)
+            if self.palette == "colorblind":
+                palette = [palette[i] for i in _DISTINCT]
+        except ValueError as error:
+            raise ConfigError(
+                f"figures.palette: '{self.palette}' is not a seaborn palette ({error}); try 'colorblind'"
+            ) from error
+        return palette[self.names.index(name) % len(palette)]
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Seaborn's `ticks` theme at paper scale with this study's type, for the block only."""
+        size, small = self.font_size, self.small
+        settings = {
+            **sns.axes_style("ticks"),
+            **sns.plotting_context("paper"),
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same file on every machine
+            "mathtext.fontset": "dejavusans",
+            "font.size": size,
+            "axes.labelsize": size,
+            "axes.titlesize": size,
+            "xtick.labelsize": small,
+            "ytick.labelsize": small,
+            "legend.fontsize": small,
+            "legend.frameon": False,
+            "axes.linewidth": 0.6,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "xtick.major.size": 2.5,
+            "ytick.major.size": 2.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.2,
+            "pdf.fonttype": 42,
+            "pdf.compression": 9,
+            "figure.dpi": 100,
+        }
+        with matplotlib.rc_context(settings):
+            yield
+
+    def figure(self, height: float) -> Figure:
+        """An empty figure of this width, `height` inches high, with constrained layout and an Agg canvas."""
+        figure = Figure(figsize=(self.width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0)
+        return figure
+
+
+def label(name: str, width: int = 16) -> str:
+    """A reward's name for a figure, broken at `-`, `_` or `.` when longer than `width` characters."""
+    lines = [""]
+    for part in re.split(r"(?<=[-_.])", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines).replace("$", r"\$")
+
+
+def order(names: Sequence[str], key: Mapping[str, float]) -> list[str]:
+    """Names from the highest value of `key` to the lowest; unknown and NaN last, ties as given."""
+
+    def rank(name: str) -> float:
+        value = key.get(name, float("nan"))
+        return -value if value == value else float("inf")
+
+    return sorted(names, key=rank)
+
+
+def save(figure: Figure, look: Look, *paths: str | Path) -> None:
+    """Write a figure as PDF (embedded TrueType) and PNG (300 dpi), complete or not at all.
+
+    The bytes depend on the figure alone: no dates, no software versions in the PNG.
+
+    Raises:
+        ArtifactError: the disk is full or the folder cannot be written.
+        ValueError: a path ends in neither `.pdf` nor `.png`.
+    """
+    metadata: dict[str, dict[str, Any]] = {
+        ".pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+        ".png": {"Software": None},
+    }
+    for path in map(Path, paths):
+        if path.suffix not in metadata:
+            raise ValueError(f"{path}: figures are saved as .pdf or .png")
+        with look.applied(), atomic(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=DPI, metadata=metadata[path.suffix])

@@ -1,0 +1,148 @@
+"""Scores as arrays: checks with clear messages, and the seeded split of each prompt's samples into quarters.
+
+A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from alignment_limits.errors import EstimateError
+
+Array = NDArray[np.float64]
+
+QUARTERS = 4
+
+
+def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
+    """Return `scores` as float64 (P, M), NaN-padded; raise EstimateError naming the first row that cannot be used."""
+    try:
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EstimateError(f"Scores of '{name}' are not numbers: {error}.") from error
+    if array.ndim != 2 or 0 in array.shape:
+        raise EstimateError(
+            f"Scores of '{name}' have shape {array.shape}; expected (prompts, samples), neither of them 0."
+        )
+    infinite = np.isinf(array)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise EstimateError(
+            f"Score of '{name}' is infinite at row {row}, sample {column} ({int(infinite.sum())} in all); "
+            "drop or repair these samples (use NaN for a sample that does not exist)."
+        )
+    empty = np.isnan(array).all(axis=1)
+    if empty.any():
+        raise EstimateError(
+            f"Row {int(np.argmax(empty))} of '{name}' has no score at all ({int(empty.sum())} such rows); "
+            "leave such prompts out."
+        )
+    return array
+
+
+def check_evaluated(optimized: Array, evaluated: dict[str, ArrayLike]) -> dict[str, Array]:
+    """Check that every evaluated reward has scores for exactly the samples the optimized one has."""
+    if not evaluated:
+        raise EstimateError("No evaluated reward was given: pass {name: scores} with at least one entry.")
+    present = ~np.isnan(optimized)
+    checked = {}
+    for name, scores in evaluated.items():
+        array = check_scores(scores, name)
+        if array.shape != optimized.shape:
+            raise EstimateError(
+                f"Scores of '{name}' have shape {array.shape}, those of the optimized reward {optimized.shape}; "
+                "join them by (prompt_id, sample_id) first."
+            )
+        differs = np.isnan(array) == present
+        if differs.any():
+            row, column = np.argwhere(differs)[0]
+            raise EstimateError(
+                f"'{name}' and the optimized reward do not cover the same samples: first at row {row}, "
+                f"sample {column} ({int(differs.sum())} in all)."
+            )
+        checked[name] = array
+    return checked
+
+
+def centre(scores: Array) -> Array:
+    """Subtract each prompt's mean over its samples (NaN stays NaN)."""
+    return scores - np.nanmean(scores, axis=1, keepdims=True)
+
+
+def within_prompt_sd(scores: Array) -> float:
+    """Pooled within-prompt standard deviation, sqrt(sum of squares / sum of (m - 1)); 0 if every prompt is constant.
+
+    A prompt whose scores are all the same number contributes exactly 0, whatever the rounding of its mean.
+    """
+    spread = np.nanmax(scores, axis=1) > np.nanmin(scores, axis=1)
+    if not spread.any():
+        return 0.0
+    squares = np.nansum(centre(scores)[spread] ** 2)
+    freedom = np.sum(np.maximum(np.sum(~np.isnan(scores), axis=1) - 1, 0))
+    return float(np.sqrt(squares / freedom))
+
+
+@dataclass(frozen=True)
+class Quartered:
+    """Samples of each prompt dealt at random into four nearly equal parts (P, 4, Q), padded.
+
+    rewards : optimized reward minus its prompt mean; padding has weight 0 through `present`.
+    features : evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
+    sizes : samples per part (P, 4).
+    """
+
+    rewards: Array
+    features: Array
+    present: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+
+
+def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64 finaliser: a counter-based generator, so a split depends on (seed, key, rank) and nothing else."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Quarter (0-3) of each rank j < counts[x], -1 beyond; (P, width). Every split of given sizes is equally likely."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    rows = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
+    draws = _splitmix(rows[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
+    draws[np.arange(width)[None, :] >= counts[:, None]] = np.iinfo(np.uint64).max
+    place = np.empty((len(counts), width), dtype=np.int64)
+    np.put_along_axis(place, np.argsort(draws, axis=1, kind="stable"), np.arange(width)[None, :], axis=1)
+    labels = (QUARTERS * place) // np.maximum(counts, 1)[:, None]
+    return np.where(np.arange(width)[None, :] < counts[:, None], labels, -1)
+
+
+def quarter(
+    optimized: Array, evaluated: list[Array], *, keys: NDArray[np.int64] | None = None, seed: int = 0
+) -> Quartered:
+    """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt).
+
+    Ranks, not positions, are dealt: the result does not depend on the order of samples within a prompt, and a
+    table sorted by score is as good as any other. `keys` (P,) default to the row numbers.
+    """
+    prompts, width = optimized.shape
+    order = np.lexsort((*[array for array in reversed(evaluated)], optimized), axis=1)
+    counts = np.sum(~np.isnan(optimized), axis=1)
+    keys = np.arange(prompts) if keys is None else np.asarray(keys)
+    labels = split_labels(counts, width, keys, seed)
+    # Slots: samples of quarter 0 first, then 1, ...; padding (-1 -> 4) last.
+    deal = np.argsort(np.where(labels < 0, QUARTERS, labels), axis=1, kind="stable")
+    columns = np.take_along_axis(order, deal, axis=1)
+    sizes = np.stack([(labels == q).sum(axis=1) for q in range(QUARTERS)], axis=1)
+    starts = np.cumsum(sizes, axis=1) - sizes
+    room = int(sizes.max())
+    slots = starts[:, :, None] + np.arange(room)[None, None, :]
+    present = np.arange(room)[None, None, :] < sizes[:, :, None]
+    picked = np.take_along_axis(columns, np.where(present, slots, 0).reshape(prompts, -1), axis=1)
+
+    def dealt(scores: Array) -> Array:
+        values = np.take_along_axis(centre(scores), picked, axis=1).reshape(present.shape)
+        return np.where(present, values, 0.0)
+
+    features = np.stack([dealt(array) for array in evaluated], axis=-1) if evaluated else np.zeros((*present.shape, 0))
+    return Quartered(dealt(optimized), features, present, sizes)

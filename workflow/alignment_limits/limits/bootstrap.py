@@ -1,0 +1,111 @@
+"""Intervals from resampling prompts, the independent clusters of a study; samples of one prompt are never pooled.
+
+Every estimate here is a mean, or a ratio of means, of per-prompt contributions, so all replicates of all columns are
+one matrix product: (replicates, prompts) counts times (prompts, columns).
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array
+
+Interval = Literal["studentised", "percentile"]
+MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
+
+
+class PromptBootstrap:
+    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are paired.
+
+    Parameters
+    ----------
+    prompts, replicates, seed : integers. Above 5,000 prompts intervals are normal (no resampling).
+    level : confidence level of the intervals.
+    method : "studentised" (default; second-order right for skewed contributions) or "percentile".
+    """
+
+    def __init__(
+        self,
+        prompts: int,
+        *,
+        replicates: int = 2000,
+        seed: int = 0,
+        level: float = 0.95,
+        method: Interval = "studentised",
+    ) -> None:
+        if replicates < 100:
+            raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
+        if not 0.5 <= level < 1:
+            raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
+        self.prompts, self.level, self.method = prompts, level, method
+        self.counts: Array | None = None
+        if 1 < prompts <= MOST_PROMPTS:
+            rng = np.random.default_rng(seed)
+            counts = np.empty((replicates, prompts))
+            for row in counts:
+                row[:] = np.bincount(rng.integers(0, prompts, prompts), minlength=prompts)
+            self.counts = counts
+
+    def replicates(self, values: Array) -> Array:
+        """Means of each replicate: (P, ...) -> (R, ...)."""
+        if self.counts is None:
+            raise EstimateError(f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only).")
+        flat = self.counts @ values.reshape(self.prompts, -1) / self.prompts
+        return flat.reshape(len(flat), *values.shape[1:])
+
+    def interval(self, values: Array) -> tuple[Array, Array]:
+        """Interval of the mean over prompts of (P, K) contributions -> low (K,), high (K,); NaN in, NaN out."""
+        return self.ratio(values, np.ones_like(values))
+
+    def ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
+        """Interval of mean(above) / mean(below), both (P, K)."""
+        shape = above.shape[1:]
+        above, below = above.reshape(self.prompts, -1), below.reshape(self.prompts, -1)
+        known = ~(np.isnan(above).any(axis=0) | np.isnan(below).any(axis=0)) & (below.mean(axis=0) != 0)
+        low, high = np.full(len(known), np.nan), np.full(len(known), np.nan)
+        if self.prompts > 1 and known.any():
+            low[known], high[known] = self._ratio(above[:, known], below[:, known])
+        return low.reshape(shape), high.reshape(shape)
+
+    def _ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
+        n = self.prompts
+        scale = below.mean(axis=0)
+        estimate = above.mean(axis=0) / scale
+        influence = (above - estimate * below) / scale
+        error = np.sqrt((influence**2).sum(axis=0) / (n * (n - 1)))
+        if self.counts is None:
+            z = normal_quantile(self.level)
+            return estimate - z * error, estimate + z * error
+        tail = np.array([(1 - self.level) / 2, (1 + self.level) / 2])
+        weights = self.counts / n
+        if np.all(below == 1.0):
+            replicate = estimate + weights @ influence
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                replicate = (weights @ above) / (weights @ below)
+        if self.method == "percentile":
+            low, high = np.nanquantile(replicate, tail, axis=0)
+            return low, high
+        # sum of squares of (influence - mean) in each replicate, from two products.
+        squares = weights @ influence**2 - (weights @ influence) ** 2
+        spread = np.sqrt(np.maximum(squares, 0.0) / (n - 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (replicate - estimate) / spread
+        # A replicate that drew identical contributions has no spread; it says nothing about t.
+        t = np.where(spread > 1e-12 * np.maximum(error, 1e-300), t, np.nan)
+        degenerate = np.isnan(t).all(axis=0) | (error == 0)
+        t[:, degenerate] = 0.0
+        low_t, high_t = np.nanquantile(t, tail, axis=0)
+        return estimate - high_t * error, estimate - low_t * error
+
+
+def normal_quantile(level: float) -> float:
+    """Two-sided normal quantile, by bisection on erf so that SciPy is not needed."""
+    from math import erf, sqrt
+
+    low, high = 0.0, 40.0
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if erf(middle / sqrt(2)) < level else (low, middle)
+    return 0.5 * (low + high)

@@ -1,0 +1,101 @@
+"""One verdict per estimate: may it be relied on, and if not, why. Never extrapolate past what samples can show."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.limits.arrays import Array, check_scores
+from alignment_limits.limits.pareto import pareto_k
+
+# Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli, exponential).
+SMALLEST_ESS = 10.0
+LARGEST_K = 0.7
+FEWEST_PROMPTS = 16
+FEWEST_SAMPLES = 16
+MOST_CAPPED = 0.05
+K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """reliable (K,) bool and reason (K,) str, empty where reliable."""
+
+    reliable: np.ndarray
+    reason: np.ndarray
+
+
+def tie_rate(scores: ArrayLike) -> Array:
+    """Share of each prompt's samples whose score another sample of that prompt also has, (P,)."""
+    ordered = np.sort(check_scores(scores), axis=1)
+    same = ordered[:, 1:] == ordered[:, :-1]
+    edge = np.zeros((len(ordered), 1), dtype=bool)
+    tied = np.concatenate([edge, same], axis=1) | np.concatenate([same, edge], axis=1)
+    return np.asarray(tied.sum(axis=1) / np.sum(~np.isnan(ordered), axis=1))
+
+
+def prompt_ceilings(scores: ArrayLike) -> Array:
+    """Largest KL the samples of each prompt can show, log(m / samples tied at the best score), (P,) nats."""
+    array = check_scores(scores)
+    best = np.sum(array == np.nanmax(array, axis=1, keepdims=True), axis=1)
+    return np.asarray(np.log(np.sum(~np.isnan(array), axis=1) / best))
+
+
+def log_m_ceiling(scores: ArrayLike) -> float:
+    """Mean over prompts of `prompt_ceilings`: the right edge of any frontier drawn from these samples (log M untied)."""
+    return float(prompt_ceilings(scores).mean())
+
+
+def median_k(scores: Array, inverse: Array) -> Array:
+    """Median over (at most 128, evenly spaced) prompts of k-hat at each lambda (L,) or (P, L); NaN without a tail."""
+    rows = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), K_PROMPTS)).astype(int))
+    lam = inverse if np.ndim(inverse) == 1 else inverse[rows]
+    valid = np.isfinite(lam)
+    k = pareto_k(scores[rows], np.where(valid, lam, 0.0))
+    k = np.where(valid, k, np.nan)
+    out = np.full(k.shape[1], np.nan)
+    some = ~np.isnan(k).all(axis=0)
+    if some.any():
+        out[some] = np.nanmedian(k[:, some], axis=0)
+    return out
+
+
+def judge(
+    *,
+    prompts: int,
+    samples: int,
+    ess: Array,
+    k: Array,
+    reached: np.ndarray,
+    capped: Array,
+    ceiling: float,
+    spread: float,
+) -> Verdict:
+    """The verdict on K points of a curve; the first reason that applies is given, all (K,) but the scalars.
+
+    samples : median per prompt. ess, k : medians over prompts. reached : 3 when all samples, their halves and their
+    quarters can show this KL. capped : share of prompts at their own ceiling. spread : within-prompt sd.
+    """
+    reasons = []
+    for e, shape, level, share in zip(ess, k, reached, capped, strict=True):
+        if spread == 0:
+            reason = "constant reward: nothing to gain"
+        elif level == 0:
+            reason = f"beyond the largest KL these samples can show ({ceiling:.2f} nats)"
+        elif prompts < FEWEST_PROMPTS:
+            reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
+        elif samples < FEWEST_SAMPLES:
+            reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
+        elif share > MOST_CAPPED:
+            reason = f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or sampled once)"
+        elif level < 3:
+            reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
+        elif e < SMALLEST_ESS:
+            reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
+        elif shape > LARGEST_K:
+            reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
+        else:
+            reason = ""
+        reasons.append(reason)
+    text = np.array(reasons, dtype=object)
+    return Verdict(text == "", text)

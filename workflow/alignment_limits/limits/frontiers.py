@@ -1,0 +1,193 @@
+"""The frontier of reward against KL: at given temperatures and at given KL budgets, with intervals and a verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.curve import CorrectedCurve, level_moments
+from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
+from alignment_limits.limits.levels import extrapolate
+from alignment_limits.limits.tilting import check_betas
+
+
+@dataclass(frozen=True)
+class FrontierTable:
+    """Rows of one frontier as equal 1-D arrays: first at="beta" in the order given, then at="kl".
+
+    beta : temperature; at="kl" the slope dG*/dKL there. kl, kl_reverse : KL(pi_beta||pi_0) and KL(pi_0||pi_beta),
+    nats per sequence, mean over prompts. gain : E_pi_beta v - E_pi_0 v, corrected; *_low/_high its interval;
+    *_plugin without correction. ess, pareto_k : medians over prompts. reason : "" where reliable.
+    """
+
+    at: np.ndarray
+    budget: np.ndarray
+    beta: Array
+    kl: Array
+    kl_low: Array
+    kl_high: Array
+    kl_reverse: Array
+    gain: Array
+    gain_low: Array
+    gain_high: Array
+    gain_plugin: Array
+    kl_plugin: Array
+    ess: Array
+    pareto_k: Array
+    reliable: np.ndarray
+    reason: np.ndarray
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns by name, in the order of the contract."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def frontier(
+    optimized: ArrayLike,
+    evaluated: Mapping[str, ArrayLike],
+    *,
+    betas: ArrayLike = (),
+    kls: ArrayLike = (),
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+) -> dict[str, FrontierTable]:
+    """How much of each evaluated reward tilting by `optimized` gains, at each beta and at each KL budget ([L]).
+
+    Parameters
+    ----------
+    optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same samples.
+    betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only (one
+        beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
+    budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
+    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random splits, so
+        that results do not depend on which shard or row a prompt is in (default: row numbers).
+
+    Notes
+    -----
+    Gains are corrected for finite samples (levels.py); at="beta" rows correct KL, reverse KL and gain by one factor,
+    so gain = beta (kl + kl_reverse) still holds exactly for the optimized reward. A budget the samples cannot
+    show gives NaN and reliable = False.
+    """
+    scores = check_scores(optimized, "optimized")
+    others = check_evaluated(scores, evaluated)
+    curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys)
+    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
+    beta, kappa = _vector(betas, "betas"), _vector(kls, "kls")
+    parts = []
+    if beta.size and budget == "average":
+        parts.append(_rows_at_beta(curve, scores, check_betas(beta), boot))
+    if kappa.size:
+        parts.append(_rows_at_kl(curve, scores, kappa, boot))
+    if not parts:
+        raise EstimateError(f"Nothing to estimate: give kls{' or betas' if budget == 'average' else ''}.")
+    return {
+        name: FrontierTable(**{k: np.concatenate([_column(p, k, index) for p in parts]) for k in _names()})
+        for index, name in enumerate(others)
+    }
+
+
+def limit_at(
+    optimized: ArrayLike,
+    kls: ArrayLike,
+    *,
+    evaluated: ArrayLike | None = None,
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> FrontierTable:
+    """The corrected limit at given KLs only; `evaluated` None means the optimized reward itself."""
+    other = optimized if evaluated is None else evaluated
+    return frontier(
+        optimized, {"evaluated": other}, kls=kls, budget=budget, replicates=replicates, seed=seed, level=level
+    )["evaluated"]
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(FrontierTable)]
+
+
+def _vector(values: ArrayLike, name: str) -> Array:
+    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if array.ndim != 1:
+        raise EstimateError(f"{name} must be one list of numbers; got shape {array.shape}.")
+    return array
+
+
+def _column(part: dict[str, np.ndarray], name: str, index: int) -> np.ndarray:
+    column = part[name]
+    return column[:, index] if column.ndim == 2 else column
+
+
+def _verdict(
+    curve: CorrectedCurve, scores: Array, ess: Array, k: Array, reached: np.ndarray, capped: Array
+) -> dict[str, np.ndarray]:
+    verdict = judge(
+        prompts=curve.prompts,
+        samples=int(np.median(np.sum(~np.isnan(scores), axis=1))),
+        ess=ess,
+        k=k,
+        reached=reached,
+        capped=capped,
+        ceiling=log_m_ceiling(scores),
+        spread=curve.sd,
+    )
+    return {"ess": ess, "pareto_k": k, "reliable": verdict.reliable, "reason": verdict.reason}
+
+
+def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+    m = level_moments(curve.splits, 1.0 / beta)
+    # One factor for gain, KL and reverse KL: the own gain sets it, and the identity between the three survives.
+    stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
+    values, _ = extrapolate(stacked)
+    own, gains, kl, reverse = values[..., 0], values[..., 1:-2], values[..., -2], values[..., -1]
+    del own
+    gain_low, gain_high = boot.interval(gains)
+    kl_low, kl_high = boot.interval(kl)
+    count = len(beta)
+    rows = {
+        "at": np.full(count, "beta", dtype=object),
+        "budget": np.full(count, curve.budget, dtype=object),
+        "beta": beta,
+        "kl": kl.mean(axis=0),
+        "kl_low": kl_low,
+        "kl_high": kl_high,
+        "kl_reverse": reverse.mean(axis=0),
+        "gain": gains.mean(axis=0),
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "gain_plugin": m.gains[:, :, 1:, 0].mean(axis=0),
+        "kl_plugin": m.kl[..., 0].mean(axis=0),
+    }
+    k = median_k(scores, 1.0 / beta)
+    return rows | _verdict(curve, scores, np.median(m.ess, axis=0), k, np.full(count, 3), np.zeros(count))
+
+
+def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+    points = curve.at(kappa)
+    gains = points.values[..., 1:]
+    gain_low, gain_high = boot.interval(gains)
+    rows = {
+        "at": np.full(len(kappa), "kl", dtype=object),
+        "budget": np.full(len(kappa), curve.budget, dtype=object),
+        "beta": points.beta,
+        "kl": kappa,
+        "kl_low": kappa,
+        "kl_high": kappa,
+        "kl_reverse": points.reverse.mean(axis=0),
+        "gain": gains.mean(axis=0),
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "gain_plugin": points.plugin[:, 1:],
+        "kl_plugin": kappa,
+    }
+    k = median_k(scores, points.inverse)
+    ess = np.median(points.ess, axis=0)
+    return rows | _verdict(curve, scores, ess, k, points.reached, points.capped)

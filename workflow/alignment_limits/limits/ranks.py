@@ -1,0 +1,165 @@
+"""Rank arithmetic of best-of-n: weights, tie-aware KL, win rates. Scores (P, M), NaN = no such sample."""
+
+import numpy as np
+
+from alignment_limits.limits.arrays import Array
+
+
+def log_factorials(top: int) -> Array:
+    """log 0! ... log top!, by summation (exact to a few ulp; n <= samples per prompt, so never long)."""
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, top + 1)))])
+
+
+def log_choose(above: np.ndarray, below: np.ndarray) -> Array:
+    """log C(above, below), -inf where below > above or above < 0."""
+    table = log_factorials(int(max(above.max(initial=0), below.max(initial=0), 0)))
+    fits = (above >= below) & (below >= 0)
+    a, b = np.where(fits, above, 0), np.where(fits, below, 0)
+    return np.where(fits, table[a] - table[b] - table[a - b], -np.inf)
+
+
+def tie_bounds(scores: Array) -> tuple[np.ndarray, np.ndarray]:
+    """For every sample, how many of its prompt are strictly lower, and how many lower or equal: (P, M) each.
+
+    NaN samples get the whole range of ranks above the valid ones; callers mask them.
+    """
+    order = np.argsort(scores, axis=1, kind="stable")
+    ordered = np.take_along_axis(scores, order, axis=1)
+    width = scores.shape[1]
+    place = np.broadcast_to(np.arange(width), scores.shape)
+    starts = np.concatenate([np.ones((len(scores), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
+    low = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    ends = np.concatenate([starts[:, 1:], np.ones((len(scores), 1), bool)], axis=1)
+    high = np.minimum.accumulate(np.where(ends, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
+    lower, upper = np.empty(scores.shape, np.int64), np.empty(scores.shape, np.int64)
+    np.put_along_axis(lower, order, low, axis=1)
+    np.put_along_axis(upper, order, high, axis=1)
+    return lower, upper
+
+
+def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
+    """Probability that each sample is the pick of best-of-n on a random n-subset of its prompt, (P, M, N).
+
+    Ranks a+1..b of a tie share (C(b, n) - C(a, n)) / C(M, n) equally.
+    """
+    lower, upper = tie_bounds(scores)
+    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
+    out = np.zeros((*scores.shape, len(ns)))
+    for index, n in enumerate(ns):
+        whole = log_choose(counts, np.asarray(n))
+        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(log_choose(lower, np.asarray(n)) - whole)
+        # Untied ranks lose digits in that difference; their weight has its own closed form.
+        single = np.exp(log_choose(upper - 1, np.asarray(n - 1)) - whole)
+        out[:, :, index] = np.where(upper - lower == 1, single, share / (upper - lower))
+    out[np.isnan(scores)] = 0.0
+    return out
+
+
+def kl_bound(ns: np.ndarray) -> Array:
+    """log n - (n - 1)/n: KL of best-of-n for continuous rewards, an upper bound for all others (2401.01879)."""
+    n = np.asarray(ns, dtype=np.float64)
+    return np.log(n) - (n - 1.0) / n
+
+
+def stretch_kl(u: Array, n: float) -> Array:
+    """Antiderivative of n u^(n-1) log(n u^(n-1)): the KL of a continuous stretch of quantiles; 0 at u = 0."""
+    safe = np.where(u > 0, u, 1.0)
+    return np.where(u > 0, safe**n * (np.log(n) + (n - 1) * np.log(safe) - (n - 1) / n), 0.0)
+
+
+def atom_kl(low: Array, high: Array, n: float) -> Array:
+    """KL contribution of an atom of quantiles (low, high]: q log(q / p), q = high^n - low^n, p = high - low."""
+    p, q = high - low, high**n - low**n
+    safe = q > 0
+    return np.where(safe, q * np.log(np.where(safe, q, 1.0) / p), 0.0)
+
+
+def best_of_n_kl(scores: Array, ns: np.ndarray) -> Array:
+    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous stretch.
+
+    Plug-in in the tie masses. A reply of an atom that was sampled once counts as continuous, so the value errs
+    towards the bound log n - (n-1)/n, which it reaches exactly without ties.
+    """
+    lower, upper = tie_bounds(scores)
+    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
+    low, high = lower / counts, upper / counts
+    size = upper - lower
+    valid = ~np.isnan(scores)
+    out = np.empty((len(scores), len(ns)))
+    for index, n in enumerate(ns):
+        # The whole interval is a stretch; each tie replaces its stretch by an atom (never larger, by Jensen).
+        excess = (stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)) / size
+        out[:, index] = kl_bound(np.asarray(n)) - np.where(valid & (size > 1), excess, 0.0).sum(axis=1)
+    return np.maximum(out, 0.0)
+
+
+def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
+    """P(v of the pick > v of an independent base sample) + half of P(equal), unbiased, (P, N); NaN where n = M.
+
+    Counts pairs (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above i
+    is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
+    tied r. Quadratic in samples per prompt.
+    """
+    prompts, width = scored.shape
+    out = np.empty((prompts, len(ns)))
+    lower, upper = tie_bounds(selecting)
+    counts = np.sum(~np.isnan(selecting), axis=1)
+    valid = ~np.isnan(selecting)
+    step = max(1, 4_000_000 // (width * width))
+    above, equal, below = (np.empty((prompts, width)) for _ in range(3))
+    for start in range(0, prompts, step):
+        rows = slice(start, start + step)
+        r, v = selecting[rows], scored[rows]
+        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (v[:, :, None] == v[:, None, :])
+        more, less = r[:, :, None] < r[:, None, :], r[:, :, None] > r[:, None, :]
+        tied = r[:, :, None] == r[:, None, :]
+        itself = np.einsum("pii->pi", tied)
+        itself[...] = False
+        above[rows] = np.einsum("pij,pij->pi", beats, more)
+        below[rows] = np.einsum("pij,pij->pi", beats, less)
+        equal[rows] = np.einsum("pij,pij->pi", beats, tied)
+    size = np.maximum(upper - lower, 1)
+    for index, n in enumerate(ns):
+        pairs = log_choose(counts, np.asarray(n))
+        rest = counts - n
+        with np.errstate(divide="ignore"):
+            scale = pairs + np.log(np.where(rest > 0, rest, 1))
+        place = np.arange(1, width + 1)[None, :]
+        # Subsets with the pick at place k that leave out one given sample above it, and one given below it.
+        skip_above = np.exp(log_choose(place - 1, np.asarray(n - 1)) - scale[:, None])
+        skip_below = np.exp(log_choose(place - 2, np.asarray(n - 1)) - scale[:, None])
+        weight_above = _group_mean(skip_above, lower, upper)
+        weight_below = _group_mean(skip_below, lower, upper)
+        # Tied pair: i at place a+t has size-t tied above and t-1 below, out of size-1 others.
+        cumulative_above, cumulative_below = _first_moments(skip_above), _first_moments(skip_below)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tie = (
+                upper * _range_sum(skip_above, lower, upper)
+                - _between(cumulative_above, lower, upper)
+                + _between(cumulative_below, lower, upper)
+                - (lower + 1) * _range_sum(skip_below, lower, upper)
+            ) / (size * (size - 1))
+        tie = np.where(size > 1, tie, 0.0)
+        total = np.where(valid, above * weight_above + below * weight_below + equal * tie, 0.0).sum(axis=1)
+        out[:, index] = np.where(rest > 0, total, np.nan)
+    return out
+
+
+def _cumulative(values: Array) -> Array:
+    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+
+
+def _between(cumulative: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
+    return np.take_along_axis(cumulative, upper, axis=1) - np.take_along_axis(cumulative, lower, axis=1)
+
+
+def _range_sum(values: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
+    return _between(_cumulative(values), lower, upper)
+
+
+def _first_moments(values: Array) -> Array:
+    return _cumulative(values * np.arange(1, values.shape[1] + 1))
+
+
+def _group_mean(values: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
+    return _range_sum(values, lower, upper) / np.maximum(upper - lower, 1)

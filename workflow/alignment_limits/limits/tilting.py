@@ -1,0 +1,207 @@
+"""The exponential tilt of the base samples: KL, gain and covariances at given inverse temperatures.
+
+For each prompt, weights w_i = softmax(lambda r_i), lambda = 1/beta, over its samples. With r and v centred by the
+prompt's mean, L = log mean exp(lambda r):
+
+    gain of v = sum w_i v_i,  KL(pi_beta || pi_0) = lambda sum w_i r_i - L,  KL(pi_0 || pi_beta) = L,
+
+so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gain = beta * Jeffreys). All in nats.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, quarter
+
+CHUNK = 2_000_000  # exponentials held at once: 16 MB, near the size of a cache
+BLOCKS = 7  # full, two halves, four quarters
+LEVELS = 3
+
+
+@dataclass(frozen=True)
+class TiltMoments:
+    """Moments under the tilt, for P prompts, L inverse temperatures, V evaluated rewards; trailing axis B = blocks.
+
+    log_mean_exp, kl, reward, variance : (P, L, B); gain, covariance : (P, L, V, B); ess : (P, L), full samples only.
+    """
+
+    inverse: Array
+    log_mean_exp: Array
+    kl: Array
+    reward: Array
+    variance: Array
+    gain: Array
+    covariance: Array
+    ess: Array
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """Plug-in moments of one evaluated reward v under the tilt by r: beta (L,), all else (P, L).
+
+    kl = KL(pi_beta||pi_0), kl_reverse = KL(pi_0||pi_beta), gain = E_w v - mean v, covariance = Cov_w(v, r),
+    variance = Var_w(r), ess = effective sample size 1 / sum w^2.
+    """
+
+    beta: Array
+    kl: Array
+    kl_reverse: Array
+    gain: Array
+    covariance: Array
+    variance: Array
+    ess: Array
+
+
+def block_weights(sizes: np.ndarray) -> Array:
+    """Share of each block within its level, (P, 7): 1 | halves | quarters.
+
+    Weighting by size makes a bias of b/m count exactly once, twice and four times at the three levels.
+    """
+    total = sizes.sum(axis=1, keepdims=True)
+    halves = sizes.reshape(len(sizes), 2, 2).sum(axis=2)
+    return np.concatenate([np.ones_like(total), halves / total, sizes / total], axis=1)
+
+
+def by_level(values: Array, weights: Array) -> Array:
+    """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters."""
+    weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), BLOCKS)
+    return np.stack(
+        [weighted[..., 0], weighted[..., 1:3].sum(axis=-1), weighted[..., 3:7].sum(axis=-1)], axis=-1
+    )
+
+
+def quarter_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
+    """Sums over each quarter: log shift (P,L,4), moments (P,L,4,F), squared weights (P,L,4).
+
+    `inverse` is (P, L). Features F: 1, r, r^2, then v and v r of every evaluated reward.
+    """
+    prompts, _, room = parts.rewards.shape
+    rewards = np.where(parts.present, parts.rewards, -np.inf)
+    top = np.max(rewards, axis=2, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    # Padding gets a huge negative exponent, never -inf * 0.
+    below = np.where(parts.present, parts.rewards - top[:, :, None], -1e250)
+    ones = parts.present.astype(np.float64)
+    r = parts.rewards
+    columns = [ones, r, r * r]
+    for v in range(parts.features.shape[-1]):
+        columns += [parts.features[..., v], parts.features[..., v] * r]
+    features = np.stack(columns, axis=-1)
+    count = inverse.shape[1]
+    sums = np.empty((prompts, 4, count, features.shape[-1]))
+    squares = np.empty((prompts, 4, count))
+    step = max(1, CHUNK // (4 * room * count))
+    for start in range(0, prompts, step):
+        rows = slice(start, start + step)
+        e = np.exp(inverse[rows, None, :, None] * below[rows, :, None, :])
+        np.matmul(e, features[rows], out=sums[rows])
+        np.einsum("pqls,pqls->pql", e, e, out=squares[rows])
+    shift = inverse[:, :, None] * top[:, None, :]
+    return shift, sums.transpose(0, 2, 1, 3), squares.transpose(0, 2, 1)
+
+
+def _combine(sums: Array, shift: Array) -> tuple[Array, Array]:
+    """Quarters -> 7 blocks (P, L, 7, F) with their common log shifts (P, L, 7)."""
+    empty = sums[..., 0] <= 0
+    shift = np.where(empty, -np.inf, shift)
+    halves = shift.reshape(*shift.shape[:2], 2, 2)
+    half_top = halves.max(axis=-1)
+    full_top = shift.max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        to_half = np.where(np.isfinite(halves), np.exp(halves - half_top[..., None]), 0.0)
+        to_full = np.where(np.isfinite(shift), np.exp(shift - full_top), 0.0)
+    split = sums.reshape(*sums.shape[:2], 2, 2, sums.shape[-1])
+    blocks = np.concatenate(
+        [
+            (sums * to_full[..., None]).sum(axis=2, keepdims=True),
+            (split * to_half[..., None]).sum(axis=3),
+            sums,
+        ],
+        axis=2,
+    )
+    return blocks, np.concatenate([full_top, half_top, shift], axis=-1)
+
+
+def moments_of(parts: Quartered, inverse: Array) -> TiltMoments:
+    """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt."""
+    prompts = len(parts.rewards)
+    inverse = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
+    shift, sums, squares = quarter_sums(parts, np.ascontiguousarray(inverse))
+    blocks, tops = _combine(sums, shift)
+    halves = parts.sizes.reshape(prompts, 2, 2).sum(axis=2)
+    counts = np.concatenate([parts.sizes.sum(axis=1, keepdims=True), halves, parts.sizes], axis=1)[:, None, :]
+    none = counts == 0
+    total = np.where(none, 1.0, blocks[..., 0])
+    mean = blocks[..., 1:] / total[..., None]
+    log_mean_exp = np.where(none, 0.0, np.log(total) + np.where(none, 0.0, tops) - np.log(np.maximum(counts, 1)))
+    reward = mean[..., 0]
+    variance = np.maximum(mean[..., 1] - reward**2, 0.0)
+    gain = mean[..., 2::2]
+    covariance = mean[..., 3::2] - gain * reward[..., None]
+    kl = np.where(none, 0.0, inverse[:, :, None] * reward - log_mean_exp)
+    to_full = np.where(parts.sizes[:, None, :] > 0, np.exp(np.minimum(shift - tops[..., :1], 0.0)), 0.0)
+    ess = blocks[..., 0, 0] ** 2 / (squares * to_full**2).sum(axis=-1)
+    return TiltMoments(
+        inverse, log_mean_exp, kl, reward, variance, np.swapaxes(gain, 2, 3), np.swapaxes(covariance, 2, 3), ess
+    )
+
+
+def tilt(optimized: ArrayLike, evaluated: dict[str, ArrayLike], betas: ArrayLike) -> dict[str, Tilt]:
+    """Plug-in moments per prompt at each beta: the raw material, without correction or interval.
+
+    Parameters
+    ----------
+    optimized, evaluated : (P, M) scores, NaN = no such sample.
+    betas : (L,) positive temperatures, in units of the optimized reward.
+
+    Returns
+    -------
+    One Tilt per evaluated reward, arrays (P, L).
+
+    Raises
+    ------
+    EstimateError : scores that cannot be used, betas not positive.
+    """
+    scores = check_scores(optimized, "optimized")
+    others = check_evaluated(scores, evaluated)
+    beta = check_betas(betas)
+    moments = moments_of(quarter(scores, list(others.values())), 1.0 / beta)
+    return {
+        name: Tilt(
+            beta,
+            moments.kl[..., 0],
+            moments.log_mean_exp[..., 0],
+            moments.gain[:, :, index, 0],
+            moments.covariance[:, :, index, 0],
+            moments.variance[..., 0],
+            moments.ess,
+        )
+        for index, name in enumerate(others)
+    }
+
+
+def check_betas(betas: ArrayLike) -> Array:
+    """Return betas as a float64 vector; raise EstimateError unless all are positive and finite."""
+    beta = np.atleast_1d(np.asarray(betas, dtype=np.float64))
+    if beta.ndim != 1 or not np.all(np.isfinite(beta) & (beta > 0)):
+        raise EstimateError(f"Betas must be positive and finite, in one list; got {betas!r}.")
+    return beta
+
+
+def gain_from_jeffreys(table: Tilt) -> Array:
+    """Gain of the optimized reward as beta * J(pi_beta, pi_0), (P, L) ([L]; exact in sample)."""
+    return table.beta * (table.kl + table.kl_reverse)
+
+
+def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: ArrayLike) -> Array:
+    """Gain as Cov(v, e^{r/beta}) / E e^{r/beta} over the base samples, (P, L) ([L]; exact in sample)."""
+    r = check_scores(optimized, "optimized")
+    v = check_evaluated(r, {"evaluated": evaluated})["evaluated"]
+    gains = []
+    for beta in check_betas(betas):
+        e = np.exp((r - np.nanmax(r, axis=1, keepdims=True)) / beta)
+        gains.append(np.nanmean(centre(v) * (e - np.nanmean(e, axis=1, keepdims=True)), axis=1) / np.nanmean(e, axis=1))
+    return np.stack(gains, axis=1)

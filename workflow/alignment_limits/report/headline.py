@@ -1,0 +1,171 @@
+"""The headline numbers of a study as one table: value, 95% interval, unit, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import polars as pl
+
+from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_kl, reference_kl
+
+KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
+NS = (4, 16)
+BASE_SD = "base s.d. of gold"
+SCHEMA = {
+    "group": pl.String,
+    "subject": pl.String,
+    "quantity": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "unit": pl.String,
+    "reliable": pl.Boolean,
+    "note": pl.String,
+}
+
+
+def headline(
+    frontier: pl.DataFrame,
+    best_of_n: pl.DataFrame,
+    agreement: pl.DataFrame,
+    scales: pl.DataFrame,
+    summary: pl.DataFrame,
+    *,
+    gold: str,
+    proxies: Sequence[str],
+    ensembles: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Headline numbers in reading order.
+
+    Args:
+        agreement: from `within_prompt_spearman`, for every proxy and ensemble.
+
+    Returns:
+        group, subject, quantity, value, low, high, unit, reliable, note. A value that is not tabulated or
+        could not be reached is NaN, with the reason in `note`.
+    """
+    kl = reference_kl(frontier, gold)
+    rows = [
+        *_limits(frontier, gold),
+        *_native(frontier, scales, gold, kl),
+        *_best_of(best_of_n, gold),
+        *(r for name in proxies for r in _under("proxy", name, frontier, agreement, gold, kl)),
+        *(r for name in ensembles for r in _under("ensemble", name, frontier, agreement, gold, kl)),
+        *_samples(summary),
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def peak(frontier: pl.DataFrame, optimized: str, gold: str) -> tuple[Estimate, str]:
+    """The KL (nats) at which gold peaks while another reward is optimised, and what that says in words.
+
+    It counts as a peak only when a later reliable point's interval lies wholly below the highest point's.
+    The interval runs between the tabulated neighbours beyond which gold is surely lower.
+    """
+    rows = fixed_kl(frontier, optimized, gold).filter(pl.col("reliable") & pl.col("gain").is_finite())
+    if rows.height < 2:
+        return Estimate(reason="too few reliable points"), "too few reliable points"
+    top = rows.row(int(rows["gain"].arg_max() or 0), named=True)
+    if not top["gain"] > 0:
+        return Estimate(reason="gold never rises"), "gold never rises"
+    surely_lower = rows.filter(pl.col("gain_high") < top["gain_low"])
+    after = surely_lower.filter(pl.col("kl") > top["kl"])["kl"]
+    if after.is_empty():
+        word = f"no peak up to {rows['kl'].max():g} nats"
+        return Estimate(reason=word), word
+    before = surely_lower.filter(pl.col("kl") < top["kl"])["kl"]
+    low = 0.0 if before.is_empty() else float(before.max())  # type: ignore[arg-type]
+    found = Estimate(float(top["kl"]), low, float(after.min()), True, "")  # type: ignore[arg-type]
+    return found, f"peak at {found.value:g} nats"
+
+
+def _row(group: str, subject: str, quantity: str, e: Estimate, unit: str, note: str = "") -> tuple[object, ...]:
+    """One row; `note` is what the number means, to which the reason for distrust is added."""
+    notes = "; ".join(x for x in (note, e.reason) if x)
+    return (group, subject, quantity, e.value, e.low, e.high, unit, e.reliable, notes)
+
+
+def _limits(frontier: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
+    rows = []
+    for budget in ("average", "per-prompt"):
+        for kl in KLS:
+            e = at_kl(frontier, gold, gold, kl, budget)
+            e = e if e.known else Estimate(reason=e.reason)  # only reliable limits are numbers
+            rows.append(_row("limit", gold, f"gain at KL {kl:g}, {budget} budget", e, BASE_SD))
+    return rows
+
+
+def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) -> list[tuple[object, ...]]:
+    found = scales.filter(pl.col("reward") == gold)["scale"]
+    scale = float(found[0]) if found.len() else math.nan
+    one = Estimate(scale, reliable=math.isfinite(scale), reason="" if found.len() else "gold has no scale")
+    gain = at_kl(frontier, gold, gold, kl).times(scale)
+    unit = "native units of gold"
+    return [
+        _row("units", gold, "one base s.d.", one, unit, "within-prompt spread on base samples"),
+        _row("units", gold, f"gain at KL {kl:g}, average budget", gain, unit, "the reward's own scale"),
+    ]
+
+
+def _best_of(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
+    rows = []
+    for n in NS:
+        found = {b: best_of(table, gold, gold, b).filter(pl.col("n") == n) for b in ("average", "per-prompt")}
+        row = {b: t.row(0, named=True) if t.height else None for b, t in found.items()}
+        any_row = row["average"] or row["per-prompt"]
+        if any_row is None:
+            continue
+        subject = f"best-of-{n}"
+        rows += [
+            _row("best-of-n", subject, "gain", estimate(any_row, "gain"), BASE_SD),
+            _row("best-of-n", subject, "KL", estimate(any_row, "kl"), "nats per sequence"),
+        ]
+        rows += [
+            _row("best-of-n", subject, f"share of the limit, {b} budget", estimate(r, "efficiency"), "share")
+            for b, r in row.items()
+            if r is not None
+        ]
+    return rows
+
+
+def _under(
+    group: str, name: str, frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str, kl: float
+) -> list[tuple[object, ...]]:
+    """What optimising one proxy or ensemble does to gold."""
+    gain, ideal = at_kl(frontier, name, gold, kl), at_kl(frontier, gold, gold, kl)
+    where, words = peak(frontier, name, gold)
+    note = "" if where.known else words
+    return [
+        _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
+        _row(group, name, f"gold gain at KL {kl:g}", gain, BASE_SD),
+        _row(group, name, f"share of the ideal at KL {kl:g}", gain / ideal, "share", "conservative interval"),
+        (group, name, "KL where gold peaks", where.value, where.low, where.high, "nats per sequence", where.known, note),
+    ]
+
+
+def spearman(agreement: pl.DataFrame, name: str) -> Estimate:
+    """Mean within-prompt rank correlation of a reward with gold."""
+    rows = agreement.filter(pl.col("reward") == name)
+    if not rows.height or not math.isfinite(rows["spearman"][0]):
+        return Estimate(reason="constant within every prompt")
+    row = rows.row(0, named=True)
+    return Estimate(row["spearman"], row["low"], row["high"], True, "")
+
+
+def _samples(summary: pl.DataFrame) -> list[tuple[object, ...]]:
+    """Counts, and shares weighted by each prompt's number of samples."""
+    n = summary["n_samples"].cast(pl.Float64)
+    total = float(n.sum())
+
+    def mean(column: str) -> float:
+        return float((summary[column] * n).sum()) / total if total else math.nan
+
+    values = [
+        ("prompts", float(summary.height), "prompts"),
+        ("samples per prompt, fewest", float(n.min() if summary.height else 0), "samples"),  # type: ignore[arg-type]
+        ("truncation rate", mean("truncation_rate"), "share of samples stopped by the token limit"),
+        ("duplicates", 1 - mean("distinct_share"), "share of samples that repeat another of their prompt"),
+        ("tokens per sample", mean("mean_tokens"), "tokens"),
+    ]
+    return [_row("samples", "base model", q, Estimate(v, reliable=True, reason=""), u) for q, v, u in values]

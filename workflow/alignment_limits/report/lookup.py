@@ -1,0 +1,110 @@
+"""Reading numbers out of the result tables: one value with its interval, never an extrapolation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% interval; NaN where there is none. `reason` says why it is not reliable."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reliable: bool = False
+    reason: str = "not tabulated"
+
+    @property
+    def known(self) -> bool:
+        """Reliable, and with a value."""
+        return self.reliable and math.isfinite(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Known, with both ends of its interval."""
+        return self.known and math.isfinite(self.low) and math.isfinite(self.high)
+
+    def __truediv__(self, other: Estimate) -> Estimate:
+        """A ratio; its interval holds every ratio of values in the two intervals, so it is conservative.
+
+        Each interval has level 95%, so their joint level is at least 90% whatever the dependence.
+        """
+        reason = self.reason or other.reason
+        if not other.value > 0:
+            return Estimate(reason=reason or "the denominator is not positive")
+        ends = [math.nan]
+        if other.low > 0:
+            ends = [n / d for n in (self.low, self.high) for d in (other.low, other.high)]
+        return Estimate(self.value / other.value, min(ends), max(ends), self.known and other.known, reason)
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """A difference, with a conservative interval as for the ratio."""
+        return Estimate(
+            self.value - other.value,
+            self.low - other.high,
+            self.high - other.low,
+            self.known and other.known,
+            self.reason or other.reason,
+        )
+
+    def times(self, factor: float) -> Estimate:
+        """The estimate in other units (`factor` > 0)."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.reliable, self.reason)
+
+
+def estimate(row: dict[str, object] | None, name: str) -> Estimate:
+    """Column `name` of a table's row with `name_low`, `name_high`, `reliable` and `reason`."""
+    if row is None:
+        return Estimate()
+
+    def real(key: str) -> float:
+        value = row.get(key)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    value, reliable = real(name), bool(row.get("reliable"))
+    reason = "" if reliable else str(row.get("reason") or "not reliable")
+    if not math.isfinite(value):
+        reliable, reason = False, reason or "not reached with these samples"
+    return Estimate(value, real(f"{name}_low"), real(f"{name}_high"), reliable, reason)
+
+
+def at_kl(frontier: pl.DataFrame, optimized: str, evaluated: str, kl: float, budget: str = "average") -> Estimate:
+    """Bias-corrected gain (base standard deviations) at one tabulated KL (nats); unknown elsewhere."""
+    rows = fixed_kl(frontier, optimized, evaluated, budget).filter((pl.col("kl") - kl).abs() < 1e-9)
+    return estimate(rows.row(0, named=True) if rows.height else None, "gain")
+
+
+def fixed_kl(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> pl.DataFrame:
+    """The rows `at == "kl"` of one pair in order of KL."""
+    return _pair(frontier, optimized, evaluated, budget).filter(pl.col("at") == "kl").sort("kl")
+
+
+def fixed_beta(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> pl.DataFrame:
+    """The rows `at == "beta"` of one pair, the strongest tilt (smallest β) last."""
+    return _pair(frontier, optimized, evaluated, budget).filter(pl.col("at") == "beta").sort("beta", descending=True)
+
+
+def _pair(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str) -> pl.DataFrame:
+    return frontier.filter(
+        (pl.col("optimized") == optimized) & (pl.col("evaluated") == evaluated) & (pl.col("budget") == budget)
+    )
+
+
+def reference_kl(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> float:
+    """The tabulated KL nearest to `wanted` at which gold's own limit is reliable; NaN if there is none."""
+    rows = fixed_kl(frontier, gold, gold).filter(pl.col("reliable") & pl.col("gain").is_finite() & (pl.col("kl") > 0))
+    kls: list[float] = rows["kl"].to_list()
+    return min(kls, key=lambda kl: abs(kl - wanted), default=math.nan)
+
+
+def best_of(table: pl.DataFrame, optimized: str, evaluated: str, budget: str) -> pl.DataFrame:
+    """Best-of-n rows (n ≥ 2) of one pair and budget in order of n."""
+    return (
+        _pair(table, optimized, evaluated, budget)
+        .filter((pl.col("method") == "best-of-n") & (pl.col("n") > 1))
+        .sort("n")
+    )

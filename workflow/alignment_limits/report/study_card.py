@@ -1,0 +1,107 @@
+"""The study card: exactly what was run, with what, from which files, and which of it is our choice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from alignment_limits.report.page import bullets, page, pairs, table, tag
+
+OUR_CHOICE = (
+    "Everything but the formulas is our choice. Of [L] (arXiv 2605.07105) only the abstract and outline were "
+    "available to us, so its models, prompts, rewards, budgets and numbers are unknown to us and not imitated.",
+    "Base model, its precision, prompts, sampling law (temperature, top-p, token limit) and number of samples.",
+    "Which reward is gold and which are proxies; the standardisation (centred per prompt, scaled by the "
+    "within-prompt spread on base samples); ensemble members and aggregators.",
+    "Grids of β, KL and n; the bias correction at fixed KL; the rules for what counts as reliable; intervals from a "
+    "bootstrap over prompts; the thresholds behind the verdicts.",
+    "The base law is the model cut at the token limit: a sequence ends at its end token or there, and KL and "
+    "gain are of that truncated law.",
+)
+
+
+def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]]) -> str:
+    """HTML of the study card.
+
+    Args:
+        config: the study file as it was run.
+        provenance: artifact's path → what `artifacts.read_provenance` says of it.
+    """
+    body = [
+        tag("h2", "What is our choice"),
+        bullets(OUR_CHOICE),
+        tag("h2", "Rewards and their caveats"),
+        _rewards(config),
+        tag("h2", "Seeds"),
+        pairs(_seeds(config, provenance)),
+        tag("h2", "Software"),
+        pairs(_versions(provenance)),
+        tag("h2", "Configuration"),
+        tag("pre", yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)),
+        tag("h2", "Provenance of the tables"),
+        _tables(provenance),
+        tag("h2", "Licences"),
+        tag(
+            "p",
+            "The code is under Apache-2.0 (LICENSE). Weights, lexicons and prompts are third parties' and are not "
+            "redistributed here; their licences and sources are listed under resources/ in the repository.",
+        ),
+    ]
+    lead = "The exact settings, seeds and versions behind every number and figure of this report."
+    return page(f"Study card: {config.get('study', 'unnamed')}", body, lead)
+
+
+def _rewards(config: Mapping[str, Any]) -> str:
+    rows = []
+    for name, reward in (config.get("rewards") or {}).items():
+        role = "gold" if name == config.get("gold") else "proxy"
+        rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–"])
+    for name, ensemble in (config.get("ensembles") or {}).items():
+        rows.append([name, "ensemble", str(ensemble.get("aggregator", "")), ", ".join(ensemble.get("members", [])), "–"])
+    return table(["name", "role", "kind", "from", "caveat"], rows)
+
+
+def _source(reward: Mapping[str, Any]) -> str:
+    source = reward.get("source") or {}
+    where = next((str(source[k]) for k in ("package", "hub", "path") if source.get(k)), "")
+    return where or str(reward.get("function") or reward.get("lexicon") or "–")
+
+
+def _seeds(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    seeds = {"study": str(config.get("seed", 0))}
+    for p in provenance.values():
+        stage = str(p.get("stage", "?"))
+        seeds[f"stage {stage}"] = str(p.get("seed", "–"))
+    seeds["samples"] = "each request's seed derives from study seed, prompt and block; it is a column of the samples"
+    return seeds
+
+
+def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Package → version; several when artifacts were made with different ones."""
+    found: dict[str, set[str]] = {}
+    for p in provenance.values():
+        for package, version in (p.get("versions") or {}).items():
+            found.setdefault(str(package), set()).add(str(version))
+    return {k: ", ".join(sorted(v)) + (" (differs between tables)" if len(v) > 1 else "") for k, v in sorted(found.items())}
+
+
+def _tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
+    known = {"study", "stage", "config", "config_digest", "code", "seed", "versions"}
+    rows = []
+    for path, p in provenance.items():
+        more = {k: v for k, v in p.items() if k not in known}
+        shown = json.dumps(more, sort_keys=True, ensure_ascii=False) if more else "–"
+        rows.append([path, str(p.get("stage", "–")), str(p.get("config_digest", "–")), str(p.get("code", "–")), shown])
+    return table(["table", "stage", "settings", "code", "more"], rows)
+
+
+def _plain(value: Any) -> Any:
+    """Plain data for YAML: mappings and sequences of any kind as dict and list, anything odd as text."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,138 @@
+"""What a reward model is: texts in, float64 scores out. Light: NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignment_limits.errors import RewardError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of n texts, in the order the texts were given.
+
+    Attributes:
+        score: float64 [n], larger is better, in the reward's own units (logits, cosine, counts).
+        truncated: bool [n], True where the model did not see the whole text.
+    """
+
+    score: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
+
+
+class RewardModel(Protocol):
+    """A reward model, batching inside."""
+
+    def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
+        """Score each reply to the prompt at the same place.
+
+        Raises:
+            RewardError: the two sequences differ in length, the model refuses a text, or a score is not a
+                finite number.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ItemReward:
+    """A reward model made of two functions; scores each distinct item once.
+
+    Attributes:
+        items: (prompts, replies) → one hashable item each, what the model reads.
+        score_items: distinct items → raw scores, before `sign`.
+        sign: 1, or -1 to turn a badness into a reward.
+        tolerance: how far a score may move with its batch, in units of the spread of scores; None: the
+            preflight's own.
+    """
+
+    items: Callable[[Sequence[str], Sequence[str]], list[Any]]
+    score_items: Callable[[list[Any]], Scores]
+    sign: int = 1
+    tolerance: float | None = None
+
+    def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
+        """See `RewardModel.score`."""
+        if len(prompts) != len(replies):
+            raise RewardError(f"{len(prompts)} prompts but {len(replies)} replies; give one prompt per reply")
+        distinct, where = distinct_items(self.items(prompts, replies))
+        if not distinct:
+            return Scores(np.empty(0), np.empty(0, dtype=bool))
+        raw = self.score_items(distinct)
+        bad = np.flatnonzero(~np.isfinite(raw.score[where]))
+        if len(bad):
+            raise RewardError(
+                f"{len(bad)} of {len(where)} scores are NaN or infinite, the first for text number {bad[0]} "
+                "(from 0); no study can use them: mend the reward"
+            )
+        return Scores(self.sign * raw.score[where] + 0.0, raw.truncated[where])  # + 0.0: no negative zeros
+
+
+def text_reward(
+    text: str, sign: int, score_texts: Callable[[list[str]], Scores], tolerance: float | None = None
+) -> ItemReward:
+    """A reward that reads one text: the reply, or prompt and reply joined as the language model saw them."""
+    readers = {"reply": _reply, "prompt+reply": _joined}
+    if text not in readers:
+        raise RewardError(
+            f"text: '{text}' is not supported by this kind of reward; use {' or '.join(readers)}"
+        )
+    return ItemReward(readers[text], score_texts, sign, tolerance)
+
+
+def untruncated(score: Any) -> Scores:
+    """Scores of a model that always reads the whole text."""
+    array = np.asarray(score, dtype=np.float64)
+    return Scores(array, np.zeros(len(array), dtype=bool))
+
+
+def distinct_items(items: Sequence[Hashable]) -> tuple[list[Any], NDArray[np.intp]]:
+    """Distinct items in order of first appearance, and for every item its index among them [n]."""
+    index: dict[Hashable, int] = {}
+    where = np.fromiter((index.setdefault(item, len(index)) for item in items), np.intp, len(items))
+    return list(index), where
+
+
+def log_odds(p: NDArray[np.floating], q: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+    """log p − log q in float64, finite also where a probability rounded to 0 or 1.
+
+    Args:
+        p: probabilities [n].
+        q: probabilities of the complement [n]; default 1 − p.
+    """
+    p64 = np.asarray(p, dtype=np.float64)
+    q64 = 1 - p64 if q is None else np.asarray(q, dtype=np.float64)
+    floor = np.finfo(np.asarray(p).dtype).epsneg  # below it 1 − p is not resolved in the model's own type
+    return np.log(np.maximum(p64, floor)) - np.log(np.maximum(q64, floor))
+
+
+def need_file(folder: Path | None, name: str, key: str) -> Path:
+    """Path of a file the reward needs.
+
+    Raises:
+        RewardError: it is missing; the message names it and what the folder holds.
+    """
+    if folder is None:
+        raise RewardError(f"{key}: {name} needs a source, none was given; add `source:` to the reward")
+    path = folder / name
+    if not path.is_file():
+        held = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+        listing = ", ".join(held[:12]) + (" …" if len(held) > 12 else "")
+        raise RewardError(
+            f"{path} is missing ({key}: {name}); the folder holds: {listing or 'nothing'}; "
+            f"correct {key}, or the source's member"
+        )
+    return path
+
+
+def _reply(prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
+    return list(replies)
+
+
+def _joined(prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
+    return [p + r for p, r in zip(prompts, replies, strict=True)]

@@ -1,0 +1,47 @@
+"""What the two transformers-based rewards share: are all files there, how much can the model read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import need_file
+
+_UNBOUNDED = 10**9  # tokenizers without a limit of their own say 10**30
+_SHIFTED_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
+
+
+def need_checkpoint(folder: Path | None) -> Path:
+    """The folder of a transformers checkpoint with all of its files (safetensors only).
+
+    Raises:
+        RewardError: a file is missing; it is named.
+    """
+    path = need_file(folder, "config.json", "source").parent
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        for shard in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())):
+            need_file(path, shard, "source")
+    elif not (path / "model.safetensors").is_file() and list(path.glob("pytorch_model*.bin")):
+        raise RewardError(
+            f"{path} has its weights as pickles (pytorch_model.bin), which can run code on loading; "
+            "convert them to safetensors, or take a revision that has them"
+        )
+    else:
+        need_file(path, "model.safetensors", "source")
+    transformers.utils.logging.disable_progress_bar()  # a bar per load drowns the study's own
+    return path
+
+
+def context_length(tokenizer: Any, config: Any) -> int | None:
+    """Tokens the model can read, special tokens included; None: no limit is known."""
+    text_config = config.get_text_config()
+    positions = getattr(text_config, "max_position_embeddings", None)
+    if positions and text_config.model_type in _SHIFTED_POSITIONS:
+        positions -= text_config.pad_token_id + 1  # their positions start behind the padding token's id
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and limit < _UNBOUNDED]
+    return min(limits, default=None)

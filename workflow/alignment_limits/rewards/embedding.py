@@ -1,0 +1,92 @@
+"""Sentence-embedding rewards: how much nearer a text is to good prototypes than to bad ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import ItemReward, Scores, text_reward
+from alignment_limits.rewards.batching import in_batches
+from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
+
+Encoder = Callable[[list[str]], tuple[NDArray[np.float64], NDArray[np.bool_]]]
+
+
+def load(
+    folder: Path | None,
+    *,
+    device: str,
+    text: str,
+    sign: int,
+    toward: list[str],
+    away: list[str],
+) -> ItemReward:
+    """A reward in cosine units, [−2, 2]: max cosine to `toward` minus max cosine to `away`.
+
+    Raises:
+        RewardError: the folder is not a mean-pooled transformers encoder.
+    """
+    # Where prompt and reply are read together, the end (the reply) is what must not be cut off.
+    encode = load_encoder(folder, device, truncation_side="left" if text == "prompt+reply" else "right")
+    good, _ = encode(list(toward))
+    bad = encode(list(away))[0] if away else None
+
+    def score_texts(texts: list[str]) -> Scores:
+        embedded, truncated = encode(texts)
+        score = (embedded @ good.T).max(axis=1)
+        if bad is not None:
+            score = score - (embedded @ bad.T).max(axis=1)
+        return Scores(score, truncated)
+
+    return text_reward(text, sign, score_texts)
+
+
+def load_encoder(folder: Path | None, device: str, truncation_side: str = "right") -> Encoder:
+    """Texts → unit vectors float64 [n, d] (mean over tokens) and which texts were truncated [n].
+
+    Raises:
+        RewardError: config.json or the weights are missing, or the encoder is not mean-pooled.
+    """
+    path = need_checkpoint(folder)
+    _refuse_other_pooling(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, truncation_side=truncation_side)
+    if tokenizer.pad_token_id is None:
+        raise RewardError(f"{path}: the tokenizer has no padding token; this does not look like an encoder")
+    model = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    model = model.eval().to(device)
+    limit = _context(path, context_length(tokenizer, model.config))
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.double()
+        weight = mask.unsqueeze(-1).double()
+        return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
+
+    def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        whole = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        cut = tokenizer(texts, truncation=limit is not None, max_length=limit, padding=False)["input_ids"]
+        truncated = np.array([len(w) > len(c) for w, c in zip(whole, cut, strict=True)], dtype=bool)
+        return in_batches(cut, forward, pad=tokenizer.pad_token_id, device=device), truncated
+
+    return encode
+
+
+def _context(path: Path, limit: int | None) -> int | None:
+    """Tokens the encoder reads: what sentence-transformers was told, within the model's own limit."""
+    file = path / "sentence_bert_config.json"
+    told = json.loads(file.read_text("utf-8")).get("max_seq_length") if file.is_file() else None
+    return min((n for n in (told, limit) if n), default=None)
+
+
+def _refuse_other_pooling(path: Path) -> None:
+    file = path / "1_Pooling" / "config.json"
+    if file.is_file() and not json.loads(file.read_text("utf-8")).get("pooling_mode_mean_tokens", True):
+        raise RewardError(
+            f"{file} asks for another pooling than the mean over tokens, which is not supported"
+        )

@@ -1,0 +1,82 @@
+"""A reward of the user's own: `function(prompts, replies, **options)` → one float per reply."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import ItemReward, Scores, untruncated
+
+
+def load(
+    folder: Path | None,
+    *,
+    device: str,
+    text: str,
+    sign: int,
+    function: str,
+    options: Mapping[str, Any] | None = None,
+) -> ItemReward:
+    """A reward that calls the user's function with distinct (prompt, reply) pairs; `text` is not used.
+
+    Raises:
+        RewardError: the function cannot be imported; when scoring: it raises, or returns something else
+            than one real number per reply.
+    """
+    call = _imported(function)
+
+    def score_pairs(pairs: list[tuple[str, str]]) -> Scores:
+        prompts, replies = [p for p, _ in pairs], [r for _, r in pairs]
+        try:
+            returned = call(prompts, replies, **(options or {}))
+        except Exception as error:
+            raise RewardError(f"{function} raised {type(error).__name__}: {error}") from error
+        return untruncated(_floats(returned, len(pairs), function))
+
+    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+        return list(zip(prompts, replies, strict=True))
+
+    return ItemReward(items, score_pairs, sign)
+
+
+def _imported(function: str) -> Callable[..., Any]:
+    module_name, _, name = function.partition(":")
+    if os.getcwd() not in sys.path:  # the project's folder; last, so that it shadows nothing
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module can raise anything
+        raise RewardError(
+            f"cannot import '{module_name}' of the reward function '{function}' "
+            f"({type(error).__name__}: {error}); it is looked for in the folder "
+            "snakemake runs in and among installed packages"
+        ) from error
+    call = getattr(module, name, None)
+    if not callable(call):
+        raise RewardError(f"module '{module_name}' ({module.__file__}) has no function '{name}'")
+    return call
+
+
+def _floats(returned: Any, count: int, function: str) -> np.ndarray:
+    if hasattr(returned, "detach"):  # a torch tensor, possibly on a GPU or bfloat16
+        returned = returned.detach().cpu().double().numpy()
+    try:
+        array = np.asarray(returned)
+    except ValueError as error:
+        raise RewardError(
+            f"{function} must return one float per reply, not nested values: {error}"
+        ) from error
+    if array.shape != (count,):
+        raise RewardError(
+            f"{function} must return {count} floats for {count} replies, it returned shape {array.shape}"
+        )
+    if array.dtype.kind not in "fiu":
+        raise RewardError(f"{function} must return floats, it returned {array.dtype.name} values")
+    return array.astype(np.float64)

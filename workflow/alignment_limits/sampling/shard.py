@@ -1,0 +1,102 @@
+"""Sample one shard: prompts in, a table of replies out."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from alignment_limits.config.study import Model, Sampling
+from alignment_limits.sampling import tokens
+from alignment_limits.sampling.plan import Request, block_seed
+
+
+def sample_shard(
+    prompts: pl.DataFrame,
+    folder: Path,
+    model: Model,
+    sampling: Sampling,
+    *,
+    template: str,
+    study_seed: int,
+    block: int,
+    threads: int = 1,
+    label: str = "",
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """`sampling.block` replies to every prompt: the block's number decides their sample ids and seeds.
+
+    Returns:
+        the table `samples` of the contract, and figures of the run: tokens, seconds, tokens per second
+        (start-up apart), truncation rate, share of duplicates within a prompt.
+
+    Raises:
+        PromptError: a prompt does not fit the model's context.
+    """
+    tokenizer = tokens.load_tokenizer(folder, model.trust_remote_code)
+    ids = tokens.encode(prompts["text"].to_list(), tokenizer, template)
+    context = tokens.context_length(folder, model.trust_remote_code)
+    tokens.check_lengths(prompts["prompt_id"].to_list(), ids, sampling.max_new_tokens, context)
+    needed = max(map(len, ids)) + sampling.max_new_tokens
+    requests = [
+        Request(prompt_id, row, sampling.block, block_seed(study_seed, prompt_id, block))
+        for prompt_id, row in zip(prompts["prompt_id"], ids, strict=True)
+    ]
+    stop = tokens.stop_ids(folder, tokenizer)
+    engine = _engine(sampling.engine)(folder, model, sampling, needed, threads)
+    start = time.perf_counter()
+    completions = engine.generate(requests, stop, _progress(label))
+    seconds = time.perf_counter() - start
+
+    rows: dict[str, list[Any]] = {
+        "prompt_id": [r.prompt_id for r in requests for _ in range(r.n)],
+        "sample_id": [block * r.n + i for r in requests for i in range(r.n)],
+        "token_ids": [c.token_ids for cs in completions for c in cs],
+        "logprob": [c.logprob for cs in completions for c in cs],
+        "finish_reason": [c.finish_reason for cs in completions for c in cs],
+        "seed": [r.seed for r in requests for _ in range(r.n)],
+    }
+    rows["text"] = tokens.decode(rows["token_ids"], tokenizer, stop)
+    rows["n_tokens"] = [len(t) for t in rows["token_ids"]]
+    table = pl.DataFrame(rows)
+    return table, _figures(table, seconds)
+
+
+def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:
+    n_tokens = int(table["n_tokens"].sum())
+    distinct = table.n_unique(subset=["prompt_id", "text"])
+    return {
+        "tokens": n_tokens,
+        "seconds": round(seconds, 2),
+        "tokens_per_second": round(n_tokens / seconds, 1),
+        "truncation_rate": float((table["finish_reason"] == "length").mean()),  # type: ignore[arg-type]
+        "duplicate_rate": 1 - distinct / table.height,
+    }
+
+
+def _engine(name: str) -> Any:
+    """The engine's class; only its own module is imported."""
+    if name == "vllm":
+        from alignment_limits.sampling.vllm_engine import VllmEngine
+
+        return VllmEngine
+    from alignment_limits.sampling.transformers_engine import TransformersEngine
+
+    return TransformersEngine
+
+
+def _progress(label: str) -> Any:
+    """A progress bar for a terminal; in a log file, a line every half minute."""
+    from tqdm import tqdm
+
+    class Labelled(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options["disable"] = str(options.get("desc", "")).startswith("Adding")  # vLLM's queue, filled at once
+            options["desc"] = f"sampling {label}".strip()
+            super().__init__(*args, **options)
+
+    seconds = 0.5 if sys.stderr.isatty() else 30
+    return functools.partial(Labelled, mininterval=seconds, maxinterval=seconds, unit="sample")

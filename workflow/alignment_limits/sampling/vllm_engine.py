@@ -1,0 +1,105 @@
+"""Sampling with vLLM: the CPU build here, the official one on a GPU; the Python API is the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alignment_limits.config.study import Model, Sampling
+from alignment_limits.sampling.plan import Completion, Request
+
+CPU_SEQUENCES = 128  # more concurrent sequences were slower on two cores
+
+
+class VllmEngine:
+    """A model held in this process.
+
+    Args:
+        folder: a plain transformers folder.
+        threads: CPU threads; ignored on a GPU.
+    """
+
+    def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
+        _environment(threads)
+        _quiet()
+        import torch
+        from vllm import LLM
+
+        on_gpu = torch.cuda.is_available()
+        # the law that is sampled (temperature and top-p applied) is the one whose log-probs are kept
+        options: dict[str, Any] = {"logprobs_mode": "processed_logprobs"}
+        if not on_gpu:
+            # seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache
+            options |= {"enable_chunked_prefill": False, "block_size": 32, "max_num_seqs": CPU_SEQUENCES}
+            options |= {"enforce_eager": True, "max_num_batched_tokens": max(8192, context)}
+        self._sampling = sampling
+        self._llm = LLM(
+            model=str(folder),
+            dtype=model.dtype,
+            max_model_len=context,
+            trust_remote_code=model.trust_remote_code,
+            disable_log_stats=True,
+            use_tqdm_on_load=False,
+            generation_config="vllm",  # the study's settings only, never the model's defaults
+            seed=0,  # every request has its own seed; this one keeps vLLM from warning
+            **options,
+        )
+
+    def generate(
+        self, requests: Sequence[Request], stop: Sequence[int], progress: Callable[..., Any]
+    ) -> list[list[Completion]]:
+        """One list of completions per request, in order.
+
+        Args:
+            stop: token ids that end a reply.
+            progress: a tqdm-like class for the progress bar.
+        """
+        from vllm import SamplingParams
+
+        params = [
+            SamplingParams(
+                n=r.n,
+                seed=r.seed,
+                temperature=self._sampling.temperature,
+                top_p=self._sampling.top_p,
+                max_tokens=self._sampling.max_new_tokens,
+                stop_token_ids=list(stop),
+                logprobs=0,
+                detokenize=False,
+            )
+            for r in requests
+        ]
+        prompts: Any = [{"prompt_token_ids": r.token_ids} for r in requests]
+        outputs = self._llm.generate(prompts, params, use_tqdm=progress)
+        return [
+            [
+                Completion(list(c.token_ids), float(c.cumulative_logprob), str(c.finish_reason))
+                for c in sorted(output.outputs, key=lambda c: c.index)
+            ]
+            for output in outputs
+        ]
+
+
+def _environment(threads: int) -> None:
+    defaults = {
+        "HF_HUB_OFFLINE": "1",  # models are local folders by now
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; unset takes a share of all memory
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a child process would import vLLM again: 40 s
+        "TORCH_COMPILE_DISABLE": "1",  # no compiler needed, no warm-up; equal throughput on the CPU
+        "OMP_NUM_THREADS": str(threads),
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def _quiet() -> None:
+    """Start-up warnings of the libraries beneath that no user of ours can act on."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="vllm|torch")
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)

@@ -1,0 +1,30 @@
+# in: scores of all rewards
+# out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward
+#      and ensemble, one column each, on one scale)
+rule standardise:
+    input:
+        **{name: shards(f"scores/{name}/{{chunk}}-{{block}}.parquet") for name in STUDY.rewards},
+    output:
+        scales=results("ensembles/scales.parquet"),
+        standardised=results("ensembles/rewards.parquet"),
+    params:
+        p={"rewards": list(STUDY.rewards)},
+        code=code("standardise.py"),
+    log:
+        results("logs/standardise/standardise.log"),
+    script:
+        "../scripts/standardise.py"
+
+
+rule ensembles:
+    input:
+        standardised=results("ensembles/rewards.parquet"),
+    output:
+        standardised=results("ensembles/standardised.parquet"),
+    params:
+        p={name: e.model_dump() for name, e in STUDY.ensembles.items()},
+        code=code("ensembles.py"),
+    log:
+        results("logs/ensembles/ensembles.log"),
+    script:
+        "../scripts/ensembles.py"

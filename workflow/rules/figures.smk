@@ -1,0 +1,69 @@
+# in: limits/*.parquet, ensembles/standardised.parquet
+# out: figures/<figure>.pdf and .png, a caption for each in workflow/report/
+STYLE = {"figures": STUDY.figures.model_dump()}
+
+
+rule figure_frontier:
+    input:
+        frontier=results("limits/frontier.parquet"),
+        best_of_n=results("limits/best_of_n.parquet"),
+    output:
+        pdf=results("figures/frontier.pdf"),
+        png=report(
+            results("figures/frontier.png"),
+            caption="../report/figure_frontier.rst",
+            category="1 Limits",
+            labels={"figure": "KL-reward frontier and best-of-n"},
+        ),
+    params:
+        p=STYLE | {"gold": STUDY.gold},
+        code=code("figure_frontier.py"),
+    log:
+        results("logs/figure_frontier/figure.log"),
+    script:
+        "../scripts/figure_frontier.py"
+
+
+rule figure_gold_under_proxies:
+    input:
+        frontier=results("limits/frontier.parquet"),
+    output:
+        pdf=results("figures/gold_under_proxies.pdf"),
+        png=report(
+            results("figures/gold_under_proxies.png"),
+            caption="../report/figure_gold_under_proxies.rst",
+            category="2 Proxies and ensembles",
+            labels={"figure": "gold reward when a proxy is optimised"},
+        ),
+    params:
+        p=STYLE
+        | {
+            "gold": STUDY.gold,
+            "proxies": STUDY.proxies,
+            "ensembles": list(STUDY.ensembles),
+        },
+        code=code("figure_gold_under_proxies.py"),
+    log:
+        results("logs/figure_gold_under_proxies/figure.log"),
+    script:
+        "../scripts/figure_gold_under_proxies.py"
+
+
+rule figure_reward_distributions:
+    input:
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        pdf=results("figures/reward_distributions.pdf"),
+        png=report(
+            results("figures/reward_distributions.png"),
+            caption="../report/figure_reward_distributions.rst",
+            category="3 Rewards on base samples",
+            labels={"figure": "distributions of the rewards"},
+        ),
+    params:
+        p=STYLE | {"gold": STUDY.gold, "rewards": list(STUDY.rewards)},
+        code=code("figure_reward_distributions.py"),
+    log:
+        results("logs/figure_reward_distributions/figure.log"),
+    script:
+        "../scripts/figure_reward_distributions.py"

@@ -1,0 +1,46 @@
+# in: the fetched prompt source
+# out: prompts/<chunk>.parquet, one per shard's worth of prompts, and prompts.parquet, all of them
+
+
+def chunk_settings(wildcards):
+    first, end = plan.chunk_range(wildcards.chunk, CHUNK, STUDY.prompts.count)
+    return {
+        "first": first,
+        "end": end,
+        "seed": STUDY.seed,
+        "template": STUDY.prompts.template,
+        "text_column": STUDY.prompts.text_column,
+        "stratify_by": STUDY.prompts.stratify_by,
+        "trust_remote_code": STUDY.model.trust_remote_code,
+    }
+
+
+rule prompts_chunk:
+    input:
+        source=fetched(STUDY.prompts.source),
+        model=MODEL_FOLDER if STUDY.prompts.template == "chat" else [],
+    output:
+        prompts=results("prompts/{chunk}.parquet"),
+    params:
+        p=chunk_settings,
+        code=code("prompts_chunk.py"),
+    log:
+        results("logs/prompts_chunk/{chunk}.log"),
+    priority: 90
+    script:
+        "../scripts/prompts_chunk.py"
+
+
+rule prompts:
+    input:
+        chunks=expand(results("prompts/{chunk}.parquet"), chunk=CHUNKS),
+    output:
+        prompts=results("prompts.parquet"),
+    params:
+        p={"study": STUDY.study},
+        code=code("prompts.py"),
+    log:
+        results("logs/prompts/prompts.log"),
+    priority: 90
+    script:
+        "../scripts/prompts.py"

@@ -1,0 +1,77 @@
+# in: sample shards and a reward's fetched files
+# out: scores/<reward>/<chunk>-<block>.parquet; preflight/<reward>.json says the reward can be trusted
+def reward_files(wildcards):
+    source = getattr(STUDY.rewards[wildcards.reward], "source", None)
+    return fetched(source) if source else []
+
+
+def reward_code(script):
+    """The script's closure, the module its reward's kind is loaded from, and a user's own module."""
+
+    def fingerprint(wildcards):
+        spec = STUDY.rewards[wildcards.reward]
+        modules = [module_of(spec.kind)]
+        if spec.kind == "python":
+            own = Path(spec.function.split(":")[0].replace(".", "/") + ".py")
+            modules += [str(own)] if own.is_file() else []
+        return code(script, *modules)
+
+    return fingerprint
+
+
+def reward_settings(wildcards):
+    spec = STUDY.rewards[wildcards.reward]
+    return {"reward": wildcards.reward, "spec": spec.model_dump(exclude={"note"})}
+
+
+rule preflight_reward:
+    input:
+        files=reward_files,
+    output:
+        passed=results("preflight/{reward}.json"),
+    params:
+        p=reward_settings,
+        code=reward_code("preflight_reward.py"),
+    wildcard_constraints:
+        reward="|".join(map(re.escape, STUDY.rewards)),
+    log:
+        results("logs/preflight_reward/{reward}.log"),
+    priority: 100
+    script:
+        "../scripts/preflight_reward.py"
+
+
+rule preflight_rewards:
+    input:
+        passed=expand(results("preflight/{reward}.json"), reward=STUDY.rewards),
+    output:
+        passed=results("preflight/rewards.json"),
+    params:
+        p={"rewards": list(STUDY.rewards)},
+        code=code("preflight_rewards.py"),
+    log:
+        results("logs/preflight_rewards/rewards.log"),
+    priority: 100
+    script:
+        "../scripts/preflight_rewards.py"
+
+
+rule score:
+    input:
+        samples=results(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
+        prompts=results("prompts/{chunk}.parquet"),
+        files=reward_files,
+    output:
+        scores=results("scores/{reward}/{chunk}-{block}.parquet"),
+    params:
+        p=reward_settings,
+        code=reward_code("score.py"),
+    wildcard_constraints:
+        reward="|".join(map(re.escape, STUDY.rewards)),
+    log:
+        results("logs/score/{reward}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/score/{reward}/{chunk}-{block}.tsv")
+    priority: 20
+    script:
+        "../scripts/score.py"

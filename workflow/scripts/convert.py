@@ -1,0 +1,15 @@
+"""Turn the fetched base model into a plain model folder, once for all studies."""
+
+from pathlib import Path
+
+from alignment_limits.models.convert import convert
+from alignment_limits.scripting import job, say
+
+with job(snakemake):
+    say("converting the base model (about half a minute, once)")
+    done = convert(
+        Path(snakemake.input.fetched),
+        Path(snakemake.output.folder),
+        trust_remote_code=snakemake.params.p["trust_remote_code"],
+    )
+    say(f"base model: {done}")

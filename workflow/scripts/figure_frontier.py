@@ -1,0 +1,13 @@
+"""Draw the frontier of the gold reward with best-of-n beside it."""
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.figures.frontier import frontier
+from alignment_limits.figures.style import Look, save
+from alignment_limits.scripting import job
+
+with job(snakemake):
+    look = Look.of(snakemake.params.p)
+    table = read_table(snakemake.input.frontier, "frontier")
+    points = read_table(snakemake.input.best_of_n, "best_of_n")
+    # The pooled within-prompt variance of a standardised reward is 1: that is the bound's variance proxy.
+    save(frontier(table, points, look, sigma=1.0), look, snakemake.output.pdf, snakemake.output.png)

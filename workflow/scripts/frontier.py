@@ -1,0 +1,34 @@
+"""The KL-reward frontier of every reward and ensemble, evaluated on itself and on gold."""
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.artifacts import read_table, reward_arrays, write_table
+from alignment_limits.limits import frontier
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    p = snakemake.params.p
+    names = [*dict.fromkeys([p["gold"], *p["optimized"]])]
+    scores = reward_arrays(read_table(snakemake.input.standardised, "standardised"), names)
+    log_m = float(np.log(np.isfinite(scores[p["gold"]]).sum(1)).mean())
+    rows = []
+    for optimized in p["optimized"]:
+        evaluated = {name: scores[name] for name in dict.fromkeys([optimized, p["gold"]])}
+        for budget in ("average", "per-prompt"):
+            tables = frontier(
+                scores[optimized],
+                evaluated,
+                betas=p["betas"],
+                kls=p["kls"],
+                budget=budget,
+                replicates=p["bootstrap"],
+                seed=p["seed"],
+            )
+            for name, table in tables.items():
+                rows.append(
+                    pl.DataFrame(table.columns()).with_columns(
+                        optimized=pl.lit(optimized), evaluated=pl.lit(name), log_m=pl.lit(log_m)
+                    )
+                )
+    write_table(pl.concat(rows), snakemake.output.frontier, "frontier", provenance(snakemake, ["numba"]))

@@ -1,0 +1,22 @@
+"""Score a handful of texts with one reward and refuse it when its scores cannot be trusted."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from alignment_limits.artifacts import write_json
+from alignment_limits.config.study import Reward
+from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.preflight import preflight
+from alignment_limits.scripting import job, say
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input.get("files")
+    reward = load_reward(TypeAdapter(Reward).validate_python(p["spec"]), Path(files) if files else None)
+    figures = preflight(reward, p["reward"])
+    say(f"preflight {p['reward']}: passed")
+    write_json(figures, snakemake.output.passed)

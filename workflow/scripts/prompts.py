@@ -1,0 +1,10 @@
+"""All chunks of prompts as one table."""
+
+import polars as pl
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    table = pl.concat([read_table(file, "prompts") for file in snakemake.input.chunks])
+    write_table(table, snakemake.output.prompts, "prompts", provenance(snakemake))

