@@ -20,6 +20,8 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
+        rules.preflight_sampling.output,
+        rules.preflight_rewards.output,
         rules.frontier.output,
         rules.best_of_n.output,
         rules.headline.output,

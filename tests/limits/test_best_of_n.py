@@ -5,7 +5,6 @@ from math import comb
 
 import numpy as np
 import pytest
-
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates

@@ -1,5 +1,10 @@
-# in: a chunk of prompts, the base model, and the preflight of everything that comes later
+# in: a chunk of prompts and the base model
 # out: samples/<model>/<chunk>-<block>.parquet, and a summary per prompt
+#
+# Preflights run before the first shard by priority, not as inputs: sampling takes all cores, so it starts
+# only when none is left to run, and one that fails ends the run. As inputs they would resample
+# everything when a reward is added; as ancient inputs they hide other reasons to run (Snakemake 9.27
+# masks every job below a rerun one but does not pass the rerun on through ancient files).
 rule preflight_sampling:
     input:
         prompts=results("prompts.parquet"),
@@ -24,9 +29,6 @@ rule sample:
     input:
         prompts=results("prompts/{chunk}.parquet"),
         model=MODEL_FOLDER,
-        # waited for before the first shard, but a new reward's preflight resamples nothing
-        preflight=ancient(results("preflight/sampling.json")),
-        rewards=ancient(results("preflight/rewards.json")),
     output:
         samples=results(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
     params:

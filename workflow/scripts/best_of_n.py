@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, reward_arrays, write_table
-from alignment_limits.limits import best_of_n
+from alignment_limits.limits.bestofn import best_of_n
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import Grid, read_table, reward_arrays, write_table
-from alignment_limits.limits import aggregate, standardise
+from alignment_limits.limits.ensembles import aggregate
+from alignment_limits.limits.standardisation import standardise
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import read_table, reward_arrays, write_table
-from alignment_limits.limits import frontier
+from alignment_limits.limits.frontiers import frontier
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import KEY, Grid, read_scores, same_keys, write_table
-from alignment_limits.limits import standardise
+from alignment_limits.limits.standardisation import standardise
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):

@@ -1,7 +1,7 @@
 """Curves of gain against KL: which points join, which parts are reliable, what lies between them.
 
-Between tabulated budgets a curve is drawn linear in √KL (a Gaussian reward's frontier is exactly that),
-from the origin, which every curve leaves. No curve is drawn past its last finite point.
+Between tabulated budgets a curve is a monotone cubic (PCHIP) in √KL, in which a Gaussian reward's frontier is
+a straight line; it starts at the origin and passes through every point. Nothing is drawn past the last one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.interpolate import PchipInterpolator
 
 from alignment_limits.figures.style import DASHED
 
@@ -72,21 +73,32 @@ def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = 
 
 
 def pieces(c: Curve, values: np.ndarray, reliable: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Fine x and y of the reliable (or of the other) part; NaN separates parts that do not touch."""
+    """Fine x and y of the reliable (or of the other) part; NaN separates parts that do not touch.
+
+    A stretch between two points belongs to the reliable part when both its ends are reliable.
+    """
     xs, ys = [np.array([np.nan])], [np.array([np.nan])]
-    root, joined = np.sqrt(c.kl), -1
-    for i in range(c.kl.size - 1):
-        both = bool(c.reliable[i] and c.reliable[i + 1])
-        if both is not reliable or not np.isfinite(values[i : i + 2]).all():
-            continue
-        t = np.linspace(0, 1, _FINE + 1)
-        x, y = (root[i] + t * (root[i + 1] - root[i])) ** 2, values[i] + t * (values[i + 1] - values[i])
-        x[0], x[-1], y[-1] = c.kl[i], c.kl[i + 1], values[i + 1]
-        touches = joined == i
-        xs += [x[1:]] if touches else [np.array([np.nan]), x]
-        ys += [y[1:]] if touches else [np.array([np.nan]), y]
-        joined = i + 1
+    for run in _runs(np.isfinite(values)):
+        root = np.sqrt(c.kl[run])
+        between = PchipInterpolator(root, values[run]) if run.size > 1 else None
+        joined = -1
+        for i in run[:-1]:
+            if bool(c.reliable[i] and c.reliable[i + 1]) is not reliable or between is None:
+                continue
+            fine = np.linspace(np.sqrt(c.kl[i]), np.sqrt(c.kl[i + 1]), _FINE + 1)
+            x, y = fine**2, between(fine)
+            x[[0, -1]], y[[0, -1]] = c.kl[[i, i + 1]], values[[i, i + 1]]
+            start = 1 if joined == i else 0
+            xs += [x[1:]] if start else [np.array([np.nan]), x]
+            ys += [y[1:]] if start else [np.array([np.nan]), y]
+            joined = i + 1
     return np.concatenate(xs), np.concatenate(ys)
+
+
+def _runs(ok: np.ndarray) -> list[np.ndarray]:
+    """Indices of each unbroken stretch of true values."""
+    index = np.flatnonzero(ok)
+    return [r for r in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1) if r.size]
 
 
 def draw(
@@ -114,9 +126,8 @@ def draw(
         (line,) = ax.plot(x, y, color=colour, zorder=zorder, solid_capstyle="butt", **look)
         line.set_gid(name if reliable else f"{name}:unreliable")
         if band:
-            x_low, low = pieces(c, c.low, reliable)
-            _, high = pieces(c, c.high, reliable)
-            if low.size == high.size:
-                ax.fill_between(
-                    x_low, low, high, color=colour, alpha=band if reliable else 0.4 * band, lw=0, zorder=zorder - 1
-                )
+            bounded = np.isfinite(c.low) & np.isfinite(c.high)
+            x, low = pieces(c, np.where(bounded, c.low, np.nan), reliable)
+            _, high = pieces(c, np.where(bounded, c.high, np.nan), reliable)
+            alpha = band if reliable else 0.4 * band
+            ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, zorder=zorder - 1)

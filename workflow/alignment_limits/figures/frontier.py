@@ -37,7 +37,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
     ).sort("n")
     ceiling = float(table["log_m"].min())  # type: ignore[arg-type]
     with look.applied():
-        figure = look.figure(height=look.width * (0.98 if points.height else 0.75))
+        figure = look.figure(height=min(0.98 * look.width, 4.4) * (1 if points.height else 0.77))
         if points.height:
             top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.15])
             _shares(bottom, points, look)
@@ -116,7 +116,7 @@ def _shares(ax: Any, points: pl.DataFrame, look: Look) -> None:
     used = trusted if trusted.height else shown
     low = min([0.9, *used["efficiency"].to_list(), *used["efficiency_low"].drop_nans().drop_nulls().to_list()])
     high = max([1.0, *used["efficiency_high"].drop_nans().drop_nulls().to_list()])
-    ax.set_ylim(max(0.0, low - 0.05), min(high, 1.3) + 0.04)
+    ax.set_ylim(max(0.0, low - 0.03), min(high, 1.3) + 0.03)
     ax.set_ylabel("share\nof limit")
 
 
@@ -139,7 +139,7 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
     if name:
         ax.annotate(
             rf"$\log\,M = {ceiling:.1f}$" if inside else rf"$\log\,M = {ceiling:.1f}\rightarrow$",
-            (ceiling if inside else right, 0.98 if inside else 0.6), xycoords=ax.get_xaxis_transform(),
+            (ceiling if inside else right, 0.98 if inside else 0.45), xycoords=ax.get_xaxis_transform(),
             xytext=(-2, 0), textcoords="offset points", va="top" if inside else "bottom", ha="right",
             rotation=90 if inside else 0, color=GREY, fontsize=look.small, zorder=6,
         )  # fmt: skip

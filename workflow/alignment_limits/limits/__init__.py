@@ -1,6 +1,7 @@
-"""Estimators on arrays: limits, best-of-n, proxies, ensembles. NumPy in, NumPy out; nothing heavy is imported.
+"""Estimators on arrays: limits, best-of-n, proxies, ensembles. NumPy in, NumPy out, nothing heavy imported.
 
-Names load their own module on first use (PEP 562), so code fingerprints of rules stay as narrow as their imports.
+Names load their own module on first use (PEP 562), so code fingerprints of rules stay as narrow as their
+imports.
 """
 
 from importlib import import_module

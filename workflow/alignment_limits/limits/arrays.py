@@ -3,6 +3,7 @@
 A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ QUARTERS = 4
 
 
 def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
-    """Return `scores` as float64 (P, M), NaN-padded; raise EstimateError naming the first row that cannot be used."""
+    """Return `scores` as float64 (P, M); raise EstimateError naming the first row that cannot be used."""
     try:
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -41,7 +42,7 @@ def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
     return array
 
 
-def check_evaluated(optimized: Array, evaluated: dict[str, ArrayLike]) -> dict[str, Array]:
+def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """Check that every evaluated reward has scores for exactly the samples the optimized one has."""
     if not evaluated:
         raise EstimateError("No evaluated reward was given: pass {name: scores} with at least one entry.")
@@ -51,7 +52,7 @@ def check_evaluated(optimized: Array, evaluated: dict[str, ArrayLike]) -> dict[s
         array = check_scores(scores, name)
         if array.shape != optimized.shape:
             raise EstimateError(
-                f"Scores of '{name}' have shape {array.shape}, those of the optimized reward {optimized.shape}; "
+                f"Scores of '{name}' have shape {array.shape}, the optimized reward {optimized.shape}; "
                 "join them by (prompt_id, sample_id) first."
             )
         differs = np.isnan(array) == present
@@ -65,13 +66,19 @@ def check_evaluated(optimized: Array, evaluated: dict[str, ArrayLike]) -> dict[s
     return checked
 
 
+def prompt_means(scores: Array) -> Array:
+    """Mean of each prompt's samples (P,); exactly the common value where all are equal."""
+    lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)
+    return np.asarray(np.clip(np.nanmean(scores, axis=1), lowest, highest))
+
+
 def centre(scores: Array) -> Array:
     """Subtract each prompt's mean over its samples (NaN stays NaN)."""
-    return scores - np.nanmean(scores, axis=1, keepdims=True)
+    return scores - prompt_means(scores)[:, None]
 
 
 def within_prompt_sd(scores: Array) -> float:
-    """Pooled within-prompt standard deviation, sqrt(sum of squares / sum of (m - 1)); 0 if every prompt is constant.
+    """Pooled within-prompt sd, sqrt(sum of squares / sum of (m - 1)); 0 if every prompt is constant.
 
     A prompt whose scores are all the same number contributes exactly 0, whatever the rounding of its mean.
     """
@@ -87,26 +94,30 @@ def within_prompt_sd(scores: Array) -> float:
 class Quartered:
     """Samples of each prompt dealt at random into four nearly equal parts (P, 4, Q), padded.
 
-    rewards : optimized reward minus its prompt mean; padding has weight 0 through `present`.
+    rewards : optimized reward minus its prompt's largest, so that KL keeps its digits when the tilt sits on
+        the best sample; 0 in the padding, which `present` tells apart. offset : largest minus mean (P,).
     features : evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
     sizes : samples per part (P, 4).
     """
 
     rewards: Array
+    offset: Array
     features: Array
     present: NDArray[np.bool_]
     sizes: NDArray[np.int64]
 
 
 def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64 finaliser: a counter-based generator, so a split depends on (seed, key, rank) and nothing else."""
+    """SplitMix64 finaliser: counter-based, so a split depends on (seed, key, rank) and nothing else."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
 
 
-def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Quarter (0-3) of each rank j < counts[x], -1 beyond; (P, width). Every split of given sizes is equally likely."""
+def split_labels(
+    counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """Quarter (0-3) of each rank j < counts[x], -1 beyond; (P, width). All splits are equally likely."""
     golden = np.uint64(0x9E3779B97F4A7C15)
     rows = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
     draws = _splitmix(rows[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
@@ -118,21 +129,30 @@ def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64],
 
 
 def quarter(
-    optimized: Array, evaluated: list[Array], *, keys: NDArray[np.int64] | None = None, seed: int = 0
+    optimized: Array,
+    evaluated: list[Array],
+    *,
+    keys: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    order: Array | None = None,
 ) -> Quartered:
     """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt).
 
     Ranks, not positions, are dealt: the result does not depend on the order of samples within a prompt, and a
-    table sorted by score is as good as any other. `keys` (P,) default to the row numbers.
+    table sorted by score is as good as any other. `keys` (P,) default to the row numbers. `order` ranks samples
+    instead of `optimized`: two calls with one `order` and seed deal the same samples to the same quarters.
     """
     prompts, width = optimized.shape
-    order = np.lexsort((*[array for array in reversed(evaluated)], optimized), axis=1)
+    if order is None:
+        ranks = np.lexsort((*reversed(evaluated), optimized), axis=1)
+    else:
+        ranks = np.argsort(order, axis=1, kind="stable")
     counts = np.sum(~np.isnan(optimized), axis=1)
     keys = np.arange(prompts) if keys is None else np.asarray(keys)
     labels = split_labels(counts, width, keys, seed)
     # Slots: samples of quarter 0 first, then 1, ...; padding (-1 -> 4) last.
     deal = np.argsort(np.where(labels < 0, QUARTERS, labels), axis=1, kind="stable")
-    columns = np.take_along_axis(order, deal, axis=1)
+    columns = np.take_along_axis(ranks, deal, axis=1)
     sizes = np.stack([(labels == q).sum(axis=1) for q in range(QUARTERS)], axis=1)
     starts = np.cumsum(sizes, axis=1) - sizes
     room = int(sizes.max())
@@ -141,8 +161,11 @@ def quarter(
     picked = np.take_along_axis(columns, np.where(present, slots, 0).reshape(prompts, -1), axis=1)
 
     def dealt(scores: Array) -> Array:
-        values = np.take_along_axis(centre(scores), picked, axis=1).reshape(present.shape)
-        return np.where(present, values, 0.0)
+        return np.where(present, np.take_along_axis(scores, picked, axis=1).reshape(present.shape), 0.0)
 
-    features = np.stack([dealt(array) for array in evaluated], axis=-1) if evaluated else np.zeros((*present.shape, 0))
-    return Quartered(dealt(optimized), features, present, sizes)
+    best = np.nanmax(optimized, axis=1)
+    carried = [dealt(centre(array)) for array in evaluated]
+    features = np.stack(carried, axis=-1) if carried else np.zeros((*present.shape, 0))
+    return Quartered(
+        dealt(optimized - best[:, None]), best - prompt_means(optimized), features, present, sizes
+    )

@@ -1,7 +1,8 @@
 """Best-of-n from base samples: gain, KL, win rate, and how close it comes to the limit at the same KL.
 
-Gain is the average over every n-subset of a prompt's M samples of v at the subset's best r (unbiased for n <= M):
-sample of rank i (ascending in r) is best in C(i-1, n-1) of C(M, n) subsets; ties share their ranks' weights equally.
+Gain is the average over every n-subset of a prompt's M samples of v at the subset's best r (unbiased for n
+<= M): sample of rank i (ascending in r) is best in C(i-1, n-1) of C(M, n) subsets; ties share their ranks'
+weights equally.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,19 @@ from alignment_limits.limits.curve import CorrectedCurve, CurvePoints
 from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates
 
-SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n (theory: below it the two share too many samples)
+SAMPLES_PER_DRAW = (
+    16  # claims against the limit need M >= 16 n (theory: below it the two share too many samples)
+)
 
 
 @dataclass(frozen=True)
 class BestOfNTable:
     """One row per n, equal 1-D arrays. gain, win_rate and limit are of the evaluated reward.
 
-    kl : tie-aware KL (nats, mean over prompts); kl_bound : log n - (n-1)/n. limit : corrected limit of the evaluated
-    reward (its own tilt) at this kl and budget convention; tilt_gain : its gain when tilting by the selecting reward
-    at this kl; efficiency = gain / limit. win_rate : P(pick beats a fresh base sample) + P(tie)/2, NaN at n = M.
+    kl : tie-aware KL (nats, mean over prompts); kl_bound : log n - (n-1)/n. limit : corrected limit of the
+    evaluated reward (its own tilt) at this kl and budget convention; tilt_gain : its gain when tilting by
+    the selecting reward at this kl; efficiency = gain / limit. win_rate : P(pick beats a fresh base sample)
+    + P(tie)/2, NaN at n = M.
     """
 
     method: np.ndarray
@@ -70,12 +74,13 @@ def best_of_n(
 
     Parameters
     ----------
-    optimized : (P, M) scores that select, NaN = no such sample. evaluated : name -> scores of the same samples.
+    optimized : (P, M) scores that select, NaN = no such sample. evaluated : name -> scores of the same
+        samples.
     ns : integers from 1 to the smallest number of samples any prompt has.
-    budget : convention of `limit`. "average": the limit at the mean KL best-of-n spends. "per-prompt": each prompt is
-        given the KL that best-of-n spends on it (equal over prompts unless scores tie).
-    replicates, seed, level, keys : as for `frontier`; gain and limit are resampled together, so efficiency intervals
-        are paired.
+    budget : convention of `limit`. "average": the limit at the mean KL best-of-n spends. "per-prompt": each
+        prompt is given the KL that best-of-n spends on it (equal over prompts unless scores tie).
+    replicates, seed, level, keys : as for `frontier`; gain and limit are resampled together, so efficiency
+        intervals are paired.
 
     Raises
     ------
@@ -149,7 +154,8 @@ def check_ns(ns: ArrayLike, scores: Array) -> np.ndarray:
 def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
     """Per-prompt contributions (P, N) to the limit at best-of-n's KL; resampled, they move with that KL too.
 
-    Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries it over.
+    Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries
+    it over.
     """
     values = points.values[..., 0]
     if budget == "per-prompt":
@@ -157,7 +163,9 @@ def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
     return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
 
 
-def _verdict(scored: Array, ideal: CurvePoints, n: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray]:
+def _verdict(
+    scored: Array, ideal: CurvePoints, n: np.ndarray, spread: float
+) -> tuple[np.ndarray, np.ndarray]:
     samples = int(np.median(np.sum(~np.isnan(scored), axis=1)))
     verdict = judge(
         prompts=len(scored),
@@ -170,7 +178,9 @@ def _verdict(scored: Array, ideal: CurvePoints, n: np.ndarray, spread: float) ->
         spread=spread,
     )
     needs = [
-        "" if samples >= SAMPLES_PER_DRAW * each else f"{samples} samples per prompt for n = {each} (needs 16 n)"
+        ""
+        if samples >= SAMPLES_PER_DRAW * each
+        else f"{samples} samples per prompt for n = {each} (needs 16 n)"
         for each in n
     ]
     reason = np.array([a or b for a, b in zip(verdict.reason, needs, strict=True)], dtype=object)

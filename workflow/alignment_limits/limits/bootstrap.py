@@ -1,7 +1,8 @@
-"""Intervals from resampling prompts, the independent clusters of a study; samples of one prompt are never pooled.
+"""Intervals from resampling prompts, the independent clusters of a study; samples of one prompt are never
+pooled.
 
-Every estimate here is a mean, or a ratio of means, of per-prompt contributions, so all replicates of all columns are
-one matrix product: (replicates, prompts) counts times (prompts, columns).
+Every estimate here is a mean, or a ratio of means, of per-prompt contributions, so all replicates of all
+columns are one matrix product: (replicates, prompts) counts times (prompts, columns).
 """
 
 from typing import Literal
@@ -16,7 +17,8 @@ MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, a
 
 
 class PromptBootstrap:
-    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are paired.
+    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are
+    paired.
 
     Parameters
     ----------
@@ -35,7 +37,9 @@ class PromptBootstrap:
         method: Interval = "studentised",
     ) -> None:
         if replicates < 100:
-            raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
+            raise EstimateError(
+                f"{replicates} bootstrap replicates cannot give an interval; use 100 or more."
+            )
         if not 0.5 <= level < 1:
             raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
         self.prompts, self.level, self.method = prompts, level, method
@@ -50,7 +54,9 @@ class PromptBootstrap:
     def replicates(self, values: Array) -> Array:
         """Means of each replicate: (P, ...) -> (R, ...)."""
         if self.counts is None:
-            raise EstimateError(f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only).")
+            raise EstimateError(
+                f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only)."
+            )
         flat = self.counts @ values.reshape(self.prompts, -1) / self.prompts
         return flat.reshape(len(flat), *values.shape[1:])
 

@@ -7,7 +7,8 @@ from alignment_limits.limits.arrays import Array, check_scores, within_prompt_sd
 
 
 def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
-    """sigma sqrt(2 kl), sigma the pooled within-prompt sd of base samples (2406.05883): exact for Gaussian rewards.
+    """sigma sqrt(2 kl), sigma the pooled within-prompt sd of base samples (2406.05883): exact for Gaussian
+    rewards.
 
     With the variance as proxy this is a bound only for rewards no heavier-tailed than Gaussian; (K,).
     """

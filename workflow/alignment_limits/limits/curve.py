@@ -1,13 +1,14 @@
 """The limit at given KL budgets, bias-corrected, as a mean of per-prompt contributions.
 
-For a budget kappa (nats per sequence, averaged over prompts) the average convention uses one lambda for all prompts,
-solving mean KL(lambda) = kappa; the per-prompt convention gives every prompt kappa and its own lambda. In both, the
-estimate is turned into a mean over prompts by the envelope theorem: at the solution lambda^,
+For a budget kappa (nats per sequence, averaged over prompts) the average convention uses one lambda for all
+prompts, solving mean KL(lambda) = kappa; the per-prompt convention gives every prompt kappa and its own
+lambda. In both, the estimate is turned into a mean over prompts by the envelope theorem: at the solution
+lambda^,
 
     psi_x = X_x(lambda^) + s (kappa - KL_x(lambda^)),   s = dX/dkappa = E Cov_w(v, r) / (lambda E Var_w(r)),
 
-is stationary in lambda^, so a bootstrap of prompts may resample psi_x without solving again (error O(1/P)); for the
-optimized reward s = beta ([L]: dG*/dkappa = beta). Tested against re-solving in every replicate.
+is stationary in lambda^, so a bootstrap of prompts may resample psi_x without solving again (error O(1/P));
+for the optimized reward s = beta ([L]: dG*/dkappa = beta). Tested against re-solving in every replicate.
 """
 
 from collections.abc import Sequence
@@ -31,10 +32,13 @@ GRID = 48
 class CurvePoints:
     """The curve at K budgets, for V evaluated rewards (index 0 is the optimized reward itself).
 
-    values : (P, K, V) per-prompt contributions; their mean is the corrected gain, their spread its uncertainty.
-    reverse : (P, K) contributions to KL(pi_0||pi_beta). plugin : (K, V). slope : (K, V) dgain/dkl at full samples.
+    values : (P, K, V) per-prompt contributions; their mean is the corrected gain, their spread its
+        uncertainty.
+    reverse : (P, K) contributions to KL(pi_0||pi_beta). plugin : (K, V). slope : (K, V) dgain/dkl at full
+        samples.
     beta : (K,). ess : (P, K). inverse : (P, K) full-sample lambda per prompt (for diagnostics).
-    reached : (K,) levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all samples.
+    reached : (K,) levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all
+        samples.
     capped : (K,) share of prompts stopped at their own ceiling (per-prompt budget only, else 0).
     """
 
@@ -64,6 +68,11 @@ class LevelMoments:
     ess: Array
 
 
+def split_count(prompts: int) -> int:
+    """Random splits to average the correction over: 8 up to 128 prompts, 1 from 1,024."""
+    return int(np.clip(-(-SPLIT_BUDGET // prompts), 1, MOST_SPLITS))
+
+
 def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
     """Level averages over all splits; gains[..., 0, :] is the optimized reward, slopes are d gains / d lambda."""
     total: list[Array] | None = None
@@ -77,7 +86,8 @@ def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
         total = arrays if total is None else [a + b for a, b in zip(total, arrays, strict=True)]
         ess = m.ess
     assert total is not None
-    return LevelMoments(*[a / len(splits) for a in total], ess=ess)
+    kl, variance, reverse, mean, gains, slopes = (a / len(splits) for a in total)
+    return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
 
 
 class CorrectedCurve:
@@ -104,8 +114,10 @@ class CorrectedCurve:
         self.budget = budget
         self.prompts = len(optimized)
         self.sd = within_prompt_sd(optimized)
-        count = int(np.clip(-(-SPLIT_BUDGET // self.prompts), 1, MOST_SPLITS))
-        self.splits = [quarter(optimized, list(evaluated), keys=keys, seed=seed + s) for s in range(count)]
+        self.splits = [
+            quarter(optimized, list(evaluated), keys=keys, seed=seed + split)
+            for split in range(split_count(self.prompts))
+        ]
         self.rewards = 1 + len(evaluated)
         spread = np.nanstd(optimized, axis=1)
         flat = np.nanmax(optimized, axis=1) == np.nanmin(optimized, axis=1)
@@ -139,8 +151,9 @@ class CorrectedCurve:
         mean = kappa if kappa.ndim == 1 else kappa.mean(axis=0)
         return CurvePoints(
             mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((count, self.rewards)),
-            np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:, None],
-            none, np.zeros(count, dtype=int), np.ones(count), extrapolate(none + np.zeros((LEVELS, 1, 1)))[1],
+            np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:,
+            None], none, np.zeros(count, dtype=int), np.ones(count), extrapolate(none + np.zeros((LEVELS, 1,
+            1)))[1],
         )  # fmt: skip
 
     def _average(self, kappa: Array) -> CurvePoints:
@@ -189,7 +202,9 @@ class CorrectedCurve:
         inverse = np.empty((LEVELS, len(kappa)))
         for level in range(LEVELS):
             kl, variance = m.kl.mean(axis=0)[:, level], m.variance.mean(axis=0)[:, level]
-            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level]))
+            inverse[level] = solve(
+                grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level])
+            )
         found = np.isfinite(inverse)
         reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
         inverse[2, ~found[1]] = np.nan
@@ -219,7 +234,10 @@ class CorrectedCurve:
         kl = first.kl[..., 0]
         capped = kappa > kl[:, -1:]
         lam = np.stack(
-            [np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i) for k, c, i in zip(kappa, kl, inverse, strict=True)]
+            [
+                np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i)
+                for k, c, i in zip(kappa, kl, inverse, strict=True)
+            ]
         )
         ess = np.stack([np.interp(i, j, e) for i, j, e in zip(lam, inverse, first.ess, strict=True)])
         own = np.where(capped, 0.0, 1.0 / lam)
@@ -230,6 +248,6 @@ class CorrectedCurve:
         reached = np.where(capped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
         return CurvePoints(
-            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked[0].mean(axis=0)[:, :-1], slope,
-            own.mean(axis=0), ess, lam, reached, capped.mean(axis=0), shared,
+            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked[0].mean(axis=0)[:, :-1],
+            slope, own.mean(axis=0), ess, lam, reached, capped.mean(axis=0), shared,
         )  # fmt: skip

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from alignment_limits.limits.arrays import Array, check_scores
 from alignment_limits.limits.pareto import pareto_k
 
-# Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli, exponential).
+# Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
+# exponential).
 SMALLEST_ESS = 10.0
 LARGEST_K = 0.7
 FEWEST_PROMPTS = 16
@@ -73,7 +74,8 @@ def judge(
 ) -> Verdict:
     """The verdict on K points of a curve; the first reason that applies is given, all (K,) but the scalars.
 
-    samples : median per prompt. ess, k : medians over prompts. reached : 3 when all samples, their halves and their
+    samples : median per prompt. ess, k : medians over prompts. reached : 3 when all samples, their halves
+        and their
     quarters can show this KL. capped : share of prompts at their own ceiling. spread : within-prompt sd.
     """
     reasons = []
@@ -87,7 +89,9 @@ def judge(
         elif samples < FEWEST_SAMPLES:
             reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
         elif share > MOST_CAPPED:
-            reason = f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or sampled once)"
+            reason = (
+                f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or sampled once)"
+            )
         elif level < 3:
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
         elif e < SMALLEST_ESS:

@@ -15,7 +15,9 @@ def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     """Return members as (K, P, M); every member must score exactly the same samples."""
     array = np.asarray(members, dtype=np.float64)
     if array.ndim != 3 or len(array) == 0:
-        raise EstimateError(f"Ensemble members have shape {array.shape}; expected (members, prompts, samples).")
+        raise EstimateError(
+            f"Ensemble members have shape {array.shape}; expected (members, prompts, samples)."
+        )
     for index, scores in enumerate(array):
         check_scores(scores, f"member {index}")
         differs = np.isnan(scores) != np.isnan(array[0])
@@ -39,9 +41,10 @@ def aggregate(
 
     aggregator
         "mean", "median", "minimum" (worst case);
-        "mean-variance": mean - coefficient * variance, the variance being that of the K members' scores of the same
-        sample (population form, /K), in squared reward units;
-        "entropic": -b log mean_k exp(-r_k / b), b = temperature > 0: between the minimum (b -> 0) and the mean.
+        "mean-variance": mean - coefficient * variance, the variance being that of the K members' scores of
+        the same sample (population form, /K), in squared reward units;
+        "entropic": -b log mean_k exp(-r_k / b), b = temperature > 0: between the minimum (b -> 0) and the
+        mean.
     """
     scores = check_members(members)
     if aggregator == "mean":
@@ -52,7 +55,9 @@ def aggregate(
         return np.asarray(scores.min(axis=0))
     if aggregator == "mean-variance":
         if coefficient < 0:
-            raise EstimateError(f"coefficient {coefficient} would reward disagreement; it must be at least 0.")
+            raise EstimateError(
+                f"coefficient {coefficient} would reward disagreement; it must be at least 0."
+            )
         return np.asarray(scores.mean(axis=0) - coefficient * scores.var(axis=0))
     if aggregator == "entropic":
         if not temperature > 0:

@@ -58,16 +58,18 @@ def frontier(
     level: float = 0.95,
     keys: np.ndarray | None = None,
 ) -> dict[str, FrontierTable]:
-    """How much of each evaluated reward tilting by `optimized` gains, at each beta and at each KL budget ([L]).
+    """How much of each evaluated reward tilting by `optimized` gains, at each beta and at each KL budget
+    ([L]).
 
     Parameters
     ----------
-    optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same samples.
+    optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same
+        samples.
     betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only (one
         beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
     budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
-    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random splits, so
-        that results do not depend on which shard or row a prompt is in (default: row numbers).
+    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random
+        splits, so that results do not depend on which shard or row a prompt is in (default: row numbers).
 
     Notes
     -----
@@ -142,9 +144,12 @@ def _verdict(
     return {"ess": ess, "pareto_k": k, "reliable": verdict.reliable, "reason": verdict.reason}
 
 
-def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+def _rows_at_beta(
+    curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap
+) -> dict[str, np.ndarray]:
     m = level_moments(curve.splits, 1.0 / beta)
-    # One factor for gain, KL and reverse KL: the own gain sets it, and the identity between the three survives.
+    # One factor for gain, KL and reverse KL: the own gain sets it, and the identity between the three
+    # survives.
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
     values, _ = extrapolate(stacked)
     own, gains, kl, reverse = values[..., 0], values[..., 1:-2], values[..., -2], values[..., -1]
@@ -170,7 +175,9 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     return rows | _verdict(curve, scores, np.median(m.ess, axis=0), k, np.full(count, 3), np.zeros(count))
 
 
-def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+def _rows_at_kl(
+    curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap
+) -> dict[str, np.ndarray]:
     points = curve.at(kappa)
     gains = points.values[..., 1:]
     gain_low, gain_high = boot.interval(gains)

@@ -13,7 +13,8 @@ def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float)
     """Invert one increasing curve: lambda at which KL = kappa, NaN beyond the last node.
 
     inverse, kl, rate : (L,) nodes lambda > 0, KL and dKL/dlambda. start : Var(r) at lambda = 0, where
-    KL = Var lambda^2 / 2. kappa : (K,). Interpolates lambda as a function of s = sqrt(KL), dlambda/ds = 2 s / rate.
+    KL = Var lambda^2 / 2. kappa : (K,). Interpolates lambda as a function of s = sqrt(KL), dlambda/ds = 2 s
+    / rate.
     """
     s = np.sqrt(np.maximum(kl, 0.0))
     # A saturated tail has no slope left; nodes must rise to be inverted.
@@ -44,9 +45,9 @@ def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Arra
     """
     s = np.sqrt(np.maximum(kl, 0.0))
     s = np.maximum.accumulate(s, axis=-1)
-    alive = rate > 1e-12 * np.maximum(rate.max(axis=-1, keepdims=True), 1e-300)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.where(alive[:, None], 2.0 * s[:, None] * rates / rate[:, None], 0.0)
+    # On a saturated tail both rates are rounding errors: the curve is flat there.
+    alive = rate > 1e-9 * np.maximum(rate.max(axis=-1, keepdims=True), 1e-290)
+    slope = np.where(alive[:, None], 2.0 * s[:, None] * rates / np.where(alive, rate, 1.0)[:, None], 0.0)
     origin = slope[..., :1]  # the curve starts straight: its first slope serves at 0
     x = np.concatenate([np.zeros_like(s[..., :1]), s], axis=-1)
     y = np.concatenate([np.zeros_like(values[..., :1]), values], axis=-1)

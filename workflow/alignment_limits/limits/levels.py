@@ -1,16 +1,18 @@
 """Bias correction at a fixed KL: extrapolate from all samples, halves and quarters to infinitely many.
 
-With M samples per prompt the estimated limit is low by about c M^-a: a = 1 for light tails, less for heavy ones.
-Computed from all samples (F), from disjoint halves (H) and quarters (Q) of each prompt, the decrements d1 = F - H and
-d2 = H - Q show both c and a: their ratio rho = d2/d1 is 2^a. The corrected value is F + g(rho) d1 with
+With M samples per prompt the estimated limit is low by about c M^-a: a = 1 for light tails, less for heavy
+ones. Computed from all samples (F), from disjoint halves (H) and quarters (Q) of each prompt, the
+decrements d1 = F - H and d2 = H - Q show both c and a: their ratio rho = d2/d1 is 2^a. The corrected value
+is F + g(rho) d1 with
 
     g = 1/(rho - 1)      for rho < 2   (Aitken: the geometric sum d1/rho + d1/rho^2 + ...),
-    g = (5 - rho)/3      for rho >= 2  (Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q; both agree at rho = 2).
+    g = (5 - rho)/3      for rho >= 2  (Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q; both agree at rho
+    = 2).
 
-rho comes from the optimized reward and serves every evaluated one: how fast the tilt's tail fills in is a matter of
-the reward that tilts. The correction is linearised, so that each prompt contributes its share including the
-uncertainty of rho. Our choice: [L]'s own correction is unknown to us. benchmarks/limits_coverage.py measures it
-against the plug-in, 2F - H and the jackknife.
+rho comes from the optimized reward and serves every evaluated one: how fast the tilt's tail fills in is a
+matter of the reward that tilts. The correction is linearised, so that each prompt contributes its share
+including the uncertainty of rho. Our choice: [L]'s own correction is unknown to us.
+benchmarks/limits_coverage.py measures it against the plug-in, 2F - H and the jackknife.
 """
 
 from dataclasses import dataclass

@@ -17,14 +17,15 @@ def pareto_k(rewards: Array, inverse: Array) -> Array:
     Returns
     -------
     (P, L): as in PSIS, from the largest min(0.2 m, 3 sqrt m) weights, with its weak prior (k n + 5)/(n + 10).
-    NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal (ties at the top).
+    NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal (ties at the
+    top).
     """
     prompts = len(rewards)
     lam = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
     counts = np.sum(~np.isnan(rewards), axis=1)
     out = np.full(lam.shape, np.nan)
     for m in np.unique(counts):
-        tail = int(np.ceil(min(0.2 * m, 3.0 * np.sqrt(m))))
+        tail = int(min(0.2 * m, 3.0 * np.sqrt(m)))
         if tail < SMALLEST_TAIL:
             continue
         rows = np.flatnonzero(counts == m)

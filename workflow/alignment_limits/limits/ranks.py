@@ -47,7 +47,9 @@ def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
     out = np.zeros((*scores.shape, len(ns)))
     for index, n in enumerate(ns):
         whole = log_choose(counts, np.asarray(n))
-        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(log_choose(lower, np.asarray(n)) - whole)
+        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(
+            log_choose(lower, np.asarray(n)) - whole
+        )
         # Untied ranks lose digits in that difference; their weight has its own closed form.
         single = np.exp(log_choose(upper - 1, np.asarray(n - 1)) - whole)
         out[:, :, index] = np.where(upper - lower == 1, single, share / (upper - lower))
@@ -75,10 +77,11 @@ def atom_kl(low: Array, high: Array, n: float) -> Array:
 
 
 def best_of_n_kl(scores: Array, ns: np.ndarray) -> Array:
-    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous stretch.
+    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous
+    stretch.
 
-    Plug-in in the tie masses. A reply of an atom that was sampled once counts as continuous, so the value errs
-    towards the bound log n - (n-1)/n, which it reaches exactly without ties.
+    Plug-in in the tie masses. A reply of an atom that was sampled once counts as continuous, so the value
+    errs towards the bound log n - (n-1)/n, which it reaches exactly without ties.
     """
     lower, upper = tie_bounds(scores)
     counts = np.sum(~np.isnan(scores), axis=1)[:, None]
@@ -94,11 +97,12 @@ def best_of_n_kl(scores: Array, ns: np.ndarray) -> Array:
 
 
 def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
-    """P(v of the pick > v of an independent base sample) + half of P(equal), unbiased, (P, N); NaN where n = M.
+    """P(v of the pick > v of an independent base sample) + half of P(equal), unbiased, (P, N); NaN where n
+    = M.
 
-    Counts pairs (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above i
-    is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
-    tied r. Quadratic in samples per prompt.
+    Counts pairs (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any
+    j above i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both
+    averaged over orders of tied r. Quadratic in samples per prompt.
     """
     prompts, width = scored.shape
     out = np.empty((prompts, len(ns)))
@@ -110,7 +114,9 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
         r, v = selecting[rows], scored[rows]
-        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (v[:, :, None] == v[:, None, :])
+        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (
+            v[:, :, None] == v[:, None, :]
+        )
         more, less = r[:, :, None] < r[:, None, :], r[:, :, None] > r[:, None, :]
         tied = r[:, :, None] == r[:, None, :]
         itself = np.einsum("pii->pi", tied)

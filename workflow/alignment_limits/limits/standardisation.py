@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, centre, check_scores, within_prompt_sd
+from alignment_limits.limits.arrays import Array, centre, check_scores, prompt_means, within_prompt_sd
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,11 @@ class Standardised:
 
 
 def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
-    """Centre per prompt and scale by the pooled within-prompt sd, sqrt(SS / sum(m - 1)), of base samples (P, M).
+    """Centre per prompt and scale by the pooled within-prompt sd, sqrt(SS / sum(m - 1)), of base samples
+    (P, M).
 
-    Raises EstimateError, naming the reward, if it is constant within every prompt (or its spread is rounding error).
+    Raises EstimateError, naming the reward, if it is constant within every prompt (or its spread is
+    rounding error).
     """
     array = check_scores(scores, name)
     scale = within_prompt_sd(array)
@@ -30,10 +32,12 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
             f"Reward '{name}' is constant within every prompt: it cannot be standardised and ranks nothing. "
             "Check its model, or leave it out."
         )
-    return Standardised(centre(array) / scale, np.nanmean(array, axis=1), scale)
+    return Standardised(centre(array) / scale, prompt_means(array), scale)
 
 
-def apply_standardisation(scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward") -> Array:
+def apply_standardisation(
+    scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward"
+) -> Array:
     """Standardise other samples (P, M') of the same prompts by what the base samples gave: (scores - centre) / scale."""
     array = check_scores(scores, name)
     middle = np.asarray(centre, dtype=np.float64)

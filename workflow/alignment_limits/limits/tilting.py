@@ -1,11 +1,12 @@
 """The exponential tilt of the base samples: KL, gain and covariances at given inverse temperatures.
 
-For each prompt, weights w_i = softmax(lambda r_i), lambda = 1/beta, over its samples. With r and v centred by the
-prompt's mean, L = log mean exp(lambda r):
+For each prompt, weights w_i = softmax(lambda r_i), lambda = 1/beta, over its samples. With r and v centred
+by the prompt's mean, L = log mean exp(lambda r):
 
     gain of v = sum w_i v_i,  KL(pi_beta || pi_0) = lambda sum w_i r_i - L,  KL(pi_0 || pi_beta) = L,
 
-so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gain = beta * Jeffreys). All in nats.
+so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gain = beta * Jeffreys). All in
+nats.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class TiltMoments:
-    """Moments under the tilt, for P prompts, L inverse temperatures, V evaluated rewards; trailing axis B = blocks.
+    """Moments under the tilt, for P prompts, L inverse temperatures, V evaluated rewards; trailing axis B =
+    blocks.
 
-    log_mean_exp, kl, reward, variance : (P, L, B); gain, covariance : (P, L, V, B); ess : (P, L), full samples only.
+    log_mean_exp, kl, reward, variance : (P, L, B); gain, covariance : (P, L, V, B); ess : (P, L), full
+        samples only.
     """
 
     inverse: Array
@@ -136,16 +139,25 @@ def moments_of(parts: Quartered, inverse: Array) -> TiltMoments:
     none = counts == 0
     total = np.where(none, 1.0, blocks[..., 0])
     mean = blocks[..., 1:] / total[..., None]
-    log_mean_exp = np.where(none, 0.0, np.log(total) + np.where(none, 0.0, tops) - np.log(np.maximum(counts, 1)))
-    reward = mean[..., 0]
-    variance = np.maximum(mean[..., 1] - reward**2, 0.0)
+    below = mean[..., 0]  # E_w r less the prompt's largest r
+    log_mean_exp = np.log(total) + np.where(none, 0.0, tops) - np.log(np.maximum(counts, 1))
+    kl = np.where(none, 0.0, np.maximum(inverse[:, :, None] * below - log_mean_exp, 0.0))
+    log_mean_exp = np.where(none, 0.0, log_mean_exp + (inverse * parts.offset[:, None])[:, :, None])
+    reward = np.where(none, 0.0, below + parts.offset[:, None, None])
+    variance = np.maximum(mean[..., 1] - below**2, 0.0)
     gain = mean[..., 2::2]
-    covariance = mean[..., 3::2] - gain * reward[..., None]
-    kl = np.where(none, 0.0, inverse[:, :, None] * reward - log_mean_exp)
+    covariance = mean[..., 3::2] - gain * below[..., None]
     to_full = np.where(parts.sizes[:, None, :] > 0, np.exp(np.minimum(shift - tops[..., :1], 0.0)), 0.0)
     ess = blocks[..., 0, 0] ** 2 / (squares * to_full**2).sum(axis=-1)
     return TiltMoments(
-        inverse, log_mean_exp, kl, reward, variance, np.swapaxes(gain, 2, 3), np.swapaxes(covariance, 2, 3), ess
+        inverse,
+        log_mean_exp,
+        kl,
+        reward,
+        variance,
+        np.swapaxes(gain, 2, 3),
+        np.swapaxes(covariance, 2, 3),
+        ess,
     )
 
 
@@ -203,5 +215,7 @@ def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: Arra
     gains = []
     for beta in check_betas(betas):
         e = np.exp((r - np.nanmax(r, axis=1, keepdims=True)) / beta)
-        gains.append(np.nanmean(centre(v) * (e - np.nanmean(e, axis=1, keepdims=True)), axis=1) / np.nanmean(e, axis=1))
+        gains.append(
+            np.nanmean(centre(v) * (e - np.nanmean(e, axis=1, keepdims=True)), axis=1) / np.nanmean(e, axis=1)
+        )
     return np.stack(gains, axis=1)

@@ -74,7 +74,7 @@ def load(
 
 
 class _Arrays(numpy_pickle.NumpyArrayWrapper):
-    """Arrays of numbers only: those of objects are pickles of their own, which older joblibs do not restrict."""
+    """Arrays of numbers only: those of objects are pickles within the pickle, unrestricted in older joblibs."""
 
     def read_array(self, unpickler: Any, *args: Any) -> Any:
         if self.dtype.hasobject:

@@ -94,7 +94,8 @@ def _progress(label: str) -> Any:
 
     class Labelled(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
-            options["disable"] = str(options.get("desc", "")).startswith("Adding")  # vLLM's queue, filled at once
+            # vLLM has a bar for tokenising too, which is over at once
+            options["disable"] = options.get("desc") not in (None, "Processed prompts")
             options["desc"] = f"sampling {label}".strip()
             super().__init__(*args, **options)
 

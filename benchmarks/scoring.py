@@ -1,0 +1,109 @@
+"""How fast a transformer reward scores, against the loop one would write: padded batches of 64 in file order.
+
+    python benchmarks/scoring.py --model ENCODER_FOLDER --texts FILE [FILE …]
+
+The texts are lines of the files joined to a length drawn per text, so that real words come in the lengths
+replies have. Two cases: replies of a chat model (log-normal, long tail) and the default study's short
+continuations (all near 15 words), where sorting has little to gain. Repeats alternate between the two
+methods; the table gives the fastest of each, since other work on the machine only ever slows one down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from alignment_limits.rewards.load import load_reward
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer
+
+TOWARD, AWAY = ["Thank you, that was kind."], ["Go away, you fool."]
+BATCH = 64
+CASES = {  # name: words per text
+    "chat replies: log-normal, median 30 words, σ = 1": lambda rng, n: rng.lognormal(np.log(30), 1.0, n),
+    "short continuations: 12 to 18 words": lambda rng, n: rng.uniform(12, 18, n),
+}
+
+
+def make_texts(words: list[str], lengths: NDArray[np.float64], rng: np.random.Generator) -> list[str]:
+    """Stretches of consecutive words, [n]."""
+    counts = np.clip(lengths, 1, 250).astype(int)
+    starts = rng.integers(0, len(words) - 250, len(counts))
+    return [" ".join(words[s : s + c]) for s, c in zip(starts, counts, strict=True)]
+
+
+def naive_scorer(folder: Path, device: str):
+    """Mean-pooled cosines, 64 texts at a time as they come, padded to the longest."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        rows = []
+        with torch.inference_mode():
+            for i in range(0, len(texts), BATCH):
+                batch = tokenizer(
+                    texts[i : i + BATCH], padding=True, truncation=True, max_length=256, return_tensors="pt"
+                ).to(device)
+                hidden = model(**batch).last_hidden_state
+                mask = batch["attention_mask"].unsqueeze(-1)
+                rows.append(torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1))
+        return torch.cat(rows)
+
+    good, bad = embed(TOWARD), embed(AWAY)
+
+    def score(texts: list[str]) -> NDArray[np.float64]:
+        e = embed(texts)
+        return ((e @ good.T).amax(1) - (e @ bad.T).amax(1)).double().cpu().numpy()
+
+    return score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, required=True, help="folder of a transformers encoder (MiniLM)")
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text files, one text a line")
+    parser.add_argument("--count", type=int, default=768, help="texts per case")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    transformers.utils.logging.disable_progress_bar()
+
+    words = " ".join(f.read_text("utf-8") for f in args.texts).split()
+    spec = {"kind": "embedding", "toward": TOWARD, "away": AWAY, "text": "reply", "sign": 1}
+    ours, naive = load_reward(spec, args.model, device=args.device), naive_scorer(args.model, args.device)
+
+    threads = torch.get_num_threads()
+    print(f"{args.count} texts, {args.device}, {threads} thread(s), float32, best of {args.repeats}\n")
+    print("| texts | naive, texts/s | ours, texts/s | ratio | largest difference |")
+    print("|---|--:|--:|--:|--:|")
+    for name, draw in CASES.items():
+        rng = np.random.default_rng(0)
+        texts = list(
+            dict.fromkeys(make_texts(words, draw(rng, args.count), rng))
+        )  # distinct: no help from caching
+        methods = {
+            "naive": lambda texts=texts: naive(texts),
+            "ours": lambda texts=texts: ours.score([""] * len(texts), texts).score,
+        }
+        seconds: dict[str, list[float]] = {m: [] for m in methods}
+        results = {}
+        for _ in range(args.repeats):
+            for method, call in methods.items():
+                start = time.perf_counter()
+                results[method] = call()
+                seconds[method].append(time.perf_counter() - start)
+        rate = {m: len(texts) / min(s) for m, s in seconds.items()}
+        difference = float(np.abs(results["ours"] - results["naive"]).max())
+        ratio = rate["ours"] / rate["naive"]
+        print(
+            f"| {name} | {rate['naive']:.1f} | {rate['ours']:.1f} | {ratio:.2f} | {difference:.0e} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

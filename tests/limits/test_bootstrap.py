@@ -1,0 +1,86 @@
+"""Intervals: coverage, determinism, agreement with theory and with re-solving in every replicate."""
+
+import numpy as np
+import pytest
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits import CorrectedCurve, PromptBootstrap, tilt
+
+
+def test_interval_of_a_normal_mean_is_the_t_interval() -> None:
+    values = np.random.default_rng(0).standard_normal((40, 3))
+    low, high = PromptBootstrap(40, replicates=20_000).interval(values)
+    half = 2.0227 * values.std(axis=0, ddof=1) / np.sqrt(40)
+    np.testing.assert_allclose((high - low) / 2, half, rtol=0.06)
+
+
+def test_studentised_interval_covers_a_skewed_mean_better_than_percentile() -> None:
+    values = np.random.default_rng(1).standard_exponential((30, 2000))
+    covered = {}
+    for method in ("studentised", "percentile"):
+        low, high = PromptBootstrap(30, replicates=1000, method=method).interval(values)
+        covered[method] = np.mean((low <= 1) & (high >= 1))
+    assert 0.93 < covered["studentised"] < 0.97
+    assert covered["percentile"] < covered["studentised"] - 0.01
+
+
+def test_ratio_interval_is_paired() -> None:
+    rng = np.random.default_rng(2)
+    below = rng.gamma(2, size=(100, 1))
+    low, high = PromptBootstrap(100).ratio(0.9 * below, below)
+    np.testing.assert_allclose([low[0], high[0]], 0.9, rtol=1e-9)
+
+
+def test_many_prompts_use_the_normal_interval_and_agree_with_the_bootstrap() -> None:
+    values = np.random.default_rng(3).standard_normal((6000, 2))
+    low, high = PromptBootstrap(6000).interval(values)
+    np.testing.assert_allclose(
+        high - low, 2 * 1.959963985 * values.std(axis=0, ddof=1) / np.sqrt(6000), rtol=1e-8
+    )
+
+
+def test_nan_columns_stay_nan_and_constants_have_no_width() -> None:
+    values = np.ones((20, 3))
+    values[4, 1] = np.nan
+    low, high = PromptBootstrap(20).interval(values)
+    np.testing.assert_array_equal(np.isnan(low), [False, True, False])
+    np.testing.assert_allclose([low[0], high[0]], 1.0)
+
+
+def test_same_seed_same_interval_other_seed_other_interval() -> None:
+    values = np.random.default_rng(4).standard_normal((30, 1))
+    first, again, other = (PromptBootstrap(30, seed=s).interval(values)[0] for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_linearised_replicates_equal_solving_again_in_every_replicate() -> None:
+    rng = np.random.default_rng(5)
+    r = rng.lognormal(sigma=0.5, size=(60, 1)) * rng.standard_normal((60, 80))
+    kappa = 0.7
+    lam = np.geomspace(0.1, 20, 400)
+    table = tilt(r, {"own": r}, 1 / lam)["own"]
+    boot = PromptBootstrap(60, replicates=300)
+    kl, gain = boot.replicates(table.kl), boot.replicates(table.gain)
+    solved = np.array([np.interp(kappa, k, g) for k, g in zip(kl, gain, strict=True)])
+    curve = CorrectedCurve(r)
+    points = curve.at(np.array([kappa]))
+    plain = _plugin_contributions(table, kappa)
+    linear = boot.replicates(plain[:, None])[:, 0]
+    assert np.corrcoef(solved, linear)[0, 1] > 0.999
+    np.testing.assert_allclose(linear.std(), solved.std(), rtol=0.05)
+    np.testing.assert_allclose(plain.mean(), points.plugin[0, 0], rtol=1e-4)
+
+
+def _plugin_contributions(table: object, kappa: float) -> np.ndarray:
+    kl = table.kl.mean(axis=0)  # type: ignore[attr-defined]
+    j = int(np.argmin(np.abs(kl - kappa)))
+    return table.gain[:, j] + table.beta[j] * (kappa - table.kl[:, j])  # type: ignore[attr-defined]
+
+
+def test_unusable_settings_are_refused() -> None:
+    with pytest.raises(EstimateError, match="10 bootstrap replicates"):
+        PromptBootstrap(10, replicates=10)
+    with pytest.raises(EstimateError, match="Confidence level"):
+        PromptBootstrap(10, level=95)
+    with pytest.raises(EstimateError, match="No replicates"):
+        PromptBootstrap(1).replicates(np.ones((1, 1)))

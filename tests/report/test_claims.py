@@ -1,0 +1,161 @@
+"""Every verdict can come out each way, and only when intervals allow it."""
+
+import polars as pl
+import pytest
+import synthetic
+from alignment_limits.report.claims import (
+    FAILS,
+    HOLDS,
+    PARTLY,
+    UNKNOWN,
+    claims,
+    ensembles_shrink,
+    grows_with_error,
+    grows_with_inverse_beta,
+    identity,
+    judge,
+    near_the_limit,
+)
+
+PROXIES = list(synthetic.RHO)
+
+
+def agreement(rho=None, half=0.02):
+    rho = synthetic.RHO if rho is None else rho
+    return pl.DataFrame(
+        [{"reward": n, "spearman": r, "low": r - half, "high": r + half, "prompts": 24} for n, r in rho.items()]
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict"),
+    [((3, 0, 3), HOLDS), ((1, 0, 3), PARTLY), ((1, 2, 3), PARTLY), ((0, 1, 3), FAILS), ((0, 0, 3), UNKNOWN),
+     ((0, 0, 0), UNKNOWN)],
+)  # fmt: skip
+def test_judge(case, verdict):
+    assert judge(*case) == verdict
+
+
+def bumped(by):
+    own = (pl.col("at") == "beta") & (pl.col("optimized") == "minilm") & (pl.col("evaluated") == "minilm")
+    return synthetic.frontier().with_columns(gain=pl.when(own).then(pl.col("gain") * (1 + by)).otherwise(pl.col("gain")))
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(0, HOLDS), (1e-12, HOLDS), (1e-5, PARTLY), (0.01, FAILS)])
+def test_identity(by, verdict):
+    assert identity(bumped(by)).verdict == verdict
+
+
+def test_identity_needs_tilts():
+    assert identity(synthetic.frontier().filter(pl.col("at") == "kl")).verdict == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("share", "half", "spread", "verdict"),
+    [
+        (0.95, 0.02, 1.0, HOLDS),
+        (0.70, 0.02, 1.0, FAILS),
+        (0.85, 0.05, 1.0, UNKNOWN),  # the interval straddles the threshold
+        (0.70, 0.02, 0.75, PARTLY),  # near the per-prompt limit only
+        (0.82, 0.02, 0.96, UNKNOWN),  # below on average, undecided per prompt
+    ],
+)
+def test_best_of_n_near_the_limit(share, half, spread, verdict):
+    table = synthetic.best_of_n(share=share, half=half, spread=spread)
+    assert near_the_limit(table, "gold").verdict == verdict
+
+
+def test_best_of_n_near_at_some_n_only():
+    table = synthetic.best_of_n(share=0.95, half=0.02)
+    worse = pl.when(pl.col("n") == 8).then(0.7).otherwise(1.0)
+    table = table.with_columns(pl.col("efficiency", "efficiency_low", "efficiency_high") * worse)
+    assert near_the_limit(table, "gold").verdict == PARTLY
+
+
+def test_best_of_n_ignores_unreliable_rows():
+    table = synthetic.best_of_n(share=0.5).with_columns(reliable=pl.lit(False))
+    verdict = near_the_limit(table, "gold")
+    assert verdict.verdict == UNKNOWN
+    assert "No n has a reliable share" in verdict.sentence
+
+
+def test_loss_grows_with_error():
+    assert grows_with_error(synthetic.frontier(half=0.02), agreement(), "gold", PROXIES).verdict == HOLDS
+
+
+def test_loss_that_falls_with_error():
+    backwards = dict(zip(synthetic.RHO, reversed(synthetic.RHO.values()), strict=True))
+    assert grows_with_error(synthetic.frontier(half=0.02), agreement(backwards), "gold", PROXIES).verdict == FAILS
+
+
+def test_loss_that_grows_with_error_in_most_pairs():
+    mixed = {**synthetic.RHO, "vader": 0.55}  # worse than alt-profanity only, yet it loses most
+    assert grows_with_error(synthetic.frontier(half=0.02), agreement(mixed), "gold", PROXIES).verdict == PARTLY
+
+
+@pytest.mark.parametrize("wide", [{"half": 0.5}, {"reach": 0.01}])
+def test_error_cannot_be_told_from_noise(wide):
+    assert grows_with_error(synthetic.frontier(**wide), agreement(), "gold", PROXIES).verdict == UNKNOWN
+
+
+def test_two_proxies_make_no_trend():
+    two = PROXIES[:2]
+    assert grows_with_error(synthetic.frontier(half=0.02), agreement(), "gold", two).verdict == UNKNOWN
+
+
+def test_loss_grows_as_beta_falls():
+    assert grows_with_inverse_beta(synthetic.frontier(half=0.01), "gold", PROXIES[1:]).verdict == HOLDS
+
+
+def test_loss_grows_surely_for_some():
+    assert grows_with_inverse_beta(synthetic.frontier(half=0.06), "gold", PROXIES).verdict == PARTLY
+
+
+def test_loss_that_falls_as_beta_falls():
+    table = synthetic.frontier(half=0.001)
+    proxy = (pl.col("evaluated") == "gold") & (pl.col("optimized") != "gold") & (pl.col("at") == "beta")
+    gains = [pl.when(proxy).then(1.2 / pl.col("beta")).otherwise(pl.col(c)).alias(c) for c in _columns("gain")]
+    assert grows_with_inverse_beta(table.with_columns(gains), "gold", PROXIES).verdict == FAILS
+
+
+def _columns(name):
+    return [name, f"{name}_low", f"{name}_high"]
+
+
+def test_beta_cannot_be_told_from_noise():
+    assert grows_with_inverse_beta(synthetic.frontier(half=0.5), "gold", PROXIES).verdict == UNKNOWN
+    assert grows_with_inverse_beta(synthetic.frontier(), "gold", []).verdict == UNKNOWN
+
+
+def test_ensembles_shrink_the_loss():
+    verdict = ensembles_shrink(synthetic.frontier(half=0.02), "gold", synthetic.MEMBERS)
+    assert verdict.verdict == HOLDS
+    assert "0 surely beat their best member" in verdict.sentence
+
+
+def test_some_ensembles_shrink_the_loss():
+    members = {"mean-of-all": PROXIES, "minimum-of-all": ["toxic-comment-classifier", "alt-profanity"]}
+    assert ensembles_shrink(synthetic.frontier(half=0.02), "gold", members).verdict == PARTLY
+
+
+def test_ensembles_worse_than_their_members():
+    members = {name: ["toxic-comment-classifier"] * 2 for name in synthetic.ENSEMBLES}
+    assert ensembles_shrink(synthetic.frontier(half=0.02), "gold", members).verdict == FAILS
+
+
+@pytest.mark.parametrize("members", [{}, synthetic.MEMBERS])
+def test_ensembles_cannot_be_told(members):
+    assert ensembles_shrink(synthetic.frontier(half=0.6), "gold", members).verdict == UNKNOWN
+
+
+def test_all_claims_say_their_rule_and_numbers():
+    table = synthetic.frontier(reach=0)
+    for frontier in (synthetic.frontier(), table):
+        found = claims(
+            frontier, synthetic.best_of_n(), agreement(), gold="gold", proxies=PROXIES, members=synthetic.MEMBERS
+        )
+        assert len(found) == 5
+        for verdict in found:
+            assert verdict.rule
+            assert verdict.sentence
+            assert verdict.verdict in (HOLDS, PARTLY, FAILS, UNKNOWN)

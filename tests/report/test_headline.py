@@ -1,0 +1,137 @@
+"""Headline numbers are the tables' numbers; what is not reliable is said."""
+
+import math
+
+import polars as pl
+import pytest
+import synthetic
+from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.headline import SCHEMA, headline, peak
+from alignment_limits.report.lookup import Estimate, reference_kl
+from alignment_limits.report.text import interval, number
+
+PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
+AGREEMENT = within_prompt_spearman(synthetic.standardised(), "gold", [*PROXIES, *ENSEMBLES], replicates=200)
+
+
+def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES):
+    frontier = synthetic.frontier() if frontier is None else frontier
+    best = synthetic.best_of_n() if best is None else best
+    return headline(
+        frontier, best, AGREEMENT, synthetic.scales(), synthetic.summary(), gold="gold", proxies=proxies,
+        ensembles=ensembles,
+    )  # fmt: skip
+
+
+def pick(table, quantity, subject="gold"):
+    return table.row(by_predicate=(pl.col("quantity") == quantity) & (pl.col("subject") == subject), named=True)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return made()
+
+
+def test_it_has_the_declared_columns(table):
+    assert dict(table.schema) == SCHEMA
+
+
+def test_the_limit_in_both_budgets(table):
+    row = pick(table, "gain at KL 0.5, average budget")
+    assert row["value"] == pytest.approx(1.0)
+    assert row["low"] < 1 < row["high"]
+    assert pick(table, "gain at KL 2, per-prompt budget")["value"] == pytest.approx(1.86)
+
+
+def test_an_unreliable_limit_is_no_number():
+    row = pick(made(synthetic.frontier(reach=1.0)), "gain at KL 2, average budget")
+    assert math.isnan(row["value"])
+    assert not row["reliable"]
+    assert row["note"] == "ESS below 10"
+
+
+def test_native_units(table):
+    assert pick(table, "one base s.d.")["value"] == 2.5
+    row = next(r for r in table.filter(pl.col("group") == "units").iter_rows(named=True) if "gain" in r["quantity"])
+    assert row["value"] == pytest.approx(2.5 * math.sqrt(2))
+
+
+def test_best_of_n(table):
+    assert pick(table, "KL", "best-of-4")["value"] == pytest.approx(math.log(4) - 0.75)
+    share = pick(table, "share of the limit, per-prompt budget", "best-of-4")
+    assert share["value"] == pytest.approx(0.95 * synthetic.expected_max(4) / math.sqrt(2 * (math.log(4) - 0.75)))
+    assert not pick(table, "gain", "best-of-16")["reliable"]
+
+
+def test_proxies_and_ensembles(table):
+    row = pick(table, "share of the ideal at KL 1", "minilm")
+    assert row["value"] == pytest.approx(0.5)
+    assert row["low"] < 0.5 < row["high"]
+    assert pick(table, "gold gain at KL 1", "mean-of-all")["value"] == pytest.approx(0.78 * math.sqrt(2))
+    assert 0.4 < pick(table, "Spearman with gold", "minilm")["value"] < 0.6
+
+
+def test_samples(table):
+    assert pick(table, "truncation rate", "base model")["value"] == pytest.approx(0.75)
+    assert pick(table, "duplicates", "base model")["value"] == pytest.approx(0.02)
+
+
+def test_without_proxies_or_best_of_n():
+    table = made(best=synthetic.best_of_n().clear(), proxies=[], ensembles=[])
+    assert set(table["group"]) == {"limit", "units", "samples"}
+
+
+def test_reference_kl_is_the_reliable_one_nearest_to_one():
+    assert reference_kl(synthetic.frontier(), "gold") == 1.0
+    assert reference_kl(synthetic.frontier(reach=0.6), "gold") == 0.5
+    assert math.isnan(reference_kl(synthetic.frontier(reach=0), "gold"))
+
+
+def test_nothing_reliable_still_gives_a_table():
+    table = made(synthetic.frontier(reach=0))
+    assert table.filter(pl.col("group") == "limit")["value"].is_nan().all()
+
+
+def test_a_sure_peak_is_found_with_an_interval():
+    found, words = peak(synthetic.frontier(half=0.01, decay={"vader": 0.3}), "vader", "gold")
+    assert found.value == 0.5  # (ρ/d)²/2
+    assert found.low < 0.5 < found.high
+    assert words == "peak at 0.5 nats"
+
+
+def test_a_peak_within_the_noise_is_none():
+    found, words = peak(synthetic.frontier(half=0.3, decay={"vader": 0.3}), "vader", "gold")
+    assert not found.known
+    assert words == "no peak up to 2 nats"
+
+
+def test_gold_that_only_falls_never_rises():
+    table = synthetic.frontier(decay={"vader": 5.0})
+    assert peak(table, "vader", "gold")[1] == "gold never rises"
+
+
+def test_a_ratio_holds_all_ratios_of_its_parts():
+    e = Estimate(1, 0.8, 1.2, True, "") / Estimate(2, 1.6, 2.5, True, "")
+    assert (e.value, e.low, e.high) == pytest.approx((0.5, 0.32, 0.75))
+    negative = Estimate(-1, -1.2, 0.1, True, "") / Estimate(2, 1.6, 2.5, True, "")
+    assert (negative.low, negative.high) == pytest.approx((-0.75, 0.0625))
+
+
+def test_a_ratio_to_what_may_be_zero_has_no_interval():
+    assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0.1, -0.1, 0.3, True, "")).bounded
+    assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0, 0, 0, True, "")).known
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "1.23"), (-0.5, "−0.50"), (0.01234, "0.012"), (64, "64"), (12345.6, "12,346"), (math.nan, "–"), (0, "0.00")],
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_intervals_have_the_decimals_their_width_calls_for():
+    assert interval(Estimate(1.3, 1.21, 1.39)) == "1.30 [1.21, 1.39]"
+    assert interval(Estimate(0.9978, 0.9947, 1.0007)) == "0.9978 [0.9947, 1.0007]"
+    assert interval(Estimate(-0.1, -0.4, 0.2)) == "−0.10 [−0.40, 0.20]"
+    assert interval(Estimate(2.0)) == "2.00"

@@ -1,0 +1,149 @@
+"""Pages are whole, self-contained, and nothing in them can run, whatever texts and names say."""
+
+import re
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+import synthetic
+from alignment_limits.errors import ArtifactError
+from alignment_limits.report import page
+from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.claims import claims
+from alignment_limits.report.headline import headline
+from alignment_limits.report.headline_page import headline_page
+from alignment_limits.report.sample_page import sample_page
+from alignment_limits.report.study_card import study_card
+
+HOSTILE = "</pre></blockquote></style><script>alert('x')</script><img src=x onerror=\"alert(1)\">&amp;\x00"
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Strict(HTMLParser):
+    """Collects elements, checks that they nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def harmless(text):
+    """The page's tags, after checking that none can run or fetch anything."""
+    found = Strict(text).found
+    assert not {t for t, _ in found} & {"script", "img", "iframe", "link", "object", "a", "form"}
+    names = {name for _, attrs in found for name in attrs}
+    assert names <= {"lang", "charset", "name", "content", "http-equiv", "class"}
+    assert "default-src 'none'" in text
+    return [t for t, _ in found]
+
+
+def samples(text="fine"):
+    rows = [{"prompt_id": f"p{i}", "sample_id": j, "text": f"{text} {i}/{j}", "finish_reason": "length"}
+            for i in range(6) for j in range(8)]  # fmt: skip
+    gold = [{"prompt_id": f"p{i}", "sample_id": j, "score": float(j)} for i in range(6) for j in range(8)]
+    prompts = [{"prompt_id": f"p{i}", "text": f"{text} prompt {i}"} for i in range(6)]
+    return pl.DataFrame(prompts), pl.DataFrame(rows), pl.DataFrame(gold)
+
+
+def test_text_and_attributes_are_escaped():
+    assert page.tag("p", "<b>&\"'") == "<p>&lt;b&gt;&amp;&quot;&#x27;</p>"
+    assert 'class="&quot;&gt;"' in page.tag("p", "x", '">')
+
+
+def test_samples_are_escaped_closed_and_behind_a_warning():
+    text = sample_page(HOSTILE, *samples(HOSTILE))
+    tags = harmless(text)
+    assert tags.count("details") == 4
+    assert "<details open" not in text
+    assert text.index("can be offensive") < text.index("<details>")
+    assert "&lt;script&gt;" in text
+
+
+def test_highest_and_lowest_samples_are_shown():
+    text = sample_page("s", *samples(), count=1)
+    shown = re.findall(r"<blockquote>fine 0/(\d)</blockquote>", text)
+    assert shown == ["7", "6", "5", "2", "1", "0"]
+    assert "cut at the token limit" in text
+
+
+def test_few_samples_are_not_shown_twice():
+    prompts, rows, gold = samples()
+    text = sample_page("s", prompts, rows.filter(pl.col("sample_id") < 3), gold, count=1)
+    assert re.findall(r"<blockquote>fine 0/(\d)</blockquote>", text) == ["2", "0"]
+
+
+def test_prompts_are_spread_over_the_study():
+    assert re.findall(r"Prompt (p\d)", sample_page("s", *samples(), count=3)) == ["p0", "p2", "p4"]
+
+
+CONFIG = {
+    "study": HOSTILE,
+    "seed": 7,
+    "gold": "gold",
+    "rewards": {
+        "gold": {"kind": "lexicon", "lexicon": "vader", "note": HOSTILE, "source": None},
+        "proxy": {"kind": "sklearn", "source": {"package": "p==1", "hub": None}, "note": ""},
+    },
+    "ensembles": {"e": {"members": ["gold", "proxy"], "aggregator": "mean"}},
+    "limits": {"betas": (8.0, 4.0)},
+}
+MADE = {
+    "results/a.parquet": {"stage": "frontier", "seed": 7, "config_digest": "d1", "code": "c1",
+                          "versions": {"numpy": "2.3.5"}, "source": HOSTILE},
+    "results/b.parquet": {"stage": HOSTILE, "versions": {"numpy": "2.3.4"}},
+}  # fmt: skip
+
+
+def test_study_card_is_harmless_and_complete():
+    text = study_card(CONFIG, MADE)
+    harmless(text)
+    for word in ("our choice", "2.3.4, 2.3.5 (differs between tables)", "p==1", "betas", "d1", "c1", "Apache-2.0"):
+        assert word in text
+
+
+def test_study_card_of_an_empty_study():
+    harmless(study_card({}, {}))
+
+
+def hostile_headline():
+    names = [*synthetic.RHO, *synthetic.ENSEMBLES]
+    agreement = within_prompt_spearman(synthetic.standardised(), "gold", names, replicates=200)
+    given = {"gold": "gold", "proxies": list(synthetic.RHO)}
+    tables = synthetic.frontier().with_columns(reason=pl.lit(HOSTILE)), synthetic.best_of_n(), agreement
+    numbers = headline(*tables, synthetic.scales(), synthetic.summary(), **given, ensembles=list(synthetic.ENSEMBLES))
+    return numbers, claims(*tables, **given, members=synthetic.MEMBERS)
+
+
+def test_headline_page_is_harmless_and_says_verdicts_and_reasons():
+    text = headline_page(HOSTILE, *hostile_headline(), {"vader": HOSTILE})
+    tags = harmless(text)
+    assert tags.count("h3") == 5
+    for word in ("Holds.", "†", "Rule:", "[L]", "our choice", "no peak up to 2 nats", "share of the ideal at KL 1"):
+        assert word in text
+
+
+def test_headline_page_without_rewards_or_claims():
+    numbers, _ = hostile_headline()
+    text = headline_page("s", numbers.filter(pl.col("group") == "limit"), [])
+    harmless(text)
+    assert "no proxies" in text
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    page.write_page("<p>\udcff</p>", tmp_path / "sub" / "a.html")
+    assert (tmp_path / "sub" / "a.html").read_text("utf-8") == "<p>?</p>"
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises((ArtifactError, OSError)):
+        page.write_page("x", blocked / "a.html")

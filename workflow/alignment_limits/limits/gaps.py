@@ -1,0 +1,162 @@
+"""What optimising a wrong reward costs: proxy r^ = r + delta in place of the gold reward r ([L]).
+
+Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_beta the proxy's tilt:
+
+    J(pi_beta) - J(pi^_beta) = beta KL(pi^_beta || pi_beta)      exactly, in sample too,
+                            <= eps^2 / (2 beta)                   eps = half the range of delta within a prompt,
+                            ~= Var_{pi_beta}(delta) / (2 beta)    for small delta.
+
+Only the within-prompt centred error counts. Both rewards must be on one scale (see standardisation.py).
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, quarter, within_prompt_sd
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.curve import CorrectedCurve, split_count
+from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
+from alignment_limits.limits.levels import Correction, extrapolate
+from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
+
+
+@dataclass(frozen=True)
+class ProxyGapTable:
+    """One row per beta, equal 1-D arrays; gaps in reward units, KL in nats per sequence, means over prompts.
+
+    error_variance : pooled within-prompt variance of delta under the base. gap : J(pi_beta) - J(pi^_beta), corrected
+    for finite samples; gap_plugin without. gap_bound : mean eps^2 / (2 beta), eps the half-range of delta over the
+    samples. gap_variance : mean Var_{pi_beta}(delta) / (2 beta). kl : of the proxy's tilt. gold_gain : of gold under
+    it. ideal_gain : the gold limit at the same KL (never compare gold at fixed beta: a noisy proxy then only spends
+    less KL). ideal_gain_at_beta : gold under its own tilt at this beta.
+    """
+
+    beta: Array
+    error_variance: Array
+    gap: Array
+    gap_low: Array
+    gap_high: Array
+    gap_plugin: Array
+    gap_bound: Array
+    gap_variance: Array
+    kl: Array
+    gold_gain: Array
+    gold_gain_low: Array
+    gold_gain_high: Array
+    ideal_gain: Array
+    ideal_gain_at_beta: Array
+    reliable: np.ndarray
+    reason: np.ndarray
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns by name, in order."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class GapContributions:
+    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`; ess (P, L) of the worse tilt."""
+
+    gap: Array
+    plugin: Array
+    variance: Array
+    kl: Array
+    gold_gain: Array
+    ideal_gain_at_beta: Array
+    ess: Array
+    correction: Correction
+
+
+def gap_contributions(
+    proxy: Array, gold: Array, beta: Array, *, seed: int = 0, keys: np.ndarray | None = None
+) -> GapContributions:
+    """Regularised gap of each prompt at each beta, from checked (P, M) scores."""
+    error = proxy - gold
+    total: list[Array] = []
+    count = split_count(len(proxy))
+    for split in range(count):
+        # The proxy's tilt carries gold; the gold's tilt carries the error and its square.
+        ours = quarter(proxy, [gold], keys=keys, seed=seed + split, order=proxy)
+        theirs = quarter(gold, [error, centre(error) ** 2], keys=keys, seed=seed + split, order=proxy)
+        weights = block_weights(ours.sizes)
+        p, g = moments_of(ours, 1.0 / beta), moments_of(theirs, 1.0 / beta)
+        gold_mean = p.gain[:, :, 0]
+        gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
+        spread = g.gain[:, :, 1] + np.nanmean(centre(error) ** 2, axis=1)[:, None, None] - g.gain[:, :, 0] ** 2
+        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
+        total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
+    mean = np.stack([a / count for a in total])  # (4, P, L, 3)
+    # KL and gold gain share the proxy's factor; the gap and the ideal have decrements of their own.
+    gap_c, _ = extrapolate(np.moveaxis(mean[0], -1, 0))
+    joint = np.moveaxis(np.stack([mean[1], mean[2]], axis=-1), 2, 0)
+    kl_gold, shared = extrapolate(joint)
+    ideal, _ = extrapolate(np.moveaxis(mean[3], -1, 0))
+    return GapContributions(
+        gap=gap_c,
+        plugin=mean[0][..., 0],
+        variance=np.maximum(spread[..., 0], 0.0) / (2.0 * beta),
+        kl=kl_gold[..., 0],
+        gold_gain=kl_gold[..., 1],
+        ideal_gain_at_beta=ideal,
+        ess=np.minimum(p.ess, g.ess),
+        correction=shared,
+    )
+
+
+def proxy_gap(
+    optimized: ArrayLike,
+    gold: ArrayLike,
+    *,
+    betas: ArrayLike,
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+) -> ProxyGapTable:
+    """The cost of tilting by `optimized` instead of `gold` (both (P, M), one scale), at each beta.
+
+    Intervals by bootstrap over prompts. Raises EstimateError for scores or betas that cannot be used.
+    """
+    proxy = check_scores(optimized, "optimized")
+    truth = check_evaluated(proxy, {"gold": gold})["gold"]
+    beta = check_betas(betas)
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
+    parts = gap_contributions(proxy, truth, beta, seed=seed, keys=keys)
+    error = proxy - truth
+    half_range = (np.nanmax(error, axis=1) - np.nanmin(error, axis=1)) / 2.0
+    kl = parts.kl.mean(axis=0)
+    curve = CorrectedCurve(truth, seed=seed, keys=keys)
+    ideal = curve.at(np.maximum(kl, 0.0))
+    gap_low, gap_high = boot.interval(parts.gap)
+    gold_low, gold_high = boot.interval(parts.gold_gain)
+    verdict = judge(
+        prompts=len(proxy),
+        samples=int(np.median(np.sum(~np.isnan(proxy), axis=1))),
+        ess=np.median(parts.ess, axis=0),
+        k=np.fmax(median_k(proxy, 1.0 / beta), median_k(truth, 1.0 / beta)),
+        reached=np.full(len(beta), 3),
+        capped=np.zeros(len(beta)),
+        ceiling=log_m_ceiling(proxy),
+        spread=within_prompt_sd(proxy),
+        correction=parts.correction,
+    )
+    return ProxyGapTable(
+        beta=beta,
+        error_variance=np.full(len(beta), within_prompt_sd(error) ** 2),
+        gap=parts.gap.mean(axis=0),
+        gap_low=gap_low,
+        gap_high=gap_high,
+        gap_plugin=parts.plugin.mean(axis=0),
+        gap_bound=np.mean(half_range**2) / (2.0 * beta),
+        gap_variance=parts.variance.mean(axis=0),
+        kl=kl,
+        gold_gain=parts.gold_gain.mean(axis=0),
+        gold_gain_low=gold_low,
+        gold_gain_high=gold_high,
+        ideal_gain=ideal.values[..., 0].mean(axis=0),
+        ideal_gain_at_beta=parts.ideal_gain_at_beta.mean(axis=0),
+        reliable=verdict.reliable,
+        reason=verdict.reason,
+    )

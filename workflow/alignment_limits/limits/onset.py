@@ -1,0 +1,153 @@
+"""Where more optimisation starts to hurt: the interior maximum of gold reward along a path, or none.
+
+The path is the proxy's tilt at growing KL (hacking onset) or best-of-n at growing n (HedgeTune's stopping point,
+arXiv 2506.19248). Both are means of per-prompt contributions, so the maximum is found again in every bootstrap
+replicate.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
+from alignment_limits.limits.bestofn import check_ns
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.frontiers import curve_verdict
+from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.diagnostics import median_k, prompt_ceilings
+from alignment_limits.limits.ranks import best_of_n_weights
+
+
+@dataclass(frozen=True)
+class Onset:
+    """found : gold has a significant interior maximum on the part of the path that is reliable.
+
+    at, low, high : its place (nats for hacking_onset, n for stopping_point) and interval, NaN when not found.
+    gain : gold gain there. drop, drop_low, drop_high : how much gold falls from it to the end of the path.
+    end : where the path ends (largest reliable KL, or largest n). reason : "" when found.
+    """
+
+    found: bool
+    at: float
+    low: float
+    high: float
+    gain: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    end: float
+    reason: str
+
+
+def hacking_onset(
+    optimized: ArrayLike,
+    gold: ArrayLike,
+    *,
+    kls: ArrayLike | None = None,
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Onset:
+    """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable range.
+
+    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)).
+    """
+    proxy = check_scores(optimized, "optimized")
+    truth = check_evaluated(proxy, {"gold": gold})["gold"]
+    top = float(prompt_ceilings(proxy).mean())
+    grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
+    curve = CorrectedCurve(proxy, [truth], budget=budget, seed=seed)
+    points = curve.at(grid)
+    verdict = curve_verdict(curve, proxy, points, median_k(proxy, points.inverse))
+    # The path ends at the first budget that is not reliable.
+    usable = int(np.argmin(verdict.reliable)) if not verdict.reliable.all() else len(grid)
+    if usable < 3:
+        return _none(float(grid[0]), f"no reliable path: {verdict.reason[usable]}")
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
+    return interior_maximum(grid[:usable], points.values[:, :usable, 1], boot, unit="nats")
+
+
+def stopping_point(
+    optimized: ArrayLike,
+    gold: ArrayLike,
+    *,
+    ns: ArrayLike | None = None,
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Onset:
+    """The n at which gold reward of best-of-n by `optimized` peaks (HedgeTune); unbiased for every n <= M.
+
+    ns : grid (default: about 40 whole numbers, even in log n, up to the samples of the shortest prompt).
+    """
+    proxy = check_scores(optimized, "optimized")
+    truth = check_evaluated(proxy, {"gold": gold})["gold"]
+    most = int(np.sum(~np.isnan(proxy), axis=1).min())
+    if most < 3:
+        raise EstimateError(f"A stopping point needs 3 samples per prompt or more; a prompt has {most}.")
+    n = check_ns(np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns)), proxy)
+    gains = np.einsum("pmn,pm->pn", best_of_n_weights(proxy, n), np.nan_to_num(centre(truth)))
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
+    return interior_maximum(n.astype(np.float64), gains, boot, unit="draws")
+
+
+def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:
+    """The maximum of mean values (P, K) along an increasing path (K,), if gold falls significantly after it.
+
+    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is refined
+    by a parabola through the best three points; its interval is the percentile interval over replicates.
+    """
+    mean = values.mean(axis=0)
+    best = int(np.argmax(mean))
+    end = float(path[-1])
+    if best == len(path) - 1:
+        return _none(end, f"gold still rises at the end of the path ({end:.3g} {unit})")
+    if boot.prompts < 2:
+        return _none(end, "one prompt only: no interval")
+    drops = values[:, best] - values[:, -1]
+    drop_low, drop_high = boot.interval(drops[:, None])
+    low, high = _peak_interval(path, values, boot)
+    found = bool(drop_low[0] > 0)
+    reason = "" if found else f"the fall of gold by {end:.3g} {unit} is within its interval"
+    at = float(_refined(path, mean[None])[0])
+    return Onset(
+        found=found,
+        at=at if found else np.nan,
+        low=low if found else np.nan,
+        high=high if found else np.nan,
+        gain=float(mean[best]),
+        drop=float(drops.mean()),
+        drop_low=float(drop_low[0]),
+        drop_high=float(drop_high[0]),
+        end=end,
+        reason=reason,
+    )
+
+
+def _none(end: float, reason: str) -> Onset:
+    return Onset(False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, end, reason)
+
+
+def _peak_interval(path: Array, values: Array, boot: PromptBootstrap) -> tuple[float, float]:
+    peaks = _refined(path, boot.replicates(values))
+    tail = (1 - boot.level) / 2
+    low, high = np.quantile(peaks, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _refined(path: Array, curves: Array) -> Array:
+    """Peak of each curve (R, K): vertex of the parabola through the largest value and its neighbours."""
+    best = np.argmax(curves, axis=1)
+    inner = np.clip(best, 1, len(path) - 2)
+    rows = np.arange(len(curves))
+    x0, x1, x2 = path[inner - 1], path[inner], path[inner + 1]
+    y0, y1, y2 = curves[rows, inner - 1], curves[rows, inner], curves[rows, inner + 1]
+    left, right = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
+    bend = (right - left) / (x2 - x0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertex = (x0 + x1) / 2 - left / (2 * bend)
+    vertex = np.where(bend < 0, np.clip(vertex, x0, x2), x1)
+    return np.where(best == inner, vertex, path[best])
