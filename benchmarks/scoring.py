@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from alignment_limits.rewards.load import load_reward
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
+from alignment_limits.rewards.load import load_reward
+
 TOWARD, AWAY = ["Thank you, that was kind."], ["Go away, you fool."]
 BATCH = 64
-CASES = {  # name: words per text
+CASES: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {  # name: words per text
     "chat replies: log-normal, median 30 words, σ = 1": lambda rng, n: rng.lognormal(np.log(30), 1.0, n),
     "short continuations: 12 to 18 words": lambda rng, n: rng.uniform(12, 18, n),
 }
@@ -36,7 +38,7 @@ def make_texts(words: list[str], lengths: NDArray[np.float64], rng: np.random.Ge
     return [" ".join(words[s : s + c]) for s, c in zip(starts, counts, strict=True)]
 
 
-def naive_scorer(folder: Path, device: str):
+def naive_scorer(folder: Path, device: str) -> Callable[[list[str]], NDArray[np.float64]]:
     """Mean-pooled cosines, 64 texts at a time as they come, padded to the longest."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
@@ -57,13 +59,14 @@ def naive_scorer(folder: Path, device: str):
 
     def score(texts: list[str]) -> NDArray[np.float64]:
         e = embed(texts)
-        return ((e @ good.T).amax(1) - (e @ bad.T).amax(1)).double().cpu().numpy()
+        scores: NDArray[np.float64] = ((e @ good.T).amax(1) - (e @ bad.T).amax(1)).double().cpu().numpy()
+        return scores
 
     return score
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers encoder (MiniLM)")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text files, one text a line")
     parser.add_argument("--count", type=int, default=768, help="texts per case")
@@ -74,7 +77,11 @@ def main() -> None:
 
     words = " ".join(f.read_text("utf-8") for f in args.texts).split()
     spec = {"kind": "embedding", "toward": TOWARD, "away": AWAY, "text": "reply", "sign": 1}
-    ours, naive = load_reward(spec, args.model, device=args.device), naive_scorer(args.model, args.device)
+    reward = load_reward(spec, args.model, device=args.device)
+    methods = {
+        "naive": naive_scorer(args.model, args.device),
+        "ours": lambda texts: reward.score([""] * len(texts), texts).score,
+    }
 
     threads = torch.get_num_threads()
     print(f"{args.count} texts, {args.device}, {threads} thread(s), float32, best of {args.repeats}\n")
@@ -82,19 +89,13 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|")
     for name, draw in CASES.items():
         rng = np.random.default_rng(0)
-        texts = list(
-            dict.fromkeys(make_texts(words, draw(rng, args.count), rng))
-        )  # distinct: no help from caching
-        methods = {
-            "naive": lambda texts=texts: naive(texts),
-            "ours": lambda texts=texts: ours.score([""] * len(texts), texts).score,
-        }
+        texts = list(dict.fromkeys(make_texts(words, draw(rng, args.count), rng)))  # distinct: no help from caching
         seconds: dict[str, list[float]] = {m: [] for m in methods}
         results = {}
         for _ in range(args.repeats):
-            for method, call in methods.items():
+            for method, score in methods.items():
                 start = time.perf_counter()
-                results[method] = call()
+                results[method] = score(texts)
                 seconds[method].append(time.perf_counter() - start)
         rate = {m: len(texts) / min(s) for m, s in seconds.items()}
         difference = float(np.abs(results["ours"] - results["naive"]).max())

@@ -48,17 +48,38 @@ def frontier(
 
 
 def _row(
-    optimized: str, evaluated: str, budget: str, at: str, beta: float, kl: float, gain: float, half: float, reach: float
+    optimized: str,
+    evaluated: str,
+    budget: str,
+    at: str,
+    beta: float,
+    kl: float,
+    gain: float,
+    half: float,
+    reach: float,
 ) -> dict[str, object]:
     width = half * (0.3 + abs(gain))
     reliable = kl <= reach
     return {
-        "optimized": optimized, "evaluated": evaluated, "budget": budget, "beta": beta, "kl": kl,
-        "kl_low": kl * (1 - half), "kl_high": kl * (1 + half), "kl_reverse": kl, "gain": gain,
-        "gain_low": gain - width, "gain_high": gain + width, "gain_plugin": gain * (1.0 if at == "beta" else 0.97),
-        "ess": 64 * math.exp(-kl), "pareto_k": 0.3 + 0.2 * kl, "reliable": reliable, "at": at,
-        "reason": "" if reliable else "ESS below 10", "log_m": LOG_M,
-    }  # fmt: skip
+        "optimized": optimized,
+        "evaluated": evaluated,
+        "budget": budget,
+        "beta": beta,
+        "kl": kl,
+        "kl_low": kl * (1 - half),
+        "kl_high": kl * (1 + half),
+        "kl_reverse": kl,
+        "gain": gain,
+        "gain_low": gain - width,
+        "gain_high": gain + width,
+        "gain_plugin": gain * (1.0 if at == "beta" else 0.97),
+        "ess": 64 * math.exp(-kl),
+        "pareto_k": 0.3 + 0.2 * kl,
+        "reliable": reliable,
+        "at": at,
+        "reason": "" if reliable else "ESS below 10",
+        "log_m": LOG_M,
+    }
 
 
 def expected_max(n: int) -> float:
@@ -85,14 +106,30 @@ def best_of_n(
                     gain = 0.95 * spread * c * expected_max(n) if share is None else share * math.sqrt(2 * kl)
                     efficiency = gain / limit if n > 1 else math.nan
                     reliable = n <= 8
-                    rows.append({
-                        "method": "best-of-n", "optimized": name, "evaluated": evaluated, "n": n,
-                        "temperature": None, "kl": kl, "kl_bound": kl, "gain": gain,
-                        "gain_low": gain * (1 - half), "gain_high": gain * (1 + half), "limit": limit,
-                        "efficiency": efficiency, "kl_low": kl * 0.97, "kl_high": kl, "win_rate": n / (n + 1),
-                        "efficiency_low": efficiency * (1 - half), "efficiency_high": efficiency * (1 + half),
-                        "budget": budget, "reliable": reliable, "reason": "" if reliable else "n above M/8",
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "method": "best-of-n",
+                            "optimized": name,
+                            "evaluated": evaluated,
+                            "n": n,
+                            "temperature": None,
+                            "kl": kl,
+                            "kl_bound": kl,
+                            "gain": gain,
+                            "gain_low": gain * (1 - half),
+                            "gain_high": gain * (1 + half),
+                            "limit": limit,
+                            "efficiency": efficiency,
+                            "kl_low": kl * 0.97,
+                            "kl_high": kl,
+                            "win_rate": n / (n + 1),
+                            "efficiency_low": efficiency * (1 - half),
+                            "efficiency_high": efficiency * (1 + half),
+                            "budget": budget,
+                            "reliable": reliable,
+                            "reason": "" if reliable else "n above M/8",
+                        }
+                    )
     return pl.DataFrame(rows, schema_overrides={"temperature": pl.Float64, "n": pl.Int32})
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
+
 from alignment_limits.figures.curves import Curve, curve, pieces
 
 

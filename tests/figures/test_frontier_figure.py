@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
+from reading import cut_off, gids, line, overlaps, smallest, texts
+
 from alignment_limits.figures.frontier import frontier
 from alignment_limits.figures.style import Look
-from reading import cut_off, gids, line, overlaps, smallest, texts
 
 LOOK = Look(names=(*synthetic.RHO, *synthetic.ENSEMBLES))
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import synthetic
+from reading import cut_off, gids, line, overlaps, smallest
+
 from alignment_limits.figures.gold_under_proxies import gold_under_proxies
 from alignment_limits.figures.style import ENSEMBLE, INK, Look
-from reading import cut_off, gids, line, overlaps, smallest
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 LOOK = Look(names=(*PROXIES, *ENSEMBLES))
@@ -79,4 +80,17 @@ def test_without_ensembles_or_proxies_it_still_draws():
 def test_short_and_empty_curves_do_not_stop_it(unreachable):
     table = synthetic.frontier(unreachable=unreachable)
     drawn = gold_under_proxies(table, LOOK, proxies=PROXIES, ensembles=ENSEMBLES)
+    assert overlaps(drawn) == []
+
+
+@pytest.mark.parametrize("length", [18, 26, 40])
+def test_long_names_stay_on_the_page(length):
+    longer = {name: name.ljust(length, "x") for name in LOOK.names}
+    table = synthetic.frontier()
+    table = table.with_columns(table[c].replace(longer) for c in ("optimized", "evaluated"))
+    names = list(longer.values())
+    drawn = gold_under_proxies(
+        table, Look(names=tuple(names)), proxies=names[: len(PROXIES)], ensembles=names[len(PROXIES) :]
+    )
+    assert cut_off(drawn) == []
     assert overlaps(drawn) == []

@@ -5,6 +5,7 @@ import re
 import zlib
 
 import pytest
+
 from alignment_limits.errors import ArtifactError, ConfigError
 from alignment_limits.figures.style import INK, Look, label, order, save
 
@@ -21,7 +22,11 @@ def drawn(look=LOOK):
 
 
 def test_look_is_read_from_a_rules_params():
-    p = {"figures": {"width_inches": 7, "font_size": 9, "palette": "deep"}, "gold": "g", "rewards": ["p", "g", "q"]}
+    p = {
+        "figures": {"width_inches": 7, "font_size": 9, "palette": "deep"},
+        "gold": "g",
+        "rewards": ["p", "g", "q"],
+    }
     look = Look.of(p | {"ensembles": ["e"]})
     assert (look.width, look.font_size, look.palette, look.gold) == (7, 9, "deep", "g")
     assert look.names == ("p", "q", "e")
@@ -39,7 +44,7 @@ def test_gold_is_black():
 
 
 def test_unknown_palette_is_a_users_error():
-    with pytest.raises(ConfigError, match="figures.palette: 'nope'"):
+    with pytest.raises(ConfigError, match=r"figures\.palette: 'nope'"):
         Look(palette="nope", names=("a",)).colour("a")
 
 

@@ -5,6 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates
@@ -13,7 +14,7 @@ NS = np.array([1, 2, 3, 5])
 
 
 def enumerate_subsets(r: np.ndarray, v: np.ndarray, n: int) -> tuple[float, float]:
-    """Gain and win rate over all n-subsets, each tied pick equally likely, base sample from outside the subset."""
+    """Gain and win rate over all n-subsets; tied picks equally likely, base sample from outside."""
     gains, wins = [], []
     for subset in combinations(range(len(r)), n):
         chosen = r[list(subset)]
@@ -109,7 +110,7 @@ def test_claims_against_the_limit_need_sixteen_samples_per_draw() -> None:
 
 
 def test_per_prompt_limit_gives_each_prompt_what_best_of_n_spends_on_it() -> None:
-    """With half the prompts constant, best-of-n spends on the others; a fair limit does too and is not beaten."""
+    """With half the prompts constant, best-of-n spends on the others, and so does a fair limit."""
     r = np.random.default_rng(9).standard_normal((200, 256))
     r[::2] = 0.0
     table = best_of_n(r, {"own": r}, ns=[2, 4], budget="per-prompt")["own"]

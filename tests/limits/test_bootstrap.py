@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import CorrectedCurve, PromptBootstrap, tilt
 
@@ -33,9 +34,7 @@ def test_ratio_interval_is_paired() -> None:
 def test_many_prompts_use_the_normal_interval_and_agree_with_the_bootstrap() -> None:
     values = np.random.default_rng(3).standard_normal((6000, 2))
     low, high = PromptBootstrap(6000).interval(values)
-    np.testing.assert_allclose(
-        high - low, 2 * 1.959963985 * values.std(axis=0, ddof=1) / np.sqrt(6000), rtol=1e-8
-    )
+    np.testing.assert_allclose(high - low, 2 * 1.959963985 * values.std(axis=0, ddof=1) / np.sqrt(6000), rtol=1e-8)
 
 
 def test_nan_columns_stay_nan_and_constants_have_no_width() -> None:

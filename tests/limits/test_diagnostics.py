@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from alignment_limits.limits import limit_at, log_m_ceiling, pareto_k, prompt_ceilings, tie_rate
 
 arviz_base = pytest.importorskip("arviz_stats.base")
@@ -35,9 +36,7 @@ def test_pareto_k_is_nan_where_there_is_no_tail() -> None:
 def test_ragged_pareto_k_equals_that_of_the_prompt_alone() -> None:
     r = np.random.default_rng(3).standard_normal((3, 128))
     r[1, 70:] = np.nan
-    np.testing.assert_allclose(
-        pareto_k(r, np.array([1.0]))[1], pareto_k(r[1:2, :70], np.array([1.0]))[0], rtol=1e-12
-    )
+    np.testing.assert_allclose(pareto_k(r, np.array([1.0]))[1], pareto_k(r[1:2, :70], np.array([1.0]))[0], rtol=1e-12)
 
 
 def test_tie_rate_and_ceilings_count_tied_samples() -> None:

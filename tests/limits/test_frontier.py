@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import frontier, limit_at, tilt
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import AGGREGATORS, aggregate, apply_standardisation, standardise
 
@@ -64,9 +65,7 @@ def test_entropic_lies_between_minimum_and_mean_and_reaches_both() -> None:
     members = np.random.default_rng(2).standard_normal((5, 4, 6))
     soft = aggregate(members, "entropic", temperature=1e-4)
     np.testing.assert_allclose(soft, aggregate(members, "minimum"), atol=1e-3)
-    np.testing.assert_allclose(
-        aggregate(members, "entropic", temperature=1e6), aggregate(members, "mean"), atol=1e-5
-    )
+    np.testing.assert_allclose(aggregate(members, "entropic", temperature=1e6), aggregate(members, "mean"), atol=1e-5)
 
 
 def test_one_member_is_itself_under_every_aggregator() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import gain_from_covariance, gain_from_jeffreys, tilt
 
@@ -35,15 +36,11 @@ def brute_force(r: np.ndarray, v: np.ndarray, beta: float) -> tuple[float, ...]:
 def test_every_moment_equals_a_loop_over_prompts_and_betas(scores: np.ndarray) -> None:
     other = np.where(np.isnan(scores), np.nan, np.sin(scores))
     table = tilt(scores, {"other": other}, BETAS)["other"]
-    got = np.stack(
-        [table.kl, table.kl_reverse, table.gain, table.covariance, table.variance, table.ess], axis=-1
-    )
+    got = np.stack([table.kl, table.kl_reverse, table.gain, table.covariance, table.variance, table.ess], axis=-1)
     for x in range(len(scores)):
         for j, beta in enumerate(BETAS):
             expected = brute_force(scores[x], other[x], beta)
-            np.testing.assert_allclose(
-                got[x, j], expected, rtol=1e-9, atol=1e-9, err_msg=f"row {x}, beta {beta}"
-            )
+            np.testing.assert_allclose(got[x, j], expected, rtol=1e-9, atol=1e-9, err_msg=f"row {x}, beta {beta}")
 
 
 def test_gain_is_beta_times_jeffreys_and_the_covariance_form(scores: np.ndarray) -> None:

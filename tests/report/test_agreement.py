@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
+from scipy.stats import spearmanr
+
 from alignment_limits.errors import ArtifactError
 from alignment_limits.report.agreement import within_prompt_spearman
-from scipy.stats import spearmanr
 
 SCORES = synthetic.standardised(prompts=12)
 

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 import synthetic
+
 from alignment_limits.report.claims import (
     FAILS,
     HOLDS,
@@ -29,16 +30,24 @@ def agreement(rho=None, half=0.02):
 
 @pytest.mark.parametrize(
     ("case", "verdict"),
-    [((3, 0, 3), HOLDS), ((1, 0, 3), PARTLY), ((1, 2, 3), PARTLY), ((0, 1, 3), FAILS), ((0, 0, 3), UNKNOWN),
-     ((0, 0, 0), UNKNOWN)],
-)  # fmt: skip
+    [
+        ((3, 0, 3), HOLDS),
+        ((1, 0, 3), PARTLY),
+        ((1, 2, 3), PARTLY),
+        ((0, 1, 3), FAILS),
+        ((0, 0, 3), UNKNOWN),
+        ((0, 0, 0), UNKNOWN),
+    ],
+)
 def test_judge(case, verdict):
     assert judge(*case) == verdict
 
 
 def bumped(by):
     own = (pl.col("at") == "beta") & (pl.col("optimized") == "minilm") & (pl.col("evaluated") == "minilm")
-    return synthetic.frontier().with_columns(gain=pl.when(own).then(pl.col("gain") * (1 + by)).otherwise(pl.col("gain")))
+    return synthetic.frontier().with_columns(
+        gain=pl.when(own).then(pl.col("gain") * (1 + by)).otherwise(pl.col("gain"))
+    )
 
 
 @pytest.mark.parametrize(("by", "verdict"), [(0, HOLDS), (1e-12, HOLDS), (1e-5, PARTLY), (0.01, FAILS)])
@@ -152,7 +161,12 @@ def test_all_claims_say_their_rule_and_numbers():
     table = synthetic.frontier(reach=0)
     for frontier in (synthetic.frontier(), table):
         found = claims(
-            frontier, synthetic.best_of_n(), agreement(), gold="gold", proxies=PROXIES, members=synthetic.MEMBERS
+            frontier,
+            synthetic.best_of_n(),
+            agreement(),
+            gold="gold",
+            proxies=PROXIES,
+            members=synthetic.MEMBERS,
         )
         assert len(found) == 5
         for verdict in found:

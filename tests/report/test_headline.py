@@ -5,6 +5,7 @@ import math
 import polars as pl
 import pytest
 import synthetic
+
 from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.headline import SCHEMA, headline, peak
 from alignment_limits.report.lookup import Estimate, reference_kl
@@ -18,9 +19,15 @@ def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES):
     frontier = synthetic.frontier() if frontier is None else frontier
     best = synthetic.best_of_n() if best is None else best
     return headline(
-        frontier, best, AGREEMENT, synthetic.scales(), synthetic.summary(), gold="gold", proxies=proxies,
+        frontier,
+        best,
+        AGREEMENT,
+        synthetic.scales(),
+        synthetic.summary(),
+        gold="gold",
+        proxies=proxies,
         ensembles=ensembles,
-    )  # fmt: skip
+    )
 
 
 def pick(table, quantity, subject="gold"):
@@ -84,7 +91,8 @@ def test_without_proxies_or_best_of_n():
 def test_reference_kl_is_the_reliable_one_nearest_to_one():
     assert reference_kl(synthetic.frontier(), "gold") == 1.0
     assert reference_kl(synthetic.frontier(reach=0.6), "gold") == 0.5
-    assert math.isnan(reference_kl(synthetic.frontier(reach=0), "gold"))
+    assert reference_kl(synthetic.frontier(reach=0), "gold") == 1.0  # nothing is: the values will be marked
+    assert math.isnan(reference_kl(synthetic.frontier(unreachable=0), "gold"))
 
 
 def test_nothing_reliable_still_gives_a_table():
@@ -124,7 +132,15 @@ def test_a_ratio_to_what_may_be_zero_has_no_interval():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.234, "1.23"), (-0.5, "−0.50"), (0.01234, "0.012"), (64, "64"), (12345.6, "12,346"), (math.nan, "–"), (0, "0.00")],
+    [
+        (1.234, "1.23"),
+        (-0.5, "−0.50"),
+        (0.01234, "0.012"),
+        (64, "64"),
+        (12345.6, "12,346"),
+        (math.nan, "–"),
+        (0, "0.00"),
+    ],
 )
 def test_numbers(value, text):
     assert number(value) == text
@@ -135,3 +151,4 @@ def test_intervals_have_the_decimals_their_width_calls_for():
     assert interval(Estimate(0.9978, 0.9947, 1.0007)) == "0.9978 [0.9947, 1.0007]"
     assert interval(Estimate(-0.1, -0.4, 0.2)) == "−0.10 [−0.40, 0.20]"
     assert interval(Estimate(2.0)) == "2.00"
+    assert interval(Estimate(0.636294, 0.636294, 0.636294)) == "0.64"

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 import synthetic
+
 from alignment_limits.errors import ArtifactError
 from alignment_limits.report import page
 from alignment_limits.report.agreement import within_prompt_spearman
@@ -49,8 +50,11 @@ def harmless(text):
 
 
 def samples(text="fine"):
-    rows = [{"prompt_id": f"p{i}", "sample_id": j, "text": f"{text} {i}/{j}", "finish_reason": "length"}
-            for i in range(6) for j in range(8)]  # fmt: skip
+    rows = [
+        {"prompt_id": f"p{i}", "sample_id": j, "text": f"{text} {i}/{j}", "finish_reason": "length"}
+        for i in range(6)
+        for j in range(8)
+    ]
     gold = [{"prompt_id": f"p{i}", "sample_id": j, "score": float(j)} for i in range(6) for j in range(8)]
     prompts = [{"prompt_id": f"p{i}", "text": f"{text} prompt {i}"} for i in range(6)]
     return pl.DataFrame(prompts), pl.DataFrame(rows), pl.DataFrame(gold)
@@ -99,16 +103,30 @@ CONFIG = {
     "limits": {"betas": (8.0, 4.0)},
 }
 MADE = {
-    "results/a.parquet": {"stage": "frontier", "seed": 7, "config_digest": "d1", "code": "c1",
-                          "versions": {"numpy": "2.3.5"}, "source": HOSTILE},
+    "results/a.parquet": {
+        "stage": "frontier",
+        "seed": 7,
+        "config_digest": "d1",
+        "code": "c1",
+        "versions": {"numpy": "2.3.5"},
+        "source": HOSTILE,
+    },
     "results/b.parquet": {"stage": HOSTILE, "versions": {"numpy": "2.3.4"}},
-}  # fmt: skip
+}
 
 
 def test_study_card_is_harmless_and_complete():
     text = study_card(CONFIG, MADE)
     harmless(text)
-    for word in ("our choice", "2.3.4, 2.3.5 (differs between tables)", "p==1", "betas", "d1", "c1", "Apache-2.0"):
+    for word in (
+        "our choice",
+        "2.3.4, 2.3.5 (differs between tables)",
+        "p==1",
+        "betas",
+        "d1",
+        "c1",
+        "Apache-2.0",
+    ):
         assert word in text
 
 
@@ -129,7 +147,15 @@ def test_headline_page_is_harmless_and_says_verdicts_and_reasons():
     text = headline_page(HOSTILE, *hostile_headline(), {"vader": HOSTILE})
     tags = harmless(text)
     assert tags.count("h3") == 5
-    for word in ("Holds.", "†", "Rule:", "[L]", "our choice", "no peak up to 2 nats", "share of the ideal at KL 1"):
+    for word in (
+        "Holds.",
+        "†",
+        "Rule:",
+        "[L]",
+        "our choice",
+        "no peak up to 2 nats",
+        "share of the ideal at KL 1",
+    ):
         assert word in text
 
 

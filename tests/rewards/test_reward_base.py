@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores, log_odds, text_reward, untruncated
 from alignment_limits.rewards.load import load_reward, module_of
@@ -36,9 +37,7 @@ def test_sign_is_applied_and_leaves_no_negative_zero():
 
 def test_prompt_and_reply_are_joined_as_the_language_model_saw_them():
     seen: list[str] = []
-    reward = text_reward(
-        "prompt+reply", 1, lambda texts: (seen.extend(texts), untruncated([0.0] * len(texts)))[1]
-    )
+    reward = text_reward("prompt+reply", 1, lambda texts: (seen.extend(texts), untruncated([0.0] * len(texts)))[1])
     reward.score(["Once upon"], [" a time"])
     assert seen == ["Once upon a time"]
 

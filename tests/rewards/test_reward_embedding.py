@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_rewards import TEXTS
+from transformers import AutoModel, AutoTokenizer
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.batching import batches
 from alignment_limits.rewards.load import load_reward
-from conftest import TEXTS
-from transformers import AutoModel, AutoTokenizer
 
 TOWARD, AWAY = ["Thank you.", "It is kind of you."], ["No.", "It rains."]
 
@@ -78,9 +79,7 @@ def test_other_pooling_and_missing_files_are_refused(encoder_folder, tmp_path):
     with pytest.raises(RewardError, match="another pooling than the mean"):
         load_reward(_spec(), folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(
-        RewardError, match=r"model.safetensors is missing .*the folder holds: 1_Pooling/config.json"
-    ):
+    with pytest.raises(RewardError, match=r"model.safetensors is missing .*the folder holds: 1_Pooling/config.json"):
         load_reward(_spec(), folder)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.keras_bilstm import LENGTH, read_tokenizer, read_weights
 from alignment_limits.rewards.load import load_reward
@@ -165,9 +166,7 @@ def test_scores_do_not_depend_on_batch_or_order(tmp_path):
     reward = load_reward(_spec(), tmp_path)
     texts = [" ".join(np.random.default_rng(i).choice(WORDS, size=i % 40)) for i in range(300)]  # > one batch
     together = reward.score([""] * 300, texts).score
-    np.testing.assert_allclose(
-        reward.score([""] * 300, texts[::-1]).score[::-1], together, rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(reward.score([""] * 300, texts[::-1]).score[::-1], together, rtol=1e-5, atol=1e-6)
     alone = [reward.score([""], [t]).score[0] for t in texts[::37]]
     np.testing.assert_allclose(alone, together[::37], rtol=1e-5, atol=1e-6)
 
@@ -198,9 +197,7 @@ def test_bad_weights_are_refused_with_the_file_named(tmp_path):
     arrays = _arrays()
     with h5py.File(file, "w") as f:
         f["layers/dense/vars/0"] = np.zeros((2, 2))
-    with pytest.raises(
-        RewardError, match=r"is not an Embedding → BiLSTM → Dense → Dense classifier; it holds: layers"
-    ):
+    with pytest.raises(RewardError, match=r"is not an Embedding → BiLSTM → Dense → Dense classifier; it holds: layers"):
         read_weights(file)
     arrays["dense"][0] = np.zeros((2 * H + 1, D), dtype="float32")
     _write_keras3(file, arrays)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.load import load_reward
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 WORDS = {"kind": "lexicon", "lexicon": "words", "text": "reply", "sign": 1}
 VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}

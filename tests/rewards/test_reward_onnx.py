@@ -3,14 +3,13 @@
 import numpy as np
 import onnx
 import pytest
-from alignment_limits.errors import RewardError
-from alignment_limits.rewards.load import load_reward
 from onnx import TensorProto, helper
 
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.load import load_reward
+
 VOCABULARY = ["bad", "day", "good", "kind"]
-COEFFICIENTS = np.array(
-    [[1.5, 0.1, -1.0, -2.0], [0.3, 0.0, 0.2, 0.1], [-2.0, 0.2, 1.0, 1.5]], dtype="float32"
-)
+COEFFICIENTS = np.array([[1.5, 0.1, -1.0, -2.0], [0.3, 0.0, 0.2, 0.1], [-2.0, 0.2, 1.0, 1.5]], dtype="float32")
 INTERCEPTS = np.array([-0.5, 0.1, 0.4], dtype="float32")
 SPEC = {"kind": "onnx", "model": "m.onnx", "label": 0, "text": "reply", "sign": -1}
 TEXTS = ["Good day", "a bad, bad DAY", "", "kind words, good words", "Grüße 😀"]
@@ -53,16 +52,12 @@ def _model(zipmap: bool, locale: str | None = None) -> onnx.ModelProto:
     output = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 3])
     if zipmap:
         nodes.append(helper.make_node("ZipMap", ["p"], ["maps"], domain=ml, classlabels_int64s=[0, 1, 2]))
-        map_type = helper.make_map_type_proto(
-            TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-        )
+        map_type = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
         output = helper.make_value_info("maps", helper.make_sequence_type_proto(map_type))
     outputs = [helper.make_tensor_value_info("label", TensorProto.INT64, [None]), output]
     inputs = [helper.make_tensor_value_info("text", TensorProto.STRING, [None])]
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(ml, 3), helper.make_opsetid(ms, 1)]
-    return helper.make_model(
-        helper.make_graph(nodes, "g", inputs, outputs), opset_imports=opsets, ir_version=9
-    )
+    return helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=opsets, ir_version=9)
 
 
 @pytest.mark.parametrize("zipmap", [True, False])

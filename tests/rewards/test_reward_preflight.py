@@ -5,10 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from tiny_rewards import LLAMA
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import Scores, untruncated
 from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight
-from conftest import LLAMA
 
 VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}
 

@@ -5,6 +5,7 @@ import textwrap
 
 import numpy as np
 import pytest
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.load import load_reward
 

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tiny_rewards import LLAMA, PROMPTS, TEXTS
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards import sequence_classifier
 from alignment_limits.rewards.load import load_reward
-from conftest import LLAMA, PROMPTS, TEXTS
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
 def _spec(**changes) -> dict:
@@ -182,6 +183,21 @@ def test_bfloat16_body_keeps_a_float32_head(make_classifier):
     assert reward.tolerance > 1e-4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_encoders_are_scored_at_their_own_pooling(encoder_folder, tmp_path, dtype):
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(encoder_folder, num_labels=2)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
+    tokenizer.save_pretrained(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    texts = [t for t in TEXTS if len(t) < 100]
+    with torch.no_grad():
+        expected = [float(model(**tokenizer(t, return_tensors="pt")).logits[0, 1]) for t in texts]
+    score = load_reward(_spec(text="reply", dtype=dtype), tmp_path).score([""] * len(texts), texts).score
+    np.testing.assert_allclose(score, expected, atol=1e-5 if dtype == "float32" else 0.2 * np.ptp(expected))
+
+
 def test_equal_items_get_equal_scores_to_the_last_bit(make_classifier):
     score = load_reward(_spec(), make_classifier("qwen2")).score(PROMPTS, TEXTS).score
     assert score[1] == score[6]
@@ -193,9 +209,7 @@ def test_what_is_no_trained_classifier_is_refused(make_classifier, tmp_path):
     with pytest.raises(RewardError, match="has 2 labels; label must be below that, not 5"):
         load_reward(_spec(label=5), folder)
     tensors = load_file(folder / "model.safetensors")
-    save_file(
-        {k: v for k, v in tensors.items() if "score" not in k}, folder / "model.safetensors", {"format": "pt"}
-    )
+    save_file({k: v for k, v in tensors.items() if "score" not in k}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(RewardError, match=r"lacks trained weights for score.weight"):
         load_reward(_spec(), folder)
 

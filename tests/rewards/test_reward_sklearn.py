@@ -4,12 +4,13 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from alignment_limits.errors import RewardError
-from alignment_limits.rewards.load import load_reward
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.load import load_reward
 
 CIVIL = ["thank you kindly", "what a good day", "you are kind", "good morning", "a kind reply", "many thanks"]
 RUDE = ["you stupid fool", "what a bad idiot", "shut up fool", "stupid reply", "bad bad day", "idiot fool"]
@@ -49,9 +50,7 @@ def test_another_version_of_scikit_learn_is_refused(tmp_path, monkeypatch):
 
 def test_a_classifier_without_probabilities_is_refused(tmp_path):
     vectorizer = TfidfVectorizer()
-    joblib.dump(
-        LinearSVC().fit(vectorizer.fit_transform(CIVIL + RUDE), [0] * 6 + [1] * 6), tmp_path / "m.joblib"
-    )
+    joblib.dump(LinearSVC().fit(vectorizer.fit_transform(CIVIL + RUDE), [0] * 6 + [1] * 6), tmp_path / "m.joblib")
     joblib.dump(vectorizer, tmp_path / "v.joblib")
     with pytest.raises(RewardError, match="holds a LinearSVC without probabilities"):
         load_reward(SPEC, tmp_path)

@@ -6,6 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.keras_bilstm import read_tokenizer
 from alignment_limits.rewards.sklearn_scorer import load_joblib

@@ -1,6 +1,1 @@
-"""Theoretical limits of language-model alignment: estimators, rewards and samplers.
-
-Kept empty of imports on purpose: importing one module never loads another's dependencies.
-"""
-
-__version__ = "0.1.0"
+"""Theoretical limits of language-model alignment. Nothing is imported here: see the modules."""

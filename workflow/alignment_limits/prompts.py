@@ -7,13 +7,19 @@ that a larger study samples only the new ones.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from alignment_limits.errors import PromptError
 
-TABLES = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
+TABLES: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+    ".ndjson": pl.read_ndjson,
+}
 
 
 def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from alignment_limits.artifacts import digest, versions
+from alignment_limits.artifacts import versions
 from alignment_limits.errors import AlignmentLimitsError
+from alignment_limits.files import digest
 
 
 @contextlib.contextmanager

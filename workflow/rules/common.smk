@@ -44,7 +44,9 @@ def results(path):
 
 def code(script, *modules):
     """Fingerprint of a script and all it imports; modules reached dynamically are named."""
-    return code_fingerprint(str(Path(workflow.basedir, "workflow/scripts", script)), *modules)
+    return code_fingerprint(
+        str(Path(workflow.basedir, "workflow/scripts", script)), *modules
+    )
 
 
 def fetched(source):

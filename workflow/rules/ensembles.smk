@@ -3,15 +3,18 @@
 #      and ensemble, one column each, on one scale)
 rule standardise:
     input:
-        **{name: shards(f"scores/{name}/{{chunk}}-{{block}}.parquet") for name in STUDY.rewards},
+        **{
+            name: shards(f"scores/{name}/{{chunk}}-{{block}}.parquet")
+            for name in STUDY.rewards
+        },
     output:
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/rewards.parquet"),
+    log:
+        results("logs/standardise/standardise.log"),
     params:
         p={"rewards": list(STUDY.rewards)},
         code=code("standardise.py"),
-    log:
-        results("logs/standardise/standardise.log"),
     script:
         "../scripts/standardise.py"
 
@@ -21,10 +24,10 @@ rule ensembles:
         standardised=results("ensembles/rewards.parquet"),
     output:
         standardised=results("ensembles/standardised.parquet"),
+    log:
+        results("logs/ensembles/ensembles.log"),
     params:
         p={name: e.model_dump() for name, e in STUDY.ensembles.items()},
         code=code("ensembles.py"),
-    log:
-        results("logs/ensembles/ensembles.log"),
     script:
         "../scripts/ensembles.py"

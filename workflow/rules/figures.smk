@@ -15,11 +15,11 @@ rule figure_frontier:
             category="1 Limits",
             labels={"figure": "KL-reward frontier and best-of-n"},
         ),
+    log:
+        results("logs/figure_frontier/figure.log"),
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_frontier.py"),
-    log:
-        results("logs/figure_frontier/figure.log"),
     script:
         "../scripts/figure_frontier.py"
 
@@ -35,6 +35,8 @@ rule figure_gold_under_proxies:
             category="2 Proxies and ensembles",
             labels={"figure": "gold reward when a proxy is optimised"},
         ),
+    log:
+        results("logs/figure_gold_under_proxies/figure.log"),
     params:
         p=STYLE
         | {
@@ -43,8 +45,6 @@ rule figure_gold_under_proxies:
             "ensembles": list(STUDY.ensembles),
         },
         code=code("figure_gold_under_proxies.py"),
-    log:
-        results("logs/figure_gold_under_proxies/figure.log"),
     script:
         "../scripts/figure_gold_under_proxies.py"
 
@@ -60,10 +60,10 @@ rule figure_reward_distributions:
             category="3 Rewards on base samples",
             labels={"figure": "distributions of the rewards"},
         ),
+    log:
+        results("logs/figure_reward_distributions/figure.log"),
     params:
         p=STYLE | {"gold": STUDY.gold, "rewards": list(STUDY.rewards)},
         code=code("figure_reward_distributions.py"),
-    log:
-        results("logs/figure_reward_distributions/figure.log"),
     script:
         "../scripts/figure_reward_distributions.py"

@@ -8,6 +8,8 @@ rule frontier:
         standardised=results("ensembles/standardised.parquet"),
     output:
         frontier=results("limits/frontier.parquet"),
+    log:
+        results("logs/frontier/frontier.log"),
     params:
         p=PAIRS
         | {
@@ -17,8 +19,6 @@ rule frontier:
             "seed": STUDY.seed,
         },
         code=code("frontier.py"),
-    log:
-        results("logs/frontier/frontier.log"),
     script:
         "../scripts/frontier.py"
 
@@ -28,6 +28,8 @@ rule best_of_n:
         standardised=results("ensembles/standardised.parquet"),
     output:
         best_of_n=results("limits/best_of_n.parquet"),
+    log:
+        results("logs/best_of_n/best_of_n.log"),
     params:
         p=PAIRS
         | {
@@ -36,7 +38,5 @@ rule best_of_n:
             "seed": STUDY.seed,
         },
         code=code("best_of_n.py"),
-    log:
-        results("logs/best_of_n/best_of_n.log"),
     script:
         "../scripts/best_of_n.py"

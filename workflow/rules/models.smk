@@ -2,7 +2,9 @@
 # out: results/models/fetched/<source>/ (as it came, checked), results/models/<model>/ (loads as is)
 USERS = [STUDY.model, STUDY.prompts, *STUDY.rewards.values()]
 SOURCES = {
-    source_id(user.source): user.source for user in USERS if getattr(user, "source", None)
+    source_id(user.source): user.source
+    for user in USERS
+    if getattr(user, "source", None)
 }
 MODEL_FOLDER = f"results/models/{BASE}-{source_id(STUDY.model.source)[-8:]}"
 
@@ -17,14 +19,14 @@ rule fetch:
         local=local_path,
     output:
         folder=directory("results/models/fetched/{source}"),
+    log:
+        "results/models/logs/fetch/{source}.log",
+    wildcard_constraints:
+        source="|".join(map(re.escape, SOURCES)),
+    priority: 100
     params:
         p=lambda w: SOURCES[w.source].model_dump(),
         code=code("fetch.py"),
-    wildcard_constraints:
-        source="|".join(map(re.escape, SOURCES)),
-    log:
-        "results/models/logs/fetch/{source}.log",
-    priority: 100
     script:
         "../scripts/fetch.py"
 
@@ -34,11 +36,11 @@ rule convert:
         fetched=fetched(STUDY.model.source),
     output:
         folder=directory(MODEL_FOLDER),
-    params:
-        p={"trust_remote_code": STUDY.model.trust_remote_code},
-        code=code("convert.py"),
     log:
         f"results/models/logs/convert/{BASE}.log",
     priority: 100
+    params:
+        p={"trust_remote_code": STUDY.model.trust_remote_code},
+        code=code("convert.py"),
     script:
         "../scripts/convert.py"

@@ -21,12 +21,12 @@ rule prompts_chunk:
         model=MODEL_FOLDER if STUDY.prompts.template == "chat" else [],
     output:
         prompts=results("prompts/{chunk}.parquet"),
-    params:
-        p=chunk_settings,
-        code=code("prompts_chunk.py"),
     log:
         results("logs/prompts_chunk/{chunk}.log"),
     priority: 90
+    params:
+        p=chunk_settings,
+        code=code("prompts_chunk.py"),
     script:
         "../scripts/prompts_chunk.py"
 
@@ -36,11 +36,11 @@ rule prompts:
         chunks=expand(results("prompts/{chunk}.parquet"), chunk=CHUNKS),
     output:
         prompts=results("prompts.parquet"),
-    params:
-        p={"study": STUDY.study},
-        code=code("prompts.py"),
     log:
         results("logs/prompts/prompts.log"),
     priority: 90
+    params:
+        p={"study": STUDY.study},
+        code=code("prompts.py"),
     script:
         "../scripts/prompts.py"

@@ -16,16 +16,16 @@ rule headline:
             category="0 Summary",
             labels={"page": "headline numbers"},
         ),
+    log:
+        results("logs/headline/headline.log"),
     params:
         p={
             "gold": STUDY.gold,
             "proxies": STUDY.proxies,
-            "ensembles": list(STUDY.ensembles),
+            "members": {name: e.members for name, e in STUDY.ensembles.items()},
             "notes": {name: r.note for name, r in STUDY.rewards.items() if r.note},
         },
         code=code("headline.py"),
-    log:
-        results("logs/headline/headline.log"),
     script:
         "../scripts/headline.py"
 
@@ -55,11 +55,11 @@ rule study_card:
             category="0 Summary",
             labels={"page": "settings, versions, provenance"},
         ),
+    log:
+        results("logs/study_card/study_card.log"),
     params:
         p={"study": STUDY.model_dump()},
         code=code("study_card.py"),
-    log:
-        results("logs/study_card/study_card.log"),
     script:
         "../scripts/study_card.py"
 
@@ -76,11 +76,11 @@ rule sample_page:
             category="4 Generated text",
             labels={"page": "samples (may offend)"},
         ),
+    log:
+        results("logs/sample_page/sample_page.log"),
     params:
         p={"gold": STUDY.gold},
         code=code("sample_page.py"),
-    log:
-        results("logs/sample_page/sample_page.log"),
     script:
         "../scripts/sample_page.py"
 

@@ -29,14 +29,14 @@ rule preflight_reward:
         files=reward_files,
     output:
         passed=results("preflight/{reward}.json"),
+    log:
+        results("logs/preflight_reward/{reward}.log"),
+    wildcard_constraints:
+        reward="|".join(map(re.escape, STUDY.rewards)),
+    priority: 100
     params:
         p=reward_settings,
         code=reward_code("preflight_reward.py"),
-    wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
-    log:
-        results("logs/preflight_reward/{reward}.log"),
-    priority: 100
     script:
         "../scripts/preflight_reward.py"
 
@@ -46,12 +46,12 @@ rule preflight_rewards:
         passed=expand(results("preflight/{reward}.json"), reward=STUDY.rewards),
     output:
         passed=results("preflight/rewards.json"),
-    params:
-        p={"rewards": list(STUDY.rewards)},
-        code=code("preflight_rewards.py"),
     log:
         results("logs/preflight_rewards/rewards.log"),
     priority: 100
+    params:
+        p={"rewards": list(STUDY.rewards)},
+        code=code("preflight_rewards.py"),
     script:
         "../scripts/preflight_rewards.py"
 
@@ -63,15 +63,15 @@ rule score:
         files=reward_files,
     output:
         scores=results("scores/{reward}/{chunk}-{block}.parquet"),
-    params:
-        p=reward_settings,
-        code=reward_code("score.py"),
-    wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
     log:
         results("logs/score/{reward}/{chunk}-{block}.log"),
     benchmark:
         results("benchmarks/score/{reward}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        reward="|".join(map(re.escape, STUDY.rewards)),
     priority: 20
+    params:
+        p=reward_settings,
+        code=reward_code("score.py"),
     script:
         "../scripts/score.py"

@@ -11,6 +11,9 @@ rule preflight_sampling:
         model=MODEL_FOLDER,
     output:
         passed=results("preflight/sampling.json"),
+    log:
+        results("logs/preflight_sampling/sampling.log"),
+    priority: 90
     params:
         p={
             "max_new_tokens": STUDY.sampling.max_new_tokens,
@@ -18,9 +21,6 @@ rule preflight_sampling:
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
         code=code("preflight_sampling.py"),
-    log:
-        results("logs/preflight_sampling/sampling.log"),
-    priority: 90
     script:
         "../scripts/preflight_sampling.py"
 
@@ -31,24 +31,28 @@ rule sample:
         model=MODEL_FOLDER,
     output:
         samples=results(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
-    params:
-        p=lambda w: {
-            "model": STUDY.model.model_dump(exclude={"source"}),
-            # how many samples there are in all, and how they are sharded, changes no shard
-            "sampling": STUDY.sampling.model_dump(exclude={"samples_per_prompt", "shard_tokens"}),
-            "template": STUDY.prompts.template,
-            "seed": STUDY.seed,
-            "block": int(w.block[1:]),
-        },
-        code=code("sample.py", f"alignment_limits.sampling.{STUDY.sampling.engine}_engine"),
     log:
         results("logs/sample/{chunk}-{block}.log"),
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
+    priority: 10
     threads: workflow.cores or 1
     resources:
         gpu=1,
-    priority: 10
+    params:
+        p=lambda w: {
+            "model": STUDY.model.model_dump(exclude={"source"}),
+            # how many samples there are in all, and how they are sharded, changes no shard
+            "sampling": STUDY.sampling.model_dump(
+                exclude={"samples_per_prompt", "shard_tokens"}
+            ),
+            "template": STUDY.prompts.template,
+            "seed": STUDY.seed,
+            "block": int(w.block[1:]),
+        },
+        code=code(
+            "sample.py", f"alignment_limits.sampling.{STUDY.sampling.engine}_engine"
+        ),
     script:
         "../scripts/sample.py"
 
@@ -58,10 +62,10 @@ rule samples_summary:
         samples=shards(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
     output:
         summary=results("samples/summary.parquet"),
+    log:
+        results("logs/samples_summary/summary.log"),
     params:
         p={"study": STUDY.study},
         code=code("samples_summary.py"),
-    log:
-        results("logs/samples_summary/summary.log"),
     script:
         "../scripts/samples_summary.py"

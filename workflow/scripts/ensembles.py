@@ -3,16 +3,18 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import Grid, read_table, reward_arrays, write_table
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.grid import Grid, reward_arrays
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.standardisation import standardise
+from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
-    table = read_table(snakemake.input.standardised, "standardised")
+    table = read_table(snakemake.input.standardised, STANDARDISED)
     grid = Grid.of(table)
     for name, ensemble in snakemake.params.p.items():
         members = np.stack(list(reward_arrays(table, ensemble["members"]).values()))
         scores = aggregate(members, ensemble["aggregator"], coefficient=ensemble["penalty"])
         table = table.with_columns(pl.Series(name, grid.values(standardise(scores, name=name).scores)))
-    write_table(table, snakemake.output.standardised, "standardised", provenance(snakemake))
+    write_table(table, snakemake.output.standardised, STANDARDISED, provenance(snakemake))

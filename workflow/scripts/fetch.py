@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from alignment_limits.config.study import Source
+from alignment_limits.config.source import Source
 from alignment_limits.models.fetch import fetch
 from alignment_limits.scripting import job, say
 

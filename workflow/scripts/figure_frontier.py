@@ -3,11 +3,12 @@
 from alignment_limits.artifacts import read_table
 from alignment_limits.figures.frontier import frontier
 from alignment_limits.figures.style import Look, save
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
 from alignment_limits.scripting import job
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)
-    table = read_table(snakemake.input.frontier, "frontier")
-    points = read_table(snakemake.input.best_of_n, "best_of_n")
+    table = read_table(snakemake.input.frontier, FRONTIER)
+    points = read_table(snakemake.input.best_of_n, BEST_OF_N)
     # The pooled within-prompt variance of a standardised reward is 1: that is the bound's variance proxy.
     save(frontier(table, points, look, sigma=1.0), look, snakemake.output.pdf, snakemake.output.png)

@@ -4,10 +4,11 @@ from alignment_limits.artifacts import read_table
 from alignment_limits.figures.reward_distributions import reward_distributions
 from alignment_limits.figures.style import Look, save
 from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.scripting import job
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)
-    scores = read_table(snakemake.input.standardised, "standardised")
+    scores = read_table(snakemake.input.standardised, STANDARDISED)
     agreement = within_prompt_spearman(scores, look.gold, look.names)
     save(reward_distributions(scores, agreement, look), look, snakemake.output.pdf, snakemake.output.png)

@@ -3,14 +3,17 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, reward_arrays, write_table
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.grid import reward_arrays
 from alignment_limits.limits.frontiers import frontier
+from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.limits import FRONTIER
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
     p = snakemake.params.p
     names = [*dict.fromkeys([p["gold"], *p["optimized"]])]
-    scores = reward_arrays(read_table(snakemake.input.standardised, "standardised"), names)
+    scores = reward_arrays(read_table(snakemake.input.standardised, STANDARDISED), names)
     log_m = float(np.log(np.isfinite(scores[p["gold"]]).sum(1)).mean())
     rows = []
     for optimized in p["optimized"]:
@@ -31,4 +34,4 @@ with job(snakemake):
                         optimized=pl.lit(optimized), evaluated=pl.lit(name), log_m=pl.lit(log_m)
                     )
                 )
-    write_table(pl.concat(rows), snakemake.output.frontier, "frontier", provenance(snakemake, ["numba"]))
+    write_table(pl.concat(rows), snakemake.output.frontier, FRONTIER, provenance(snakemake, ["numba"]))

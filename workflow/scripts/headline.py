@@ -6,20 +6,24 @@ from alignment_limits.report.claims import claims
 from alignment_limits.report.headline import headline
 from alignment_limits.report.headline_page import headline_page
 from alignment_limits.report.page import write_page
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.report import HEADLINE
+from alignment_limits.schemas.samples import SAMPLES_SUMMARY
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
     p, study = snakemake.params.p, snakemake.config["study"]
-    tables = {k: read_table(snakemake.input[k], k) for k in ("frontier", "best_of_n", "scales", "standardised")}
-    summary = read_table(snakemake.input.summary, "samples_summary")
+    schemas = {"frontier": FRONTIER, "best_of_n": BEST_OF_N, "scales": SCALES, "standardised": STANDARDISED}
+    tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
+    summary = read_table(snakemake.input.summary, SAMPLES_SUMMARY)
     names = {"gold": p["gold"], "proxies": p["proxies"]}
-    others = [*p["proxies"], *p["ensembles"]]
-    members = {name: snakemake.config["ensembles"][name]["members"] for name in p["ensembles"]}
+    others = [*p["proxies"], *p["members"]]
     agreement = within_prompt_spearman(tables["standardised"], p["gold"], others)
     measured = tables["frontier"], tables["best_of_n"], agreement
-    numbers = headline(*measured, tables["scales"], summary, **names, ensembles=list(p["ensembles"]))
-    verdicts = claims(*measured, **names, members=members)
+    numbers = headline(*measured, tables["scales"], summary, **names, ensembles=list(p["members"]))
+    verdicts = claims(*measured, **names, members=p["members"])
     for verdict in verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
-    write_table(numbers, snakemake.output.table, "headline", provenance(snakemake))
+    write_table(numbers, snakemake.output.table, HEADLINE, provenance(snakemake))
     write_page(headline_page(study, numbers, verdicts, p["notes"]), snakemake.output.html)

@@ -6,17 +6,14 @@ os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from alignment_limits.artifacts import write_json
-from alignment_limits.config.study import Reward
+from alignment_limits.files import write_json
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import preflight
 from alignment_limits.scripting import job, say
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")
-    reward = load_reward(TypeAdapter(Reward).validate_python(p["spec"]), Path(files) if files else None)
+    reward = load_reward(p["spec"], Path(files) if files else None)
     figures = preflight(reward, p["reward"])
     say(f"preflight {p['reward']}: passed")
     write_json(figures, snakemake.output.passed)

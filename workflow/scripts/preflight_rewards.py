@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from alignment_limits.artifacts import write_json
+from alignment_limits.files import write_json
 from alignment_limits.scripting import job
 
 with job(snakemake):

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from alignment_limits.artifacts import read_table, write_json
+from alignment_limits.artifacts import read_table
+from alignment_limits.files import write_json
 from alignment_limits.sampling import tokens
+from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, say
 
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.input.model)
-    prompts = read_table(snakemake.input.prompts, "prompts")
+    prompts = read_table(snakemake.input.prompts, PROMPTS)
     tokenizer = tokens.load_tokenizer(folder, p["trust_remote_code"])
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     context = tokens.context_length(folder, p["trust_remote_code"])

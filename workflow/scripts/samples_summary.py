@@ -2,6 +2,7 @@
 
 from alignment_limits.artifacts import write_table
 from alignment_limits.sampling.summary import summarise
+from alignment_limits.schemas.samples import SAMPLES_SUMMARY
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
@@ -10,4 +11,4 @@ with job(snakemake):
         f"{summary['n_samples'].sum()} samples: {summary['truncation_rate'].mean():.1%} cut at max_new_tokens, "
         f"{1 - summary['distinct_share'].mean():.1%} duplicates"
     )
-    write_table(summary, snakemake.output.summary, "samples_summary", provenance(snakemake))
+    write_table(summary, snakemake.output.summary, SAMPLES_SUMMARY, provenance(snakemake))

@@ -8,28 +8,28 @@ import time
 from pathlib import Path
 
 import polars as pl
-from pydantic import TypeAdapter
 
-from alignment_limits.artifacts import file_sha256, read_table, write_table
-from alignment_limits.config.study import Reward
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.files import file_sha256
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")
-    samples = read_table(snakemake.input.samples, "samples")
-    prompts = read_table(snakemake.input.prompts, "prompts").select("prompt_id", "prompt")
+    samples = read_table(snakemake.input.samples, SAMPLES)
+    prompts = read_table(snakemake.input.prompts, PROMPTS).select("prompt_id", "prompt")
     table = samples.select("prompt_id", "sample_id", "text").join(
         prompts, on="prompt_id", how="left", maintain_order="left"
     )
-    reward = load_reward(TypeAdapter(Reward).validate_python(p["spec"]), Path(files) if files else None)
+    reward = load_reward(p["spec"], Path(files) if files else None)
     start = time.perf_counter()
     scores = reward.score(table["prompt"].to_list(), table["text"].to_list())
     seconds = time.perf_counter() - start
     say(f"{p['reward']}: {table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated")
-    out = table.select(
-        "prompt_id", "sample_id", score=pl.Series(scores.score), truncated=pl.Series(scores.truncated)
-    )
+    out = table.select("prompt_id", "sample_id", score=pl.Series(scores.score), truncated=pl.Series(scores.truncated))
     packages = ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment"]
     source = {"samples_sha256": file_sha256(snakemake.input.samples)}
-    write_table(out, snakemake.output.scores, "scores", provenance(snakemake, packages, source=source))
+    write_table(out, snakemake.output.scores, SCORES, provenance(snakemake, packages, source=source))

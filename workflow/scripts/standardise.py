@@ -2,8 +2,10 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import KEY, Grid, read_scores, same_keys, write_table
+from alignment_limits.artifacts import KEY, write_table
+from alignment_limits.grid import Grid, read_scores, same_keys
 from alignment_limits.limits.standardisation import standardise
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
@@ -16,8 +18,13 @@ with job(snakemake):
         table = table.with_columns(pl.Series(name, grid.values(standard.scores)))
         scales.append(
             pl.DataFrame(
-                {"reward": name, "prompt_id": grid.prompt_ids, "centre": standard.centre, "scale": standard.scale}
+                {
+                    "reward": name,
+                    "prompt_id": grid.prompt_ids,
+                    "centre": standard.centre,
+                    "scale": standard.scale,
+                }
             )
         )
-    write_table(pl.concat(scales), snakemake.output.scales, "scales", provenance(snakemake))
-    write_table(table, snakemake.output.standardised, "standardised", provenance(snakemake))
+    write_table(pl.concat(scales), snakemake.output.scales, SCALES, provenance(snakemake))
+    write_table(table, snakemake.output.standardised, STANDARDISED, provenance(snakemake))

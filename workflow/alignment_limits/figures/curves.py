@@ -6,6 +6,7 @@ a straight line; it starts at the origin and passes through every point. Nothing
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +39,10 @@ class Curve:
 
     @property
     def doubtful(self) -> list[tuple[float, float]]:
-        """Ranges of KL between reliable points (or from the last one on, to infinity) that hold unreliable ones."""
+        """Ranges of KL from one reliable point to the next (or to infinity) with unreliable ones inside."""
         edges = [*self.kl[self.reliable], np.inf]
         bad = self.kl[~self.reliable]
-        return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if ((bad > a) & (bad < b)).any()]
+        return [(a, b) for a, b in itertools.pairwise(edges) if ((bad > a) & (bad < b)).any()]
 
     @property
     def end(self) -> float:

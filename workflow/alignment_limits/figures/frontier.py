@@ -82,22 +82,37 @@ def _best_of(ax: Any, points: pl.DataFrame, look: Look) -> None:
     for row in rows.iter_rows(named=True):
         alpha = 1.0 if row["reliable"] else 0.4
         bar = ax.errorbar(
-            row["kl"], row["gain"], yerr=_bar(row, "gain"), fmt="o", color=BEST_OF_N, ms=3.2, mew=0, elinewidth=0.9,
-            alpha=alpha, zorder=5,
-        )  # fmt: skip
+            row["kl"],
+            row["gain"],
+            yerr=_bar(row, "gain"),
+            fmt="o",
+            color=BEST_OF_N,
+            ms=3.2,
+            mew=0,
+            elinewidth=0.9,
+            alpha=alpha,
+            zorder=5,
+        )
         bar.lines[0].set_gid(f"best-of-{row['n']}")
         text = f"n = {row['n']}" if row["n"] == rows["n"][0] else f"{row['n']}"
         ax.annotate(
-            text, (row["kl"], row["gain"]), xytext=(3.5, -2.5), textcoords="offset points", va="top", ha="left",
-            fontsize=look.small, color=BEST_OF_N, zorder=6, alpha=max(alpha, 0.7),
-        )  # fmt: skip
+            text,
+            (row["kl"], row["gain"]),
+            xytext=(3.5, -2.5),
+            textcoords="offset points",
+            va="top",
+            ha="left",
+            fontsize=look.small,
+            color=BEST_OF_N,
+            zorder=6,
+            alpha=max(alpha, 0.7),
+        )
 
 
 def _bar(row: dict[str, Any], name: str) -> np.ndarray:
     """Lengths below and above for an error bar; zero where there is no interval."""
-    low, mid, high = (row.get(k) for k in (f"{name}_low", name, f"{name}_high"))
-    ends = np.array([[(mid or 0) - (mid if low is None else low)], [(mid if high is None else high) - (mid or 0)]])
-    return np.clip(np.nan_to_num(ends.astype(float)), 0, None)
+    low, mid, high = (float(np.nan if row[k] is None else row[k]) for k in (f"{name}_low", name, f"{name}_high"))
+    return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
 
 
 def _shares(ax: Any, points: pl.DataFrame, look: Look) -> None:
@@ -108,9 +123,18 @@ def _shares(ax: Any, points: pl.DataFrame, look: Look) -> None:
         for row in shown.filter(pl.col("budget") == budget).iter_rows(named=True):
             move = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
             bar = ax.errorbar(
-                row["kl"], row["efficiency"], yerr=_bar(row, "efficiency"), fmt=marker, color=colour, ms=2.8, mew=0,
-                elinewidth=0.8, alpha=1.0 if row["reliable"] else 0.35, transform=move, zorder=4,
-            )  # fmt: skip
+                row["kl"],
+                row["efficiency"],
+                yerr=_bar(row, "efficiency"),
+                fmt=marker,
+                color=colour,
+                ms=2.8,
+                mew=0,
+                elinewidth=0.8,
+                alpha=1.0 if row["reliable"] else 0.35,
+                transform=move,
+                zorder=4,
+            )
             bar.lines[0].set_gid(f"share:{budget}:{row['n']}")
     trusted = shown.filter(pl.col("reliable"))
     used = trusted if trusted.height else shown
@@ -126,9 +150,16 @@ def _unreliable(ax: Any, c: Curve, right: float, look: Look, *, name: bool) -> N
         ax.axvspan(start, min(end, right), color=SHADE, lw=0, zorder=0).set_gid("unreliable")
     if name and c.doubtful and not np.isfinite(c.doubtful[-1][1]):
         ax.text(
-            c.reach, 0.98, " not reliable", transform=ax.get_xaxis_transform(), va="top", ha="left", color=GREY,
-            fontsize=look.small, zorder=6,
-        )  # fmt: skip
+            c.reach,
+            0.98,
+            " not reliable",
+            transform=ax.get_xaxis_transform(),
+            va="top",
+            ha="left",
+            color=GREY,
+            fontsize=look.small,
+            zorder=6,
+        )
 
 
 def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -> None:
@@ -139,10 +170,17 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
     if name:
         ax.annotate(
             rf"$\log\,M = {ceiling:.1f}$" if inside else rf"$\log\,M = {ceiling:.1f}\rightarrow$",
-            (ceiling if inside else right, 0.98 if inside else 0.45), xycoords=ax.get_xaxis_transform(),
-            xytext=(-2, 0), textcoords="offset points", va="top" if inside else "bottom", ha="right",
-            rotation=90 if inside else 0, color=GREY, fontsize=look.small, zorder=6,
-        )  # fmt: skip
+            (ceiling if inside else right, 0.98 if inside else 0.45),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(-2, 0),
+            textcoords="offset points",
+            va="top" if inside else "bottom",
+            ha="right",
+            rotation=90 if inside else 0,
+            color=GREY,
+            fontsize=look.small,
+            zorder=6,
+        )
 
 
 def _legend(ax: Any, sigma: float, points: bool, *, edge: float) -> None:
@@ -156,6 +194,11 @@ def _legend(ax: Any, sigma: float, points: bool, *, edge: float) -> None:
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
     ax.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(edge, 0), handlelength=1.6, labelspacing=0.25,
-        borderaxespad=0.4, handletextpad=0.5,
-    )  # fmt: skip
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(edge, 0),
+        handlelength=1.6,
+        labelspacing=0.25,
+        borderaxespad=0.4,
+        handletextpad=0.5,
+    )

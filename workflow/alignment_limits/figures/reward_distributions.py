@@ -44,18 +44,32 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
             ax.plot(grid, base + unit * normal, color=GREY, lw=0.6, ls=(0, (1, 1.2)), zorder=z + 1)
             text = "" if name == look.gold else _rho(rho.get(name))
             ax.annotate(
-                text, (1, base), xycoords=("axes fraction", "data"), xytext=(4, 2), textcoords="offset points",
-                ha="left", va="bottom", fontsize=look.small, color=INK,
-            )  # fmt: skip
+                text,
+                (1, base),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 2),
+                textcoords="offset points",
+                ha="left",
+                va="bottom",
+                fontsize=look.small,
+                color=INK,
+            )
         ax.annotate(
-            "Spearman\nwith gold", (1, 0), xycoords=("axes fraction", "data"), xytext=(4, 2),
-            textcoords="offset points", ha="left", va="bottom", fontsize=look.small, color=GREY,
-        )  # fmt: skip
+            "Spearman\nwith gold",
+            (1, 0),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 2),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=look.small,
+            color=GREY,
+        )
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-(len(names) - 1) - 0.3, 1.25)
         ax.set_yticks([-i + 0.12 for i in range(len(names))], [label(n) for n in names])
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
-            tick.set(va="bottom" if "\n" not in label(name) else "center", linespacing=0.95)
+            tick.set(va="bottom" if "\n" not in label(name) else "center", linespacing=1.0)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("score of a base sample (base s.d., prompt mean = 0)")

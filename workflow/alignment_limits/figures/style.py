@@ -16,9 +16,10 @@ import matplotlib
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from alignment_limits.artifacts import atomic
 from alignment_limits.errors import ConfigError
+from alignment_limits.files import atomic
 
 INK = "#000000"  # gold and the ideal, in every figure
 GREY = "#6b6b6b"  # text and lines that are not data
@@ -47,7 +48,7 @@ class Look:
 
     @classmethod
     def of(cls, p: Mapping[str, Any]) -> Look:
-        """From a rule's `params.p`: `figures` (that section of the study file), `gold`, and the names to colour.
+        """From a rule's `params.p`: `figures` (as in the study file), `gold`, and the names to colour.
 
         Names are `proxies` (or `rewards`, gold among them), then `ensembles`, so that a proxy has the same
         colour whether a figure shows ensembles or not.
@@ -119,13 +120,13 @@ class Look:
 
     def figure(self, height: float) -> Figure:
         """An empty figure of this width, `height` inches high, with constrained layout and an Agg canvas."""
-        figure = Figure(figsize=(self.width, height), layout="constrained")
+        engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0)
+        figure = Figure(figsize=(self.width, height), layout=engine)
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0)
         return figure
 
 
-def label(name: str, width: int = 16) -> str:
+def label(name: str, width: int = 18) -> str:
     """A reward's name for a figure, broken at `-`, `_` or `.` when longer than `width` characters."""
     lines = [""]
     for part in re.split(r"(?<=[-_.])", name):

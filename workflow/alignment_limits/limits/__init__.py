@@ -28,6 +28,11 @@ _HOME = {
     "AGGREGATORS": "ensembles",
     "aggregate": "ensembles",
     "sub_gaussian_bound": "bounds",
+    "proxy_gap": "gaps",
+    "ProxyGapTable": "gaps",
+    "hacking_onset": "onset",
+    "stopping_point": "onset",
+    "Onset": "onset",
 }
 
 __all__ = sorted(_HOME)

@@ -114,9 +114,7 @@ def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def split_labels(
-    counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int
-) -> NDArray[np.int64]:
+def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Quarter (0-3) of each rank j < counts[x], -1 beyond; (P, width). All splits are equally likely."""
     golden = np.uint64(0x9E3779B97F4A7C15)
     rows = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
@@ -139,8 +137,9 @@ def quarter(
     """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt).
 
     Ranks, not positions, are dealt: the result does not depend on the order of samples within a prompt, and a
-    table sorted by score is as good as any other. `keys` (P,) default to the row numbers. `order` ranks samples
-    instead of `optimized`: two calls with one `order` and seed deal the same samples to the same quarters.
+    table sorted by score is as good as any other. `keys` (P,) default to the row numbers. `order` ranks
+    samples instead of `optimized`: two calls with one `order` and seed deal the same samples to the same
+    quarters.
     """
     prompts, width = optimized.shape
     if order is None:
@@ -166,6 +165,4 @@ def quarter(
     best = np.nanmax(optimized, axis=1)
     carried = [dealt(centre(array)) for array in evaluated]
     features = np.stack(carried, axis=-1) if carried else np.zeros((*present.shape, 0))
-    return Quartered(
-        dealt(optimized - best[:, None]), best - prompt_means(optimized), features, present, sizes
-    )
+    return Quartered(dealt(optimized - best[:, None]), best - prompt_means(optimized), features, present, sizes)

@@ -14,13 +14,10 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, CurvePoints
-from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates
 
-SAMPLES_PER_DRAW = (
-    16  # claims against the limit need M >= 16 n (theory: below it the two share too many samples)
-)
+SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def best_of_n(
         gain_low, gain_high = boot.interval(gain)
         win_low, win_high = boot.interval(wins)
         low, high = boot.ratio(gain, limit)
-        reliable, reason = _verdict(scored, ideal, n, curve.sd)
+        reliable, reason = _verdict(scored, ideal, n)
         mean_limit = limit.mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             efficiency = np.where(mean_limit > 0, gain.mean(axis=0) / mean_limit, np.nan)
@@ -145,7 +142,7 @@ def check_ns(ns: ArrayLike, scores: Array) -> np.ndarray:
         raise EstimateError(f"n of best-of-n must be whole numbers from 1; got {ns!r}.")
     if np.any(n > fewest):
         raise EstimateError(
-            f"best-of-{int(n.max())} needs that many samples per prompt; row {int(np.argmin(counts))} has {fewest}. "
+            f"best-of-{int(n.max())}: row {int(np.argmin(counts))} has {fewest} samples only. "
             "Leave such n out, or draw more samples."
         )
     return n
@@ -163,25 +160,11 @@ def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
     return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
 
 
-def _verdict(
-    scored: Array, ideal: CurvePoints, n: np.ndarray, spread: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _verdict(scored: Array, ideal: CurvePoints, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     samples = int(np.median(np.sum(~np.isnan(scored), axis=1)))
-    verdict = judge(
-        prompts=len(scored),
-        samples=samples,
-        ess=np.median(ideal.ess, axis=0),
-        k=median_k(scored, ideal.inverse),
-        reached=ideal.reached,
-        capped=ideal.capped,
-        ceiling=log_m_ceiling(scored),
-        spread=spread,
-    )
-    needs = [
-        ""
-        if samples >= SAMPLES_PER_DRAW * each
-        else f"{samples} samples per prompt for n = {each} (needs 16 n)"
+    own = [
+        "" if samples >= SAMPLES_PER_DRAW * each else f"{samples} samples per prompt for n = {each} (needs 16 n)"
         for each in n
     ]
-    reason = np.array([a or b for a, b in zip(verdict.reason, needs, strict=True)], dtype=object)
+    reason = np.array([a or b for a, b in zip(judge_points(scored, ideal).reason, own, strict=True)], dtype=object)
     return reason == "", reason

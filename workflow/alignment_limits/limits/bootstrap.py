@@ -37,9 +37,7 @@ class PromptBootstrap:
         method: Interval = "studentised",
     ) -> None:
         if replicates < 100:
-            raise EstimateError(
-                f"{replicates} bootstrap replicates cannot give an interval; use 100 or more."
-            )
+            raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
         if not 0.5 <= level < 1:
             raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
         self.prompts, self.level, self.method = prompts, level, method
@@ -54,14 +52,12 @@ class PromptBootstrap:
     def replicates(self, values: Array) -> Array:
         """Means of each replicate: (P, ...) -> (R, ...)."""
         if self.counts is None:
-            raise EstimateError(
-                f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only)."
-            )
+            raise EstimateError(f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only).")
         flat = self.counts @ values.reshape(self.prompts, -1) / self.prompts
         return flat.reshape(len(flat), *values.shape[1:])
 
     def interval(self, values: Array) -> tuple[Array, Array]:
-        """Interval of the mean over prompts of (P, K) contributions -> low (K,), high (K,); NaN in, NaN out."""
+        """Interval of the mean over prompts of (P, K) contributions: low, high (K,); NaN in, NaN out."""
         return self.ratio(values, np.ones_like(values))
 
     def ratio(self, above: Array, below: Array) -> tuple[Array, Array]:

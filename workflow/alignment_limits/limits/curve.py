@@ -18,6 +18,7 @@ import numpy as np
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, Quartered, quarter, within_prompt_sd
+from alignment_limits.limits.diagnostics import Verdict, judge
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
 from alignment_limits.limits.tilting import block_weights, by_level, moments_of
@@ -74,7 +75,7 @@ def split_count(prompts: int) -> int:
 
 
 def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
-    """Level averages over all splits; gains[..., 0, :] is the optimized reward, slopes are d gains / d lambda."""
+    """Level averages over all splits; gains[..., 0, :] is the optimized reward, slopes its d / d lambda."""
     total: list[Array] | None = None
     ess = np.empty(0)
     for parts in splits:
@@ -124,7 +125,7 @@ class CorrectedCurve:
         self.spread = np.where(flat, 0.0, spread)
 
     def at(self, kappas: Array) -> CurvePoints:
-        """Read the curve at `kappas` >= 0: (K,), or (P, K) with its own budget for every prompt (per-prompt only)."""
+        """Read the curve at `kappas` >= 0: (K,), or (P, K), a budget for every prompt (per-prompt only)."""
         kappa = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
         if not np.all(np.isfinite(kappa) & (kappa >= 0)):
             raise EstimateError(f"KL budgets must be finite and at least 0 nats; got {kappas!r}.")
@@ -145,7 +146,7 @@ class CorrectedCurve:
         return points
 
     def _flat(self, kappa: Array) -> CurvePoints:
-        """Constant rewards: nothing to gain at any budget, and no evidence about what is not constant elsewhere."""
+        """Constant rewards: nothing to gain at any budget."""
         count = kappa.shape[-1]
         none = np.zeros((self.prompts, count))
         mean = kappa if kappa.ndim == 1 else kappa.mean(axis=0)
@@ -189,7 +190,7 @@ class CorrectedCurve:
         )  # fmt: skip
 
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
-        """Lambda (3, K) at which each level's mean KL is kappa (NaN where it cannot be), and levels reached (K,)."""
+        """Lambda (3, K) at which each level's mean KL is kappa, NaN where it cannot; levels reached (K,)."""
         scale = np.geomspace(2.0**-9, STEEPEST, 43) / self.sd
         grid = scale
         coarse = level_moments(self.splits[:1], scale[::2])
@@ -202,16 +203,14 @@ class CorrectedCurve:
         inverse = np.empty((LEVELS, len(kappa)))
         for level in range(LEVELS):
             kl, variance = m.kl.mean(axis=0)[:, level], m.variance.mean(axis=0)[:, level]
-            inverse[level] = solve(
-                grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level])
-            )
+            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level]))
         found = np.isfinite(inverse)
         reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
         inverse[2, ~found[1]] = np.nan
         return inverse, reached
 
     def _per_prompt(self, kappa: Array) -> CurvePoints:
-        """Every block of every prompt solves for its own lambda; a block that cannot reach kappa stays at its cap."""
+        """Every block of every prompt solves for its own lambda, or stays at its cap."""
         unit = np.concatenate([np.geomspace(0.05, 20.0, GRID), np.geomspace(25.0, STEEPEST, 20)])
         inverse = unit / np.where(self.spread > 0, self.spread, 1.0)[:, None]
         levels = []
@@ -234,10 +233,7 @@ class CorrectedCurve:
         kl = first.kl[..., 0]
         capped = kappa > kl[:, -1:]
         lam = np.stack(
-            [
-                np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i)
-                for k, c, i in zip(kappa, kl, inverse, strict=True)
-            ]
+            [np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i) for k, c, i in zip(kappa, kl, inverse, strict=True)]
         )
         ess = np.stack([np.interp(i, j, e) for i, j, e in zip(lam, inverse, first.ess, strict=True)])
         own = np.where(capped, 0.0, 1.0 / lam)
@@ -251,3 +247,15 @@ class CorrectedCurve:
             kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked[0].mean(axis=0)[:, :-1],
             slope, own.mean(axis=0), ess, lam, reached, capped.mean(axis=0), shared,
         )  # fmt: skip
+
+
+def judge_points(scores: Array, points: CurvePoints) -> Verdict:
+    """The verdict on points read off the curve of `scores`."""
+    return judge(
+        scores,
+        points.inverse,
+        points.ess,
+        points.correction.ratio,
+        reached=points.reached,
+        capped=points.capped,
+    )

@@ -1,11 +1,11 @@
-"""One verdict per estimate: may it be relied on, and if not, why. Never extrapolate past what samples can show."""
+"""One verdict per estimate: may it be relied on, and if not, why."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, check_scores
+from alignment_limits.limits.arrays import Array, check_scores, within_prompt_sd
 from alignment_limits.limits.pareto import pareto_k
 
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
@@ -15,13 +15,16 @@ LARGEST_K = 0.7
 FEWEST_PROMPTS = 16
 FEWEST_SAMPLES = 16
 MOST_CAPPED = 0.05
+LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """reliable (K,) bool and reason (K,) str, empty where reliable."""
+    """Per point, all (K,): medians over prompts of ess and Pareto k; reliable, or the reason why not."""
 
+    ess: Array
+    pareto_k: Array
     reliable: np.ndarray
     reason: np.ndarray
 
@@ -43,12 +46,12 @@ def prompt_ceilings(scores: ArrayLike) -> Array:
 
 
 def log_m_ceiling(scores: ArrayLike) -> float:
-    """Mean over prompts of `prompt_ceilings`: the right edge of any frontier drawn from these samples (log M untied)."""
+    """Mean of `prompt_ceilings`: right edge of any frontier these samples can show (log M untied)."""
     return float(prompt_ceilings(scores).mean())
 
 
 def median_k(scores: Array, inverse: Array) -> Array:
-    """Median over (at most 128, evenly spaced) prompts of k-hat at each lambda (L,) or (P, L); NaN without a tail."""
+    """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L); NaN without a tail."""
     rows = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), K_PROMPTS)).astype(int))
     lam = inverse if np.ndim(inverse) == 1 else inverse[rows]
     valid = np.isfinite(lam)
@@ -62,44 +65,49 @@ def median_k(scores: Array, inverse: Array) -> Array:
 
 
 def judge(
-    *,
-    prompts: int,
-    samples: int,
+    scores: Array,
+    inverse: Array,
     ess: Array,
-    k: Array,
-    reached: np.ndarray,
-    capped: Array,
-    ceiling: float,
-    spread: float,
+    ratio: Array,
+    *,
+    reached: np.ndarray | None = None,
+    capped: Array | None = None,
 ) -> Verdict:
-    """The verdict on K points of a curve; the first reason that applies is given, all (K,) but the scalars.
+    """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
-    samples : median per prompt. ess, k : medians over prompts. reached : 3 when all samples, their halves
-        and their
-    quarters can show this KL. capped : share of prompts at their own ceiling. spread : within-prompt sd.
+    inverse : lambda = 1/beta, (K,) or (P, K). ess : (P, K). ratio : of the correction's decrements
+    (levels.py).
+    reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
+    capped : share of prompts at their own ceiling (default: none).
     """
+    count = ess.shape[1]
+    reached = np.full(count, 3) if reached is None else reached
+    capped = np.zeros(count) if capped is None else capped
+    size, k = np.median(ess, axis=0), median_k(scores, inverse)
+    prompts, samples = len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
+    constant = within_prompt_sd(scores) == 0
     reasons = []
-    for e, shape, level, share in zip(ess, k, reached, capped, strict=True):
-        if spread == 0:
+    for e, shape, rho, level, share in zip(size, k, ratio, reached, capped, strict=True):
+        if constant:
             reason = "constant reward: nothing to gain"
         elif level == 0:
-            reason = f"beyond the largest KL these samples can show ({ceiling:.2f} nats)"
+            reason = f"beyond the largest KL these samples can show ({log_m_ceiling(scores):.2f} nats)"
         elif prompts < FEWEST_PROMPTS:
             reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
         elif samples < FEWEST_SAMPLES:
             reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
         elif share > MOST_CAPPED:
-            reason = (
-                f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or sampled once)"
-            )
+            reason = f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or met once)"
         elif level < 3:
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
+        elif rho > LARGEST_RATIO:
+            reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
         else:
             reason = ""
         reasons.append(reason)
     text = np.array(reasons, dtype=object)
-    return Verdict(text == "", text)
+    return Verdict(size, k, text == "", text)

@@ -15,9 +15,7 @@ def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     """Return members as (K, P, M); every member must score exactly the same samples."""
     array = np.asarray(members, dtype=np.float64)
     if array.ndim != 3 or len(array) == 0:
-        raise EstimateError(
-            f"Ensemble members have shape {array.shape}; expected (members, prompts, samples)."
-        )
+        raise EstimateError(f"Ensemble members have shape {array.shape}; expected (members, prompts, samples).")
     for index, scores in enumerate(array):
         check_scores(scores, f"member {index}")
         differs = np.isnan(scores) != np.isnan(array[0])
@@ -55,9 +53,7 @@ def aggregate(
         return np.asarray(scores.min(axis=0))
     if aggregator == "mean-variance":
         if coefficient < 0:
-            raise EstimateError(
-                f"coefficient {coefficient} would reward disagreement; it must be at least 0."
-            )
+            raise EstimateError(f"coefficient {coefficient} would reward disagreement; it must be at least 0.")
         return np.asarray(scores.mean(axis=0) - coefficient * scores.var(axis=0))
     if aggregator == "entropic":
         if not temperature > 0:

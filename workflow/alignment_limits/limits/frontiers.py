@@ -1,4 +1,4 @@
-"""The frontier of reward against KL: at given temperatures and at given KL budgets, with intervals and a verdict."""
+"""The frontier of reward against KL, at given temperatures and KL budgets, with intervals and a verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, level_moments
-from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
+from alignment_limits.limits.curve import CorrectedCurve, judge_points, level_moments
+from alignment_limits.limits.diagnostics import judge
 from alignment_limits.limits.levels import extrapolate
 from alignment_limits.limits.tilting import check_betas
 
@@ -19,8 +19,9 @@ from alignment_limits.limits.tilting import check_betas
 class FrontierTable:
     """Rows of one frontier as equal 1-D arrays: first at="beta" in the order given, then at="kl".
 
-    beta : temperature; at="kl" the slope dG*/dKL there. kl, kl_reverse : KL(pi_beta||pi_0) and KL(pi_0||pi_beta),
-    nats per sequence, mean over prompts. gain : E_pi_beta v - E_pi_0 v, corrected; *_low/_high its interval;
+    beta : temperature; at="kl" the slope dG*/dKL there. kl, kl_reverse : KL(pi_beta||pi_0) and
+    KL(pi_0||pi_beta), nats per sequence, mean over prompts. gain : E_pi_beta v - E_pi_0 v, corrected;
+    *_low/_high its interval;
     *_plugin without correction. ess, pareto_k : medians over prompts. reason : "" where reliable.
     """
 
@@ -65,17 +66,17 @@ def frontier(
     ----------
     optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same
         samples.
-    betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only (one
-        beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
+    betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only
+        (one beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
     budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
     replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random
         splits, so that results do not depend on which shard or row a prompt is in (default: row numbers).
 
     Notes
     -----
-    Gains are corrected for finite samples (levels.py); at="beta" rows correct KL, reverse KL and gain by one factor,
-    so gain = beta (kl + kl_reverse) still holds exactly for the optimized reward. A budget the samples cannot
-    show gives NaN and reliable = False.
+    Gains are corrected for finite samples (levels.py); at="beta" rows correct KL, reverse KL and gain by one
+    factor, so gain = beta (kl + kl_reverse) still holds exactly for the optimized reward. A budget the
+    samples cannot show gives NaN and reliable = False.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
@@ -128,32 +129,13 @@ def _column(part: dict[str, np.ndarray], name: str, index: int) -> np.ndarray:
     return column[:, index] if column.ndim == 2 else column
 
 
-def _verdict(
-    curve: CorrectedCurve, scores: Array, ess: Array, k: Array, reached: np.ndarray, capped: Array
-) -> dict[str, np.ndarray]:
-    verdict = judge(
-        prompts=curve.prompts,
-        samples=int(np.median(np.sum(~np.isnan(scores), axis=1))),
-        ess=ess,
-        k=k,
-        reached=reached,
-        capped=capped,
-        ceiling=log_m_ceiling(scores),
-        spread=curve.sd,
-    )
-    return {"ess": ess, "pareto_k": k, "reliable": verdict.reliable, "reason": verdict.reason}
-
-
-def _rows_at_beta(
-    curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap
-) -> dict[str, np.ndarray]:
+def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
     m = level_moments(curve.splits, 1.0 / beta)
     # One factor for gain, KL and reverse KL: the own gain sets it, and the identity between the three
     # survives.
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
-    values, _ = extrapolate(stacked)
-    own, gains, kl, reverse = values[..., 0], values[..., 1:-2], values[..., -2], values[..., -1]
-    del own
+    values, shared = extrapolate(stacked)
+    gains, kl, reverse = values[..., 1:-2], values[..., -2], values[..., -1]
     gain_low, gain_high = boot.interval(gains)
     kl_low, kl_high = boot.interval(kl)
     count = len(beta)
@@ -171,13 +153,10 @@ def _rows_at_beta(
         "gain_plugin": m.gains[:, :, 1:, 0].mean(axis=0),
         "kl_plugin": m.kl[..., 0].mean(axis=0),
     }
-    k = median_k(scores, 1.0 / beta)
-    return rows | _verdict(curve, scores, np.median(m.ess, axis=0), k, np.full(count, 3), np.zeros(count))
+    return rows | vars(judge(scores, 1.0 / beta, m.ess, shared.ratio))
 
 
-def _rows_at_kl(
-    curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap
-) -> dict[str, np.ndarray]:
+def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
     points = curve.at(kappa)
     gains = points.values[..., 1:]
     gain_low, gain_high = boot.interval(gains)
@@ -195,6 +174,4 @@ def _rows_at_kl(
         "gain_plugin": points.plugin[:, 1:],
         "kl_plugin": kappa,
     }
-    k = median_k(scores, points.inverse)
-    ess = np.median(points.ess, axis=0)
-    return rows | _verdict(curve, scores, ess, k, points.reached, points.capped)
+    return rows | vars(judge_points(scores, points))

@@ -3,8 +3,8 @@
 Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_beta the proxy's tilt:
 
     J(pi_beta) - J(pi^_beta) = beta KL(pi^_beta || pi_beta)      exactly, in sample too,
-                            <= eps^2 / (2 beta)                   eps = half the range of delta within a prompt,
-                            ~= Var_{pi_beta}(delta) / (2 beta)    for small delta.
+                            <= eps^2 / (2 beta)                   eps = half the range of delta within a
+                            prompt, ~= Var_{pi_beta}(delta) / (2 beta)    for small delta.
 
 Only the within-prompt centred error counts. Both rewards must be on one scale (see standardisation.py).
 """
@@ -14,11 +14,18 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, quarter, within_prompt_sd
+from alignment_limits.limits.arrays import (
+    Array,
+    centre,
+    check_evaluated,
+    check_scores,
+    quarter,
+    within_prompt_sd,
+)
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, split_count
-from alignment_limits.limits.diagnostics import judge, log_m_ceiling, median_k
-from alignment_limits.limits.levels import Correction, extrapolate
+from alignment_limits.limits.diagnostics import judge
+from alignment_limits.limits.levels import extrapolate
 from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
 
 
@@ -26,11 +33,13 @@ from alignment_limits.limits.tilting import block_weights, by_level, check_betas
 class ProxyGapTable:
     """One row per beta, equal 1-D arrays; gaps in reward units, KL in nats per sequence, means over prompts.
 
-    error_variance : pooled within-prompt variance of delta under the base. gap : J(pi_beta) - J(pi^_beta), corrected
-    for finite samples; gap_plugin without. gap_bound : mean eps^2 / (2 beta), eps the half-range of delta over the
-    samples. gap_variance : mean Var_{pi_beta}(delta) / (2 beta). kl : of the proxy's tilt. gold_gain : of gold under
-    it. ideal_gain : the gold limit at the same KL (never compare gold at fixed beta: a noisy proxy then only spends
-    less KL). ideal_gain_at_beta : gold under its own tilt at this beta.
+    error_variance : pooled within-prompt variance of delta under the base. gap : J(pi_beta) - J(pi^_beta),
+    corrected for finite samples; gap_plugin without. gap_bound : mean eps^2 / (2 beta), eps the half-range
+    of delta over the
+    samples. gap_variance : mean Var_{pi_beta}(delta) / (2 beta). kl : of the proxy's tilt. gold_gain : of
+    gold under
+    it. ideal_gain : the gold limit at the same KL (never compare gold at fixed beta: a noisy proxy then only
+    spends less KL). ideal_gain_at_beta : gold under its own tilt at this beta.
     """
 
     beta: Array
@@ -57,7 +66,7 @@ class ProxyGapTable:
 
 @dataclass(frozen=True)
 class GapContributions:
-    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`; ess (P, L) of the worse tilt."""
+    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`; ratio (L,)."""
 
     gap: Array
     plugin: Array
@@ -66,7 +75,8 @@ class GapContributions:
     gold_gain: Array
     ideal_gain_at_beta: Array
     ess: Array
-    correction: Correction
+    ess_gold: Array
+    ratio: Array
 
 
 def gap_contributions(
@@ -100,8 +110,9 @@ def gap_contributions(
         kl=kl_gold[..., 0],
         gold_gain=kl_gold[..., 1],
         ideal_gain_at_beta=ideal,
-        ess=np.minimum(p.ess, g.ess),
-        correction=shared,
+        ess=p.ess,
+        ess_gold=g.ess,
+        ratio=shared.ratio,
     )
 
 
@@ -131,16 +142,10 @@ def proxy_gap(
     ideal = curve.at(np.maximum(kl, 0.0))
     gap_low, gap_high = boot.interval(parts.gap)
     gold_low, gold_high = boot.interval(parts.gold_gain)
-    verdict = judge(
-        prompts=len(proxy),
-        samples=int(np.median(np.sum(~np.isnan(proxy), axis=1))),
-        ess=np.median(parts.ess, axis=0),
-        k=np.fmax(median_k(proxy, 1.0 / beta), median_k(truth, 1.0 / beta)),
-        reached=np.full(len(beta), 3),
-        capped=np.zeros(len(beta)),
-        ceiling=log_m_ceiling(proxy),
-        spread=within_prompt_sd(proxy),
-        correction=parts.correction,
+    ours = judge(proxy, 1.0 / beta, parts.ess, parts.ratio)
+    theirs = judge(truth, 1.0 / beta, parts.ess_gold, parts.ratio)
+    reason = np.array(
+        [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object
     )
     return ProxyGapTable(
         beta=beta,
@@ -157,6 +162,6 @@ def proxy_gap(
         gold_gain_high=gold_high,
         ideal_gain=ideal.values[..., 0].mean(axis=0),
         ideal_gain_at_beta=parts.ideal_gain_at_beta.mean(axis=0),
-        reliable=verdict.reliable,
-        reason=verdict.reason,
+        reliable=reason == "",
+        reason=reason,
     )

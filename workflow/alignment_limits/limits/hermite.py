@@ -1,4 +1,4 @@
-"""Cubic Hermite interpolation in s = sqrt(KL), the variable in which a limit is nearly straight near the origin."""
+"""Cubic Hermite interpolation in s = sqrt(KL), in which a limit is nearly straight near the origin."""
 
 import numpy as np
 
@@ -62,6 +62,4 @@ def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Arra
     jj = np.broadcast_to(j[:, None], (*y.shape[:3], j.shape[-1]))
     h00, h10, h01, h11 = _basis(t)
     out = h00 * np.take_along_axis(y, jj, -1) + h10 * width * np.take_along_axis(dy, jj, -1)
-    return np.asarray(
-        out + h01 * np.take_along_axis(y, jj + 1, -1) + h11 * width * np.take_along_axis(dy, jj + 1, -1)
-    )
+    return np.asarray(out + h01 * np.take_along_axis(y, jj + 1, -1) + h11 * width * np.take_along_axis(dy, jj + 1, -1))

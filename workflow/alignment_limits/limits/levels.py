@@ -35,7 +35,7 @@ class Correction:
     factor: Array
 
     def apply(self, levels: Array) -> Array:
-        """Extrapolate anything (3, ..., K) with the same factor: F + g (F - H); F alone where H is missing."""
+        """Extrapolate anything (3, ..., K) by the same factor: F + g (F - H), or F where H is missing."""
         step = levels[0] - levels[1]
         return levels[0] + np.where(np.isnan(step), 0.0, self.factor * step)
 

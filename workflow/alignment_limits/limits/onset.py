@@ -1,8 +1,8 @@
 """Where more optimisation starts to hurt: the interior maximum of gold reward along a path, or none.
 
-The path is the proxy's tilt at growing KL (hacking onset) or best-of-n at growing n (HedgeTune's stopping point,
-arXiv 2506.19248). Both are means of per-prompt contributions, so the maximum is found again in every bootstrap
-replicate.
+The path is the proxy's tilt at growing KL (hacking onset) or best-of-n at growing n (HedgeTune's stopping
+point, arXiv 2506.19248). Both are means of per-prompt contributions, so the maximum is found again in every
+bootstrap replicate.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,8 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
 from alignment_limits.limits.bestofn import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.frontiers import curve_verdict
-from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.diagnostics import median_k, prompt_ceilings
+from alignment_limits.limits.curve import CorrectedCurve, judge_points
+from alignment_limits.limits.diagnostics import prompt_ceilings
 from alignment_limits.limits.ranks import best_of_n_weights
 
 
@@ -51,7 +50,8 @@ def hacking_onset(
     seed: int = 0,
     level: float = 0.95,
 ) -> Onset:
-    """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable range.
+    """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable
+    range.
 
     kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)).
     """
@@ -61,7 +61,7 @@ def hacking_onset(
     grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
     curve = CorrectedCurve(proxy, [truth], budget=budget, seed=seed)
     points = curve.at(grid)
-    verdict = curve_verdict(curve, proxy, points, median_k(proxy, points.inverse))
+    verdict = judge_points(proxy, points)
     # The path ends at the first budget that is not reliable.
     usable = int(np.argmin(verdict.reliable)) if not verdict.reliable.all() else len(grid)
     if usable < 3:
@@ -97,8 +97,9 @@ def stopping_point(
 def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:
     """The maximum of mean values (P, K) along an increasing path (K,), if gold falls significantly after it.
 
-    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is refined
-    by a parabola through the best three points; its interval is the percentile interval over replicates.
+    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is
+    refined by a parabola through the best three points; its interval is the percentile interval over
+    replicates.
     """
     mean = values.mean(axis=0)
     best = int(np.argmax(mean))

@@ -47,9 +47,7 @@ def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
     out = np.zeros((*scores.shape, len(ns)))
     for index, n in enumerate(ns):
         whole = log_choose(counts, np.asarray(n))
-        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(
-            log_choose(lower, np.asarray(n)) - whole
-        )
+        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(log_choose(lower, np.asarray(n)) - whole)
         # Untied ranks lose digits in that difference; their weight has its own closed form.
         single = np.exp(log_choose(upper - 1, np.asarray(n - 1)) - whole)
         out[:, :, index] = np.where(upper - lower == 1, single, share / (upper - lower))
@@ -58,7 +56,7 @@ def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
 
 
 def kl_bound(ns: np.ndarray) -> Array:
-    """log n - (n - 1)/n: KL of best-of-n for continuous rewards, an upper bound for all others (2401.01879)."""
+    """log n - (n - 1)/n: KL of best-of-n for continuous rewards, an upper bound otherwise (2401.01879)."""
     n = np.asarray(ns, dtype=np.float64)
     return np.log(n) - (n - 1.0) / n
 
@@ -70,7 +68,7 @@ def stretch_kl(u: Array, n: float) -> Array:
 
 
 def atom_kl(low: Array, high: Array, n: float) -> Array:
-    """KL contribution of an atom of quantiles (low, high]: q log(q / p), q = high^n - low^n, p = high - low."""
+    """KL of an atom of quantiles (low, high]: q log(q / p), q = high^n - low^n, p = high - low."""
     p, q = high - low, high**n - low**n
     safe = q > 0
     return np.where(safe, q * np.log(np.where(safe, q, 1.0) / p), 0.0)
@@ -114,9 +112,7 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
         r, v = selecting[rows], scored[rows]
-        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (
-            v[:, :, None] == v[:, None, :]
-        )
+        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (v[:, :, None] == v[:, None, :])
         more, less = r[:, :, None] < r[:, None, :], r[:, :, None] > r[:, None, :]
         tied = r[:, :, None] == r[:, None, :]
         itself = np.einsum("pii->pi", tied)

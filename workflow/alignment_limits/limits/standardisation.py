@@ -1,4 +1,4 @@
-"""Put rewards on one scale: centred per prompt, divided by the pooled within-prompt spread of base samples."""
+"""Put rewards on one scale: centred per prompt, over the pooled within-prompt spread of base samples."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from alignment_limits.limits.arrays import Array, centre, check_scores, prompt_m
 
 @dataclass(frozen=True)
 class Standardised:
-    """scores (P, M) with mean 0 per prompt and pooled sd 1; centre (P,) and scale to do the same to other samples."""
+    """scores (P, M), mean 0 per prompt and pooled sd 1; centre (P,) and scale, to do the same elsewhere."""
 
     scores: Array
     centre: Array
@@ -35,10 +35,8 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
     return Standardised(centre(array) / scale, prompt_means(array), scale)
 
 
-def apply_standardisation(
-    scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward"
-) -> Array:
-    """Standardise other samples (P, M') of the same prompts by what the base samples gave: (scores - centre) / scale."""
+def apply_standardisation(scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward") -> Array:
+    """Standardise other samples (P, M') of the same prompts as the base samples were."""
     array = check_scores(scores, name)
     middle = np.asarray(centre, dtype=np.float64)
     if middle.shape != (len(array),):

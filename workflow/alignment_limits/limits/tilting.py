@@ -71,9 +71,7 @@ def block_weights(sizes: np.ndarray) -> Array:
 def by_level(values: Array, weights: Array) -> Array:
     """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters."""
     weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), BLOCKS)
-    return np.stack(
-        [weighted[..., 0], weighted[..., 1:3].sum(axis=-1), weighted[..., 3:7].sum(axis=-1)], axis=-1
-    )
+    return np.stack([weighted[..., 0], weighted[..., 1:3].sum(axis=-1), weighted[..., 3:7].sum(axis=-1)], axis=-1)
 
 
 def quarter_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
@@ -215,7 +213,5 @@ def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: Arra
     gains = []
     for beta in check_betas(betas):
         e = np.exp((r - np.nanmax(r, axis=1, keepdims=True)) / beta)
-        gains.append(
-            np.nanmean(centre(v) * (e - np.nanmean(e, axis=1, keepdims=True)), axis=1) / np.nanmean(e, axis=1)
-        )
+        gains.append(np.nanmean(centre(v) * (e - np.nanmean(e, axis=1, keepdims=True)), axis=1) / np.nanmean(e, axis=1))
     return np.stack(gains, axis=1)

@@ -1,7 +1,8 @@
 """Worlds whose limit is known in closed form: oracles for tests, benchmarks and the planner.
 
-Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n; all for one prompt, in the
-reward's own units. `sd` of the Gaussian may vary by prompt in a study; then the limit is that of the mean curve.
+Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n; all for one prompt,
+in the reward's own units. `sd` of the Gaussian may vary by prompt in a study; then the limit is that of the
+mean curve.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from alignment_limits.limits.arrays import Array
 
 @dataclass(frozen=True)
 class World:
-    """One prompt's reward law. steepest : lambda at which the tilt ceases to exist; ceiling : KL of the best reply."""
+    """One prompt's reward law. steepest : lambda where the tilt ceases; ceiling : KL of the best reply."""
 
     steepest: float = inf
     ceiling: float = inf

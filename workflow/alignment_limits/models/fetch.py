@@ -14,9 +14,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from alignment_limits.artifacts import digest, file_sha256
-from alignment_limits.config.study import Source
+from alignment_limits.config.source import Source
 from alignment_limits.errors import SourceError
+from alignment_limits.files import digest, file_sha256
 
 
 def source_id(source: Source) -> str:
@@ -74,7 +74,9 @@ def _from_package(source: Source, work: Path) -> Path:
         prefix = (source.member or "").rstrip("/")
         members = [n for n in wheel.namelist() if not prefix or n == prefix or n.startswith(prefix + "/")]
         if not members:
-            raise SourceError(f"package {source.package} holds no '{source.member}'; its files: {_some(wheel.namelist())}")
+            raise SourceError(
+                f"package {source.package} holds no '{source.member}'; its files: {_some(wheel.namelist())}"
+            )
         wheel.extractall(tree, members)
     return tree / prefix
 

@@ -36,7 +36,9 @@ def within_prompt_spearman(
     if missing:
         raise ArtifactError(f"the standardised scores have no column {', '.join(missing)}; make them again")
     ranks = scores.select("prompt_id", *(pl.col(n).rank("average").over("prompt_id") for n in (gold, *names)))
-    each = ranks.group_by("prompt_id", maintain_order=True).agg(pl.corr(gold, pl.col(n)).alias(f"rho:{n}") for n in names)
+    each = ranks.group_by("prompt_id", maintain_order=True).agg(
+        pl.corr(gold, pl.col(n)).alias(f"rho:{n}") for n in names
+    )
     rows = []
     for name in names:
         values = each[f"rho:{name}"].fill_null(np.nan).to_numpy()
@@ -44,7 +46,13 @@ def within_prompt_spearman(
         low, high = _interval(values, replicates, seed)
         mean = float(values.mean()) if values.size else np.nan
         rows.append({"reward": name, "spearman": mean, "low": low, "high": high, "prompts": values.size})
-    schema = {"reward": pl.String, "spearman": pl.Float64, "low": pl.Float64, "high": pl.Float64, "prompts": pl.Int64}
+    schema = {
+        "reward": pl.String,
+        "spearman": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "prompts": pl.Int64,
+    }
     return pl.DataFrame(rows, schema=schema)
 
 

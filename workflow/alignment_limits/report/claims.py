@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -19,7 +19,7 @@ from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, f
 from alignment_limits.report.text import interval, number
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold", "cannot be told"
-NEAR = 0.85  # share of the limit called "near": Gaussian rewards give 0.91 to 0.94, exponential ones 0.66 to 0.78
+NEAR = 0.85  # share of the limit called "near": Gaussian rewards give 0.91–0.94, exponential 0.66–0.78
 PAIRS = 3  # fewest pairs of proxies that must differ surely before a trend in error is claimed
 EXACT = 1e-9  # relative error of an identity that holds exactly in float64
 CLOSE = 1e-3
@@ -79,14 +79,16 @@ def identity(frontier: pl.DataFrame) -> Verdict:
     sentence = (
         "No tilt was tabulated."
         if worst is None
-        else f"Over {rows.height} tilts of {rows['optimized'].n_unique()} rewards, gain and β × Jeffreys divergence "
-        f"differ by at most {worst:.1e} of the gain. This is an identity of the weighted sample: it checks the "
-        "program, not the model. (Gain and both KLs carry one common correction factor, which cancels.)"
+        else f"Over {rows.height} tilts of {rows['optimized'].n_unique()} rewards, gain and β × Jeffreys "
+        f"differ by at most {worst:.1e} of the gain. This is an identity of the weighted sample: it checks "
+        "the program, not the model. (Gain and both KLs carry one common correction factor, which cancels.)"
     )
     return Verdict(
-        "The gain is β times the Jeffreys divergence, exactly in sample", verdict, sentence,
+        "The gain is β times the Jeffreys divergence, exactly in sample",
+        verdict,
+        sentence,
         f"largest relative error: up to {EXACT:g} holds, up to {CLOSE:g} partly",
-    )  # fmt: skip
+    )
 
 
 def near_the_limit(best_of_n: pl.DataFrame, gold: str) -> Verdict:
@@ -96,11 +98,14 @@ def near_the_limit(best_of_n: pl.DataFrame, gold: str) -> Verdict:
     verdict = _both(verdicts["average"], verdicts["per-prompt"], told=bool(found["per-prompt"]))
     sentence = " ".join(_say_shares(b, s) for b, s in found.items())
     return Verdict(
-        "Best-of-n comes near the limit", verdict, sentence,
-        f"near: the whole interval of the share is at least {NEAR:g}; far: all of it is below. All n near on the "
-        "average budget: holds; some near on either budget: partly (best-of-n spends the same KL on every prompt, so "
-        "the per-prompt limit is its own); none near and one far on both budgets: does not hold",
-    )  # fmt: skip
+        "Best-of-n comes near the limit",
+        verdict,
+        sentence,
+        f"near: the whole interval of the share is at least {NEAR:g}; far: all of it is below. All n near "
+        "on the average budget: holds; some near on either budget: partly (best-of-n spends the same KL on "
+        "every prompt, so the per-prompt limit is its own); none near and one far on both budgets: does "
+        "not hold",
+    )
 
 
 def _shares(table: pl.DataFrame, gold: str, budget: str) -> dict[int, Estimate]:
@@ -131,28 +136,39 @@ def _say_shares(budget: str, shares: Mapping[int, Estimate]) -> str:
 
 
 def grows_with_error(frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str, proxies: Sequence[str]) -> Verdict:
-    """Over pairs of proxies that surely differ in error: does the one with more error surely lose more gold?"""
+    """Over pairs of proxies that surely differ in error: does the worse one surely lose more gold?"""
     kl = reference_kl(frontier, gold)
     known = {p: (spearman(agreement, p), at_kl(frontier, p, gold, kl)) for p in proxies}
     known = {p: (rho, gain) for p, (rho, gain) in known.items() if rho.bounded and gain.bounded}
     signs = [_concordant(known[a], known[b]) for a, b in itertools.combinations(known, 2)]
     more, less = signs.count(1), signs.count(-1)
-    if more + less < PAIRS:
-        verdict = UNKNOWN
-    else:
-        verdict = HOLDS if not less else PARTLY if more > less else FAILS
+    told = HOLDS if not less else PARTLY if more > less else FAILS
+    verdict = told if more + less >= PAIRS else UNKNOWN
     ranked = sorted(known, key=lambda p: -known[p][0].value)
-    listed = "; ".join(f"{p}: Spearman {number(known[p][0].value)}, gold {interval(known[p][1])}" for p in ranked)
+    at = _at(kl)
+    listed = _list(f"{p}: Spearman {number(known[p][0].value)}, gold {interval(known[p][1])}" for p in ranked)
     sentence = (
-        f"Of {len(signs)} pairs of proxies, {more + less} differ surely both in error and in gold at KL {kl:g}: in "
-        f"{more} the worse proxy loses more, in {less} less. {listed}{'.' if listed else ''}"
+        f"Of {math.comb(len(proxies), 2)} pairs of proxies, {more + less} differ surely both in error and in "
+        f"gold at {at}: in {more} the worse proxy loses more, in {less} less.{listed}"
     )
     return Verdict(
-        "What a proxy loses grows with its error", verdict, sentence,
-        f"error is 1 − within-prompt Spearman, loss is gold at KL {kl:g} short of the ideal; a pair counts when the "
-        f"intervals of both are disjoint. At least {PAIRS} such pairs, all with the worse proxy losing more: holds; "
-        "most of them: partly; otherwise does not hold; fewer pairs: cannot be told",
-    )  # fmt: skip
+        "What a proxy loses grows with its error",
+        verdict,
+        sentence,
+        f"error is 1 − within-prompt Spearman, loss is gold at {at} short of the ideal; a pair counts "
+        f"when the intervals of both are disjoint. At least {PAIRS} such pairs, all with the worse proxy "
+        "losing more: holds; most of them: partly; otherwise does not hold; fewer pairs: cannot be told",
+    )
+
+
+def _at(kl: float) -> str:
+    return f"KL {kl:g}" if math.isfinite(kl) else "a fixed KL (none is tabulated)"
+
+
+def _list(parts: Iterable[str]) -> str:
+    """The parts as one more sentence; nothing if there are none."""
+    text = "; ".join(parts)
+    return f" {text}." if text else ""
 
 
 def _concordant(a: tuple[Estimate, Estimate], b: tuple[Estimate, Estimate]) -> int:
@@ -165,26 +181,28 @@ def _surely(a: Estimate, b: Estimate) -> int:
 
 
 def grows_with_inverse_beta(frontier: pl.DataFrame, gold: str, proxies: Sequence[str]) -> Verdict:
-    """Loss in gain − β·KL between the ideal and the proxy's tilt: larger at the strongest tilt than the weakest?"""
+    """Loss in gain − β·KL under a proxy's tilt: larger at the strongest tilt than at the weakest?"""
     losses = {p: loss_by_beta(frontier, gold, p) for p in proxies}
     ends = {p: (x[0], x[-1]) for p, x in losses.items() if len(x) > 1}
     more = sum(_surely(last[1], first[1]) == 1 for first, last in ends.values())
     less = sum(_surely(last[1], first[1]) == -1 for first, last in ends.values())
-    parts = "; ".join(
+    listed = _list(
         f"{p}: {interval(first[1])} at β = {first[0]:g}, {interval(last[1])} at β = {last[0]:g}"
         for p, (first, last) in ends.items()
     )
-    sentence = f"Loss of {more} of {len(ends)} proxies surely grows as β falls. {parts}{'.' if parts else ''}"
+    sentence = f"Loss of {more} of {len(proxies)} proxies surely grows as β falls.{listed}"
     return Verdict(
-        "What a proxy loses grows with 1/β", verdict=judge(more, less, len(ends)), sentence=sentence,
-        rule="loss is the ideal's gain − β·KL minus that of the proxy's tilt, both in gold; the intervals at the "
-        "weakest and at the strongest reliable tilt must be disjoint. All proxies grow: holds; some: partly; none and "
-        "one falls: does not hold",
-    )  # fmt: skip
+        "What a proxy loses grows with 1/β",
+        verdict=judge(more, less, len(proxies)),
+        sentence=sentence,
+        rule="loss is the ideal's gain − β·KL minus that of the proxy's tilt, both in gold; the intervals "
+        "at the weakest and at the strongest reliable tilt must be disjoint. All proxies grow: holds; "
+        "some: partly; none and one falls: does not hold",
+    )
 
 
 def loss_by_beta(frontier: pl.DataFrame, gold: str, proxy: str) -> list[tuple[float, Estimate]]:
-    """(β, regularised loss in base standard deviations of gold) from the weakest reliable tilt to the strongest."""
+    """(β, regularised loss in base s.d. of gold) from the weakest reliable tilt to the strongest."""
     ideal = {r["beta"]: r for r in fixed_beta(frontier, gold, gold).iter_rows(named=True)}
     out = []
     for row in fixed_beta(frontier, proxy, gold).iter_rows(named=True):
@@ -203,26 +221,27 @@ def _objective(row: dict[str, object], beta: float) -> Estimate:
 def ensembles_shrink(frontier: pl.DataFrame, gold: str, members: Mapping[str, Sequence[str]]) -> Verdict:
     """Gold at the reference KL under each ensemble against its members' mean, and against its best member."""
     kl = reference_kl(frontier, gold)
-    better = worse = best = cases = 0
+    at = _at(kl)
+    better = worse = best = 0
     parts = []
     for name, rewards in members.items():
         gain = at_kl(frontier, name, gold, kl)
         each = [at_kl(frontier, r, gold, kl) for r in rewards]
         if not gain.bounded or not each or not all(e.bounded for e in each):
             continue
-        cases += 1
         low, mid, high = (math.fsum(getattr(e, k) for e in each) / len(each) for k in ("low", "value", "high"))
         better += gain.low > high
         worse += gain.high < low
         best += gain.low > max(e.high for e in each)
         parts.append(f"{name}: {interval(gain)}, members' mean {interval(Estimate(mid, low, high, True, ''))}")
-    listed = f" {'; '.join(parts)}." if parts else ""
     sentence = (
-        f"Of {cases} ensembles, {better} surely keep more gold at KL {kl:g} than their members do on average, "
-        f"{worse} surely less, and {best} surely beat their best member.{listed}"
+        f"Of {len(members)} ensembles, {better} surely keep more gold at {at} than their members do on "
+        f"average, {worse} surely less, and {best} surely beat their best member.{_list(parts)}"
     )
     return Verdict(
-        "Ensembles shrink the loss", judge(better, worse, cases), sentence,
-        f"an ensemble's gold at KL {kl:g} against the mean of its members': the intervals must be disjoint. All "
-        "ensembles better: holds; some: partly; none and one worse: does not hold",
-    )  # fmt: skip
+        "Ensembles shrink the loss",
+        judge(better, worse, len(members)),
+        sentence,
+        f"an ensemble's gold at {at} against the mean of its members': the intervals must be disjoint. "
+        "All ensembles better: holds; some: partly; none and one worse: does not hold",
+    )

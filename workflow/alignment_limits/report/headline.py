@@ -72,7 +72,7 @@ def peak(frontier: pl.DataFrame, optimized: str, gold: str) -> tuple[Estimate, s
     surely_lower = rows.filter(pl.col("gain_high") < top["gain_low"])
     after = surely_lower.filter(pl.col("kl") > top["kl"])["kl"]
     if after.is_empty():
-        word = f"no peak up to {rows['kl'].max():g} nats"
+        word = f"no peak up to {rows['kl'].to_list()[-1]:g} nats"
         return Estimate(reason=word), word
     before = surely_lower.filter(pl.col("kl") < top["kl"])["kl"]
     low = 0.0 if before.is_empty() else float(before.max())  # type: ignore[arg-type]
@@ -139,8 +139,18 @@ def _under(
     return [
         _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
         _row(group, name, f"gold gain at KL {kl:g}", gain, BASE_SD),
-        _row(group, name, f"share of the ideal at KL {kl:g}", gain / ideal, "share", "conservative interval"),
-        (group, name, "KL where gold peaks", where.value, where.low, where.high, "nats per sequence", where.known, note),
+        _row(group, name, f"share of the ideal at KL {kl:g}", gain / ideal, "share"),
+        (
+            group,
+            name,
+            "KL where gold peaks",
+            where.value,
+            where.low,
+            where.high,
+            "nats per sequence",
+            where.known,
+            note,
+        ),
     ]
 
 

@@ -13,14 +13,22 @@ from alignment_limits.report.text import interval
 
 _CSS = {HOLDS: "claim holds", PARTLY: "claim partly", FAILS: "claim fails"}
 _LEAD = (
-    "Values with 95% intervals from a bootstrap over prompts. Gains are in base standard deviations of gold: "
-    "scores are centred per prompt and divided by the within-prompt spread of the base model's own samples. KL is "
-    "in nats per sequence, averaged over prompts. † marks what is not reliable, with the reason."
+    "Values with 95% intervals from a bootstrap over prompts. Gains are in base standard deviations of "
+    "gold: scores are centred per prompt and divided by the within-prompt spread of the base model's own "
+    "samples. KL is in nats per sequence, averaged over prompts. † marks what is not reliable, with the "
+    "reason."
 )
 _ABOUT_L = (
-    "[L] is 'Theoretical Limits of Language Model Alignment' (arXiv 2605.07105), of which only the abstract and "
-    "outline were available to us: models, prompts, rewards, grids and the thresholds of these verdicts are our "
-    "choice. A verdict speaks about this model, these prompts and these rewards, no others."
+    "[L] is 'Theoretical Limits of Language Model Alignment' (arXiv 2605.07105), of which only the "
+    "abstract and outline were available to us: models, prompts, rewards, grids and the thresholds of "
+    "these verdicts are our choice. A verdict speaks about this model, these prompts and these rewards, no "
+    "others."
+)
+
+_ABOUT_SHARE = (
+    "Each row optimises one reward or ensemble and reads gold. The share's interval holds every ratio of the "
+    "two gains' intervals, so it is wider than a paired one. A peak counts only when gold is surely lower at a "
+    "later KL."
 )
 
 
@@ -42,6 +50,7 @@ def headline_page(
         tag("h2", "Best-of-n"),
         _long(numbers.filter(pl.col("group") == "best-of-n"), subject=True),
         tag("h2", "Gold when something else is optimised"),
+        tag("p", _ABOUT_SHARE, "soft"),
         _wide(rewards, notes or {}) if rewards.height else tag("p", "The study has no proxies."),
         tag("h2", "Samples"),
         _long(numbers.filter(pl.col("group") == "samples")),

@@ -95,9 +95,14 @@ def _pair(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str) -
 
 
 def reference_kl(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> float:
-    """The tabulated KL nearest to `wanted` at which gold's own limit is reliable; NaN if there is none."""
-    rows = fixed_kl(frontier, gold, gold).filter(pl.col("reliable") & pl.col("gain").is_finite() & (pl.col("kl") > 0))
-    kls: list[float] = rows["kl"].to_list()
+    """The tabulated KL nearest to `wanted` at which gold's own limit is reliable.
+
+    Where it is reliable nowhere, the nearest at which it has a value (what is read there is then marked); NaN
+    where it has none.
+    """
+    rows = fixed_kl(frontier, gold, gold).filter(pl.col("gain").is_finite() & (pl.col("kl") > 0))
+    trusted = rows.filter(pl.col("reliable"))
+    kls: list[float] = (trusted if trusted.height else rows)["kl"].to_list()
     return min(kls, key=lambda kl: abs(kl - wanted), default=math.nan)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alignment_limits.artifacts import atomic
+from alignment_limits.files import atomic
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #666; --line: #d5d5d5; --ground: #fff; --tint: #f5f5f5 }
+:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #666; --line: #d5d5d5;
+  --ground: #fff; --tint: #f5f5f5 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --soft: #a0a0a0; --line: #444; --ground: #1b1b1b; --tint: #262626 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
@@ -20,7 +21,8 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
 p { margin: .5rem 0 } small, .soft { color: var(--soft); font-size: .85rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line) }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
+  border-bottom: 1px solid var(--line) }
 th { font-weight: 600; border-bottom-color: var(--soft) } td small { display: block }
 .claim { border-left: 3px solid var(--line); padding: .1rem 0 .1rem .9rem; margin: 1rem 0 }
 .claim h3 { margin-top: 0 } .claim.holds { border-color: #0072b2 } .claim.partly { border-color: #e69f00 }
@@ -32,9 +34,12 @@ blockquote { margin: .4rem 0; padding: .4rem .8rem; background: var(--tint); whi
 details { border: 1px solid var(--line); padding: .6rem .9rem; margin: 1rem 0 }
 summary { cursor: pointer; font-weight: 600 }
 @media print {
-  :root { --ink: #000; --ground: #fff; --tint: #fff; --soft: #444 } body { margin: 0; max-width: none; font-size: 10pt }
+  :root { --ink: #000; --ground: #fff; --tint: #fff; --soft: #444 }
+  body { margin: 0; max-width: none; font-size: 10pt }
   .claim, tr, blockquote { break-inside: avoid } pre { white-space: pre-wrap } }
 """
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,13 @@ class Cell:
 
 
 def page(title: str, body: Iterable[str], lead: str = "") -> str:
-    """A whole document; `body` is markup made by this module's functions, `title` and `lead` are plain text."""
+    """A whole document; `body` is markup made by this module, `title` and `lead` are plain text."""
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             # Nothing may run or be fetched, whatever a generated text contains.
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             f"{tag('title', title)}\n<style>{_STYLE}</style>\n</head>\n<body>",
             tag("h1", title),
             *([tag("p", lead, "soft")] if lead else []),

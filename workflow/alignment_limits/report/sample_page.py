@@ -1,4 +1,4 @@
-"""A page of generated text, made only when `report.show_samples` is true: escaped, closed, behind a warning."""
+"""A page of generated text, only when `report.show_samples` is true: escaped, closed, behind a warning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def sample_page(
     ids = sorted(scored["prompt_id"].unique().to_list())
     chosen = ids[:: max(len(ids) // max(count, 1), 1)][:count]
     texts = dict(prompts.select("prompt_id", "text").iter_rows())
-    body = [tag("p", WARNING), *(_prompt(i, texts.get(i, ""), scored.filter(pl.col("prompt_id") == i)) for i in chosen)]
+    body = [
+        tag("p", WARNING),
+        *(_prompt(i, texts.get(i, ""), scored.filter(pl.col("prompt_id") == i)) for i in chosen),
+    ]
     return page(f"Samples: {study}", body, "Highest and lowest gold reward among the base model's own samples.")
 
 

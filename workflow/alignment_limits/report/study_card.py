@@ -11,13 +11,14 @@ import yaml
 from alignment_limits.report.page import bullets, page, pairs, table, tag
 
 OUR_CHOICE = (
-    "Everything but the formulas is our choice. Of [L] (arXiv 2605.07105) only the abstract and outline were "
-    "available to us, so its models, prompts, rewards, budgets and numbers are unknown to us and not imitated.",
+    "Everything but the formulas is our choice. Of [L] (arXiv 2605.07105) only the abstract and outline "
+    "were available to us, so its models, prompts, rewards, budgets and numbers are unknown to us and not "
+    "imitated.",
     "Base model, its precision, prompts, sampling law (temperature, top-p, token limit) and number of samples.",
     "Which reward is gold and which are proxies; the standardisation (centred per prompt, scaled by the "
     "within-prompt spread on base samples); ensemble members and aggregators.",
-    "Grids of β, KL and n; the bias correction at fixed KL; the rules for what counts as reliable; intervals from a "
-    "bootstrap over prompts; the thresholds behind the verdicts.",
+    "Grids of β, KL and n; the bias correction at fixed KL; the rules for what counts as reliable; "
+    "intervals from a bootstrap over prompts; the thresholds behind the verdicts.",
     "The base law is the model cut at the token limit: a sequence ends at its end token or there, and KL and "
     "gain are of that truncated law.",
 )
@@ -46,8 +47,9 @@ def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, 
         tag("h2", "Licences"),
         tag(
             "p",
-            "The code is under Apache-2.0 (LICENSE). Weights, lexicons and prompts are third parties' and are not "
-            "redistributed here; their licences and sources are listed under resources/ in the repository.",
+            "The code is under Apache-2.0 (LICENSE). Weights, lexicons and prompts are third parties' and "
+            "are not redistributed here; their licences and sources are in resources/LICENCES.md of the "
+            "repository.",
         ),
     ]
     lead = "The exact settings, seeds and versions behind every number and figure of this report."
@@ -60,7 +62,15 @@ def _rewards(config: Mapping[str, Any]) -> str:
         role = "gold" if name == config.get("gold") else "proxy"
         rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–"])
     for name, ensemble in (config.get("ensembles") or {}).items():
-        rows.append([name, "ensemble", str(ensemble.get("aggregator", "")), ", ".join(ensemble.get("members", [])), "–"])
+        rows.append(
+            [
+                name,
+                "ensemble",
+                str(ensemble.get("aggregator", "")),
+                ", ".join(ensemble.get("members", [])),
+                "–",
+            ]
+        )
     return table(["name", "role", "kind", "from", "caveat"], rows)
 
 
@@ -85,7 +95,9 @@ def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     for p in provenance.values():
         for package, version in (p.get("versions") or {}).items():
             found.setdefault(str(package), set()).add(str(version))
-    return {k: ", ".join(sorted(v)) + (" (differs between tables)" if len(v) > 1 else "") for k, v in sorted(found.items())}
+    return {
+        k: ", ".join(sorted(v)) + (" (differs between tables)" if len(v) > 1 else "") for k, v in sorted(found.items())
+    }
 
 
 def _tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:

@@ -21,9 +21,11 @@ def number(value: float, decimals: int = 2) -> str:
 
 
 def interval(e: Estimate) -> str:
-    """`1.30 [1.21, 1.39]` with as many decimals as the width calls for, or the value alone."""
+    """`1.30 [1.21, 1.39]` with as many decimals as the width calls for, or the value alone (no interval, or no width)."""
     if not (math.isfinite(e.value) and math.isfinite(e.low) and math.isfinite(e.high)):
         return number(e.value)
-    width = max(e.high - e.low, 1e-6)
+    width = e.high - e.low
+    if width < 1e-6:
+        return number(e.value)
     decimals = min(max(1 - math.floor(math.log10(width)), 0 if abs(e.value) >= 1000 else 2), 6)
     return f"{e.value:,.{decimals}f} [{e.low:,.{decimals}f}, {e.high:,.{decimals}f}]".replace("-", "−")

@@ -79,9 +79,7 @@ def text_reward(
     """A reward that reads one text: the reply, or prompt and reply joined as the language model saw them."""
     readers = {"reply": _reply, "prompt+reply": _joined}
     if text not in readers:
-        raise RewardError(
-            f"text: '{text}' is not supported by this kind of reward; use {' or '.join(readers)}"
-        )
+        raise RewardError(f"text: '{text}' is not supported by this kind of reward; use {' or '.join(readers)}")
     return ItemReward(readers[text], score_texts, sign, tolerance)
 
 

@@ -87,6 +87,4 @@ def _context(path: Path, limit: int | None) -> int | None:
 def _refuse_other_pooling(path: Path) -> None:
     file = path / "1_Pooling" / "config.json"
     if file.is_file() and not json.loads(file.read_text("utf-8")).get("pooling_mode_mean_tokens", True):
-        raise RewardError(
-            f"{file} asks for another pooling than the mean over tokens, which is not supported"
-        )
+        raise RewardError(f"{file} asks for another pooling than the mean over tokens, which is not supported")

@@ -162,8 +162,7 @@ def read_weights(path: Path) -> Weights:
     lstms = [groups["forward"], groups["backward"]]
     if [len(g) for g in (embedding, *lstms, *dense)] != [1, 3, 3, 2, 2]:
         raise RewardError(
-            f"{path} is not an Embedding → BiLSTM → Dense → Dense classifier; it holds: "
-            f"{', '.join(sorted(arrays))}"
+            f"{path} is not an Embedding → BiLSTM → Dense → Dense classifier; it holds: {', '.join(sorted(arrays))}"
         )
     gate = _recurrent_activation(model_config, version, path)
     weights = Weights(embedding[0], lstms[0], lstms[1], dense[0], dense[1], gate)
@@ -202,9 +201,7 @@ def _check_shapes(w: Weights, path: Path) -> None:
     shapes = [a.shape for a in (*w.forward, *w.backward)]
     heads = w.hidden[0].shape[0] == 2 * h and w.output[0].shape[0] == w.hidden[0].shape[1]
     if shapes != lstm * 2 or not heads:
-        raise RewardError(
-            f"{path}: the arrays' shapes do not fit an Embedding → BiLSTM → Dense → Dense classifier"
-        )
+        raise RewardError(f"{path}: the arrays' shapes do not fit an Embedding → BiLSTM → Dense → Dense classifier")
 
 
 def _left_padded(ids: list[list[int]]) -> NDArray[np.int64]:

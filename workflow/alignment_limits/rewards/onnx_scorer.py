@@ -64,9 +64,7 @@ def _session(path: Path) -> Any:
                 node.attribute.extend([*kept, onnx.helper.make_attribute("locale", "C")])
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # protobuf and onnxruntime raise types of their own
         raise RewardError(f"{path} cannot be loaded as an ONNX model: {error}") from error
 
@@ -77,7 +75,5 @@ def _as_matrix(output: Any, path: Path) -> NDArray[np.float64]:
         output = [list(row.values()) for row in output]
     matrix = np.asarray(output, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] < 2 or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
-        raise RewardError(
-            f"{path}: the last output must hold the probabilities of two classes or more, summing to 1"
-        )
+        raise RewardError(f"{path}: the last output must hold the probabilities of two classes or more, summing to 1")
     return matrix

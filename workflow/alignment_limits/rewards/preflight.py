@@ -98,9 +98,7 @@ def _scored(
             f"not {score.dtype} of shape {score.shape}"
         )
     if not np.isfinite(score).all():
-        raise RewardError(
-            f"reward '{name}' gives NaN or infinite scores to probe texts; mend it before a study"
-        )
+        raise RewardError(f"reward '{name}' gives NaN or infinite scores to probe texts; mend it before a study")
     return score, scores.truncated
 
 

@@ -70,13 +70,9 @@ def _floats(returned: Any, count: int, function: str) -> np.ndarray:
     try:
         array = np.asarray(returned)
     except ValueError as error:
-        raise RewardError(
-            f"{function} must return one float per reply, not nested values: {error}"
-        ) from error
+        raise RewardError(f"{function} must return one float per reply, not nested values: {error}") from error
     if array.shape != (count,):
-        raise RewardError(
-            f"{function} must return {count} floats for {count} replies, it returned shape {array.shape}"
-        )
+        raise RewardError(f"{function} must return {count} floats for {count} replies, it returned shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise RewardError(f"{function} must return floats, it returned {array.dtype.name} values")
     return array.astype(np.float64)

@@ -51,14 +51,10 @@ def load(
             template, or `max_length` exceeds what the model can read.
     """
     path = need_checkpoint(folder)
-    tokenizer = AutoTokenizer.from_pretrained(
-        path, local_files_only=True, trust_remote_code=trust_remote_code
-    )
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     model = _load_model(path, dtype, trust_remote_code)
     if label >= model.config.num_labels:
-        raise RewardError(
-            f"{path} has {model.config.num_labels} labels; label must be below that, not {label}"
-        )
+        raise RewardError(f"{path} has {model.config.num_labels} labels; label must be below that, not {label}")
     pad = _set_padding(model, tokenizer, path)
     model.config.use_cache = False
     model = model.eval().to(device)
@@ -77,9 +73,7 @@ def load(
     return ItemReward(_pairs if text != "reply" else _replies_only, score_pairs, sign, tolerance)
 
 
-def encoder(
-    tokenizer: Any, text: str, limit: int | None, path: Path
-) -> Callable[[str, str], tuple[list[int], bool]]:
+def encoder(tokenizer: Any, text: str, limit: int | None, path: Path) -> Callable[[str, str], tuple[list[int], bool]]:
     """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
 
     Args:
@@ -112,9 +106,7 @@ def encoder(
 
     render = chat if text == "chat" else plain
     if text == "chat" and not tokenizer.chat_template:
-        raise RewardError(
-            f"{path}: the tokenizer has no chat template; set `text: prompt+reply` or `text: reply`"
-        )
+        raise RewardError(f"{path}: the tokenizer has no chat template; set `text: prompt+reply` or `text: reply`")
 
     def encode(prompt: str, reply: str) -> tuple[list[int], bool]:
         ids = render(prompt, reply)
@@ -126,9 +118,7 @@ def encoder(
             elif reply:
                 reply = drop_tokens(tokenizer, reply, excess)
             else:
-                raise RewardError(
-                    f"{path}: the chat template alone takes {len(ids)} tokens; raise max_length={limit}"
-                )
+                raise RewardError(f"{path}: the chat template alone takes {len(ids)} tokens; raise max_length={limit}")
             ids = render(prompt, reply)
         return ids, cut
 
@@ -183,9 +173,7 @@ def _load_model(path: Path, dtype: str, trust_remote_code: bool) -> Any:
 def _float32_head(model: Any, path: Path) -> None:
     head = next((getattr(model, name) for name in _HEADS if hasattr(model, name)), None)
     if head is None:
-        raise RewardError(
-            f"{path}: {type(model).__name__} has no known head to keep in float32; set dtype: float32"
-        )
+        raise RewardError(f"{path}: {type(model).__name__} has no known head to keep in float32; set dtype: float32")
     head.float()
 
     def widen(_module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -199,9 +187,7 @@ def _set_padding(model: Any, tokenizer: Any, path: Path) -> int:
     own = tokenizer.pad_token_id
     if not hasattr(model, "score"):  # encoders: the mask alone decides, and some count positions by this id
         if own is None:
-            raise RewardError(
-                f"{path}: the tokenizer has no padding token; add the one the model was trained with"
-            )
+            raise RewardError(f"{path}: the tokenizer has no padding token; add the one the model was trained with")
         return int(own)
     rows = model.get_input_embeddings().num_embeddings
     unused = max(tokenizer.get_vocab().values()) + 1

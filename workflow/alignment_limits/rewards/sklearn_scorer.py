@@ -34,9 +34,7 @@ _CLASSES = {
     "collections": ("OrderedDict", "defaultdict"),
     "builtins": ("int",),
 }
-_ALLOWED: frozenset[Global] = frozenset(
-    (module, name) for module, names in _CLASSES.items() for name in names
-)
+_ALLOWED: frozenset[Global] = frozenset((module, name) for module, names in _CLASSES.items() for name in names)
 
 
 def load(
@@ -57,9 +55,7 @@ def load(
     path = need_file(folder, classifier, "classifier")
     model = load_joblib(path)
     if not hasattr(transform, "transform"):
-        raise RewardError(
-            f"{vectorizer} holds a {type(transform).__name__}, which turns no text into features"
-        )
+        raise RewardError(f"{vectorizer} holds a {type(transform).__name__}, which turns no text into features")
     if not hasattr(model, "predict_proba") or len(model.classes_) != 2:
         raise RewardError(
             f"{path} holds a {type(model).__name__} without probabilities of two classes; "
@@ -74,7 +70,7 @@ def load(
 
 
 class _Arrays(numpy_pickle.NumpyArrayWrapper):
-    """Arrays of numbers only: those of objects are pickles within the pickle, unrestricted in older joblibs."""
+    """Numeric arrays only: those of objects are pickles within the pickle, unrestricted in older joblibs."""
 
     def read_array(self, unpickler: Any, *args: Any) -> Any:
         if self.dtype.hasobject:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from alignment_limits.artifacts import read_tables
+from alignment_limits.schemas.samples import SAMPLES
 
 
 def summarise(shards: Sequence[str]) -> pl.DataFrame:
@@ -16,7 +17,7 @@ def summarise(shards: Sequence[str]) -> pl.DataFrame:
     texts, mean_logprob in nats per reply.
     """
     return (
-        read_tables(shards, "samples")
+        read_tables(shards, SAMPLES)
         .group_by("prompt_id")
         .agg(
             n_samples=pl.len().cast(pl.Int32),

@@ -24,9 +24,7 @@ def render(prompts: Sequence[str], tokenizer: Any) -> list[str]:
     if not tokenizer.chat_template:
         raise SamplingError("prompts.template is 'chat', but the model has no chat template; use 'none'")
     return [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True
-        )
+        tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True)
         for p in prompts
     ]
 
@@ -66,11 +64,18 @@ def check_lengths(
 
 
 def context_length(folder: Path, trust_remote_code: bool = False) -> int:
-    """Positions the model was built for."""
+    """Positions the model was built for.
+
+    Raises:
+        SamplingError: the model's config does not say.
+    """
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 2048))
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    raise SamplingError(f"{folder}/config.json does not say how long the model's context is")
 
 
 def stop_ids(folder: Path, tokenizer: Any) -> list[int]:

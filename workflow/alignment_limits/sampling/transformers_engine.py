@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.config.study import Model, Sampling
+from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.sampling.plan import Completion, Request
 
 

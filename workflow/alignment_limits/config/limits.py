@@ -1,0 +1,33 @@
+"""The estimators' grids."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from alignment_limits.config.base import Strict
+
+
+class Limits(Strict):
+    """The estimators."""
+
+    betas: list[Annotated[float, Field(gt=0)]] = Field(
+        [8, 4, 2, 1.5, 1, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12],
+        min_length=1,
+        description="tilts π₀·exp(r/β) to tabulate; r is in units of its spread on base samples",
+    )
+    kls: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0],
+        min_length=1,
+        description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
+    )
+    best_of: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
+    bootstrap: int = Field(2000, ge=200, description="replicates over prompts behind every interval")
+
+    @field_validator("betas", "kls", "best_of")
+    @classmethod
+    def _no_repeats(cls, v: list[float]) -> list[float]:
+        if len(set(v)) != len(v):
+            raise ValueError("values are repeated")
+        return sorted(v)

@@ -1,0 +1,111 @@
+"""The kinds of rewards, and ensembles of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from alignment_limits.config.base import Strict
+from alignment_limits.config.source import Source
+
+
+class RewardBase(Strict):
+    """What every reward has in common."""
+
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
+    sign: Literal[-1, 1] = Field(1, description="-1 turns a badness (toxicity) into a reward")
+    note: str = Field("", description="a caveat printed beside the reward in the report")
+
+
+class KerasBilstm(RewardBase):
+    """A Keras Embedding → BiLSTM → max-pool → Dense classifier, run in torch; its logit is the score."""
+
+    kind: Literal["keras-bilstm"]
+    source: Source
+    weights: str = Field(description="HDF5 file inside the source")
+    tokenizer: str = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
+    label: int = Field(0, ge=0, description="index of the output unit")
+
+
+class SklearnScorer(RewardBase):
+    """A scikit-learn vectoriser and classifier (joblib files, read by an allow-list); log-odds of class 1."""
+
+    kind: Literal["sklearn"]
+    source: Source
+    vectorizer: str
+    classifier: str
+
+
+class OnnxScorer(RewardBase):
+    """An ONNX text classifier with one string input; log-odds of one class."""
+
+    kind: Literal["onnx"]
+    source: Source
+    model: str = Field(description="ONNX file inside the source")
+    label: int = Field(description="index of the class in the probability output")
+
+
+class Embedding(RewardBase):
+    """Cosine similarity of sentence embeddings: highest to `toward` minus highest to `away`."""
+
+    kind: Literal["embedding"]
+    source: Source
+    toward: list[str] = Field(min_length=1, description="texts the reply should resemble")
+    away: list[str] = Field(default=[], description="texts the reply should not resemble")
+
+
+class SequenceClassifier(RewardBase):
+    """A transformers sequence classifier (reward model); the raw logit of one label is the score."""
+
+    kind: Literal["sequence-classifier"]
+    source: Source
+    text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
+        "chat", description="'chat' puts prompt and reply through the model's chat template"
+    )
+    label: int = Field(0, ge=0)
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="precision of the body (the head is float32); bfloat16 halves the memory, but scores then "
+        "move a little with the batch they are in",
+    )
+    trust_remote_code: bool = False
+
+
+class Lexicon(RewardBase):
+    """A word-list scorer: VADER's compound sentiment, or minus the count of listed words per word."""
+
+    kind: Literal["lexicon"]
+    lexicon: Literal["vader", "words"]
+    source: Source | None = Field(None, description="for 'words': a text file with one word or phrase a line")
+
+    @model_validator(mode="after")
+    def _source_iff_words(self) -> Lexicon:
+        if (self.lexicon == "words") != (self.source is not None):
+            raise ValueError("lexicon 'words' needs a source (a word-list file); 'vader' takes none")
+        return self
+
+
+class Python(RewardBase):
+    """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
+
+    kind: Literal["python"]
+    function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
+    options: dict[str, str | int | float | bool] = {}
+
+
+Reward = Annotated[
+    KerasBilstm | SklearnScorer | OnnxScorer | Embedding | SequenceClassifier | Lexicon | Python,
+    Field(discriminator="kind"),
+]
+
+
+class Ensemble(Strict):
+    """Several standardised rewards made one."""
+
+    members: list[str] = Field(min_length=2, description="names of rewards")
+    aggregator: Literal["mean", "median", "minimum", "mean-variance"]
+    penalty: float = Field(
+        0.5, ge=0, description="λ of mean − λ·variance; the variance is over members, sample by sample"
+    )

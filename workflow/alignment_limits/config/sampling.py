@@ -1,0 +1,63 @@
+"""The base model, the prompts, and how the one answers the other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.source import Source
+
+
+class Model(Strict):
+    """The base language model π₀."""
+
+    name: Name = Field(description="folder name of its samples")
+    source: Source
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="precision of sampling; the study's base law is the model at this precision"
+    )
+    trust_remote_code: bool = Field(False, description="run code shipped with the model (off: safe)")
+
+
+class Prompts(Strict):
+    """Which prompts, and how they are put to the model."""
+
+    source: Source
+    count: int = Field(64, ge=1, description="how many prompts; growing it keeps the first ones")
+    template: Literal["none", "chat"] = Field(
+        "none", description="'none' continues the text; 'chat' wraps it in the model's chat template"
+    )
+    text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
+    stratify_by: str | None = Field(
+        "category", description="column (or 'category': the file name) to choose evenly from; null: no strata"
+    )
+
+
+class Sampling(Strict):
+    """How the base model is sampled."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    samples_per_prompt: int = Field(64, ge=2, description="M; the estimates reach to about ½·log M nats")
+    max_new_tokens: int = Field(20, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    block: int = Field(
+        32,
+        ge=1,
+        description="samples drawn from one seed; part of the random stream, so changing it resamples",
+    )
+    shard_tokens: int = Field(
+        50_000, ge=1, description="work of one shard in new tokens; what a killed job loses at most"
+    )
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> Sampling:
+        if self.samples_per_prompt % self.block:
+            below = self.samples_per_prompt // self.block * self.block
+            raise ValueError(
+                f"samples_per_prompt ({self.samples_per_prompt}) must be a multiple of block ({self.block}), "
+                f"for example {below + self.block}"
+            )
+        return self

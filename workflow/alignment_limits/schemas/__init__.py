@@ -1,0 +1,1 @@
+"""The tables' contracts: a public interface, names and units fixed."""
