@@ -92,7 +92,7 @@ class Python(RewardBase):
 
     kind: Literal["python"]
     function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
 
 
 Reward = Annotated[

@@ -25,7 +25,7 @@ class Study(Strict):
     sampling: Sampling
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field(min_length=1)
-    ensembles: dict[Name, Ensemble] = {}
+    ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
