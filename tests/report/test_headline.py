@@ -100,6 +100,11 @@ def test_nothing_reliable_still_gives_a_table():
     assert table.filter(pl.col("group") == "limit")["value"].is_nan().all()
 
 
+def test_nothing_reached_still_gives_a_table():
+    table = made(synthetic.frontier(unreachable=0))
+    assert not table["quantity"].str.contains("nan").any()
+
+
 def test_a_sure_peak_is_found_with_an_interval():
     found, words = peak(synthetic.frontier(half=0.01, decay={"vader": 0.3}), "vader", "gold")
     assert found.value == 0.5  # (ρ/d)²/2

@@ -52,7 +52,11 @@ def gold_under_proxies(
             _label_ideal(ax, ideal, look)
         _limits(np.atleast_1d(axes)[0], [ideal, *curves.values()])
         figure.supylabel("gain in gold (base s.d.)", fontsize=look.font_size)
-        figure.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
+        under = "KL from the base model (nats per sequence)"
+        if beside:
+            figure.supxlabel(under, fontsize=look.font_size)
+        else:
+            np.atleast_1d(axes)[-1].set_xlabel(under)
     return figure
 
 

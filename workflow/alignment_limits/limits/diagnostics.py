@@ -11,7 +11,10 @@ from alignment_limits.limits.pareto import pareto_k
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
 # exponential).
 SMALLEST_ESS = 10.0
-LARGEST_K = 0.7
+LARGEST_K = 1.0  # PSIS says 0.7 for one integral; a corrected mean over many prompts covers beyond it
+HEAVY_TAIL = 0.87  # mean-excess ratio between Gaussian (0.73) and exponential (1.0)
+HEAVY_K = 0.4
+HEAVY_PROMPTS = 128
 FEWEST_PROMPTS = 16
 FEWEST_SAMPLES = 16
 MOST_CAPPED = 0.05
@@ -50,6 +53,26 @@ def log_m_ceiling(scores: ArrayLike) -> float:
     return float(prompt_ceilings(scores).mean())
 
 
+def tail_ratio(scores: ArrayLike) -> float:
+    """Mean excess over the top 1/16 quantile by that over the top 1/4, averaged over prompts.
+
+    Exponential tails give 1, Gaussian 0.73, uniform 0.25, heavier tails more than 1. NaN where no prompt has 16
+    samples and any spread. Excesses are in units of each prompt's sd, so a difference in scale is no tail.
+    """
+    array = check_scores(scores)
+    counts = np.sum(~np.isnan(array), axis=1)
+    wide: list[Array] = []
+    far: list[Array] = []
+    for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
+        top = np.sort(array[counts == m], axis=1)[:, :m][:, ::-1]
+        sd = top.std(axis=1)
+        top, sd = top[sd > 0], sd[sd > 0]
+        for share, into in ((4, wide), (16, far)):
+            into.append((top[:, : m // share].mean(axis=1) - top[:, m // share]) / sd)
+    whole = np.concatenate(wide).sum() if wide else 0.0
+    return float(np.concatenate(far).sum() / whole) if whole > 0 else float("nan")
+
+
 def median_k(scores: Array, inverse: Array) -> Array:
     """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L); NaN without a tail."""
     rows = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), K_PROMPTS)).astype(int))
@@ -86,6 +109,7 @@ def judge(
     size, k = np.median(ess, axis=0), median_k(scores, inverse)
     prompts, samples = len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
     constant = within_prompt_sd(scores) == 0
+    tail = tail_ratio(scores)
     reasons = []
     for e, shape, rho, level, share in zip(size, k, ratio, reached, capped, strict=True):
         if constant:
@@ -102,6 +126,10 @@ def judge(
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
+        elif tail > HEAVY_TAIL and prompts < HEAVY_PROMPTS:
+            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) with {prompts} prompts (needs {HEAVY_PROMPTS})"
+        elif tail > HEAVY_TAIL and shape > HEAVY_K:
+            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) with Pareto k {shape:.2f} (needs {HEAVY_K})"
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:

@@ -94,6 +94,27 @@ def best_of_n_kl(scores: Array, ns: np.ndarray) -> Array:
     return np.maximum(out, 0.0)
 
 
+def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
+    """KL of best-of-n estimated from the probability eps = pi_0(y|x) of the pick (2401.01879), (P, N).
+
+    Mean over picks of (1-eps)^n [log n + (n-1) log(1-eps) - (n-1)/n] + (1-(1-eps)^n) log[(1-(1-eps)^n)/eps]: the
+    bound's value for replies of vanishing probability, less for likely ones. logprobs : (P, M) log pi_0(y|x) <= 0.
+    """
+    weights = best_of_n_weights(scores, ns)
+    logp = np.where(np.isnan(logprobs), -1.0, np.minimum(logprobs, 0.0))
+    certain = logp == 0.0
+    rest = np.log1p(-np.exp(np.where(certain, -1.0, logp)))  # log(1 - eps)
+    out = np.empty((len(scores), len(ns)))
+    for index, n in enumerate(ns):
+        miss = np.where(certain, 0.0, np.exp(n * rest))
+        hit = np.where(certain, 1.0, -np.expm1(n * rest))
+        value = miss * (np.log(n) + (n - 1) * np.where(certain, 0.0, rest) - (n - 1) / n)
+        # hit / eps -> n as eps -> 0, beyond the reach of floating point.
+        ratio = np.where(hit > 0, np.log(np.where(hit > 0, hit, 1.0)) - logp, np.log(n))
+        out[:, index] = np.sum(weights[:, :, index] * (value + hit * ratio), axis=1)
+    return out
+
+
 def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
     """P(v of the pick > v of an independent base sample) + half of P(equal), unbiased, (P, N); NaN where n
     = M.

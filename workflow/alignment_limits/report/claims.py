@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from alignment_limits.report.headline import spearman
-from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_beta, reference_kl
+from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_beta, reference_kl, say_kl
 from alignment_limits.report.text import interval, number
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold", "cannot be told"
@@ -145,7 +145,7 @@ def grows_with_error(frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str,
     told = HOLDS if not less else PARTLY if more > less else FAILS
     verdict = told if more + less >= PAIRS else UNKNOWN
     ranked = sorted(known, key=lambda p: -known[p][0].value)
-    at = _at(kl)
+    at = say_kl(kl)
     listed = _list(f"{p}: Spearman {number(known[p][0].value)}, gold {interval(known[p][1])}" for p in ranked)
     sentence = (
         f"Of {math.comb(len(proxies), 2)} pairs of proxies, {more + less} differ surely both in error and in "
@@ -159,10 +159,6 @@ def grows_with_error(frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str,
         f"when the intervals of both are disjoint. At least {PAIRS} such pairs, all with the worse proxy "
         "losing more: holds; most of them: partly; otherwise does not hold; fewer pairs: cannot be told",
     )
-
-
-def _at(kl: float) -> str:
-    return f"KL {kl:g}" if math.isfinite(kl) else "a fixed KL (none is tabulated)"
 
 
 def _list(parts: Iterable[str]) -> str:
@@ -221,7 +217,7 @@ def _objective(row: dict[str, object], beta: float) -> Estimate:
 def ensembles_shrink(frontier: pl.DataFrame, gold: str, members: Mapping[str, Sequence[str]]) -> Verdict:
     """Gold at the reference KL under each ensemble against its members' mean, and against its best member."""
     kl = reference_kl(frontier, gold)
-    at = _at(kl)
+    at = say_kl(kl)
     better = worse = best = 0
     parts = []
     for name, rewards in members.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_kl, reference_kl
+from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_kl, reference_kl, say_kl
 
 KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
 NS = (4, 16)
@@ -104,7 +104,7 @@ def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) 
     unit = "native units of gold"
     return [
         _row("units", gold, "one base s.d.", one, unit, "within-prompt spread on base samples"),
-        _row("units", gold, f"gain at KL {kl:g}, average budget", gain, unit, "the reward's own scale"),
+        _row("units", gold, f"gain at {say_kl(kl)}, average budget", gain, unit, "the reward's own scale"),
     ]
 
 
@@ -138,8 +138,8 @@ def _under(
     note = "" if where.known else words
     return [
         _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
-        _row(group, name, f"gold gain at KL {kl:g}", gain, BASE_SD),
-        _row(group, name, f"share of the ideal at KL {kl:g}", gain / ideal, "share"),
+        _row(group, name, f"gold gain at {say_kl(kl)}", gain, BASE_SD),
+        _row(group, name, f"share of the ideal at {say_kl(kl)}", gain / ideal, "share"),
         (
             group,
             name,

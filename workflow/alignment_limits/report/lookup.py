@@ -106,6 +106,11 @@ def reference_kl(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> floa
     return min(kls, key=lambda kl: abs(kl - wanted), default=math.nan)
 
 
+def say_kl(kl: float) -> str:
+    """`KL 1`, or words for a reference KL that does not exist."""
+    return f"KL {kl:g}" if math.isfinite(kl) else "a fixed KL (none is tabulated)"
+
+
 def best_of(table: pl.DataFrame, optimized: str, evaluated: str, budget: str) -> pl.DataFrame:
     """Best-of-n rows (n ≥ 2) of one pair and budget in order of n."""
     return (

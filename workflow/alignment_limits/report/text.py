@@ -21,7 +21,7 @@ def number(value: float, decimals: int = 2) -> str:
 
 
 def interval(e: Estimate) -> str:
-    """`1.30 [1.21, 1.39]` with as many decimals as the width calls for, or the value alone (no interval, or no width)."""
+    """`1.30 [1.21, 1.39]` with as many decimals as the width calls for; the value alone without a width."""
     if not (math.isfinite(e.value) and math.isfinite(e.low) and math.isfinite(e.high)):
         return number(e.value)
     width = e.high - e.low

@@ -1,0 +1,108 @@
+"""What the study file accepts, and how it says no."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alignment_limits.config.load import load_study, over_default
+from alignment_limits.config.schema import schema_text
+from alignment_limits.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+
+
+def changed(path: str, value: object) -> dict:
+    """The default study with one key set."""
+    study = json.loads(json.dumps(DEFAULT))
+    *parents, key = path.split(".")
+    here = study
+    for part in parents:
+        here = here[part]
+    here[key] = value
+    return study
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config/studies").glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_shipped_study_is_valid(file):
+    study = load_study(over_default(DEFAULT, yaml.safe_load(file.read_text("utf-8"))))
+    assert study.study != "safety"
+
+
+def test_the_default_study_is_valid_and_names_its_proxies():
+    study = load_study(DEFAULT)
+    assert study.gold not in study.proxies
+    assert set(study.proxies) | {study.gold} == set(study.rewards)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sampling.temprature", 1, "sampling.temprature: unknown key; did you mean 'temperature'?"),
+        ("promts", {}, "promts: unknown key; did you mean 'prompts'?"),
+        ("rewards.vader.sing", 1, "rewards.vader.sing: unknown key; did you mean 'sign'?"),
+        ("rewards.vader.kind", "lexcon", "did you mean 'lexicon'?"),
+        ("sampling.temperature", 0, "sampling.temperature: Input should be greater than 0 (given: 0)"),
+        ("sampling.top_p", 1.5, "sampling.top_p"),
+        ("sampling.samples_per_prompt", 50, "must be a multiple of block (32), for example 64"),
+        ("gold", "vadr", "gold names the reward 'vadr'; there are: tox-block"),
+        ("ensembles.mean-independent.members", ["vader", "nobody"], "names the reward 'nobody'"),
+        ("ensembles.mean-independent.members", ["vader", "vader"], "names a reward twice"),
+        ("limits.best_of", [1, 128], "asks for n=128, but there are only 64 samples"),
+        ("limits.betas", [1, 1], "values are repeated"),
+        ("limits.betas", [0], "limits.betas.0: Input should be greater than 0"),
+        ("limits.betas", [float("inf")], "limits.betas.0"),
+        ("model.source", {"package": "x"}, "must be pinned as 'name==version'"),
+        ("model.source", {"package": "x==1"}, "needs the sha256 of its wheel"),
+        ("model.source", {"hub": "a/b@main"}, "owner/name@<40-digit commit>"),
+        ("model.source", {"hub": "a/b@" + "0" * 40, "path": "x"}, "exactly one of package, hub, path"),
+        ("study", "models", "folder shared by all studies"),
+        ("study", "../elsewhere", "study: String should match pattern"),
+        ("rewards.vader.lexicon", "words", "needs a source"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_path(path, value, message):
+    with pytest.raises(ConfigError) as error:
+        load_study(changed(path, value))
+    assert message in str(error.value)
+
+
+def test_all_problems_are_told_at_once():
+    study = changed("sampling.temprature", 1)
+    study["prompts"]["cuont"] = 3
+    with pytest.raises(ConfigError, match=r"2 problem\(s\)"):
+        load_study(study)
+
+
+def test_a_study_keeps_the_defaults_it_does_not_name():
+    merged = over_default(DEFAULT, {"study": "mine", "sampling": {"max_new_tokens": 5}})
+    assert merged["sampling"]["max_new_tokens"] == 5
+    assert merged["sampling"]["samples_per_prompt"] == DEFAULT["sampling"]["samples_per_prompt"]
+
+
+def test_rewards_and_sources_of_a_study_replace_the_defaults_whole():
+    mine = {
+        "study": "mine",
+        "gold": "mood",
+        "rewards": {"mood": {"kind": "lexicon", "lexicon": "vader"}},
+        "model": {"source": {"path": "a/model"}},
+    }
+    study = load_study(over_default(DEFAULT, mine))
+    assert list(study.rewards) == ["mood"]
+    assert not study.ensembles, "the default's ensembles are made of rewards this study does not have"
+    assert study.model.source.package is None
+
+
+def test_the_json_schema_is_up_to_date():
+    assert (ROOT / "config/schema.json").read_text("utf-8") == schema_text(), "run `make schema`"
+
+
+def test_every_key_of_the_default_study_is_commented_or_obvious():
+    """The default file is the manual: every section's keys appear in it, so that none is undiscoverable."""
+    text = (ROOT / "config/config.yaml").read_text("utf-8")
+    study = load_study(DEFAULT)
+    for section in (study, study.model, study.prompts, study.sampling, study.limits, study.figures, study.report):
+        for key in type(section).model_fields:
+            assert f"{key}:" in text, f"config.yaml does not mention {key}"

@@ -1,0 +1,129 @@
+"""The scripts of figures and report, each on small tables as Snakemake would run it."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+import synthetic
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.report import HEADLINE
+from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow/scripts"
+MADE = {"study": "tiny", "stage": "test", "seed": 0, "versions": {"numpy": "2"}}
+NAMES = {"gold": "gold", "proxies": list(synthetic.RHO), "ensembles": list(synthetic.ENSEMBLES)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Paths of one study's tables."""
+    folder = tmp_path_factory.mktemp("tables")
+    scores = synthetic.standardised(prompts=6, samples=16)
+    ids = scores.select("prompt_id", "sample_id")
+    samples = ids.with_columns(
+        text=pl.lit("<b>text</b>"), token_ids=pl.lit([1, 2], dtype=pl.List(pl.Int32)), n_tokens=pl.lit(2),
+        logprob=pl.lit(-1.0), finish_reason=pl.lit("stop"), seed=pl.lit(1),
+    )  # fmt: skip
+    prompts = ids.select("prompt_id").unique().sort("prompt_id")
+    none = pl.lit(None, dtype=pl.String)
+    made = {
+        "frontier": (synthetic.frontier(), FRONTIER),
+        "best_of_n": (synthetic.best_of_n(), BEST_OF_N),
+        "scales": (synthetic.scales(), SCALES),
+        "standardised": (scores, STANDARDISED),
+        "summary": (synthetic.summary(), SAMPLES_SUMMARY),
+        "samples": (samples, SAMPLES),
+        "prompts": (prompts.with_columns(text=pl.lit("say"), reference=none, source=none), PROMPTS),
+    }
+    for name, (table, schema) in made.items():
+        write_table(table, folder / f"{name}.parquet", schema, MADE)
+    return {name: str(folder / f"{name}.parquet") for name in made}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a script with the given inputs and params; returns the folder of its outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(script, inputs, outputs, **p):
+        job = SimpleNamespace(
+            input=Inputs(inputs),
+            output=Inputs({name: str(tmp_path / file) for name, file in outputs.items()}),
+            params=SimpleNamespace(p=p, code="c"),
+            config={"study": "tiny", "seed": 0},
+            log=[str(tmp_path / "log")],
+            rule=script,
+        )
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": job})
+        return tmp_path
+
+    return go
+
+
+class Inputs(dict):
+    """Named files, by attribute and by key, as Snakemake gives them."""
+
+    def __getattr__(self, name):
+        return self[name]
+
+
+STYLE = {"figures": {"width_inches": 3.4, "font_size": 8, "palette": "colorblind"}}
+FILES = {"pdf": "f.pdf", "png": "f.png"}
+
+
+@pytest.mark.parametrize(
+    ("script", "inputs", "p"),
+    [
+        ("figure_frontier", ["frontier", "best_of_n"], {"gold": "gold"}),
+        ("figure_gold_under_proxies", ["frontier"], NAMES),
+        ("figure_reward_distributions", ["standardised"], {"gold": "gold", "rewards": ["gold", *synthetic.RHO]}),
+    ],
+)
+def test_figures(run, tables, script, inputs, p):
+    out = run(script, {k: tables[k] for k in inputs}, FILES, **STYLE, **p)
+    assert (out / "f.pdf").read_bytes().startswith(b"%PDF")
+    assert (out / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "log").read_text() == ""
+
+
+def test_headline(run, tables):
+    names = ["frontier", "best_of_n", "scales", "standardised", "summary"]
+    files = {"table": "headline.parquet", "html": "headline.html"}
+    out = run(
+        "headline",
+        {k: tables[k] for k in names},
+        files,
+        gold="gold",
+        proxies=NAMES["proxies"],
+        members=synthetic.MEMBERS,
+        notes={"vader": "a caveat"},
+    )
+    assert read_table(out / "headline.parquet", HEADLINE).height > 40
+    assert "a caveat" in (out / "headline.html").read_text("utf-8")
+    assert "holds" in (out / "log").read_text("utf-8")
+
+
+def test_study_card(run, tables):
+    inputs = {"tables": [tables["frontier"]], "samples": tables["samples"], "scores": [tables["scales"]]}
+    out = run("study_card", inputs, {"html": "study.html"}, study={"study": "tiny", "limits": {"betas": [1.0]}})
+    assert tables["frontier"] in (out / "study.html").read_text("utf-8")
+
+
+def test_sample_page(run, tables):
+    inputs = {"prompts": tables["prompts"], "samples": [tables["samples"]], "standardised": tables["standardised"]}
+    out = run("sample_page", inputs, {"html": "samples.html"}, gold="gold")
+    assert "&lt;b&gt;text&lt;/b&gt;" in (out / "samples.html").read_text("utf-8")
+
+
+def test_a_missing_table_is_one_message_without_a_traceback(run, tables, capsys):
+    with pytest.raises(SystemExit):
+        run("figure_gold_under_proxies", {"frontier": "nowhere.parquet"}, FILES, **STYLE, **NAMES)
+    message = capsys.readouterr().err
+    assert "nowhere.parquet does not exist" in message
+    assert "Traceback" not in message

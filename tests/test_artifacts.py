@@ -1,0 +1,128 @@
+"""Tables are complete or absent, keep their contract, and say what made them."""
+
+import errno
+
+import numpy as np
+import polars as pl
+import pytest
+
+from alignment_limits import files
+from alignment_limits.artifacts import read_provenance, read_table, read_tables, write_table
+from alignment_limits.errors import ArtifactError
+from alignment_limits.grid import Grid, read_scores, reward_arrays, same_keys
+from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.scores import SCORES
+
+
+def scores(n=3, m=4, **columns):
+    table = pl.DataFrame(
+        {
+            "prompt_id": [f"p{i}" for i in range(n) for _ in range(m)],
+            "sample_id": list(range(m)) * n,
+            "score": np.arange(n * m, dtype=float),
+            "truncated": [False] * (n * m),
+        }
+    )
+    return table.with_columns(**columns)
+
+
+def test_a_table_returns_as_written_with_its_provenance(tmp_path):
+    write_table(scores(), tmp_path / "a/s.parquet", SCORES, {"study": "x", "seed": 3})
+    assert read_table(tmp_path / "a/s.parquet", SCORES).equals(scores().cast({"sample_id": pl.Int32}))
+    assert read_provenance(tmp_path / "a/s.parquet") == {"study": "x", "seed": 3}
+
+
+def test_more_columns_are_kept_behind_the_contract(tmp_path):
+    write_table(scores(extra=pl.lit(1)), tmp_path / "s.parquet", SCORES, {})
+    assert read_table(tmp_path / "s.parquet", SCORES).columns == [*SCORES.columns, "extra"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "s.parquet"
+    write_table(scores(), path, SCORES, {})
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match="lacks the column"):
+        write_table(scores().drop("score"), path, SCORES, {})
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["s.parquet"]
+
+
+def test_a_full_disk_is_told_by_name(tmp_path):
+    with (
+        pytest.raises(ArtifactError, match=r"no space left while writing .*s.parquet; free some"),
+        files.atomic(tmp_path / "s.parquet"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_readers_name_the_bad_file(tmp_path):
+    with pytest.raises(ArtifactError, match="none.parquet does not exist"):
+        read_table(tmp_path / "none.parquet", SCORES)
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(ArtifactError, match="bad.parquet is damaged"):
+        read_table(tmp_path / "bad.parquet", SCORES)
+    scores().write_parquet(tmp_path / "foreign.parquet")
+    with pytest.raises(ArtifactError, match="carries no provenance"):
+        read_table(tmp_path / "foreign.parquet", SCORES)
+    write_table(scores(), tmp_path / "s.parquet", SCORES, {"study": "x"})
+    with pytest.raises(ArtifactError, match="made with study='x', not 'y'; delete it"):
+        read_table(tmp_path / "s.parquet", SCORES, expect={"study": "y"})
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    write_table(scores(), tmp_path / "s.parquet", SCORES, {})
+    content = (tmp_path / "s.parquet").read_bytes()
+    (tmp_path / "s.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match="s.parquet is damaged"):
+        read_table(tmp_path / "s.parquet", SCORES)
+
+
+def test_a_key_that_occurs_twice_is_refused_within_and_across_files(tmp_path):
+    with pytest.raises(ArtifactError, match="12 key.*twice, the first is p0, sample 0"):
+        write_table(pl.concat([scores(), scores()]), tmp_path / "s.parquet", SCORES, {})
+    for name in ("a", "b"):
+        write_table(scores(), tmp_path / f"{name}.parquet", SCORES, {})
+    with pytest.raises(ArtifactError, match="12 key"):
+        read_tables([tmp_path / "a.parquet", tmp_path / "b.parquet"], SCORES)
+
+
+def test_scores_that_are_no_numbers_are_named(tmp_path):
+    bad = scores(score=pl.when(pl.col("sample_id") == 2).then(float("nan")).otherwise(pl.col("score")))
+    write_table(bad, tmp_path / "s.parquet", SCORES, {})
+    with pytest.raises(
+        ArtifactError, match=r"reward r: 3 score\(s\) are not finite numbers, the first at p0, sample 2"
+    ):
+        read_scores([tmp_path / "s.parquet"], "r")
+
+
+def test_shards_join_by_key_whatever_their_order(tmp_path):
+    table = scores(n=5, m=12)
+    shuffled = table.sample(fraction=1, shuffle=True, seed=1)
+    for i, part in enumerate((shuffled[:23], shuffled[23:])):
+        write_table(part, tmp_path / f"{i}.parquet", SCORES, {})
+    joined = read_scores([tmp_path / "1.parquet", tmp_path / "0.parquet"], "r")
+    assert Grid.of(joined).array(joined["score"]).tolist() == np.arange(60.0).reshape(5, 12).tolist()
+
+
+def test_a_ragged_table_is_padded_and_comes_back(tmp_path):
+    table = scores(n=3, m=11).filter(~((pl.col("prompt_id") == "p1") & (pl.col("sample_id") > 8)))
+    grid = Grid.of(table)
+    array = grid.array(table["score"])
+    assert np.isnan(array).sum() == 2
+    assert np.isnan(array[1, 9:]).all()
+    assert grid.values(array).tolist() == table["score"].to_list()
+
+
+def test_rewards_with_different_keys_are_refused():
+    with pytest.raises(ArtifactError, match=r"reward b lacks 1 key\(s\) such as \[\('p2', 3\)\]"):
+        same_keys({"a": scores(), "b": scores()[:-1]})
+
+
+def test_arrays_of_absent_rewards_are_refused(tmp_path):
+    table = scores().select("prompt_id", "sample_id", r=pl.col("score"))
+    write_table(table, tmp_path / "t.parquet", STANDARDISED, {})
+    with pytest.raises(ArtifactError, match="lack q"):
+        reward_arrays(read_table(tmp_path / "t.parquet", STANDARDISED), ["r", "q"])
