@@ -8,6 +8,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
+from alignment_limits.limits.bestofn import corrected_kl
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates
 
 NS = np.array([1, 2, 3, 5])
@@ -150,3 +151,22 @@ def test_tied_pick_weights_do_not_depend_on_order() -> None:
     for order in permutations(range(4)):
         moved = best_of_n_weights(r[list(order)][None], np.array([2]))[0, :, 0]
         np.testing.assert_allclose(moved, base[list(order)], atol=1e-15)
+
+
+def test_corrected_kl_of_quantised_scores_loses_the_bias_of_the_plug_in() -> None:
+    rng = np.random.default_rng(12)
+    r = (rng.random((4000, 48)) < 0.2) * 1.0
+    ns = np.array([2, 3])
+    q = 1 - 0.8**ns
+    truth = q * np.log(q / 0.2) + (1 - q) * np.log((1 - q) / 0.8)
+    plugin, corrected = best_of_n_kl(r, ns, np.ones(r.shape, bool)).mean(axis=0), corrected_kl(r, ns).mean(axis=0)
+    assert np.all(np.abs(corrected - truth) < 0.2 * np.abs(plugin - truth))
+    untied = rng.standard_normal((3, 20))
+    np.testing.assert_array_equal(corrected_kl(untied, ns), best_of_n_kl(untied, ns))
+
+
+def test_bernoulli_best_of_n_is_the_limit_itself() -> None:
+    r = (np.random.default_rng(13).random((300, 128)) < 0.2) * 1.0
+    table = best_of_n(r, {"own": r}, ns=[2, 4])["own"]
+    np.testing.assert_allclose(table.efficiency, 1, atol=0.004)
+    assert np.all(table.efficiency_low <= 1)

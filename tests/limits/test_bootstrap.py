@@ -67,7 +67,7 @@ def test_linearised_replicates_equal_solving_again_in_every_replicate() -> None:
     linear = boot.replicates(plain[:, None])[:, 0]
     assert np.corrcoef(solved, linear)[0, 1] > 0.999
     np.testing.assert_allclose(linear.std(), solved.std(), rtol=0.05)
-    np.testing.assert_allclose(plain.mean(), points.plugin[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(plain.mean(), points.levels[0, 0, 0], rtol=1e-4)
 
 
 def _plugin_contributions(table: object, kappa: float) -> np.ndarray:

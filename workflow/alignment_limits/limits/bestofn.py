@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
+from alignment_limits.limits.arrays import Array, check_evaluated, check_scores, split_average
+from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.methods import BestOfNTable, Choice, compare
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, per_sequence_kl, win_rates
+from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, per_sequence_kl, tied, win_rates
 
 __all__ = ["BestOfNTable", "best_of_n", "check_ns"]
 
@@ -56,12 +57,25 @@ def best_of_n(
         n=n,
         temperature=np.full(len(n), np.nan),
         weights=best_of_n_weights(scores, n),
-        kl=best_of_n_kl(scores, n),
+        kl=corrected_kl(scores, n, seed=seed, keys=keys),
         kl_bound=kl_bound(n),
         kl_sequence=_sequence_kl(scores, logprobs, n),
         wins={name: win_rates(scores, scored, n) for name, scored in others.items()},
     )
     return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
+
+
+def corrected_kl(scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None) -> Array:
+    """Tie-aware KL per prompt (P, N), freed of the bias of plugging in the atoms' masses; exact without ties."""
+    atoms = tied(scores)
+    if not atoms.any():
+        return np.repeat(kl_bound(n)[None], len(scores), axis=0)
+    splits = split_count(len(scores))
+
+    def estimate(part: Array, marks: np.ndarray) -> Array:
+        return best_of_n_kl(part, n, marks)
+
+    return split_average(estimate, scores, atoms, keys=keys, seed=seed, splits=splits)
 
 
 def _sequence_kl(scores: Array, logprobs: ArrayLike | None, n: np.ndarray) -> Array:

@@ -46,7 +46,7 @@ class CurvePoints:
     kappa: Array
     values: Array
     reverse: Array
-    plugin: Array
+    levels: Array
     slope: Array
     beta: Array
     ess: Array
@@ -140,7 +140,7 @@ class CorrectedCurve:
         # No budget, no gain: exactly, where the solver would leave a rounding error.
         nothing = points.kappa == 0
         points.values[:, nothing] = 0.0
-        points.plugin[nothing] = 0.0
+        points.levels[:, nothing] = 0.0
         points.reverse[:, nothing] = 0.0
         points.beta[nothing] = np.inf
         return points
@@ -151,7 +151,7 @@ class CorrectedCurve:
         none = np.zeros((self.prompts, count))
         mean = kappa if kappa.ndim == 1 else kappa.mean(axis=0)
         return CurvePoints(
-            mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((count, self.rewards)),
+            mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((LEVELS, count, self.rewards)),
             np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:,
             None], none, np.zeros(count, dtype=int), np.ones(count), extrapolate(none + np.zeros((LEVELS, 1,
             1)))[1],
@@ -185,7 +185,7 @@ class CorrectedCurve:
         with np.errstate(divide="ignore"):
             beta = shared.apply(1.0 / inverse)
         return CurvePoints(
-            kappa, values, shared.apply(np.stack(reverse)), value[0].mean(axis=0), slopes[0], beta, ess, lam,
+            kappa, values, shared.apply(np.stack(reverse)), np.stack(value).mean(axis=1), slopes[0], beta, ess, lam,
             reached, np.zeros(len(kappa)), shared,
         )  # fmt: skip
 
@@ -244,7 +244,7 @@ class CorrectedCurve:
         reached = np.where(capped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
         return CurvePoints(
-            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked[0].mean(axis=0)[:, :-1],
+            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked.mean(axis=1)[..., :-1],
             slope, own.mean(axis=0), ess, lam, reached, capped.mean(axis=0), shared,
         )  # fmt: skip
 

@@ -65,8 +65,9 @@ def tail_ratio(scores: ArrayLike) -> float:
     far: list[Array] = []
     for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
         top = np.sort(array[counts == m], axis=1)[:, :m][:, ::-1]
+        # Where the scores between the two cuts are tied there are atoms, not a tail.
+        top = top[top[:, m // 16] > top[:, m // 4]]
         sd = top.std(axis=1)
-        top, sd = top[sd > 0], sd[sd > 0]
         for share, into in ((4, wide), (16, far)):
             into.append((top[:, : m // share].mean(axis=1) - top[:, m // share]) / sd)
     whole = np.concatenate(wide).sum() if wide else 0.0

@@ -171,7 +171,7 @@ def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: Prompt
         "gain": gains.mean(axis=0),
         "gain_low": gain_low,
         "gain_high": gain_high,
-        "gain_plugin": points.plugin[:, 1:],
+        "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
     }
     return rows | vars(judge_points(scores, points))

@@ -74,23 +74,32 @@ def atom_kl(low: Array, high: Array, n: float) -> Array:
     return np.where(safe, q * np.log(np.where(safe, q, 1.0) / p), 0.0)
 
 
-def best_of_n_kl(scores: Array, ns: np.ndarray) -> Array:
-    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous
-    stretch.
+def tied(scores: Array) -> np.ndarray:
+    """Which samples share their score with another of the same prompt, (P, M) bool; False where NaN."""
+    lower, upper = tie_bounds(scores)
+    return np.asarray(np.logical_and(upper - lower > 1, ~np.isnan(scores)))
 
-    Plug-in in the tie masses. A reply of an atom that was sampled once counts as continuous, so the value
-    errs towards the bound log n - (n-1)/n, which it reaches exactly without ties.
+
+def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None) -> Array:
+    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous stretch.
+
+    Plug-in in the masses of the atoms; a reply of an atom that was sampled once counts as continuous, so the value
+    errs towards the bound log n - (n-1)/n, which it reaches exactly without ties. atoms : which samples belong to
+    atoms (default: the tied ones).
     """
     lower, upper = tie_bounds(scores)
-    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
-    low, high = lower / counts, upper / counts
+    counts = np.maximum(np.sum(~np.isnan(scores), axis=1)[:, None], 1)
+    low, high = np.minimum(lower / counts, 1.0), np.minimum(upper / counts, 1.0)
     size = upper - lower
-    valid = ~np.isnan(scores)
+    members = (tied(scores) if atoms is None else atoms) & ~np.isnan(scores)
+    # An atom of size 0 can only be padding; give it a width so that no division is by zero.
+    low = np.where(members, low, 0.0)
+    high = np.where(members, high, 1.0)
     out = np.empty((len(scores), len(ns)))
     for index, n in enumerate(ns):
-        # The whole interval is a stretch; each tie replaces its stretch by an atom (never larger, by Jensen).
+        # The whole interval is a stretch; each atom replaces its stretch (never by more, by Jensen).
         excess = (stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)) / size
-        out[:, index] = kl_bound(np.asarray(n)) - np.where(valid & (size > 1), excess, 0.0).sum(axis=1)
+        out[:, index] = kl_bound(np.asarray(n)) - np.where(members, excess, 0.0).sum(axis=1)
     return np.maximum(out, 0.0)
 
 
@@ -128,19 +137,7 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
     lower, upper = tie_bounds(selecting)
     counts = np.sum(~np.isnan(selecting), axis=1)
     valid = ~np.isnan(selecting)
-    step = max(1, 4_000_000 // (width * width))
-    above, equal, below = (np.empty((prompts, width)) for _ in range(3))
-    for start in range(0, prompts, step):
-        rows = slice(start, start + step)
-        r, v = selecting[rows], scored[rows]
-        beats = (v[:, :, None] > v[:, None, :]).astype(np.float32) + np.float32(0.5) * (v[:, :, None] == v[:, None, :])
-        more, less = r[:, :, None] < r[:, None, :], r[:, :, None] > r[:, None, :]
-        tied = r[:, :, None] == r[:, None, :]
-        itself = np.einsum("pii->pi", tied)
-        itself[...] = False
-        above[rows] = np.einsum("pij,pij->pi", beats, more)
-        below[rows] = np.einsum("pij,pij->pi", beats, less)
-        equal[rows] = np.einsum("pij,pij->pi", beats, tied)
+    above, equal, below = _beaten(selecting, scored, lower, upper)
     size = np.maximum(upper - lower, 1)
     for index, n in enumerate(ns):
         pairs = log_choose(counts, np.asarray(n))
@@ -166,6 +163,35 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
         total = np.where(valid, above * weight_above + below * weight_below + equal * tie, 0.0).sum(axis=1)
         out[:, index] = np.where(rest > 0, total, np.nan)
     return out
+
+
+def _beaten(selecting: Array, scored: Array, lower: np.ndarray, upper: np.ndarray) -> tuple[Array, Array, Array]:
+    """How many samples with higher, equal and lower r each sample beats in v, half for equal v: (P, M) each."""
+    first, last = tie_bounds(scored)
+    total = first + (last - first - 1) / 2.0
+    if np.array_equal(selecting, scored, equal_nan=True):
+        return np.zeros_like(total), (upper - lower - 1) / 2.0, lower.astype(np.float64)
+    order = np.argsort(selecting, axis=1, kind="stable")
+    v = np.take_along_axis(np.where(np.isnan(scored), np.inf, scored), order, axis=1)
+    below, equal = np.zeros(v.shape), np.zeros(v.shape)
+    low = np.take_along_axis(lower, order, axis=1)
+    tied_columns = np.take_along_axis(tied(selecting), order, axis=1).any(axis=0)
+    # One column of ranks at a time: half the pairs, and compared in place.
+    for k in range(1, v.shape[1]):
+        mine = v[:, k : k + 1]
+        beats = (v[:, :k] < mine) + 0.5 * (v[:, :k] == mine)
+        if tied_columns[k]:
+            inside = np.arange(k)[None, :] >= low[:, k : k + 1]
+            pairs = np.where(inside, beats, 0.0)
+            equal[:, k] += pairs.sum(axis=1)
+            equal[:, :k] += np.where(inside, 1.0 - beats, 0.0)  # the earlier of the pair beats the later
+            below[:, k] = beats.sum(axis=1) - pairs.sum(axis=1)
+        else:
+            below[:, k] = beats.sum(axis=1)
+    out_below, out_equal = np.empty_like(below), np.empty_like(equal)
+    np.put_along_axis(out_below, order, below, axis=1)
+    np.put_along_axis(out_equal, order, equal, axis=1)
+    return total - out_below - out_equal, out_equal, out_below
 
 
 def _cumulative(values: Array) -> Array:

@@ -12,7 +12,15 @@ from typing import Any
 from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.sampling.plan import Completion, Request
 
-CPU_SEQUENCES = 128  # more concurrent sequences were slower on two cores
+# Seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache; more
+# concurrent sequences were slower on two cores.
+CPU_OPTIONS: dict[str, Any] = {
+    "enable_chunked_prefill": False,
+    "block_size": 32,
+    "max_num_seqs": 128,
+    "max_num_batched_tokens": 8192,
+    "enforce_eager": True,
+}
 
 
 class VllmEngine:
@@ -24,18 +32,16 @@ class VllmEngine:
     """
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
-        _environment(threads)
+        prepare_environment(threads)
         _quiet()
         import torch
         from vllm import LLM
 
-        on_gpu = torch.cuda.is_available()
         # the law that is sampled (temperature and top-p applied) is the one whose log-probs are kept
         options: dict[str, Any] = {"logprobs_mode": "processed_logprobs"}
-        if not on_gpu:
-            # seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache
-            options |= {"enable_chunked_prefill": False, "block_size": 32, "max_num_seqs": CPU_SEQUENCES}
-            options |= {"enforce_eager": True, "max_num_batched_tokens": max(8192, context)}
+        if not torch.cuda.is_available():
+            tokens = max(CPU_OPTIONS["max_num_batched_tokens"], context)
+            options |= CPU_OPTIONS | {"max_num_batched_tokens": tokens}
         self._sampling = sampling
         self._llm = LLM(
             model=str(folder),
@@ -84,7 +90,7 @@ class VllmEngine:
         ]
 
 
-def _environment(threads: int) -> None:
+def prepare_environment(threads: int) -> None:
     defaults = {
         "HF_HUB_OFFLINE": "1",  # models are local folders by now
         "VLLM_NO_USAGE_STATS": "1",

@@ -1,0 +1,111 @@
+"""An edit reruns the rules whose code it touches: fingerprints, and that every rule carries one."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignment_limits import fingerprint
+from alignment_limits.fingerprint import closure, code_fingerprint
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+RULES = re.findall(
+    r"^rule (\w+):\n(.*?)(?=^\S|\Z)",
+    "\n".join(f.read_text("utf-8") for f in sorted((ROOT / "workflow/rules").glob("*.smk"))),
+    re.M | re.S,
+)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of ours with a chain script → a → b, and c that nobody imports."""
+    inside = tmp_path / "alignment_limits"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "a.py").write_text("from alignment_limits import b\n")
+    (inside / "b.py").write_text('"""Says one."""\nONE = 1\n')
+    (inside / "c.py").write_text("TWO = 2\n")
+    (tmp_path / "script.py").write_text("def late():\n    from alignment_limits.a import b\n")
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    return tmp_path
+
+
+def mark(package):
+    fingerprint._imports.cache_clear()
+    fingerprint._tree.cache_clear()
+    return code_fingerprint(str(package / "script.py"))
+
+
+def test_an_edit_in_a_module_imported_by_an_imported_module_counts(package):
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text('"""Says one."""\nONE = 11\n')
+    assert mark(package) != before
+
+
+def test_comments_docstrings_and_touches_do_not_count(package):
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text('"""Says it\nat length."""\n\n# a comment\nONE = 1\n')
+    (package / "script.py").touch()
+    assert mark(package) == before
+
+
+def test_an_edit_in_a_module_that_is_not_imported_does_not_count(package):
+    before = mark(package)
+    (package / "alignment_limits/c.py").write_text("TWO = 22\n")
+    assert mark(package) == before
+
+
+def test_a_module_added_to_an_import_joins(package):
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text("from . import c\nONE = 1\n")
+    joined = mark(package)
+    (package / "alignment_limits/c.py").write_text("TWO = 22\n")
+    assert len({before, joined, mark(package)}) == 3
+
+
+def test_modules_reached_dynamically_count_when_named(package):
+    named = code_fingerprint(str(package / "script.py"), "alignment_limits.c")
+    assert named != mark(package)
+    with pytest.raises(FileNotFoundError, match="no script or module 'alignment_limits.none'"):
+        code_fingerprint("alignment_limits.none")
+
+
+@pytest.mark.parametrize(("name", "body"), RULES, ids=[name for name, _ in RULES])
+def test_every_rule_is_a_script_with_its_fingerprint_its_settings_and_a_log(name, body):
+    assert f'script:\n        "../scripts/{name}.py"' in body
+    assert re.search(rf'code=(reward_)?code\(\s*"{name}.py"', body)
+    assert re.search(r"^\s+p=", body, re.M)
+    assert "log:" in body
+
+
+def test_every_script_has_its_rule():
+    assert {f.stem for f in SCRIPTS} == {name for name, _ in RULES}
+
+
+@pytest.mark.parametrize("script", ["frontier.py", "score.py", "sample.py", "headline.py"])
+def test_what_a_script_imports_lies_in_its_closure(script):
+    """Static closure against the modules Python really loads for the script's imports."""
+    source = (ROOT / "workflow/scripts" / script).read_text("utf-8")
+    imports = "\n".join(re.findall(r"^from alignment_limits.*$", source, re.M))
+    code = imports + "\nimport sys; print(*(m for m in sys.modules if m.split('.')[0] == 'alignment_limits'))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) <= set(closure([str(ROOT / "workflow/scripts" / script)]))
+
+
+@pytest.mark.parametrize("script", ["frontier.py", "best_of_n.py", "standardise.py", "ensembles.py", "headline.py"])
+def test_estimators_import_no_model_library(script):
+    heavy = "import sys; assert not {'torch', 'vllm', 'transformers', 'sklearn'} & set(sys.modules), 'heavy import'"
+    source = (ROOT / "workflow/scripts" / script).read_text("utf-8")
+    imports = "\n".join(re.findall(r"^from alignment_limits.*$", source, re.M))
+    subprocess.run([sys.executable, "-c", f"{imports}\n{heavy}"], check=True)
+
+
+def test_an_edit_of_figures_or_limits_never_touches_sampling_or_scoring():
+    for script in ("fetch.py", "convert.py", "sample.py", "score.py"):
+        modules = closure([str(ROOT / "workflow/scripts" / script)])
+        strangers = [m for m in modules if re.match(r"alignment_limits\.(limits|figures|report)\b", m)]
+        assert not strangers, f"{script} depends on {strangers}"
+        assert "alignment_limits.config.study" not in modules, f"{script} reruns on every change of the study's types"

@@ -1,0 +1,249 @@
+"""The small study end to end, on real models: contracts kept, numbers recomputed from the shards."""
+
+import json
+import re
+from functools import reduce
+from math import comb, log
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from conftest import snakemake
+
+from alignment_limits.artifacts import read_provenance, read_table
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.report import HEADLINE
+from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
+from alignment_limits.schemas.scores import SCORES
+
+pytestmark = pytest.mark.study
+GOLD = "tox-block"
+REWARDS = ["tox-block", "alt-profanity", "minilm-prototypes", "vader", "toxic-comment"]
+SMALL = ("--configfile", "config/studies/small.yaml")
+
+
+def shards(folder: Path, schema) -> pl.DataFrame:
+    return pl.concat([read_table(f, schema) for f in sorted(folder.glob("*.parquet"))])
+
+
+def raw(small, reward) -> np.ndarray:
+    """Scores as an array (prompts × samples), straight from the shards."""
+    table = shards(small / "scores" / reward, SCORES).sort("prompt_id", "sample_id")
+    return table["score"].to_numpy().reshape(8, 32)
+
+
+def standard(small, reward) -> np.ndarray:
+    """Standardised independently: centred per prompt, in units of the pooled within-prompt sd."""
+    centred = raw(small, reward) - raw(small, reward).mean(1, keepdims=True)
+    return centred / np.sqrt((centred**2).sum() / (centred.size - len(centred)))
+
+
+def test_every_table_keeps_its_contract(small):
+    for path, schema in {
+        "prompts.parquet": PROMPTS,
+        "samples/summary.parquet": SAMPLES_SUMMARY,
+        "ensembles/scales.parquet": SCALES,
+        "ensembles/standardised.parquet": STANDARDISED,
+        "limits/frontier.parquet": FRONTIER,
+        "limits/best_of_n.parquet": BEST_OF_N,
+        "report/headline.parquet": HEADLINE,
+    }.items():
+        assert read_table(small / path, schema).height, path
+        made = read_provenance(small / path)
+        assert made["study"] == "small"
+        assert {"stage", "config", "config_digest", "code", "seed", "versions"} <= set(made)
+
+
+def test_every_prompt_has_every_sample_and_every_sample_every_score(small):
+    samples = shards(small / "samples/smollm2-135m-instruct", SAMPLES)
+    assert samples.group_by("prompt_id").agg(pl.col("sample_id").sort())["sample_id"].to_list() == [list(range(32))] * 8
+    keys = samples.select("prompt_id", "sample_id").sort(pl.all())
+    for reward in REWARDS:
+        assert shards(small / "scores" / reward, SCORES).select("prompt_id", "sample_id").sort(pl.all()).equals(keys)
+
+
+def test_logprobs_are_those_of_the_model_in_transformers(small):
+    """The recorded log-probability of a reply against a plain float32 forward pass."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = next(p for p in (small.parent / "models").glob("smollm2-135m-instruct-*") if p.is_dir())
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    prompts = dict(read_table(small / "prompts.parquet", PROMPTS).select("prompt_id", "text").iter_rows())
+    rows = shards(small / "samples/smollm2-135m-instruct", SAMPLES).sample(6, seed=0)
+    for row in rows.iter_rows(named=True):
+        prompt = tokenizer(prompts[row["prompt_id"]])["input_ids"]
+        ids = torch.tensor([prompt + row["token_ids"]])
+        with torch.inference_mode():
+            logprobs = torch.log_softmax(model(ids).logits[0, len(prompt) - 1 : -1].double(), -1)
+        expected = logprobs.gather(1, ids[0, len(prompt) :, None]).sum().item()
+        assert row["logprob"] == pytest.approx(expected, abs=2e-3)
+
+
+def test_scores_are_those_of_the_library_itself(small):
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+    samples = shards(small / "samples/smollm2-135m-instruct", SAMPLES)
+    joined = samples.join(shards(small / "scores/vader", SCORES), on=["prompt_id", "sample_id"])
+    for row in joined.sample(40, seed=1).iter_rows(named=True):
+        assert row["score"] == pytest.approx(analyzer.polarity_scores(row["text"])["compound"], abs=1e-12)
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_rewards_are_standardised_as_stated(small, reward):
+    table = read_table(small / "ensembles/standardised.parquet", STANDARDISED).sort("prompt_id", "sample_id")
+    np.testing.assert_allclose(table[reward].to_numpy().reshape(8, 32), standard(small, reward), atol=1e-9)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_on_one_scale(small):
+    mean = reduce(np.add, (standard(small, r) for r in ("alt-profanity", "minilm-prototypes", "vader"))) / 3
+    mean -= mean.mean(1, keepdims=True)
+    expected = mean / np.sqrt((mean**2).sum() / (mean.size - len(mean)))
+    table = read_table(small / "ensembles/standardised.parquet", STANDARDISED).sort("prompt_id", "sample_id")
+    np.testing.assert_allclose(table["mean"].to_numpy().reshape(8, 32), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimized", [GOLD, "vader"])
+def test_the_frontier_at_fixed_beta_is_the_tilt_of_the_samples(small, optimized):
+    """Plug-in gain and KL recomputed sample by sample."""
+    table = read_table(small / "limits/frontier.parquet", FRONTIER)
+    rows = table.filter(
+        (pl.col("optimized") == optimized) & (pl.col("evaluated") == GOLD) & (pl.col("budget") == "average")
+    ).filter(pl.col("at") == "beta")
+    assert rows.height == 4
+    r, gold = standard(small, optimized), standard(small, GOLD)
+    for row in rows.iter_rows(named=True):
+        w = np.exp(r / row["beta"])
+        w /= w.sum(1, keepdims=True)
+        assert row["gain_plugin"] == pytest.approx((w * gold).sum(1).mean() - gold.mean(), abs=1e-9)
+        assert row["kl_plugin"] == pytest.approx((w * np.log(w * 32)).sum(1).mean(), abs=1e-9)
+
+
+def test_gain_is_beta_times_jeffreys_in_the_table(small):
+    table = read_table(small / "limits/frontier.parquet", FRONTIER)
+    own = table.filter((pl.col("optimized") == pl.col("evaluated")) & (pl.col("at") == "beta"))
+    assert own.height
+    np.testing.assert_allclose(own["gain"], own["beta"] * (own["kl"] + own["kl_reverse"]), atol=1e-9)
+
+
+@pytest.mark.parametrize("optimized", [GOLD, "vader"])
+def test_best_of_n_is_the_mean_over_all_subsets(small, optimized):
+    """Exact integer binomials; ties share their gold evenly."""
+    table = read_table(small / "limits/best_of_n.parquet", BEST_OF_N)
+    rows = table.filter(
+        (pl.col("optimized") == optimized) & (pl.col("evaluated") == GOLD) & (pl.col("budget") == "average")
+    )
+    assert rows["n"].sort().to_list() == [1, 2, 4, 8]
+    r, gold = raw(small, optimized), standard(small, GOLD)
+    for row in rows.iter_rows(named=True):
+        n, gains = row["n"], []
+        weight = np.array([comb(i - 1, n - 1) / comb(32, n) for i in range(1, 33)])
+        for scores, values in zip(r, gold, strict=True):
+            tied = {s: values[scores == s].mean() for s in set(scores)}
+            ordered = np.array([tied[s] for s in np.sort(scores)])
+            gains.append((weight * ordered).sum() - values.mean())
+        assert row["gain"] == pytest.approx(np.mean(gains), abs=1e-9)
+        assert row["kl_bound"] == pytest.approx(log(n) - (n - 1) / n, abs=1e-12)
+        assert row["kl"] <= row["kl_bound"] + 1e-12
+
+
+def test_a_study_this_small_is_not_called_reliable(small):
+    table = read_table(small / "limits/frontier.parquet", FRONTIER)
+    assert not table["reliable"].any()
+    assert (table["reason"].str.len_chars() > 0).all()
+
+
+def test_figures_are_drawn_and_pages_written(small):
+    for figure in ("frontier", "gold_under_proxies", "reward_distributions"):
+        assert (small / f"figures/{figure}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (small / f"figures/{figure}.pdf").read_bytes()[:4] == b"%PDF"
+    assert "our choice" in (small / "report/study.html").read_text("utf-8").lower()
+
+
+def test_generated_text_is_nowhere_in_the_report(small, tmp_path):
+    report = tmp_path / "report.html"
+    snakemake(*SMALL, "--report", report)
+    pages = report.read_text("utf-8") + "".join(p.read_text("utf-8") for p in (small / "report").glob("*.html"))
+    texts = shards(small / "samples/smollm2-135m-instruct", SAMPLES)["text"].str.strip_chars()
+    long = [t for t in texts if len(t) > 15]
+    assert long
+    assert not [t for t in long if t in pages]
+    assert not (small / "report/samples.html").exists()
+
+
+def test_a_second_run_does_nothing(small):
+    run = snakemake(*SMALL)
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def planned(*config) -> dict[str, int]:
+    """Rules a dry run would run, with the number of jobs, after laying some settings over the small study."""
+    run = snakemake(*config, "--dry-run", "--quiet", "rules")
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, re.M) if m[1] != "total"}
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """The small study with something changed, as a file."""
+    small = yaml.safe_load(Path("config/studies/small.yaml").read_text("utf-8"))
+
+    def edit(change):
+        study = json.loads(json.dumps(small))
+        for section, values in change.items():
+            if isinstance(values, dict):
+                study.setdefault(section, {}).update(values)
+            else:
+                study[section] = values
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), "utf-8")
+        return ("--configfile", tmp_path / "study.yaml")
+
+    return edit
+
+
+DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
+WRITING = {"headline", "study_card"}
+DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions"}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({"limits": {"betas": [3, 1]}}, {"frontier", "figure_frontier", "figure_gold_under_proxies"}),
+        ({"limits": {"best_of": [1, 2]}}, {"best_of_n", "figure_frontier"}),
+        ({"limits": {"bootstrap": 300}}, {"frontier", "best_of_n", "figure_frontier", "figure_gold_under_proxies"}),
+        ({"figures": {"font_size": 9}}, DRAWING),
+        ({"ensembles": {}}, {"ensembles", "frontier", "best_of_n"} | DRAWING),
+    ],
+    ids=["beta grid", "n grid", "bootstrap", "figure style", "ensembles"],
+)
+def test_settings_of_estimates_and_figures_never_load_a_model(small, edited, change, rules):
+    plan = planned(*edited(change))
+    writing = {"study_card"} if rules == DRAWING else WRITING
+    assert set(plan) - {"all"} == rules | writing
+
+
+def test_one_more_reward_scores_that_reward_only(small, edited):
+    words = {"kind": "python", "function": "builtins:len"}
+    plan = planned(*edited({"rewards": DEFAULT["rewards"] | {"another": words}, "ensembles": DEFAULT["ensembles"]}))
+    assert plan["score"] == 2
+    assert plan["preflight_reward"] == 1
+    assert not {"sample", "fetch", "convert"} & set(plan)
+
+
+def test_more_samples_sample_and_score_only_the_new_shards(small, edited):
+    plan = planned(*edited({"sampling": {"samples_per_prompt": 48}}))
+    assert plan["sample"] == 1
+    assert plan["score"] == len(REWARDS)
+    assert not {"fetch", "convert", "prompts_chunk"} & set(plan)
+
+
+def test_more_prompts_sample_and_score_only_the_new_shards(small, edited):
+    plan = planned(*edited({"prompts": {"count": 16}}))
+    assert plan["prompts_chunk"] == 1
+    assert plan["sample"] == 2
+    assert plan["score"] == 2 * len(REWARDS)
