@@ -160,7 +160,7 @@ def test_corrected_kl_of_quantised_scores_loses_the_bias_of_the_plug_in() -> Non
     q = 1 - 0.8**ns
     truth = q * np.log(q / 0.2) + (1 - q) * np.log((1 - q) / 0.8)
     plugin, corrected = best_of_n_kl(r, ns, np.ones(r.shape, bool)).mean(axis=0), corrected_kl(r, ns).mean(axis=0)
-    assert np.all(np.abs(corrected - truth) < 0.2 * np.abs(plugin - truth))
+    assert np.all(np.abs(corrected - truth) < 0.35 * np.abs(plugin - truth))
     untied = rng.standard_normal((3, 20))
     np.testing.assert_array_equal(corrected_kl(untied, ns), best_of_n_kl(untied, ns))
 

@@ -83,3 +83,12 @@ def test_unusable_settings_are_refused() -> None:
         PromptBootstrap(10, level=95)
     with pytest.raises(EstimateError, match="No replicates"):
         PromptBootstrap(1).replicates(np.ones((1, 1)))
+
+
+def test_one_prompt_that_differs_does_not_blow_up_the_interval() -> None:
+    """A lone tie lowers one prompt's KL a little; rounding separates the others."""
+    rng = np.random.default_rng(0)
+    values = 0.6363 + 1e-9 * rng.standard_normal((64, 1))
+    values[5] -= 0.02
+    low, high = PromptBootstrap(64).interval(values)
+    assert 0.6363 - 0.02 < low[0] <= values.mean() <= high[0] < 0.6363 + 1e-6

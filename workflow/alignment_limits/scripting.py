@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,17 @@ def job(snakemake: Any) -> Iterator[None]:
             yield
         except AlignmentLimitsError as error:
             print(f"\nerror in {snakemake.rule}: {error}\n", file=sys.stderr, flush=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                traceback.print_exc(file=log)
+                raise
+            print(
+                f"\nerror in {snakemake.rule}: no space left on the disk; free some and run again, finished files are "
+                "kept\n",
+                file=sys.stderr,
+                flush=True,
+            )
             sys.exit(1)
         except Exception:
             traceback.print_exc(file=log)

@@ -17,7 +17,9 @@ DEFAULT = Path(workflow.basedir, "config/config.yaml")
 config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), config))
 
 try:
-    STUDY = load_study(config)
+    STUDY = load_study(
+        config, ", ".join(map(str, workflow.overwrite_configfiles)) or str(DEFAULT.name)
+    )
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 

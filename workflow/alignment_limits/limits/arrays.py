@@ -142,10 +142,11 @@ def quarter(
     quarters.
     """
     prompts, width = optimized.shape
-    if order is None:
-        ranks = np.lexsort((*reversed(evaluated), optimized), axis=1)
-    else:
-        ranks = np.argsort(order, axis=1, kind="stable")
+    ranks = np.argsort(optimized if order is None else order, axis=1, kind="stable")
+    if order is None and evaluated:
+        ordered = np.take_along_axis(optimized, ranks, axis=1)
+        if np.any(ordered[:, 1:] == ordered[:, :-1]):  # ties are told apart by what they are evaluated on
+            ranks = np.lexsort((*reversed(evaluated), optimized), axis=1)
     counts = np.sum(~np.isnan(optimized), axis=1)
     keys = np.arange(prompts) if keys is None else np.asarray(keys)
     labels = split_labels(counts, width, keys, seed)
@@ -166,6 +167,26 @@ def quarter(
     carried = [dealt(centre(array)) for array in evaluated]
     features = np.stack(carried, axis=-1) if carried else np.zeros((*present.shape, 0))
     return Quartered(dealt(optimized - best[:, None]), best - prompt_means(optimized), features, present, sizes)
+
+
+def whole(optimized: Array, evaluated: list[Array]) -> Quartered:
+    """All samples of each prompt in one block (P, 1, M), for estimates without correction."""
+    missing = np.isnan(optimized)
+    best = np.nanmax(optimized, axis=1) if missing.any() else optimized.max(axis=1)
+    arrays = [optimized - best[:, None], *(centre(array) for array in evaluated)]
+    if missing.any():  # real samples first
+        order = np.argsort(missing, axis=1, kind="stable")
+        arrays = [np.nan_to_num(np.take_along_axis(array, order, axis=1)) for array in arrays]
+        missing = np.take_along_axis(missing, order, axis=1)
+    present = ~missing[:, None, :]
+    features = [array[:, None, :] for array in arrays[1:]]
+    return Quartered(
+        arrays[0][:, None, :],
+        best - prompt_means(optimized),
+        np.stack(features, axis=-1) if features else np.zeros((*present.shape, 0)),
+        present,
+        present.sum(axis=2),
+    )
 
 
 def split_average(

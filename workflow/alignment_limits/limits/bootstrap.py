@@ -13,6 +13,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 
 Interval = Literal["studentised", "percentile"]
+LONE_CARRIER = 1.25  # effective prompts behind a column's variance below which studentising breaks down
 MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
 
 
@@ -99,7 +100,21 @@ class PromptBootstrap:
         degenerate = np.isnan(t).all(axis=0) | (error == 0)
         t[:, degenerate] = 0.0
         low_t, high_t = np.nanquantile(t, tail, axis=0)
-        return estimate - high_t * error, estimate - low_t * error
+        low, high = estimate - high_t * error, estimate - low_t * error
+        # Where one prompt carries all the spread (a lone tie among rewards, say), replicates without it have
+        # none: t is then arbitrarily large and means nothing, while quantiles of the replicates still do.
+        alone = _carriers(influence) < LONE_CARRIER
+        if alone.any():
+            low[alone], high[alone] = np.nanquantile(replicate[:, alone], tail, axis=0)
+        return low, high
+
+
+def _carriers(influence: Array) -> Array:
+    """Effective number of prompts behind the variance of each column: (sum x^2)^2 / sum x^4, 1 to P."""
+    squares = influence**2
+    fourth = (squares**2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(fourth > 0, squares.sum(axis=0) ** 2 / fourth, np.inf)
 
 
 def normal_quantile(level: float) -> float:

@@ -175,7 +175,7 @@ def _beaten(selecting: Array, scored: Array, lower: np.ndarray, upper: np.ndarra
     v = np.take_along_axis(np.where(np.isnan(scored), np.inf, scored), order, axis=1)
     below, equal = np.zeros(v.shape), np.zeros(v.shape)
     low = np.take_along_axis(lower, order, axis=1)
-    tied_columns = np.take_along_axis(tied(selecting), order, axis=1).any(axis=0)
+    tied_columns = np.asarray(np.take_along_axis(tied(selecting), order, axis=1).any(axis=0))
     # One column of ranks at a time: half the pairs, and compared in place.
     for k in range(1, v.shape[1]):
         mine = v[:, k : k + 1]

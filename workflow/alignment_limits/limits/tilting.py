@@ -9,15 +9,20 @@ so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gai
 nats.
 """
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, quarter
+from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, whole
 
-CHUNK = 2_000_000  # exponentials held at once: 16 MB, near the size of a cache
+CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
+WORTH_COMPILING = 30_000_000  # exponentials, below which NumPy is done before Numba is imported
+NEVER = -1e250  # exponent of padding: weight 0 without -inf * 0
 BLOCKS = 7  # full, two halves, four quarters
 LEVELS = 3
 
@@ -74,34 +79,52 @@ def by_level(values: Array, weights: Array) -> Array:
     return np.stack([weighted[..., 0], weighted[..., 1:3].sum(axis=-1), weighted[..., 3:7].sum(axis=-1)], axis=-1)
 
 
-def quarter_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
-    """Sums over each quarter: log shift (P,L,4), moments (P,L,4,F), squared weights (P,L,4).
+def _fused(work: int) -> Callable[..., tuple[Array, Array]] | None:
+    """The compiled kernel where it is worth its import, and to be had; else None."""
+    name = "alignment_limits.limits.fused"
+    if work < WORTH_COMPILING and name not in sys.modules:
+        return None
+    try:
+        kernel: Callable[..., tuple[Array, Array]] = import_module(name).fused_sums
+        return kernel
+    except (ImportError, RuntimeError):  # no Numba, or nowhere to keep its cache
+        return None
 
-    `inverse` is (P, L). Features F: 1, r, r^2, then v and v r of every evaluated reward.
+
+def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
+    """Sums over each of B blocks: log shift (P, L, B), moments (P, L, B, F), squared weights (P, L, B).
+
+    `inverse` is (P, L). Moments F, weighted by exp(lambda (r - the block's best r)): 1, r, r^2, then v and v r of
+    every evaluated reward.
     """
-    prompts, _, room = parts.rewards.shape
-    rewards = np.where(parts.present, parts.rewards, -np.inf)
-    top = np.max(rewards, axis=2, initial=-np.inf)
+    top = np.where(parts.present, parts.rewards, -np.inf).max(axis=2)
     top = np.where(np.isfinite(top), top, 0.0)
-    # Padding gets a huge negative exponent, never -inf * 0.
-    below = np.where(parts.present, parts.rewards - top[:, :, None], -1e250)
-    ones = parts.present.astype(np.float64)
+    shift = inverse[:, :, None] * top[:, None, :]
+    below = parts.rewards - top[:, :, None]
+    fused = _fused(parts.rewards.size * inverse.shape[1])
+    if fused is not None:
+        return shift, *fused(below, parts.rewards, parts.features, parts.sizes, inverse)
+    return shift, *plain_sums(np.where(parts.present, below, NEVER), parts, inverse)
+
+
+def plain_sums(below: Array, parts: Quartered, inverse: Array) -> tuple[Array, Array]:
+    """The same sums by NumPy, a cache-sized chunk of prompts at a time; padding of `below` is NEVER."""
+    prompts, blocks, room = below.shape
     r = parts.rewards
-    columns = [ones, r, r * r]
+    columns = [parts.present.astype(np.float64), r, r * r]
     for v in range(parts.features.shape[-1]):
         columns += [parts.features[..., v], parts.features[..., v] * r]
     features = np.stack(columns, axis=-1)
     count = inverse.shape[1]
-    sums = np.empty((prompts, 4, count, features.shape[-1]))
-    squares = np.empty((prompts, 4, count))
-    step = max(1, CHUNK // (4 * room * count))
+    sums = np.empty((prompts, blocks, count, features.shape[-1]))
+    squares = np.empty((prompts, blocks, count))
+    step = max(1, CHUNK // (blocks * room * count))
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
         e = np.exp(inverse[rows, None, :, None] * below[rows, :, None, :])
         np.matmul(e, features[rows], out=sums[rows])
         np.einsum("pqls,pqls->pql", e, e, out=squares[rows])
-    shift = inverse[:, :, None] * top[:, None, :]
-    return shift, sums.transpose(0, 2, 1, 3), squares.transpose(0, 2, 1)
+    return sums.transpose(0, 2, 1, 3), squares.transpose(0, 2, 1)
 
 
 def _combine(sums: Array, shift: Array) -> tuple[Array, Array]:
@@ -127,13 +150,19 @@ def _combine(sums: Array, shift: Array) -> tuple[Array, Array]:
 
 
 def moments_of(parts: Quartered, inverse: Array) -> TiltMoments:
-    """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt."""
+    """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt.
+
+    Samples in one block (arrays.whole) give one block in place of seven.
+    """
     prompts = len(parts.rewards)
     inverse = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
-    shift, sums, squares = quarter_sums(parts, np.ascontiguousarray(inverse))
-    blocks, tops = _combine(sums, shift)
-    halves = parts.sizes.reshape(prompts, 2, 2).sum(axis=2)
-    counts = np.concatenate([parts.sizes.sum(axis=1, keepdims=True), halves, parts.sizes], axis=1)[:, None, :]
+    shift, sums, squares = block_sums(parts, np.ascontiguousarray(inverse))
+    if parts.sizes.shape[1] == 1:
+        blocks, tops, counts = sums, shift, parts.sizes[:, None, :]
+    else:
+        blocks, tops = _combine(sums, shift)
+        halves = parts.sizes.reshape(prompts, 2, 2).sum(axis=2)
+        counts = np.concatenate([parts.sizes.sum(axis=1, keepdims=True), halves, parts.sizes], axis=1)[:, None, :]
     none = counts == 0
     total = np.where(none, 1.0, blocks[..., 0])
     mean = blocks[..., 1:] / total[..., None]
@@ -178,19 +207,20 @@ def tilt(optimized: ArrayLike, evaluated: dict[str, ArrayLike], betas: ArrayLike
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     beta = check_betas(betas)
-    moments = moments_of(quarter(scores, list(others.values())), 1.0 / beta)
-    return {
-        name: Tilt(
-            beta,
-            moments.kl[..., 0],
-            moments.log_mean_exp[..., 0],
-            moments.gain[:, :, index, 0],
-            moments.covariance[:, :, index, 0],
-            moments.variance[..., 0],
-            moments.ess,
-        )
-        for index, name in enumerate(others)
-    }
+    # The optimized reward among the evaluated needs no sums of its own.
+    own = [name for name, array in others.items() if np.array_equal(array, scores, equal_nan=True)]
+    carried = [name for name in others if name not in own]
+    moments = moments_of(whole(scores, [others[name] for name in carried]), 1.0 / beta)
+    kl, reverse, variance = moments.kl[..., 0], moments.log_mean_exp[..., 0], moments.variance[..., 0]
+    tables = {}
+    for name in others:
+        if name in own:
+            gain, covariance = moments.reward[..., 0], variance
+        else:
+            index = carried.index(name)
+            gain, covariance = moments.gain[:, :, index, 0], moments.covariance[:, :, index, 0]
+        tables[name] = Tilt(beta, kl, reverse, gain, covariance, variance, moments.ess)
+    return tables
 
 
 def check_betas(betas: ArrayLike) -> Array:
