@@ -4,10 +4,22 @@ min_version("9.27")
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/models.smk"
-include: "workflow/rules/prompts.smk"
-include: "workflow/rules/sampling.smk"
-include: "workflow/rules/rewards.smk"
+
+
+# a study starts at a base model, or at a table of scores
+if STUDY.scores is None:
+
+    include: "workflow/rules/models.smk"
+    include: "workflow/rules/prompts.smk"
+    include: "workflow/rules/sampling.smk"
+    include: "workflow/rules/rewards.smk"
+    include: "workflow/rules/generated_text.smk"
+
+else:
+
+    include: "workflow/rules/scores.smk"
+
+
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
@@ -20,11 +32,9 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        rules.preflight_sampling.output,
-        rules.preflight_rewards.output,
+        of_the_start()[1],
         rules.frontier.output,
         rules.best_of_n.output,
         rules.headline.output,
         rules.study_card.output,
-        report_pages(),
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),

@@ -92,3 +92,10 @@ def test_one_prompt_that_differs_does_not_blow_up_the_interval() -> None:
     values[5] -= 0.02
     low, high = PromptBootstrap(64).interval(values)
     assert 0.6363 - 0.02 < low[0] <= values.mean() <= high[0] < 0.6363 + 1e-6
+
+
+def test_three_prompts_that_differ_do_not_blow_up_the_interval_either() -> None:
+    values = np.full((64, 1), 0.5) + 1e-9 * np.random.default_rng(1).standard_normal((64, 1))
+    values[:3] += [[0.02], [0.03], [0.01]]
+    low, high = PromptBootstrap(64).interval(values)
+    assert 0.5 - 1e-6 < low[0] <= values.mean() <= high[0] < 0.5 + 0.003

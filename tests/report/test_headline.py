@@ -7,9 +7,10 @@ import pytest
 import synthetic
 
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.headline import SCHEMA, headline, peak
+from alignment_limits.report.headline import headline, peak
 from alignment_limits.report.lookup import Estimate, reference_kl
 from alignment_limits.report.text import interval, number
+from alignment_limits.schemas.report import HEADLINE
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 AGREEMENT = within_prompt_spearman(synthetic.standardised(), "gold", [*PROXIES, *ENSEMBLES], replicates=200)
@@ -40,7 +41,7 @@ def table():
 
 
 def test_it_has_the_declared_columns(table):
-    assert dict(table.schema) == SCHEMA
+    assert dict(table.schema) == dict(HEADLINE.columns)
 
 
 def test_the_limit_in_both_budgets(table):

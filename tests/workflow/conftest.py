@@ -1,23 +1,7 @@
 """The small study, run once with real models; the tests read what it left."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def snakemake(*arguments, check=True):
-    """Run this environment's Snakemake in the project's folder."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--nocolor", *map(str, arguments)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    if check and run.returncode:
-        raise AssertionError(f"snakemake {' '.join(map(str, arguments))} failed:\n{(run.stdout + run.stderr)[-6000:]}")
-    return run
+from running import ROOT, snakemake
 
 
 @pytest.fixture(scope="session")

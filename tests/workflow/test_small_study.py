@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from conftest import snakemake
+from running import snakemake
 
 from alignment_limits.artifacts import read_provenance, read_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED

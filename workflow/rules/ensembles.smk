@@ -3,17 +3,14 @@
 #      and ensemble, one column each, on one scale)
 rule standardise:
     input:
-        **{
-            name: shards(f"scores/{name}/{{chunk}}-{{block}}.parquet")
-            for name in STUDY.rewards
-        },
+        **{name: score_files(name) for name in STUDY.reward_names},
     output:
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/rewards.parquet"),
     log:
         results("logs/standardise/standardise.log"),
     params:
-        p={"rewards": list(STUDY.rewards)},
+        p={"rewards": STUDY.reward_names},
         code=code("standardise.py"),
     script:
         "../scripts/standardise.py"

@@ -63,7 +63,7 @@ rule figure_reward_distributions:
     log:
         results("logs/figure_reward_distributions/figure.log"),
     params:
-        p=STYLE | {"gold": STUDY.gold, "rewards": list(STUDY.rewards)},
+        p=STYLE | {"gold": STUDY.gold, "rewards": STUDY.reward_names},
         code=code("figure_reward_distributions.py"),
     script:
         "../scripts/figure_reward_distributions.py"

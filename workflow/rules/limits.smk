@@ -1,6 +1,6 @@
 # in: ensembles/standardised.parquet
 # out: limits/frontier.parquet, limits/best_of_n.parquet
-PAIRS = {"gold": STUDY.gold, "optimized": [*STUDY.rewards, *STUDY.ensembles]}
+PAIRS = {"gold": STUDY.gold, "optimized": [*STUDY.reward_names, *STUDY.ensembles]}
 
 
 rule frontier:

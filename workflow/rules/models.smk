@@ -1,5 +1,8 @@
 # in: the sources named in the study file
 # out: results/models/fetched/<source>/ (as it came, checked), results/models/<model>/ (loads as is)
+from alignment_limits.models.fetch import source_id
+
+BASE = STUDY.model.name
 USERS = [STUDY.model, STUDY.prompts, *STUDY.rewards.values()]
 SOURCES = {
     source_id(user.source): user.source
@@ -7,6 +10,11 @@ SOURCES = {
     if getattr(user, "source", None)
 }
 MODEL_FOLDER = f"results/models/{BASE}-{source_id(STUDY.model.source)[-8:]}"
+
+
+def fetched(source):
+    """Folder of a fetched source, shared by all studies."""
+    return f"results/models/fetched/{source_id(source)}"
 
 
 def local_path(wildcards):

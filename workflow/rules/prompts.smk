@@ -2,6 +2,18 @@
 # out: prompts/<chunk>.parquet, one per shard's worth of prompts, and prompts.parquet, all of them
 
 
+from alignment_limits.sampling import plan
+
+CHUNK = plan.chunk_size(
+    STUDY.sampling.shard_tokens, STUDY.sampling.block, STUDY.sampling.max_new_tokens
+)
+CHUNKS = plan.chunk_names(STUDY.prompts.count, CHUNK)
+
+
+wildcard_constraints:
+    chunk=r"p\d{5}",
+
+
 def chunk_settings(wildcards):
     first, end = plan.chunk_range(wildcards.chunk, CHUNK, STUDY.prompts.count)
     return {

@@ -1,13 +1,13 @@
 # in: all tables
 # out: report/headline.parquet and .html (the numbers and what they say), report/study.html (settings,
-#      versions, provenance), on demand report/samples.html; `make report` puts them and the figures together
+#      versions, provenance); `make report` puts them and the figures together
 rule headline:
     input:
         frontier=results("limits/frontier.parquet"),
         best_of_n=results("limits/best_of_n.parquet"),
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/standardised.parquet"),
-        summary=results("samples/summary.parquet"),
+        summary=SUMMARY,
     output:
         table=results("report/headline.parquet"),
         html=report(
@@ -33,21 +33,12 @@ rule headline:
 rule study_card:
     input:
         tables=[
-            results("prompts.parquet"),
-            results("samples/summary.parquet"),
+            *of_the_start()[0],
             results("ensembles/standardised.parquet"),
             results("limits/frontier.parquet"),
             results("limits/best_of_n.parquet"),
             results("report/headline.parquet"),
         ],
-        # one shard of each kind, for the versions that made it
-        samples=results(f"samples/{BASE}/{CHUNKS[0]}-{BLOCKS[0]}.parquet"),
-        scores=expand(
-            results("scores/{reward}/{chunk}-{block}.parquet"),
-            reward=STUDY.rewards,
-            chunk=CHUNKS[0],
-            block=BLOCKS[0],
-        ),
     output:
         html=report(
             results("report/study.html"),
@@ -58,33 +49,7 @@ rule study_card:
     log:
         results("logs/study_card/study_card.log"),
     params:
-        p={"study": STUDY.model_dump()},
+        p={"study": STUDY.model_dump(exclude_none=True)},
         code=code("study_card.py"),
     script:
         "../scripts/study_card.py"
-
-
-rule sample_page:
-    input:
-        prompts=results("prompts.parquet"),
-        samples=shards(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
-        standardised=results("ensembles/standardised.parquet"),
-    output:
-        html=report(
-            results("report/samples.html"),
-            caption="../report/sample_page.rst",
-            category="4 Generated text",
-            labels={"page": "samples (may offend)"},
-        ),
-    log:
-        results("logs/sample_page/sample_page.log"),
-    params:
-        p={"gold": STUDY.gold},
-        code=code("sample_page.py"),
-    script:
-        "../scripts/sample_page.py"
-
-
-def report_pages():
-    """Generated text is shown only when asked for."""
-    return rules.sample_page.output if STUDY.report.show_samples else []

@@ -1,5 +1,27 @@
 # in: sample shards and a reward's fetched files
 # out: scores/<reward>/<chunk>-<block>.parquet; preflight/<reward>.json says the reward can be trusted
+from alignment_limits.rewards.load import module_of
+
+SUMMARY = results("samples/summary.parquet")
+
+
+def score_files(reward):
+    """All score shards of a reward."""
+    return shards(f"scores/{reward}/{{chunk}}-{{block}}.parquet")
+
+
+def of_the_start():
+    """Tables for the study card and further targets that only this kind of start has."""
+    tables = [results("prompts.parquet"), SUMMARY]
+    # one shard of each kind, for the versions that made it
+    tables += [results(f"samples/{BASE}/{CHUNKS[0]}-{BLOCKS[0]}.parquet")]
+    tables += [score_files(reward)[0] for reward in STUDY.rewards]
+    targets = [results("preflight/sampling.json"), results("preflight/rewards.json")]
+    if STUDY.report.show_samples:
+        targets.append(results("report/samples.html"))
+    return tables, targets
+
+
 def reward_files(wildcards):
     source = getattr(STUDY.rewards[wildcards.reward], "source", None)
     return fetched(source) if source else []

@@ -5,6 +5,18 @@
 # only when none is left to run, and one that fails ends the run. As inputs they would resample
 # everything when a reward is added; as ancient inputs they hide other reasons to run (Snakemake 9.27
 # masks every job below a rerun one but does not pass the rerun on through ancient files).
+BLOCKS = plan.block_names(STUDY.sampling.samples_per_prompt, STUDY.sampling.block)
+
+
+wildcard_constraints:
+    block=r"b\d{5}",
+
+
+def shards(pattern):
+    """All shards of a pattern with {chunk} and {block}."""
+    return expand(results(pattern), chunk=CHUNKS, block=BLOCKS)
+
+
 rule preflight_sampling:
     input:
         prompts=results("prompts.parquet"),

@@ -16,7 +16,9 @@ with job(snakemake):
     p, study = snakemake.params.p, snakemake.config["study"]
     schemas = {"frontier": FRONTIER, "best_of_n": BEST_OF_N, "scales": SCALES, "standardised": STANDARDISED}
     tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
-    summary = read_table(snakemake.input.summary, SAMPLES_SUMMARY)
+    # a study that starts at a table of scores has no samples to describe
+    file = snakemake.input.get("summary")
+    summary = read_table(file, SAMPLES_SUMMARY) if file else None
     names = {"gold": p["gold"], "proxies": p["proxies"]}
     others = [*p["proxies"], *p["members"]]
     agreement = within_prompt_spearman(tables["standardised"], p["gold"], others)

@@ -6,6 +6,5 @@ from alignment_limits.report.study_card import study_card
 from alignment_limits.scripting import job
 
 with job(snakemake):
-    files = [*snakemake.input.tables, snakemake.input.samples, *snakemake.input.scores]
-    made = {str(file): read_provenance(file) for file in files}
+    made = {str(file): read_provenance(file) for file in snakemake.input.tables}
     write_page(study_card(snakemake.params.p["study"], made), snakemake.output.html)

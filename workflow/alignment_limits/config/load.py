@@ -29,15 +29,18 @@ def load_study(config: Mapping[str, Any], file: str = "config") -> Study:
 
 # Mappings a study file replaces as a whole: mixed with the default's they would mean nothing.
 _WHOLE = {"source", "rewards", "ensembles"}
+_MADE_BY_MODELS = {"model", "prompts", "sampling", "gold", "rewards", "ensembles"}
 
 
 def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
     """A study file laid over the default one: keys it leaves out keep the default's values.
 
     `source`, `rewards` and `ensembles` are taken as a whole; with rewards of its own, a study that names
-    no ensembles has none.
+    no ensembles has none; one that brings its scores needs nothing that makes them.
     """
     merged = dict(default)
+    if "scores" in study:
+        merged = {k: v for k, v in merged.items() if k not in _MADE_BY_MODELS}
     if "rewards" in study:
         merged["ensembles"] = {}
     for key, value in study.items():
@@ -94,6 +97,12 @@ def _tagged_variants(tp: Any) -> dict[str, Any]:
 
 def _child(tp: Any, part: Any) -> Any:
     if isinstance(tp, type) and issubclass(tp, BaseModel):
-        return tp.model_fields[part].annotation if part in tp.model_fields else None
-    inner = typing.get_args(tp)[-1] if typing.get_args(tp) else None
-    return typing.get_args(inner)[0] if typing.get_origin(inner) is typing.Annotated else inner
+        found = tp.model_fields[part].annotation if part in tp.model_fields else None
+    else:
+        found = typing.get_args(tp)[-1] if typing.get_args(tp) else None
+    if typing.get_origin(found) is typing.Annotated:
+        found = typing.get_args(found)[0]
+    if typing.get_origin(found) in (typing.Union, types.UnionType):  # an optional section
+        given = [t for t in typing.get_args(found) if t is not type(None)]
+        return given[0] if len(given) == 1 else found
+    return found

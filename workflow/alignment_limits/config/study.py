@@ -6,6 +6,8 @@ Every model forbids extra keys. Field descriptions become the editor's completio
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
@@ -13,22 +15,48 @@ from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
+from alignment_limits.config.scores import Scores
 
 
 class Study(Strict):
-    """A whole study."""
+    """A whole study: from a base model on, or from a table of scores on."""
 
     study: Name = Field(description="name of the study; its results lie in results/<study>")
     seed: int = Field(0, ge=0, lt=2**31)
-    model: Model
-    prompts: Prompts
-    sampling: Sampling
+    scores: Scores | None = Field(
+        None, description="start here; model, prompts, sampling and rewards are then left out"
+    )
+    model: Model | None = None
+    prompts: Prompts | None = None
+    sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
-    rewards: dict[Name, Reward] = Field(min_length=1)
+    rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gold_of_the_table(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("scores"), dict) and "gold" not in data:
+            return data | {"gold": data["scores"].get("gold")}
+        return data
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Study:
+        made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
+        if self.scores is None:
+            missing = [key for key, value in made.items() if not value]
+            if missing:
+                raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
+        else:
+            needless = [key for key, value in made.items() if value]
+            if needless:
+                raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
+            if self.gold != self.scores.gold:
+                raise ValueError(f"gold is '{self.gold}', scores.gold is '{self.scores.gold}'; drop the first")
+        return self
 
     @field_validator("study")
     @classmethod
@@ -40,19 +68,19 @@ class Study(Strict):
     @model_validator(mode="after")
     def _names_exist(self) -> Study:
         def known(name: str, where: str) -> None:
-            if name not in self.rewards:
-                raise ValueError(f"{where} names the reward '{name}'; there are: {', '.join(self.rewards)}")
+            if name not in self.reward_names:
+                raise ValueError(f"{where} names the reward '{name}'; there are: {', '.join(self.reward_names)}")
 
         known(self.gold, "gold")
         for name, ensemble in self.ensembles.items():
-            if name in self.rewards:
+            if name in self.reward_names:
                 raise ValueError(f"'{name}' is the name of a reward and of an ensemble")
             for member in ensemble.members:
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice")
         worst = max(self.limits.best_of)
-        if worst > self.sampling.samples_per_prompt:
+        if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
                 f"limits.best_of asks for n={worst}, but there are only "
                 f"{self.sampling.samples_per_prompt} samples per prompt"
@@ -60,6 +88,11 @@ class Study(Strict):
         return self
 
     @property
+    def reward_names(self) -> list[str]:
+        """Gold and proxies, in the file's order."""
+        return self.scores.names if self.scores else list(self.rewards)
+
+    @property
     def proxies(self) -> list[str]:
         """Names of all rewards but gold, in the file's order."""
-        return [name for name in self.rewards if name != self.gold]
+        return [name for name in self.reward_names if name != self.gold]

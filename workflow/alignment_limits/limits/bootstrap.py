@@ -13,7 +13,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 
 Interval = Literal["studentised", "percentile"]
-LONE_CARRIER = 1.25  # effective prompts behind a column's variance below which studentising breaks down
+LEFT_SPREAD = 1e-3  # variance left without the 4 prompts that carry most (2% of replicates miss all of them)
 MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
 
 
@@ -101,20 +101,20 @@ class PromptBootstrap:
         t[:, degenerate] = 0.0
         low_t, high_t = np.nanquantile(t, tail, axis=0)
         low, high = estimate - high_t * error, estimate - low_t * error
-        # Where one prompt carries all the spread (a lone tie among rewards, say), replicates without it have
+        # Where a few prompts carry all the spread (lone ties among rewards, say), replicates without them have
         # none: t is then arbitrarily large and means nothing, while quantiles of the replicates still do.
-        alone = _carriers(influence) < LONE_CARRIER
+        alone = _left_without_the_largest(influence) < LEFT_SPREAD
         if alone.any():
             low[alone], high[alone] = np.nanquantile(replicate[:, alone], tail, axis=0)
         return low, high
 
 
-def _carriers(influence: Array) -> Array:
-    """Effective number of prompts behind the variance of each column: (sum x^2)^2 / sum x^4, 1 to P."""
-    squares = influence**2
-    fourth = (squares**2).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(fourth > 0, squares.sum(axis=0) ** 2 / fourth, np.inf)
+def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
+    """Variance left without the `few` prompts furthest from the median, by that of all (1 if there is none)."""
+    distance = np.abs(influence - np.median(influence, axis=0))
+    kept = np.take_along_axis(influence, np.argsort(distance, axis=0)[: max(len(influence) - few, 1)], axis=0)
+    total = influence.var(axis=0)
+    return np.asarray(np.where(total > 0, kept.var(axis=0) / np.where(total > 0, total, 1.0), 1.0))
 
 
 def normal_quantile(level: float) -> float:

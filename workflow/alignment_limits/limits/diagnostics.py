@@ -96,23 +96,26 @@ def judge(
     *,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
+    doubtful: np.ndarray | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
     inverse : lambda = 1/beta, (K,) or (P, K). ess : (P, K). ratio : of the correction's decrements
     (levels.py).
     reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
-    capped : share of prompts at their own ceiling (default: none).
+    capped : share of prompts at their own ceiling (default: none). doubtful : where what the correction may miss is
+    not small beside the interval (default: nowhere).
     """
     count = ess.shape[1]
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
+    doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
     size, k = np.median(ess, axis=0), median_k(scores, inverse)
     prompts, samples = len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
     constant = within_prompt_sd(scores) == 0
     tail = tail_ratio(scores)
     reasons = []
-    for e, shape, rho, level, share in zip(size, k, ratio, reached, capped, strict=True):
+    for e, shape, rho, level, share, doubt in zip(size, k, ratio, reached, capped, doubtful, strict=True):
         if constant:
             reason = "constant reward: nothing to gain"
         elif level == 0:
@@ -135,6 +138,8 @@ def judge(
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:
             reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
+        elif doubt:
+            reason = "the correction at this beta is too uncertain beside the interval; read the curve at fixed KL"
         else:
             reason = ""
         reasons.append(reason)

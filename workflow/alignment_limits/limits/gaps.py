@@ -25,7 +25,7 @@ from alignment_limits.limits.arrays import (
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, split_count
 from alignment_limits.limits.diagnostics import judge
-from alignment_limits.limits.levels import extrapolate
+from alignment_limits.limits.levels import extrapolate, extrapolate_at_beta
 from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
 
 
@@ -95,14 +95,14 @@ def gap_contributions(
         gold_mean = p.gain[:, :, 0]
         gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
         spread = g.gain[:, :, 1] + np.nanmean(centre(error) ** 2, axis=1)[:, None, None] - g.gain[:, :, 0] ** 2
-        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
+        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward, p.log_mean_exp)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
-    mean = np.stack([a / count for a in total])  # (4, P, L, 3)
-    # KL and gold gain share the proxy's factor; the gap and the ideal have decrements of their own.
-    gap_c, _ = extrapolate(np.moveaxis(mean[0], -1, 0))
-    joint = np.moveaxis(np.stack([mean[1], mean[2]], axis=-1), 2, 0)
-    kl_gold, shared = extrapolate(joint)
+    mean = np.stack([a / count for a in total])  # (5, P, L, 3)
+    # The gap and gold's own gain have decrements of their own; KL and gold gain follow the proxy's log Z.
+    gap_c, own = extrapolate(np.moveaxis(mean[0], -1, 0))
     ideal, _ = extrapolate(np.moveaxis(mean[3], -1, 0))
+    joint = np.moveaxis(np.stack([mean[1], mean[2], mean[4]], axis=-1), 2, 0)
+    kl_gold, ratios, _ = extrapolate_at_beta(joint, driver=2)
     return GapContributions(
         gap=gap_c,
         plugin=mean[0][..., 0],
@@ -112,7 +112,7 @@ def gap_contributions(
         ideal_gain_at_beta=ideal,
         ess=p.ess,
         ess_gold=g.ess,
-        ratio=shared.ratio,
+        ratio=np.maximum(ratios.max(axis=1), own.ratio),
     )
 
 

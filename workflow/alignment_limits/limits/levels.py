@@ -28,16 +28,46 @@ RATIO_CEILING = 5.0  # beyond it the quarters are too small to say anything; g =
 
 @dataclass(frozen=True)
 class Correction:
-    """ratio rho, its standard error over prompts, and the factor g, each (K,)."""
+    """ratio rho, its standard error over prompts, the factor g and dg/drho, each (K,)."""
 
     ratio: Array
     ratio_error: Array
     factor: Array
+    slope: Array
 
     def apply(self, levels: Array) -> Array:
         """Extrapolate anything (3, ..., K) by the same factor: F + g (F - H), or F where H is missing."""
         step = levels[0] - levels[1]
         return levels[0] + np.where(np.isnan(step), 0.0, self.factor * step)
+
+
+def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array, Array, Array]:
+    """usable, ratio, g and dg/dratio for mean decrements (K,); rho = 2 where there is nothing to see."""
+    usable = np.isfinite(first) & np.isfinite(second) & (first > 1e-9 * np.abs(scale))
+    ratio = np.where(usable, second / np.where(usable, first, 1.0), 2.0)
+    held = np.clip(ratio, RATIO_FLOOR, RATIO_CEILING)
+    factor = np.where(held < 2.0, 1.0 / (held - 1.0), (5.0 - held) / 3.0)
+    slope = np.where(held < 2.0, -1.0 / (held - 1.0) ** 2, -1.0 / 3.0)
+    return usable, ratio, factor, np.where(usable & (held == ratio), slope, 0.0)
+
+
+def extrapolate_at_beta(levels: Array, driver: int) -> tuple[Array, Array, Array]:
+    """Correct quantities (3, P, K, V) at fixed beta that derive from one of them, log Z = reverse KL (`driver`).
+
+    Gain and KL are linear in log Z and its derivative in lambda, so differentiating the corrected log Z gives them
+    all the same coefficients: F + p (F - H) + q (H - Q), p = g - rho g', q = g'. Identities between them survive.
+    Returns values (P, K, V), the ratio each shows (K, V), and by how much their corrected means differ from plain
+    Richardson's, a measure of what the correction may still miss (K, V).
+    """
+    full, halves, quarters = levels
+    first, second = full - halves, halves - quarters
+    d1, d2 = first.mean(axis=0), second.mean(axis=0)
+    mean = full.mean(axis=0)
+    _, ratio, factor, slope = _step(d1[:, driver], d2[:, driver], mean[:, driver])
+    p, q = (factor - ratio * slope)[:, None], slope[:, None]
+    values = full + p * first + q * second
+    ratios = np.stack([_step(d1[:, v], d2[:, v], mean[:, v])[1] for v in range(d1.shape[1])], axis=-1)
+    return values, ratios, np.abs(p * d1 + q * d2 - (5.0 * d1 - d2) / 3.0)
 
 
 def extrapolate(levels: Array) -> tuple[Array, Correction]:
@@ -49,14 +79,8 @@ def extrapolate(levels: Array) -> tuple[Array, Correction]:
     prompts = len(full)
     first, second = full - halves, halves - quarters
     d1, d2 = first[..., 0].mean(axis=0), second[..., 0].mean(axis=0)
-    # Nothing to correct, or nothing to see: fall back on rho = 2.
-    usable = np.isfinite(d1) & np.isfinite(d2) & (d1 > 1e-9 * np.abs(full[..., 0].mean(axis=0)))
+    usable, ratio, factor, slope = _step(d1, d2, full[..., 0].mean(axis=0))
     safe = np.where(usable, d1, 1.0)
-    ratio = np.where(usable, d2 / safe, 2.0)
-    held = np.clip(ratio, RATIO_FLOOR, RATIO_CEILING)
-    factor = np.where(held < 2.0, 1.0 / (held - 1.0), (5.0 - held) / 3.0)
-    slope = np.where(held < 2.0, -1.0 / (held - 1.0) ** 2, -1.0 / 3.0)
-    slope = np.where(usable & (held == ratio), slope, 0.0)
     factor = np.where(np.isnan(d1), 0.0, factor)
     # Influence of each prompt on rho, summing to 0.
     influence = np.where(usable, (second[..., 0] - ratio * first[..., 0]) / safe, 0.0)
@@ -66,4 +90,4 @@ def extrapolate(levels: Array) -> tuple[Array, Correction]:
     gained = np.where(np.isnan(first), 0.0, factor[:, None] * first)
     gained += np.where(np.isnan(step), 0.0, step) * (slope * influence)[..., None]
     values = full + gained
-    return (values if levels.ndim == 4 else values[..., 0]), Correction(ratio, error, factor)
+    return (values if levels.ndim == 4 else values[..., 0]), Correction(ratio, error, factor, slope)

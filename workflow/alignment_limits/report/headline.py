@@ -8,21 +8,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_kl, reference_kl, say_kl
+from alignment_limits.schemas.report import HEADLINE
 
 KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
 NS = (4, 16)
 BASE_SD = "base s.d. of gold"
-SCHEMA = {
-    "group": pl.String,
-    "subject": pl.String,
-    "quantity": pl.String,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "unit": pl.String,
-    "reliable": pl.Boolean,
-    "note": pl.String,
-}
 
 
 def headline(
@@ -30,7 +20,7 @@ def headline(
     best_of_n: pl.DataFrame,
     agreement: pl.DataFrame,
     scales: pl.DataFrame,
-    summary: pl.DataFrame,
+    summary: pl.DataFrame | None,
     *,
     gold: str,
     proxies: Sequence[str],
@@ -39,6 +29,7 @@ def headline(
     """Headline numbers in reading order.
 
     Args:
+        summary: per prompt what the samples look like; None when only their scores are known.
         agreement: from `within_prompt_spearman`, for every proxy and ensemble.
 
     Returns:
@@ -52,9 +43,9 @@ def headline(
         *_best_of(best_of_n, gold),
         *(r for name in proxies for r in _under("proxy", name, frontier, agreement, gold, kl)),
         *(r for name in ensembles for r in _under("ensemble", name, frontier, agreement, gold, kl)),
-        *_samples(summary),
+        *(_samples(summary) if summary is not None else []),
     ]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    return pl.DataFrame(rows, schema=dict(HEADLINE.columns), orient="row")
 
 
 def peak(frontier: pl.DataFrame, optimized: str, gold: str) -> tuple[Estimate, str]:

@@ -1,0 +1,41 @@
+"""The compiled kernel and NumPy give the same sums."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from alignment_limits.limits.arrays import quarter
+from alignment_limits.limits.tilting import NEVER, plain_sums
+
+pytest.importorskip("numba")
+
+
+def test_compiled_sums_equal_numpy_on_ragged_blocks_over_all_temperatures() -> None:
+    from alignment_limits.limits.fused import fused_sums
+
+    rng = np.random.default_rng(0)
+    r = 5 * rng.standard_normal((7, 37))
+    r[2, 20:] = r[3, 1:] = np.nan
+    parts = quarter(r, [np.where(np.isnan(r), np.nan, np.sin(r)), r])
+    top = np.where(parts.present, parts.rewards, -np.inf).max(axis=2)
+    below = parts.rewards - np.where(np.isfinite(top), top, 0.0)[:, :, None]
+    inverse = np.broadcast_to(np.geomspace(1e-4, 1e4, 30), (7, 30))
+    plain = plain_sums(np.where(parts.present, below, NEVER), parts, inverse)
+    fused = fused_sums(below, parts.rewards, parts.features, parts.sizes, inverse)
+    for one, other in zip(plain, fused, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+
+
+def test_small_inputs_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alignment_limits.limits.tilting import WORTH_COMPILING, _fused
+
+    monkeypatch.delitem(sys.modules, "alignment_limits.limits.fused", raising=False)
+    assert _fused(WORTH_COMPILING - 1) is None
+
+
+def test_without_numba_the_plain_sums_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alignment_limits.limits.tilting import WORTH_COMPILING, _fused
+
+    monkeypatch.setitem(sys.modules, "alignment_limits.limits.fused", None)
+    assert _fused(WORTH_COMPILING + 1) is None

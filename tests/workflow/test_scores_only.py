@@ -1,0 +1,53 @@
+"""A study that starts at a table of scores: the same tables and figures, and no model library."""
+
+import polars as pl
+import pytest
+import yaml
+from running import ROOT, snakemake
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.limits import FRONTIER
+
+
+@pytest.fixture
+def own_study(tmp_path):
+    """The shipped table, shuffled and as CSV, in a folder of the user's own."""
+    table = pl.read_parquet(ROOT / "resources/safety_scores.parquet")
+    table.sample(fraction=1, shuffle=True, seed=0).write_csv(tmp_path / "mine.csv")
+    study = {
+        "study": "test-scores-only",
+        "scores": {"table": str(tmp_path / "mine.csv"), "gold": "tox-block", "proxies": ["vader"]},
+        "limits": {"bootstrap": 200},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
+    return tmp_path
+
+
+def test_a_users_table_gives_frontier_figures_and_pages_without_torch(own_study, monkeypatch):
+    # any import of torch or vLLM in a job would fail
+    (own_study / "poison").mkdir()
+    for name in ("torch", "vllm", "transformers"):
+        (own_study / f"poison/{name}.py").write_text("raise ImportError('not on the scores-only path')")
+    monkeypatch.setenv("PYTHONPATH", str(own_study / "poison"))
+    snakemake("--configfile", own_study / "mine.yaml", "--forceall")
+    results = ROOT / "results/test-scores-only"
+    standardised = read_table(results / "ensembles/standardised.parquet", STANDARDISED)
+    raw = pl.read_parquet(ROOT / "resources/safety_scores.parquet")
+    one = standardised.filter(pl.col("prompt_id") == raw["prompt_id"][0]).sort("sample_id")["vader"]
+    own = raw.filter(pl.col("prompt_id") == raw["prompt_id"][0]).sort("sample_id")["vader"]
+    assert ((one - one[0]) / (own - own[0])).drop_nans().std() < 1e-9, "standardising is affine within a prompt"
+    frontier = read_table(results / "limits/frontier.parquet", FRONTIER)
+    assert frontier.filter("reliable").height > 10
+    assert (results / "figures/frontier.pdf").stat().st_size > 5000
+    assert "mine.csv" in (results / "report/study.html").read_text("utf-8")
+
+
+def test_a_bad_table_stops_the_run_with_one_message(own_study):
+    text = (own_study / "mine.csv").read_text().splitlines()
+    text[3] = ",".join([*text[3].split(",")[:2], "n/a", *text[3].split(",")[3:]])
+    (own_study / "mine.csv").write_text("\n".join(text))
+    run = snakemake("--configfile", own_study / "mine.yaml", check=False)
+    assert run.returncode
+    assert "'tox-block' is no number ('n/a'), in row 3" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr

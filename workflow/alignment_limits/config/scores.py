@@ -1,0 +1,26 @@
+"""Scores made elsewhere."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from alignment_limits.config.base import Name, Strict
+
+
+class Scores(Strict):
+    """A study that starts at a table of scores: nothing is sampled, no model is loaded."""
+
+    table: str = Field(description="Parquet or CSV with prompt_id, sample_id and one column per reward")
+    gold: Name = Field(description="the column taken as the truth")
+    proxies: list[Name] = Field([], description="the columns of the other rewards")
+
+    @model_validator(mode="after")
+    def _different(self) -> Scores:
+        names = self.names
+        if len(set(names)) != len(names):
+            raise ValueError(f"gold and proxies must be different columns, not {', '.join(names)}")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        return [self.gold, *self.proxies]

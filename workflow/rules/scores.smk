@@ -1,0 +1,29 @@
+# in: a table of scores made elsewhere (Parquet or CSV)
+# out: scores/<reward>/table.parquet, checked, as if this workflow had made them
+def score_files(reward):
+    """All score shards of a reward."""
+    return [results(f"scores/{reward}/table.parquet")]
+
+
+def of_the_start():
+    """Tables for the study card and further targets that only this kind of start has."""
+    return [
+        results(f"scores/{reward}/table.parquet") for reward in STUDY.reward_names
+    ], []
+
+
+SUMMARY = []
+
+
+rule import_scores:
+    input:
+        table=STUDY.scores.table,
+    output:
+        **{name: results(f"scores/{name}/table.parquet") for name in STUDY.reward_names},
+    log:
+        results("logs/import_scores/scores.log"),
+    params:
+        p={"rewards": STUDY.reward_names},
+        code=code("import_scores.py"),
+    script:
+        "../scripts/import_scores.py"
