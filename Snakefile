@@ -35,6 +35,7 @@ rule all:
         of_the_start()[1],
         rules.frontier.output,
         rules.best_of_n.output,
+        rules.proxy_gap.output,
         rules.headline.output,
         rules.study_card.output,
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),

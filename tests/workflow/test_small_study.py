@@ -14,7 +14,7 @@ from running import snakemake
 
 from alignment_limits.artifacts import read_provenance, read_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, PROXY_GAP
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.report import HEADLINE
 from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
@@ -50,6 +50,8 @@ def test_every_table_keeps_its_contract(small):
         "ensembles/standardised.parquet": STANDARDISED,
         "limits/frontier.parquet": FRONTIER,
         "limits/best_of_n.parquet": BEST_OF_N,
+        "limits/proxy_gap.parquet": PROXY_GAP,
+        "limits/ensembles.parquet": ENSEMBLES,
         "report/headline.parquet": HEADLINE,
     }.items():
         assert read_table(small / path, schema).height, path
@@ -131,6 +133,16 @@ def test_gain_is_beta_times_jeffreys_in_the_table(small):
     np.testing.assert_allclose(own["gain"], own["beta"] * (own["kl"] + own["kl_reverse"]), atol=1e-9)
 
 
+def test_the_proxy_gap_is_beta_times_the_kl_of_the_two_tilts(small):
+    """Plug-in gap recomputed sample by sample: β·KL(π̂_β‖π_β) under the proxy's weights."""
+    table = read_table(small / "limits/proxy_gap.parquet", PROXY_GAP).filter(pl.col("optimized") == "vader")
+    assert table.height == 4
+    proxy, gold = standard(small, "vader"), standard(small, GOLD)
+    for row in table.iter_rows(named=True):
+        w, ideal = (np.exp(r / row["beta"]) / np.exp(r / row["beta"]).sum(1, keepdims=True) for r in (proxy, gold))
+        assert row["gap_plugin"] == pytest.approx(row["beta"] * (w * np.log(w / ideal)).sum(1).mean(), abs=1e-9)
+
+
 @pytest.mark.parametrize("optimized", [GOLD, "vader"])
 def test_best_of_n_is_the_mean_over_all_subsets(small, optimized):
     """Exact integer binomials; ties share their gold evenly."""
@@ -207,17 +219,21 @@ def edited(tmp_path):
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
 WRITING = {"headline", "study_card"}
-DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions"}
+DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions", "figure_ensemble_gap"}
+GAPS = {"proxy_gap", "ensemble_gaps", "figure_ensemble_gap"}
 
 
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        ({"limits": {"betas": [3, 1]}}, {"frontier", "figure_frontier", "figure_gold_under_proxies"}),
+        ({"limits": {"betas": [3, 1]}}, {"frontier", "figure_frontier", "figure_gold_under_proxies"} | GAPS),
         ({"limits": {"best_of": [1, 2]}}, {"best_of_n", "figure_frontier"}),
-        ({"limits": {"bootstrap": 300}}, {"frontier", "best_of_n", "figure_frontier", "figure_gold_under_proxies"}),
+        (
+            {"limits": {"bootstrap": 300}},
+            {"frontier", "best_of_n", "figure_frontier", "figure_gold_under_proxies"} | GAPS,
+        ),
         ({"figures": {"font_size": 9}}, DRAWING),
-        ({"ensembles": {}}, {"ensembles", "frontier", "best_of_n"} | DRAWING),
+        ({"ensembles": {}}, {"ensembles", "frontier", "best_of_n"} | DRAWING | GAPS),
     ],
     ids=["beta grid", "n grid", "bootstrap", "figure style", "ensembles"],
 )

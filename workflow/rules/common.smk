@@ -21,6 +21,8 @@ except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 
 FIGURES = ["frontier", "gold_under_proxies", "reward_distributions"]
+if len(STUDY.proxies) > 1:
+    FIGURES.append("ensemble_gap")
 
 
 def results(path):

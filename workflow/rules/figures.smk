@@ -67,3 +67,28 @@ rule figure_reward_distributions:
         code=code("figure_reward_distributions.py"),
     script:
         "../scripts/figure_reward_distributions.py"
+
+
+rule figure_ensemble_gap:
+    input:
+        ensembles=results("limits/ensembles.parquet"),
+    output:
+        pdf=results("figures/ensemble_gap.pdf"),
+        png=report(
+            results("figures/ensemble_gap.png"),
+            caption="../report/figure_ensemble_gap.rst",
+            category="2 Proxies and ensembles",
+            labels={"figure": "cost of a wrong reward against ensemble size"},
+        ),
+    log:
+        results("logs/figure_ensemble_gap/figure.log"),
+    params:
+        # the temperature of the table nearest to 1
+        p=STYLE
+        | {
+            "gold": STUDY.gold,
+            "beta": min(STUDY.limits.betas, key=lambda b: abs(b - 1)),
+        },
+        code=code("figure_ensemble_gap.py"),
+    script:
+        "../scripts/figure_ensemble_gap.py"

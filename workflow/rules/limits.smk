@@ -1,5 +1,6 @@
 # in: ensembles/standardised.parquet
-# out: limits/frontier.parquet, limits/best_of_n.parquet
+# out: limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet, limits/ensembles.parquet (what a
+#      wrong reward costs); on demand limits/plan.parquet (what a study would need, with this one as its pilot)
 PAIRS = {"gold": STUDY.gold, "optimized": [*STUDY.reward_names, *STUDY.ensembles]}
 
 
@@ -40,3 +41,63 @@ rule best_of_n:
         code=code("best_of_n.py"),
     script:
         "../scripts/best_of_n.py"
+
+
+rule proxy_gap:
+    input:
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        proxy_gap=results("limits/proxy_gap.parquet"),
+    log:
+        results("logs/proxy_gap/proxy_gap.log"),
+    params:
+        p={
+            "gold": STUDY.gold,
+            "optimized": [*STUDY.proxies, *STUDY.ensembles],
+            "betas": STUDY.limits.betas,
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("proxy_gap.py"),
+    script:
+        "../scripts/proxy_gap.py"
+
+
+rule ensemble_gaps:
+    input:
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        ensembles=results("limits/ensembles.parquet"),
+    log:
+        results("logs/ensemble_gaps/ensembles.log"),
+    params:
+        p={
+            "gold": STUDY.gold,
+            "proxies": STUDY.proxies,
+            "betas": STUDY.limits.betas,
+            "at_kl": STUDY.limits.reference_kl,
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("ensemble_gaps.py"),
+    script:
+        "../scripts/ensemble_gaps.py"
+
+
+rule plan:
+    input:
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        plan=results("limits/plan.parquet"),
+    log:
+        results("logs/plan/plan.log"),
+    params:
+        p={
+            "gold": STUDY.gold,
+            "kls": STUDY.limits.kls,
+            "half_width": STUDY.limits.half_width,
+            "seed": STUDY.seed,
+        },
+        code=code("plan.py"),
+    script:
+        "../scripts/plan.py"

@@ -23,6 +23,10 @@ class Limits(Strict):
         description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
     )
     best_of: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
+    reference_kl: float = Field(1.0, gt=0, description="KL in nats at which ensembles are compared")
+    half_width: float = Field(
+        0.05, gt=0, lt=1, description="for `make plan`: the interval wanted, ± this share of the limit"
+    )
     bootstrap: int = Field(2000, ge=200, description="replicates over prompts behind every interval")
 
     @field_validator("betas", "kls", "best_of")

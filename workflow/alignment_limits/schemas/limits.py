@@ -1,4 +1,4 @@
-"""Estimates: the frontier and best-of-n."""
+"""Estimates: the frontier, best-of-n, what a wrong reward costs, and what a study would need."""
 
 import polars as pl
 
@@ -39,5 +39,45 @@ BEST_OF_N = Schema(
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
+    },
+)
+PROXY_GAP = Schema(
+    "proxy_gap",
+    {
+        "optimized": pl.String,
+        "beta": pl.Float64,
+        "error_variance": pl.Float64,
+        "gap": pl.Float64,
+        "gap_low": pl.Float64,
+        "gap_high": pl.Float64,
+        "gap_bound": pl.Float64,
+        "kl": pl.Float64,
+        "gold_gain": pl.Float64,
+        "ideal_gain": pl.Float64,
+    },
+)
+ENSEMBLES = Schema(
+    "ensembles",
+    {
+        "aggregator": pl.String,
+        "members": pl.String,
+        "k": pl.Int32,
+        "rho": pl.Float64,
+        "beta": pl.Float64,
+        "gap": pl.Float64,
+        "gap_predicted": pl.Float64,
+        "gold_gain_at_kl": pl.Float64,
+        "kl": pl.Float64,
+    },
+)
+PLAN = Schema(
+    "plan",
+    {
+        "kl": pl.Float64,
+        "gain": pl.Float64,
+        "half_width": pl.Float64,
+        "prompts": pl.Float64,
+        "samples": pl.Float64,
+        "reason": pl.String,
     },
 )
