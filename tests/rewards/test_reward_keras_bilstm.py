@@ -1,7 +1,6 @@
 """The Keras BiLSTM in torch against a NumPy LSTM written from Keras' equations."""
 
 import json
-import os
 import pickle
 import sys
 import types
@@ -213,21 +212,3 @@ def test_a_label_the_model_does_not_have_is_refused(tmp_path):
     _write_tokenizer(tmp_path / "t.pkl", wrapped=False)
     with pytest.raises(RewardError, match="has 2 output units; label must be below that, not 2"):
         load_reward(_spec(label=2), tmp_path)
-
-
-@pytest.mark.study
-def test_tox_block_gives_the_probabilities_its_readme_prints():
-    """Needs the weights: ALIGNMENT_LIMITS_TOX_BLOCK = folder tox_block/trained_models of the 0.1.2 wheel."""
-    folder = os.environ.get("ALIGNMENT_LIMITS_TOX_BLOCK")
-    if not folder:
-        pytest.skip("set ALIGNMENT_LIMITS_TOX_BLOCK to the folder with tox-block's weights")
-    published = {  # README of tox-block 0.1.2, 'toxic', rescaled as its make_predictions does
-        "Good morning my friend, I hope you're having a fantastic day!": 0.05347811430692673,
-        "I do strongly disagree with the fascist views of this joke that calls itself a political party.": (
-            0.026190076023340225
-        ),
-    }
-    spec = _spec(weights="lstm_model_0.1.2.h5", tokenizer="encoder_0.1.2.pkl")
-    logit = load_reward(spec, Path(folder)).score([""] * 2, list(published)).score
-    rescaled = (1 / (1 + np.exp(-logit)) - 0.002116) / (0.999858 - 0.002116)  # config.RESCALE_PROBA['toxic']
-    np.testing.assert_allclose(rescaled, list(published.values()), atol=1e-6)

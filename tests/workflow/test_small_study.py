@@ -13,6 +13,7 @@ import yaml
 from running import snakemake
 
 from alignment_limits.artifacts import read_provenance, read_table
+from alignment_limits.rewards.load import load_reward
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, PROXY_GAP
 from alignment_limits.schemas.prompts import PROMPTS
@@ -94,6 +95,21 @@ def test_scores_are_those_of_the_library_itself(small):
     joined = samples.join(shards(small / "scores/vader", SCORES), on=["prompt_id", "sample_id"])
     for row in joined.sample(40, seed=1).iter_rows(named=True):
         assert row["score"] == pytest.approx(analyzer.polarity_scores(row["text"])["compound"], abs=1e-12)
+
+
+def test_the_gold_reward_gives_the_probabilities_its_package_prints(small):
+    """README of tox-block 0.1.2, 'toxic', rescaled as its make_predictions does."""
+    published = {
+        "Good morning my friend, I hope you're having a fantastic day!": 0.05347811430692673,
+        "I do strongly disagree with the fascist views of this joke that calls itself a political party.": (
+            0.026190076023340225
+        ),
+    }
+    folder = next((small.parent / "models/fetched").glob("tox-block-*"))
+    spec = DEFAULT["rewards"][GOLD] | {"sign": 1}
+    logit = load_reward(spec, folder).score([""] * 2, list(published)).score
+    rescaled = (1 / (1 + np.exp(-logit)) - 0.002116) / (0.999858 - 0.002116)  # its RESCALE_PROBA['toxic']
+    np.testing.assert_allclose(rescaled, list(published.values()), atol=1e-6)
 
 
 @pytest.mark.parametrize("reward", REWARDS)
