@@ -236,13 +236,15 @@ def edited(tmp_path):
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
 WRITING = {"headline", "study_card"}
 DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions", "figure_ensemble_gap"}
-GAPS = {"proxy_gap", "ensemble_gaps", "figure_ensemble_gap"}
+ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}
+GAPS = {"proxy_gap"} | ENSEMBLE_GAPS
 
 
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        ({"limits": {"betas": [3, 1]}}, {"frontier", "figure_frontier", "figure_gold_under_proxies"} | GAPS),
+        ({"limits": {"betas": [3, 1]}}, {"frontier", "proxy_gap", "figure_frontier", "figure_gold_under_proxies"}),
+        ({"limits": {"ensemble_betas": [1.5]}}, ENSEMBLE_GAPS),
         ({"limits": {"best_of": [1, 2]}}, {"best_of_n", "figure_frontier"}),
         (
             {"limits": {"bootstrap": 300}},
@@ -251,11 +253,11 @@ GAPS = {"proxy_gap", "ensemble_gaps", "figure_ensemble_gap"}
         ({"figures": {"font_size": 9}}, DRAWING),
         ({"ensembles": {}}, {"ensembles", "frontier", "best_of_n"} | DRAWING | GAPS),
     ],
-    ids=["beta grid", "n grid", "bootstrap", "figure style", "ensembles"],
+    ids=["beta grid", "beta grid of ensembles", "n grid", "bootstrap", "figure style", "ensembles"],
 )
 def test_settings_of_estimates_and_figures_never_load_a_model(small, edited, change, rules):
     plan = planned(*edited(change))
-    writing = {"study_card"} if rules == DRAWING else WRITING
+    writing = {"study_card"} if rules in (DRAWING, ENSEMBLE_GAPS) else WRITING
     assert set(plan) - {"all"} == rules | writing
 
 

@@ -1,4 +1,5 @@
 # Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from snakemake.exceptions import WorkflowError
 from alignment_limits.config.load import load_study, over_default
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.fingerprint import code_fingerprint
+
+# Jobs of one core each must not start a thread per core of their own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Not `configfile:`, which would mix the default's rewards and sources into a study's own.
 DEFAULT = Path(workflow.basedir, "config/config.yaml")

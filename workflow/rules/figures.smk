@@ -87,7 +87,7 @@ rule figure_ensemble_gap:
         p=STYLE
         | {
             "gold": STUDY.gold,
-            "beta": min(STUDY.limits.betas, key=lambda b: abs(b - 1)),
+            "beta": min(STUDY.limits.ensemble_betas, key=lambda b: abs(b - 1)),
         },
         code=code("figure_ensemble_gap.py"),
     script:

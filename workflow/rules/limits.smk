@@ -31,6 +31,7 @@ rule best_of_n:
         best_of_n=results("limits/best_of_n.parquet"),
     log:
         results("logs/best_of_n/best_of_n.log"),
+    priority: 1
     params:
         p=PAIRS
         | {
@@ -70,11 +71,12 @@ rule ensemble_gaps:
         ensembles=results("limits/ensembles.parquet"),
     log:
         results("logs/ensemble_gaps/ensembles.log"),
+    priority: 2  # the longest of its level starts first
     params:
         p={
             "gold": STUDY.gold,
             "proxies": STUDY.proxies,
-            "betas": STUDY.limits.betas,
+            "betas": STUDY.limits.ensemble_betas,
             "at_kl": STUDY.limits.reference_kl,
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,

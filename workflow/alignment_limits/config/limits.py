@@ -23,13 +23,16 @@ class Limits(Strict):
         description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
     )
     best_of: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
+    ensemble_betas: list[Annotated[float, Field(gt=0)]] = Field(
+        [2, 1, 0.5], min_length=1, description="tilts at which every subset of the proxies is tried as an ensemble"
+    )
     reference_kl: float = Field(1.0, gt=0, description="KL in nats at which ensembles are compared")
     half_width: float = Field(
         0.05, gt=0, lt=1, description="for `make plan`: the interval wanted, ± this share of the limit"
     )
     bootstrap: int = Field(2000, ge=200, description="replicates over prompts behind every interval")
 
-    @field_validator("betas", "kls", "best_of")
+    @field_validator("betas", "kls", "best_of", "ensemble_betas")
     @classmethod
     def _no_repeats(cls, v: list[float]) -> list[float]:
         if len(set(v)) != len(v):

@@ -5,6 +5,7 @@ A score array is float64 of shape (P prompts, M samples); NaN means "no such sam
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -126,6 +127,29 @@ def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64],
     return np.where(np.arange(width)[None, :] < counts[:, None], labels, -1)
 
 
+@lru_cache(maxsize=8)
+def _slots(
+    counts: bytes, width: int, keys: bytes, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Which rank goes to which slot of which quarter; the same for every reward of a study, so kept.
+
+    Returns ranks by quarter (P, M), the slots' places among them (P, 4 Q), which slots are filled (P, 4, Q) and
+    the quarters' sizes (P, 4).
+    """
+    number, names = np.frombuffer(counts, dtype=np.int64), np.frombuffer(keys, dtype=np.int64)
+    labels = split_labels(number, width, names, seed)
+    # Slots: samples of quarter 0 first, then 1, ...; padding (-1 -> 4) last.
+    deal = np.argsort(np.where(labels < 0, QUARTERS, labels), axis=1, kind="stable")
+    sizes = np.stack([(labels == q).sum(axis=1) for q in range(QUARTERS)], axis=1)
+    starts = np.cumsum(sizes, axis=1) - sizes
+    room = int(sizes.max())
+    present = np.arange(room)[None, None, :] < sizes[:, :, None]
+    slots = np.where(present, starts[:, :, None] + np.arange(room)[None, None, :], 0).reshape(len(number), -1)
+    for array in (deal, slots, present, sizes):
+        array.flags.writeable = False
+    return deal, slots, present, sizes
+
+
 def quarter(
     optimized: Array,
     evaluated: list[Array],
@@ -149,16 +173,9 @@ def quarter(
             ranks = np.lexsort((*reversed(evaluated), optimized), axis=1)
     counts = np.sum(~np.isnan(optimized), axis=1)
     keys = np.arange(prompts) if keys is None else np.asarray(keys)
-    labels = split_labels(counts, width, keys, seed)
-    # Slots: samples of quarter 0 first, then 1, ...; padding (-1 -> 4) last.
-    deal = np.argsort(np.where(labels < 0, QUARTERS, labels), axis=1, kind="stable")
+    deal, slots, present, sizes = _slots(counts.tobytes(), width, keys.astype(np.int64).tobytes(), seed)
     columns = np.take_along_axis(ranks, deal, axis=1)
-    sizes = np.stack([(labels == q).sum(axis=1) for q in range(QUARTERS)], axis=1)
-    starts = np.cumsum(sizes, axis=1) - sizes
-    room = int(sizes.max())
-    slots = starts[:, :, None] + np.arange(room)[None, None, :]
-    present = np.arange(room)[None, None, :] < sizes[:, :, None]
-    picked = np.take_along_axis(columns, np.where(present, slots, 0).reshape(prompts, -1), axis=1)
+    picked = np.take_along_axis(columns, slots, axis=1)
 
     def dealt(scores: Array) -> Array:
         return np.where(present, np.take_along_axis(scores, picked, axis=1).reshape(present.shape), 0.0)
