@@ -13,6 +13,7 @@ import yaml
 from running import snakemake
 
 from alignment_limits.artifacts import read_provenance, read_table
+from alignment_limits.config.load import load_study
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, PROXY_GAP
@@ -106,7 +107,7 @@ def test_the_gold_reward_gives_the_probabilities_its_package_prints(small):
         ),
     }
     folder = next((small.parent / "models/fetched").glob("tox-block-*"))
-    spec = DEFAULT["rewards"][GOLD] | {"sign": 1}
+    spec = load_study(DEFAULT).rewards[GOLD].model_copy(update={"sign": 1})
     logit = load_reward(spec, folder).score([""] * 2, list(published)).score
     rescaled = (1 / (1 + np.exp(-logit)) - 0.002116) / (0.999858 - 0.002116)  # its RESCALE_PROBA['toxic']
     np.testing.assert_allclose(rescaled, list(published.values()), atol=1e-6)
