@@ -5,6 +5,7 @@ in the reward's own units. `sd` of the Gaussian may vary by prompt in a study; t
 mean curve.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import erf, exp, expm1, inf, log, log1p, sqrt
 
@@ -15,23 +16,23 @@ from alignment_limits.limits.arrays import Array
 
 
 @dataclass(frozen=True)
-class World:
+class World(ABC):
     """One prompt's reward law. steepest : lambda where the tilt ceases; ceiling : KL of the best reply."""
 
     steepest: float = inf
     ceiling: float = inf
 
+    @abstractmethod
     def tilted(self, inverse: float) -> tuple[float, float]:
         """KL(pi_lambda || pi_0) and gain at inverse temperature lambda > 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
         """Independent base samples (P, M)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def best_of_n(self, n: int) -> tuple[float, float]:
         """KL and gain of best-of-n."""
-        raise NotImplementedError
 
     def inverse_at(self, kappa: float) -> float:
         """lambda with KL(lambda) = kappa, by bisection; inf at or beyond the ceiling."""
