@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers encoder (MiniLM)")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text files, one text a line")
+    parser.add_argument("--replies", type=Path, nargs="*", default=[], help="sample shards of a study, as they are")
     parser.add_argument("--count", type=int, default=768, help="texts per case")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -87,9 +89,15 @@ def main() -> None:
     print(f"{args.count} texts, {args.device}, {threads} thread(s), float32, best of {args.repeats}\n")
     print("| texts | naive, texts/s | ours, texts/s | ratio | largest difference |")
     print("|---|--:|--:|--:|--:|")
+    cases = {}
     for name, draw in CASES.items():
         rng = np.random.default_rng(0)
-        texts = list(dict.fromkeys(make_texts(words, draw(rng, args.count), rng)))  # distinct: no help from caching
+        cases[name] = make_texts(words, draw(rng, args.count), rng)
+    if args.replies:
+        replies = pl.read_parquet(args.replies)["text"].sample(args.count, seed=0, shuffle=True)
+        cases["a study's own replies"] = replies.to_list()
+    for name, drawn in cases.items():
+        texts = list(dict.fromkeys(drawn))  # distinct: no help from caching
         seconds: dict[str, list[float]] = {m: [] for m in methods}
         results = {}
         for _ in range(args.repeats):

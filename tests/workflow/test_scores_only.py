@@ -7,7 +7,7 @@ from running import ROOT, snakemake
 
 from alignment_limits.artifacts import read_table
 from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.limits import FRONTIER
+from alignment_limits.schemas.limits import FRONTIER, PLAN
 
 
 @pytest.fixture
@@ -41,6 +41,15 @@ def test_a_users_table_gives_frontier_figures_and_pages_without_torch(own_study,
     assert frontier.filter("reliable").height > 10
     assert (results / "figures/frontier.pdf").stat().st_size > 5000
     assert "mine.csv" in (results / "report/study.html").read_text("utf-8")
+
+
+def test_a_plan_for_a_narrower_study_is_made_from_this_one(own_study):
+    snakemake("plan", "--configfile", own_study / "mine.yaml")
+    plan = read_table(ROOT / "results/test-scores-only/limits/plan.parquet", PLAN).sort("kl")
+    seen = plan.filter(pl.col("prompts").is_finite())
+    assert seen.height >= 5
+    assert seen["samples"].is_sorted(), "a larger KL takes more samples"
+    assert (plan.filter(~pl.col("prompts").is_finite())["reason"].str.len_chars() > 0).all()
 
 
 def test_a_bad_table_stops_the_run_with_one_message(own_study):
