@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
+from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
 
 Encoder = Callable[[list[str]], tuple[NDArray[np.float64], NDArray[np.bool_]]]
 
@@ -60,7 +60,7 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
     if tokenizer.pad_token_id is None:
         raise RewardError(f"{path}: the tokenizer has no padding token; this does not look like an encoder")
     model = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    model = model.eval().to(device)
+    model = ready(model, device)
     limit = _context(path, context_length(tokenizer, model.config))
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -69,10 +69,11 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
         return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
 
     def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        whole = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
-        cut = tokenizer(texts, truncation=limit is not None, max_length=limit, padding=False)["input_ids"]
-        truncated = np.array([len(w) > len(c) for w, c in zip(whole, cut, strict=True)], dtype=bool)
-        return in_batches(cut, forward, pad=tokenizer.pad_token_id, device=device), truncated
+        ids = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        truncated = np.array([limit is not None and len(i) > limit for i in ids], dtype=bool)
+        for row in np.flatnonzero(truncated):
+            ids[row] = tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
+        return in_batches(ids, forward, pad=tokenizer.pad_token_id, device=device), truncated
 
     return encode
 

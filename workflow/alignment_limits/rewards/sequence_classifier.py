@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
+from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
 
 Pair = tuple[str, str]  # prompt, reply
 
@@ -57,7 +57,7 @@ def load(
         raise RewardError(f"{path} has {model.config.num_labels} labels; label must be below that, not {label}")
     pad = _set_padding(model, tokenizer, path)
     model.config.use_cache = False
-    model = model.eval().to(device)
+    model = ready(model, device)
     encode = encoder(tokenizer, text, _limit(max_length, context_length(tokenizer, model.config), path), path)
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
