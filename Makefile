@@ -61,12 +61,11 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' envs/common.in)"
 
-COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --upgrade --no-header \
-  --override envs/overrides.txt
+# versions stay as they are unless asked: make lock ARGS=--upgrade
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --override envs/overrides.txt
 lock: $(BIN)/uv  ## renew the locks in envs/
-	@$(COMPILE) $(LOCAL_WHEELS) $(TORCH_cpu) envs/cpu.in -o envs/cpu.lock
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --upgrade \
-	  --no-header envs/cuda.in -o envs/cuda.lock
+	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
+	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
 
 clean:  ## remove .venv (results stay)
 	@rm -rf .venv
