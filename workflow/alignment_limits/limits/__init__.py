@@ -50,6 +50,7 @@ _HOME = {
     "hacking_onset": "onset",
     "stopping_point": "onset",
     "Onset": "onset",
+    "over_optimisation": "overoptimisation",
 }
 
 __all__ = sorted(_HOME)

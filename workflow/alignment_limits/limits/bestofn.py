@@ -51,18 +51,31 @@ def best_of_n(
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
-    n = check_ns(ns, scores)
-    choice = Choice(
-        method="best-of-n",
-        n=n,
+    choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
+    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
+
+
+def best_of_n_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    n: np.ndarray,
+    *,
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+    logprobs: ArrayLike | None = None,
+) -> Choice:
+    """Best-of-n at every n (N,) by checked scores, before it is compared with the limit."""
+    return Choice(
+        method=np.full(len(n), "best-of-n", dtype=object),
+        n=n.astype(np.float64),
         temperature=np.full(len(n), np.nan),
         weights=best_of_n_weights(scores, n),
         kl=corrected_kl(scores, n, seed=seed, keys=keys),
         kl_bound=kl_bound(n),
         kl_sequence=_sequence_kl(scores, logprobs, n),
+        largest_ratio=n.astype(np.float64),
         wins={name: win_rates(scores, scored, n) for name, scored in others.items()},
     )
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
 
 
 def corrected_kl(scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None) -> Array:
