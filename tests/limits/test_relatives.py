@@ -179,7 +179,7 @@ def test_prompts_named_by_keys_may_come_in_any_order_and_company() -> None:
     two = choose(laws, r[turned], {"v": v[turned]}, keys=keys[turned])
     np.testing.assert_allclose(two.kl, one.kl[turned], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(two.wins["v"], one.wins["v"][turned], rtol=1e-12)
-    np.testing.assert_allclose(two.weights, one.weights[turned], rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(two.gains["v"], one.gains["v"][turned], rtol=1e-9)
 
 
 def test_per_sequence_kl_equals_its_formula_and_reaches_the_bound() -> None:

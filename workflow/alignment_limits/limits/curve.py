@@ -12,12 +12,12 @@ for the optimized reward s = beta ([L]: dG*/dkappa = beta). Tested against re-so
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, quarter, within_prompt_sd
+from alignment_limits.limits.arrays import Array, Quartered, deal, within_prompt_sd
 from alignment_limits.limits.diagnostics import Verdict, judge
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
@@ -91,6 +91,17 @@ def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
     return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
 
 
+def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]:
+    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each: what is needed to solve for lambda."""
+    total = np.zeros((2, len(inverse), 3))
+    for parts in splits:
+        m = moments_of(replace(parts, features=parts.features[..., :0]), inverse)
+        weights = block_weights(parts.sizes) / (len(parts.sizes) * len(splits))
+        blocks = np.stack([np.einsum("plb,pb->lb", a, weights) for a in (m.kl, m.variance)])
+        total += by_level(blocks, np.ones((2, blocks.shape[-1])))
+    return total[0], total[1]
+
+
 class CorrectedCurve:
     """The limit of one optimized reward, ready to be read at any budget.
 
@@ -115,10 +126,8 @@ class CorrectedCurve:
         self.budget = budget
         self.prompts = len(optimized)
         self.sd = within_prompt_sd(optimized)
-        self.splits = [
-            quarter(optimized, list(evaluated), keys=keys, seed=seed + split)
-            for split in range(split_count(self.prompts))
-        ]
+        self.deal = deal(optimized, evaluated, keys=keys, seed=seed, splits=split_count(self.prompts))
+        self.splits = self.deal.quarters(optimized, evaluated)
         self.rewards = 1 + len(evaluated)
         spread = np.nanstd(optimized, axis=1)
         flat = np.nanmax(optimized, axis=1) == np.nanmin(optimized, axis=1)
@@ -193,17 +202,14 @@ class CorrectedCurve:
         """Lambda (3, K) at which each level's mean KL is kappa, NaN where it cannot; levels reached (K,)."""
         scale = np.geomspace(2.0**-9, STEEPEST, 43) / self.sd
         grid = scale
-        coarse = level_moments(self.splits[:1], scale[::2])
-        top = coarse.kl.mean(axis=0)[:, 2]
+        top = spending(self.splits[:1], scale[::2])[0][:, 2]
         enough = np.flatnonzero(top >= kappa.max())
         if len(enough):
             last = scale[::2][min(enough[0] + 1, len(top) - 1)]
             grid = np.geomspace(last / 400.0, last, GRID)
-        m = level_moments(self.splits, grid)
         inverse = np.empty((LEVELS, len(kappa)))
-        for level in range(LEVELS):
-            kl, variance = m.kl.mean(axis=0)[:, level], m.variance.mean(axis=0)[:, level]
-            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level]))
+        for level, (kl, variance) in enumerate(zip(*(a.T for a in spending(self.splits, grid)), strict=True)):
+            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(variance[0]))
         found = np.isfinite(inverse)
         reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
         inverse[2, ~found[1]] = np.nan

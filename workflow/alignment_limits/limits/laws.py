@@ -5,12 +5,12 @@ rate and (where the probabilities need a normaliser) its gain are biased by abou
 that away, as for the frontier (theory.md section 1).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from alignment_limits.limits.arrays import QUARTERS, Array, split_labels
+from alignment_limits.limits.arrays import QUARTERS, Array, centre, split_labels
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.methods import Choice
 from alignment_limits.limits.ranks import tie_bounds, tied
@@ -49,7 +49,8 @@ def choose(
     counts = np.sum(~np.isnan(scores), axis=1)
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     ranks = np.argsort(scores, axis=1, kind="stable")
-    full = _measure(laws, scores, others, atoms)
+    centred = [np.nan_to_num(centre(scored)) for scored in others.values()]
+    full = _measure(laws, scores, others.values(), centred, atoms)
     splits = split_count(2 * len(scores))
     halves = [np.zeros_like(each) for each in full]
     for split in range(splits):
@@ -58,42 +59,38 @@ def choose(
         for half in range(2):
             inside = (2 * labels // QUARTERS == half) & (labels >= 0)
             share = inside.sum(axis=1) / counts / splits
-            part = _measure(laws, np.where(inside, scores, np.nan), others, atoms)
+            part = _measure(laws, np.where(inside, scores, np.nan), others.values(), centred, atoms)
             for total, each in zip(halves, part, strict=True):
-                total += share.reshape(-1, *[1] * (each.ndim - 1)) * each
-    enough = counts >= FEWEST
-    weights, kl, *wins = (_corrected(a, b, enough) for a, b in zip(full, halves, strict=True))
+                total += share[:, None] * each
+    # 2 full - halves, or full where a prompt or its halves have too few samples.
+    usable = [(counts >= FEWEST)[:, None] & np.isfinite(half) for half in halves]
+    _, kl, *means = (np.where(u, 2 * a - b, a) for u, a, b in zip(usable, full, halves, strict=True))
+    gains, wins = means[: len(others)], means[len(others) :]
     unbiased = np.concatenate([np.full(len(law.n), law.unbiased) for law in laws])
-    largest = (full[0].max(axis=1) * counts[:, None]).mean(axis=0)
     return Choice(
         method=np.concatenate([np.full(len(law.n), law.method, dtype=object) for law in laws]),
         n=np.concatenate([law.n for law in laws]),
         temperature=np.concatenate([law.temperature for law in laws]),
-        weights=np.where(unbiased, full[0], weights),
         kl=np.maximum(kl, 0.0),
         kl_bound=np.concatenate([law.kl_bound for law in laws]),
         kl_sequence=np.full(kl.shape[1], np.nan),
-        largest_ratio=largest,
+        largest_ratio=(full[0] * counts[:, None]).mean(axis=0),
+        gains={name: np.where(unbiased, a, b) for name, a, b in zip(others, full[2:], gains, strict=False)},
         wins=dict(zip(others, wins, strict=True)),
     )
 
 
-def _measure(laws: Sequence[Law], scores: Array, others: Mapping[str, Array], atoms: np.ndarray) -> list[Array]:
-    """Probabilities (P, M, N), KLs (P, N), and the win rates (P, N) of each evaluated reward."""
+def _measure(
+    laws: Sequence[Law], scores: Array, others: Iterable[Array], centred: Iterable[Array], atoms: np.ndarray
+) -> list[Array]:
+    """(P, N) each: largest probability of a sample, KL, then gains and then win rates of each evaluated reward."""
     pairs = [law.pick(scores) for law in laws]
     weights = np.concatenate([w for w, _ in pairs], axis=-1)
     kls = [law.atomic(scores, atoms) if law.atomic else kl for law, (_, kl) in zip(laws, pairs, strict=True)]
     missing = np.isnan(scores)
-    wins = [
-        np.einsum("pmn,pm->pn", weights, beaten_share(np.where(missing, np.nan, scored))) for scored in others.values()
-    ]
-    return [weights, np.concatenate(kls, axis=-1), *wins]
-
-
-def _corrected(full: Array, halves: Array, enough: np.ndarray) -> Array:
-    """2 full - halves, or full where a prompt or its halves have too few samples."""
-    usable = enough.reshape(-1, *[1] * (full.ndim - 1)) & np.isfinite(halves)
-    return np.where(usable, 2 * full - halves, full)
+    beaten = [beaten_share(np.where(missing, np.nan, scored)) for scored in others]
+    means = [np.matmul(values[:, None], weights)[:, 0] for values in (*centred, *beaten)]
+    return [weights.max(axis=1), np.concatenate(kls, axis=-1), *means]
 
 
 def kl_of(weights: Array, counts: Array) -> Array:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from alignment_limits.limits.arrays import Array, centre
+from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 
@@ -54,7 +55,7 @@ class BestOfNTable:
 
 @dataclass(frozen=True)
 class Choice:
-    """Methods at N settings: weights (P, M, N) over samples, kl (P, N), wins (P, N) per evaluated reward.
+    """Methods at N settings: kl (P, N); gains and wins (P, N) of each evaluated reward.
 
     method, n, temperature, kl_bound, kl_sequence : (N,), as in BestOfNTable. largest_ratio : (N,) largest density
     ratio to the base law (n for best-of-n), which says how few samples carry the choice.
@@ -63,22 +64,23 @@ class Choice:
     method: np.ndarray
     n: np.ndarray
     temperature: Array
-    weights: Array
     kl: Array
     kl_bound: Array
     kl_sequence: Array
     largest_ratio: Array
+    gains: Mapping[str, Array]
     wins: Mapping[str, Array]
 
 
 def join(choices: Sequence[Choice]) -> Choice:
     """Several methods as one, so that limits and replicates are computed once for all."""
-    parts = {
-        field.name: np.concatenate([getattr(choice, field.name) for choice in choices], axis=-1)
-        for field in fields(Choice)
-        if field.name != "wins"
-    }
-    return Choice(**parts, wins={k: np.concatenate([c.wins[k] for c in choices], axis=-1) for k in choices[0].wins})
+
+    def joined(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Mapping):
+            return {name: joined([part[name] for part in parts]) for name in parts[0]}
+        return np.concatenate(parts, axis=-1)
+
+    return Choice(**{field.name: joined([getattr(each, field.name) for each in choices]) for field in fields(Choice)})
 
 
 def compare(
@@ -103,8 +105,7 @@ def compare(
     for index, (name, scored) in enumerate(others.items()):
         same = np.array_equal(scored, scores, equal_nan=True)
         ideal = chosen if same else CorrectedCurve(scored, budget=budget, seed=seed, keys=keys).at(spent)
-        gain = np.einsum("pmn,pm->pn", choice.weights, np.nan_to_num(centre(scored)))
-        wins = choice.wins[name]
+        gain, wins = choice.gains[name], choice.wins[name]
         limit = paired_limit(ideal, kl, budget)
         gain_low, gain_high = boot.interval(gain)
         win_low, win_high = boot.interval(wins)

@@ -16,7 +16,7 @@ from alignment_limits.limits.bestofn import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import prompt_ceilings
-from alignment_limits.limits.ranks import best_of_n_weights
+from alignment_limits.limits.ranks import best_of_n_means
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) ->
     if most < 3:
         raise EstimateError(f"A stopping point needs 3 samples per prompt or more; a prompt has {most}.")
     n = check_ns(np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns)), proxy)
-    gains = np.einsum("pmn,pm->pn", best_of_n_weights(proxy, n), np.nan_to_num(centre(gold)))
+    gains = best_of_n_means(proxy, centre(gold), n)
     return Path(n.astype(np.float64), gains, "draws", float(n[-1]), "")
 
 
