@@ -87,19 +87,22 @@ def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None)
     errs towards the bound log n - (n-1)/n, which it reaches exactly without ties. atoms : which samples belong to
     atoms (default: the tied ones).
     """
-    lower, upper = tie_bounds(scores)
-    counts = np.maximum(np.sum(~np.isnan(scores), axis=1)[:, None], 1)
-    low, high = np.minimum(lower / counts, 1.0), np.minimum(upper / counts, 1.0)
-    size = upper - lower
+    prompts, width = scores.shape
+    counts = np.maximum(np.sum(~np.isnan(scores), axis=1), 1)
     members = (tied(scores) if atoms is None else atoms) & ~np.isnan(scores)
-    # An atom of size 0 can only be padding; give it a width so that no division is by zero.
-    low = np.where(members, low, 0.0)
-    high = np.where(members, high, 1.0)
-    out = np.empty((len(scores), len(ns)))
+    order = np.argsort(scores, axis=1, kind="stable")
+    ordered, members = np.take_along_axis(scores, order, axis=1), np.take_along_axis(members, order, axis=1)
+    # Groups of equal scores, as stretches of the flattened ranks; each row starts one.
+    starts = np.flatnonzero(np.concatenate([np.ones((prompts, 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1))
+    sizes = np.diff(starts, append=scores.size)
+    kept = members.ravel()[starts]
+    row, lower, sizes = starts[kept] // width, starts[kept] % width, sizes[kept]
+    low, high = lower / counts[row], (lower + sizes) / counts[row]
+    out = np.empty((prompts, len(ns)))
     for index, n in enumerate(ns):
         # The whole interval is a stretch; each atom replaces its stretch (never by more, by Jensen).
-        excess = (stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)) / size
-        out[:, index] = kl_bound(np.asarray(n)) - np.where(members, excess, 0.0).sum(axis=1)
+        excess = stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)
+        out[:, index] = kl_bound(np.asarray(n)) - np.bincount(row, excess, minlength=prompts)
     return np.maximum(out, 0.0)
 
 
