@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import frontier, limit_at, tilt
+from alignment_limits.limits import WORLDS, CorrectedCurve, frontier, limit_at, tilt
+from alignment_limits.limits.levels import extrapolate_at_beta
 
 KLS = np.array([0.05, 0.3, 1.0, 2.0])
 
@@ -79,8 +80,50 @@ def test_rows_at_beta_cover_the_gaussian_truth_and_leave_steep_tilts_to_fixed_kl
     table = frontier(r, {"own": r}, betas=[2.0, 1.0, 0.4])["own"]
     inverse = 1 / table.beta
     assert table.reliable.tolist() == [True, True, False]
-    assert np.all((table.kl_low <= inverse**2 / 2) & (inverse**2 / 2 <= table.kl_high))
-    assert np.all((table.gain_low <= inverse) & (inverse <= table.gain_high))
+    assert np.all(((table.kl_low <= inverse**2 / 2) & (inverse**2 / 2 <= table.kl_high))[:2])
+    assert np.all(((table.gain_low <= inverse) & (inverse <= table.gain_high))[:2])
+
+
+def test_correction_at_a_fixed_beta_removes_bias_in_1_over_m_and_its_square_exactly() -> None:
+    truth = np.random.default_rng(3).standard_normal((5, 2, 3))
+    levels = np.stack([truth + 0.7 * share + 0.4 * share**2 for share in (1 / 64, 1 / 32, 1 / 16)])
+    values, _, last = extrapolate_at_beta(levels)
+    np.testing.assert_allclose(values, truth, rtol=1e-12)
+    np.testing.assert_allclose(last, 0.4 * 2 / 64**2, rtol=1e-9)  # (2 d1 - d2) / 3 of the square term
+
+
+def test_the_verdict_at_a_fixed_beta_is_not_a_coin_flip() -> None:
+    """Gaussian, 64 samples: KL 0.2 is told, KL 0.83 is not, whatever the seed; likewise for Bernoulli(0.1)."""
+    world = WORLDS["bernoulli"]
+    told = []
+    for seed in range(12):
+        r = gaussian(256, 64, seed)
+        betas = [1 / np.sqrt(2 * 0.2), 1 / np.sqrt(2 * 0.83)]
+        hits = world.draw(np.random.default_rng(seed), 256, 64)
+        steep = [1 / world.inverse_at(0.41), 1 / world.inverse_at(1.24)]
+        tables = [frontier(r, {"own": r}, betas=betas), frontier(hits, {"own": hits}, betas=steep)]
+        told.append([flag for table in tables for flag in table["own"].reliable])
+    share = np.mean(told, axis=0)
+    assert share[0] == share[2] == 1
+    assert share[1] == share[3] == 0
+
+
+def test_quarters_without_a_hit_are_no_ground_for_a_correction() -> None:
+    world = WORLDS["bernoulli"]
+    few = world.draw(np.random.default_rng(0), 64, 64)  # one quarter of 16 in six has no reward of 1
+    many = world.draw(np.random.default_rng(0), 64, 512)
+    assert "of quarters" in limit_at(few, [0.4], budget="per-prompt").reason[0]
+    assert limit_at(few, [0.4]).reliable[0]
+    assert limit_at(many, [0.4], budget="per-prompt").reliable[0]
+
+
+def test_an_evaluated_reward_equal_to_the_optimized_one_changes_nothing() -> None:
+    r = gaussian(40, 64)
+    other = r + gaussian(40, 64, 9)
+    both = frontier(r, {"own": r.copy(), "other": other}, betas=[1.0], kls=[0.5])
+    alone = frontier(r, {"other": other}, betas=[1.0], kls=[0.5])
+    np.testing.assert_array_equal(both["other"].gain, alone["other"].gain)
+    np.testing.assert_allclose(both["own"].gain[1], CorrectedCurve(r).at(np.array([0.5])).values[..., 0].mean())
 
 
 def test_beyond_the_ceiling_there_is_nan_and_a_reason_not_a_number() -> None:
@@ -103,7 +146,7 @@ def test_prompts_without_choice_are_named_in_the_per_prompt_reason() -> None:
     r = gaussian(40, 64)
     r[:8] = 1.0
     table = limit_at(r, [0.5], budget="per-prompt")
-    assert "20% of prompts" in table.reason[0]
+    assert "20% of quarters" in table.reason[0]
     alone = limit_at(r[8:], [0.5], budget="per-prompt")
     np.testing.assert_allclose(table.gain_plugin, 0.8 * alone.gain_plugin, rtol=1e-9)
 

@@ -40,7 +40,7 @@ class CurvePoints:
     beta : (K,). ess : (P, K). inverse : (P, K) full-sample lambda per prompt (for diagnostics).
     reached : (K,) levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all
         samples.
-    capped : (K,) share of prompts stopped at their own ceiling (per-prompt budget only, else 0).
+    capped : (K,) share of quarters stopped at their own ceiling (per-prompt budget only, else 0).
     """
 
     kappa: Array
@@ -126,9 +126,13 @@ class CorrectedCurve:
         self.budget = budget
         self.prompts = len(optimized)
         self.sd = within_prompt_sd(optimized)
-        self.deal = deal(optimized, evaluated, keys=keys, seed=seed, splits=split_count(self.prompts))
-        self.splits = self.deal.quarters(optimized, evaluated)
-        self.rewards = 1 + len(evaluated)
+        # The optimized reward among the evaluated needs no sums of its own.
+        own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
+        others = [array for array, same in zip(evaluated, own, strict=True) if not same]
+        self.columns = np.concatenate([[0], np.where(own, 0, np.cumsum(np.logical_not(own)))]).astype(np.int64)
+        self.rewards = 1 + len(others)
+        self.deal = deal(optimized, others, keys=keys, seed=seed, splits=split_count(self.prompts))
+        self.splits = self.deal.quarters(optimized, others)
         spread = np.nanstd(optimized, axis=1)
         flat = np.nanmax(optimized, axis=1) == np.nanmin(optimized, axis=1)
         self.spread = np.where(flat, 0.0, spread)
@@ -139,8 +143,8 @@ class CorrectedCurve:
         if not np.all(np.isfinite(kappa) & (kappa >= 0)):
             raise EstimateError(f"KL budgets must be finite and at least 0 nats; got {kappas!r}.")
         if self.sd == 0.0:
-            return self._flat(kappa)
-        if self.budget == "average":
+            points = self._flat(kappa)
+        elif self.budget == "average":
             if kappa.ndim != 1:
                 raise EstimateError("An average budget is one number per point, not one per prompt.")
             points = self._average(kappa)
@@ -152,7 +156,15 @@ class CorrectedCurve:
         points.levels[:, nothing] = 0.0
         points.reverse[:, nothing] = 0.0
         points.beta[nothing] = np.inf
-        return points
+        wanted = self.columns
+        return replace(
+            points, values=points.values[..., wanted], levels=points.levels[..., wanted], slope=points.slope[:, wanted]
+        )
+
+    def moments(self, inverse: Array) -> LevelMoments:
+        """Level averages at lambdas (L,), as `level_moments`, for the optimized reward and every evaluated one."""
+        m = level_moments(self.splits, inverse)
+        return replace(m, gains=m.gains[:, :, self.columns], slopes=m.slopes[:, :, self.columns])
 
     def _flat(self, kappa: Array) -> CurvePoints:
         """Constant rewards: nothing to gain at any budget."""
@@ -233,25 +245,27 @@ class CorrectedCurve:
                 kappa,
             )  # (P, V+1, B, K)
             levels.append(by_level(np.moveaxis(blocks, 2, -1), weights))
-            first, first_size = m, parts.sizes.sum(axis=1)
+            first, first_sizes = m, parts.sizes
         stacked = np.moveaxis(np.mean(levels, axis=0), (3, 1), (0, 3))  # (3, P, K, V+1)
         values, shared = extrapolate(stacked[..., :-1])
         kl = first.kl[..., 0]
-        capped = kappa > kl[:, -1:]
+        stopped = kappa > kl[:, -1:]
+        # A quarter that stops at its own ceiling (ties for its best) tells nothing of how the bias falls.
+        quarters = np.where(first_sizes[:, None, :] > 0, kappa[:, :, None] > first.kl[:, -1:, 3:], False)
         lam = np.stack(
             [np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i) for k, c, i in zip(kappa, kl, inverse, strict=True)]
         )
         ess = np.stack([np.interp(i, j, e) for i, j, e in zip(lam, inverse, first.ess, strict=True)])
-        own = np.where(capped, 0.0, 1.0 / lam)
+        own = np.where(stopped, 0.0, 1.0 / lam)
         slope = np.zeros((kappa.shape[1], self.rewards))
         slope[:, 0] = own.mean(axis=0)
         # Every block stops at its own ceiling, so what tells levels apart is the log of their sizes.
-        room = np.log(np.maximum(np.median(first_size), 1)) - np.log([1.0, 2.0, 4.0])
-        reached = np.where(capped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
+        room = np.log(np.maximum(np.median(first_sizes.sum(axis=1)), 1)) - np.log([1.0, 2.0, 4.0])
+        reached = np.where(stopped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
         return CurvePoints(
             kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked.mean(axis=1)[..., :-1],
-            slope, own.mean(axis=0), ess, lam, reached, capped.mean(axis=0), shared,
+            slope, own.mean(axis=0), ess, lam, reached, quarters.mean(axis=(0, 2)), shared,
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, check_scores, within_prompt_sd
+from alignment_limits.limits.arrays import QUARTERS, Array, check_scores, within_prompt_sd
 from alignment_limits.limits.pareto import pareto_k
 
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
@@ -18,6 +18,11 @@ HEAVY_PROMPTS = 256
 FEWEST_PROMPTS = 16
 FEWEST_SAMPLES = 16
 MOST_CAPPED = 0.05
+# At a fixed beta the correction is a series in 1/M. Weights need a variance for its first term, k < 1/2 (the margin is
+# for k-hat's error and for its prior, which pulls it towards 1/2), and the relative variance of a quarter's mean
+# weight, in which log Z is expanded, has to be small.
+LIGHT_K = 0.4
+MOST_VARIANCE = 1 / 6
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
@@ -92,21 +97,24 @@ def judge(
     scores: Array,
     inverse: Array,
     ess: Array,
-    ratio: Array,
+    ratio: Array | None = None,
     *,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
+    at_beta: bool = False,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
     inverse : lambda = 1/beta, (K,) or (P, K). ess : (P, K). ratio : of the correction's decrements
-    (levels.py).
+    (levels.py; default: as 1/M has it).
     reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
-    capped : share of prompts at their own ceiling (default: none). doubtful : where what the correction may miss is
-    not small beside the interval (default: nowhere).
+    capped : share of quarters at their own ceiling (default: none). doubtful : where what the correction may miss is
+    not small beside the interval (default: nowhere). at_beta : the points are at a fixed beta, whose correction needs
+    a bias that falls as 1/M.
     """
     count = ess.shape[1]
+    ratio = np.full(count, 2.0) if ratio is None else ratio
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
@@ -124,10 +132,10 @@ def judge(
             reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
         elif samples < FEWEST_SAMPLES:
             reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
-        elif share > MOST_CAPPED:
-            reason = f"{100 * share:.0f}% of prompts stop at their own ceiling (best score tied or met once)"
         elif level < 3:
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
+        elif share > MOST_CAPPED:
+            reason = f"{100 * share:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
         elif tail > HEAVY_TAIL and prompts < HEAVY_PROMPTS:
@@ -138,6 +146,12 @@ def judge(
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:
             reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
+        elif at_beta and tail > HEAVY_TAIL:
+            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) at a fixed beta; read the curve at fixed KL"
+        elif at_beta and shape > LIGHT_K:
+            reason = f"Pareto k {shape:.2f} (needs {LIGHT_K} at a fixed beta); read the curve at fixed KL"
+        elif at_beta and QUARTERS * (1 / e - 1 / samples) > MOST_VARIANCE:
+            reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read the curve at fixed KL"
         elif doubt:
             reason = "the correction at this beta is too uncertain beside the interval; read the curve at fixed KL"
         else:

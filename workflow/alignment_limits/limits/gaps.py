@@ -93,14 +93,14 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, dealt: Deal) -> Ga
         gold_mean = p.gain[:, :, 0]
         gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
         spread = g.gain[:, :, 1] + variance - g.gain[:, :, 0] ** 2
-        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward, p.log_mean_exp)]
+        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
-    mean = np.stack([a / dealt.splits for a in total])  # (5, P, L, 3)
-    # The gap and gold's own gain have decrements of their own; KL and gold gain follow the proxy's log Z.
+    mean = np.stack([a / dealt.splits for a in total])  # (4, P, L, 3)
+    # The gap and gold's own gain are extrapolated at the rate they show, KL and gold gain as in any row at a beta.
     gap_c, own = extrapolate(np.moveaxis(mean[0], -1, 0))
     ideal, _ = extrapolate(np.moveaxis(mean[3], -1, 0))
-    joint = np.moveaxis(np.stack([mean[1], mean[2], mean[4]], axis=-1), 2, 0)
-    kl_gold, ratios, _ = extrapolate_at_beta(joint, driver=2)
+    joint = np.moveaxis(np.stack([mean[1], mean[2]], axis=-1), 2, 0)
+    kl_gold, ratios, _ = extrapolate_at_beta(joint)
     return GapContributions(
         gap=gap_c,
         plugin=mean[0][..., 0],

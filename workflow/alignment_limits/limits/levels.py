@@ -51,23 +51,19 @@ def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array,
     return usable, ratio, factor, np.where(usable & (held == ratio), slope, 0.0)
 
 
-def extrapolate_at_beta(levels: Array, driver: int) -> tuple[Array, Array, Array]:
-    """Correct quantities (3, P, K, V) at fixed beta that derive from one of them, log Z = reverse KL (`driver`).
+def extrapolate_at_beta(levels: Array) -> tuple[Array, Array, Array]:
+    """Correct quantities (3, P, K, V) at a fixed beta by Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q.
 
-    Gain and KL are linear in log Z and its derivative in lambda, so differentiating the corrected log Z gives them
-    all the same coefficients: F + p (F - H) + q (H - Q), p = g - rho g', q = g'. Identities between them survive.
-    Returns values (P, K, V), the ratio each shows (K, V), and by how much their corrected means differ from plain
-    Richardson's, a measure of what the correction may still miss (K, V).
+    The coefficients are fixed, so identities between KL, reverse KL and gain survive and the verdict does not hang on
+    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused instead (frontiers.py).
+    Returns values (P, K, V), the ratio rho each shows (K, V), and the size of the 1/M^2 term (K, V), a measure of what
+    the terms left out may be.
     """
     full, halves, quarters = levels
     first, second = full - halves, halves - quarters
-    d1, d2 = first.mean(axis=0), second.mean(axis=0)
-    mean = full.mean(axis=0)
-    _, ratio, factor, slope = _step(d1[:, driver], d2[:, driver], mean[:, driver])
-    p, q = (factor - ratio * slope)[:, None], slope[:, None]
-    values = full + p * first + q * second
+    d1, d2, mean = first.mean(axis=0), second.mean(axis=0), full.mean(axis=0)
     ratios = np.stack([_step(d1[:, v], d2[:, v], mean[:, v])[1] for v in range(d1.shape[1])], axis=-1)
-    return values, ratios, np.abs(p * d1 + q * d2 - (5.0 * d1 - d2) / 3.0)
+    return full + (5.0 * first - second) / 3.0, ratios, np.abs(2.0 * d1 - d2) / 3.0
 
 
 def extrapolate(levels: Array) -> tuple[Array, Correction]:

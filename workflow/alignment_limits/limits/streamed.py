@@ -9,7 +9,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import normal_quantile
 from alignment_limits.limits.diagnostics import judge, log_m_ceiling
-from alignment_limits.limits.frontiers import LEAST_RATIO, MOST_MISSED, MOST_RATIO, FrontierTable
+from alignment_limits.limits.frontiers import MOST_MISSED, FrontierTable
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, extrapolate, extrapolate_at_beta
 from alignment_limits.limits.streaming import FrontierSums
@@ -175,25 +175,23 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         kl, gains = m.kl[place], m.gains[place]
         reverse = m.inverse[place, None] * gains[:, 0] - kl
         stacked = np.moveaxis(np.concatenate([gains, kl[:, None], reverse[:, None]], axis=1), -1, 0)  # (3, K, V + 2)
-        values, ratios, missed = extrapolate_at_beta(stacked[:, None], driver=stacked.shape[-1] - 1)
+        values, _, missed = extrapolate_at_beta(stacked[:, None])
         return {
             "interval:gain": values[0, :, :-2],
             "interval:kl": values[0, :, -2],
             "reverse": values[0, :, -1],
             "plugin": gains[..., 0],
             "kl_plugin": kl[:, 0],
-            "ratios": ratios[:, [0, -2, -1]],
             "missed": missed[:, [0, -2]],
         }
 
     e, intervals = _jackknife(sums, estimate, level)
     (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
-    # As in frontiers.py: rows at beta are told only where the bias falls off plainly and little can be missed.
+    # As in frontiers.py: what the correction's last term adds must be small beside the interval.
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
-    doubtful |= (e["ratios"].min(axis=1) < LEAST_RATIO) | (e["ratios"].max(axis=1) > MOST_RATIO)
     lam = 1.0 / beta
-    verdict = judge(sums.specimens.scores, lam, _ess(sums, lam), e["ratios"].max(axis=1), doubtful=doubtful)
+    verdict = judge(sums.specimens.scores, lam, _ess(sums, lam), doubtful=doubtful, at_beta=True)
     return {
         "at": np.full(len(beta), "beta", dtype=object),
         "budget": np.full(len(beta), "average", dtype=object),

@@ -76,7 +76,8 @@ def block_weights(sizes: np.ndarray) -> Array:
 def by_level(values: Array, weights: Array) -> Array:
     """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters."""
     weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), BLOCKS)
-    return np.stack([weighted[..., 0], weighted[..., 1:3].sum(axis=-1), weighted[..., 3:7].sum(axis=-1)], axis=-1)
+    full, left, right, *quarters = np.moveaxis(weighted, -1, 0)  # sums over so short an axis are slow in NumPy
+    return np.stack([full, left + right, (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])], axis=-1)
 
 
 _done_by_numpy = 0  # exponentials
@@ -134,24 +135,18 @@ def plain_sums(below: Array, parts: Quartered, inverse: Array) -> tuple[Array, A
 
 def _combine(sums: Array, shift: Array) -> tuple[Array, Array]:
     """Quarters -> 7 blocks (P, L, 7, F) with their common log shifts (P, L, 7)."""
-    empty = sums[..., 0] <= 0
-    shift = np.where(empty, -np.inf, shift)
-    halves = shift.reshape(*shift.shape[:2], 2, 2)
-    half_top = halves.max(axis=-1)
-    full_top = shift.max(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        to_half = np.where(np.isfinite(halves), np.exp(halves - half_top[..., None]), 0.0)
-        to_full = np.where(np.isfinite(shift), np.exp(shift - full_top), 0.0)
-    split = sums.reshape(*sums.shape[:2], 2, 2, sums.shape[-1])
-    blocks = np.concatenate(
-        [
-            (sums * to_full[..., None]).sum(axis=2, keepdims=True),
-            (split * to_half[..., None]).sum(axis=3),
-            sums,
-        ],
-        axis=2,
-    )
-    return blocks, np.concatenate([full_top, half_top, shift], axis=-1)
+    shift = np.where(sums[..., 0] <= 0, -np.inf, shift)
+    halves, half_tops = _paired(sums, shift)
+    full, full_top = _paired(halves, half_tops)
+    return np.concatenate([full, halves, sums], axis=2), np.concatenate([full_top, half_tops, shift], axis=-1)
+
+
+def _paired(sums: Array, shift: Array) -> tuple[Array, Array]:
+    """Merge neighbouring blocks (P, L, B, F) with log shifts (P, L, B) into B / 2 of them."""
+    top = np.maximum(shift[..., ::2], shift[..., 1::2])
+    base = np.where(np.isfinite(top), top, 0.0)  # two empty blocks stay empty
+    left, right = np.exp(shift[..., ::2] - base), np.exp(shift[..., 1::2] - base)
+    return sums[:, :, ::2] * left[..., None] + sums[:, :, 1::2] * right[..., None], top
 
 
 def moments_of(parts: Quartered, inverse: Array) -> TiltMoments:
