@@ -54,7 +54,7 @@ def made(script, table, folder):
     job = SimpleNamespace(
         input=SimpleNamespace(standardised=str(folder / "in.parquet")),
         output=SimpleNamespace(**{output: str(folder / "out.parquet")}),
-        params=SimpleNamespace(p=P, code={}),
+        params=SimpleNamespace(p=P, code={"alignment_limits": "c"}),
         config={"study": "tiny", "seed": 0},
         log=[str(folder / "log")],
         rule=script,
