@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 
 from alignment_limits.limits.arrays import Array, quarter
-from alignment_limits.limits.curve import level_moments
+from alignment_limits.limits.averages import level_moments
 
 BLOCK = 64  # prompts at once; more only spills the caches
 CELLS = 1 << 18  # samples at once
