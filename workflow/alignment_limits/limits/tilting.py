@@ -121,22 +121,20 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
 def plain_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array]:
     """The same sums by NumPy, a cache-sized chunk of prompts at a time."""
     prompts, blocks, room = parts.rewards.shape
-    below = np.where(parts.present, parts.rewards - parts.tops[:, :, None], NEVER)
-    r = parts.rewards
-    columns = [parts.present.astype(np.float64), r, r * r]
-    for v in range(parts.features.shape[-1]):
-        columns += [parts.features[..., v], parts.features[..., v] * r]
-    features = np.stack(columns, axis=-1)
-    count = inverse.shape[1]
-    sums = np.empty((prompts, blocks, count, features.shape[-1]))
-    squares = np.empty((prompts, blocks, count))
+    carried, count = parts.features.shape[-1], inverse.shape[1]
+    sums, squares = np.empty((3 + 2 * carried, blocks, prompts, count)), np.empty((blocks, prompts, count))
     step = max(1, CHUNK // (blocks * room * count))
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
-        e = np.exp(inverse[rows, None, :, None] * below[rows, :, None, :])
-        np.matmul(e, features[rows], out=sums[rows])
-        np.einsum("pqls,pqls->pql", e, e, out=squares[rows])
-    return np.ascontiguousarray(sums.transpose(3, 1, 0, 2)), np.ascontiguousarray(squares.transpose(1, 0, 2))
+        r, present = parts.rewards[rows], parts.present[rows]
+        below = np.where(present, r - parts.tops[rows, :, None], NEVER)
+        columns = [present.astype(np.float64), r, r * r]
+        for v in np.moveaxis(parts.features[rows], -1, 0):
+            columns += [v, v * r]
+        e = np.exp(inverse[rows, None, :, None] * below[:, :, None, :])
+        sums[:, :, rows] = np.matmul(e, np.stack(columns, axis=2).swapaxes(-1, -2)).transpose(3, 1, 0, 2)
+        squares[:, rows] = np.einsum("pqls,pqls->qpl", e, e)
+    return sums, squares
 
 
 def _paired(sums: Array, shift: Array, sizes: np.ndarray) -> tuple[Array, Array, np.ndarray]:
