@@ -203,8 +203,9 @@ class _Origins:
         known = np.flatnonzero(np.append(self.keys, 0)[place] == keys) if len(self.keys) else np.empty(0, dtype=int)
         known = known[place[known] < len(self.keys)]
         if len(known):
-            before = place[known[0]]
-            self._split(int(self.file[before]), self.row[before], index, rows[known[0]])
+            first = known[np.argmin(rows[known])]
+            before = place[first]
+            self._split(int(self.file[before]), self.row[before], index, rows[first])
         self.keys, self.row = np.insert(self.keys, place, keys), np.insert(self.row, place, rows)
         self.file = np.insert(self.file, place, index)
 
