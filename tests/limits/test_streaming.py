@@ -100,17 +100,6 @@ def test_without_numba_the_sums_agree(rewards: tuple[np.ndarray, np.ndarray], mo
     np.testing.assert_allclose(plain.totals, compiled.totals, rtol=1e-11, atol=1e-11)
 
 
-def test_sums_keep_what_additions_round_off() -> None:
-    """A million tiny terms beside a huge one: plain addition would lose them all."""
-    high, low = np.zeros((1, 1)), np.zeros((1, 1))
-    for add in {terms.plain_add, terms.adder(terms.compiled())}:
-        high[:], low[:] = 0.0, 0.0
-        add(np.full((1, 1), 1e17), np.zeros(1, dtype=np.int64), high, low)
-        add(np.ones((1000, 1)), np.zeros(1000, dtype=np.int64), high, low)
-        add(np.full((1, 1), -1e17), np.zeros(1, dtype=np.int64), high, low)
-        assert (high + low).item() == 1000.0
-
-
 def test_streamed_frontier_is_the_one_in_memory(rewards: tuple[np.ndarray, np.ndarray]) -> None:
     """At betas to rounding; at KLs within what either interpolation leaves (gains 1e-6, their slope beta 1e-3)."""
     r, v = rewards
@@ -212,7 +201,7 @@ def test_shards_that_do_not_belong_together_do_not_merge(rewards: tuple[np.ndarr
         sum_shard(r[:20], {"gold": v[:20]}, betas=[1.0, 2.0], keys=np.arange(20, 40)),
         sum_shard(r[:20], {"own": v[:20]}, betas=[1.0, 2.0], keys=np.arange(20, 40), seed=1),
     ):
-        with pytest.raises(EstimateError, match="different rewards or beta grids"):
+        with pytest.raises(EstimateError, match="shard 1 has another (beta grid|rewards|seed) than shard 0"):
             merge([first, other])
     with pytest.raises(EstimateError, match=r"20 prompt\(s\) would count twice, the first in a and b"):
         merge([first, first], ["a", "b"])

@@ -55,7 +55,7 @@ def test_prompts_come_whole_whatever_the_batches(
     for batch in (7, 64, 1 << 18):
         monkeypatch.setattr(score_stream, "BATCH", batch)
         told: list[int] = []
-        got = list(stream_prompts([file], ["rm", "human"], told.append))
+        got = list(stream_prompts(file, ["rm", "human"], told.append))
         assert sum(told) == table.height == row_count([file], ["rm"])
         assert np.array_equal(np.concatenate([g.columns[0] for g in got]), table["rm"].to_numpy())
         assert np.array_equal(np.concatenate([g.columns[1] for g in got]), table["human"].to_numpy())
@@ -145,7 +145,7 @@ def test_bad_rows_are_named(
     monkeypatch.setattr(score_stream, "BATCH", 50)
     file = write(changed(table, column, 321, value), tmp_path / "t.parquet", rows=80)
     with pytest.raises(ArtifactError, match=message):
-        list(stream_prompts([file], ["rm", "human"]))
+        list(stream_prompts(file, ["rm", "human"]))
 
 
 def test_repeated_samples_are_named(table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,42 +154,51 @@ def test_repeated_samples_are_named(table: pl.DataFrame, tmp_path: Path, monkeyp
     twice = changed(table, "sample_id", row + 5, 2)
     file = write(twice, tmp_path / "t.parquet", rows=80)
     with pytest.raises(ArtifactError, match=rf"in rows {row + 2} and {row + 5} \('p010', sample 2\)"):
-        list(stream_prompts([file], ["rm"]))
+        list(stream_prompts(file, ["rm"]))
 
 
 def test_split_prompts_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
     cut = 1 + table["prompt_id"].to_list().index("p030") + 4
     a, b = write(table[:cut], tmp_path / "a.parquet"), write(table[cut:], tmp_path / "b.parquet")
     with pytest.raises(ArtifactError, match=rf"'p030' .* begin in {a}, row {cut - 4}, and again in {b}, row 1;"):
-        list(stream_prompts([a, b], ["rm"]))
+        stream.sum_tables([a, b], "rm", [])
     apart = write(pl.concat([table[cut:], table[:cut]]), tmp_path / "c.parquet")
     again = table.height - 4
     with pytest.raises(ArtifactError, match=rf"'p030' .* in {apart}, row 1, and again in {apart}, row {again};"):
-        list(stream_prompts([apart], ["rm"]))
-    with pytest.raises(ArtifactError, match=rf"'p000' .* begin in {a}, row 1, and again in {a}, row 1;"):
-        list(stream_prompts([a, a], ["rm"]))
+        list(stream_prompts(apart, ["rm"]))
+    with pytest.raises(ArtifactError, match=rf"^{a}: given twice$"):
+        stream.sum_tables([a, b, a], "rm", [])
+    copy = write(table[:cut], tmp_path / "copy.parquet")
+    with pytest.raises(ArtifactError, match=rf"'p000' .* begin in {a}, row 1, and again in {copy}, row 1;"):
+        stream.sum_tables([a, copy], "rm", [])
 
 
 def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
     file = write(table.with_columns(word=pl.lit("x"), half=pl.col("sample_id") + 0.5), tmp_path / "t.parquet")
-    for tables, rewards, message in (
-        ([str(tmp_path / "no.parquet")], ["rm"], "does not exist"),
-        ([file], ["rm", "gold"], r"has no column gold; it has: prompt_id"),
-        ([file], ["word"], "'word' holds String, not numbers"),
-        ([write(table[:0], tmp_path / "empty.parquet")], ["rm"], "has no rows"),
-        ([write(table.with_columns(pl.col("sample_id") / 2), tmp_path / "h.parquet")], ["rm"], "'sample_id' holds"),
+    for bad, rewards, message in (
+        (str(tmp_path / "no.parquet"), ["rm"], r"no\.parquet does not exist"),
+        (file, ["rm", "gold"], r"t\.parquet has no column gold; it has: prompt_id"),
+        (file, ["word"], r"t\.parquet: 'word' holds String, not numbers"),
+        (write(table[:0], tmp_path / "empty.parquet"), ["rm"], r"empty\.parquet has no rows"),
+        (
+            write(table.with_columns(pl.col("sample_id") / 2), tmp_path / "h.parquet"),
+            ["rm"],
+            r"h\.parquet: 'sample_id'",
+        ),
     ):
         with pytest.raises(ArtifactError, match=message):
-            list(stream_prompts(tables, rewards))
+            list(stream_prompts(bad, rewards))
+        with pytest.raises(ArtifactError, match=message):
+            stream.sum_tables([bad], rewards[0], rewards[1:])
     (tmp_path / "bad.parquet").write_text("no table")
     with pytest.raises(ArtifactError, match=r"bad\.parquet cannot be read"):
-        list(stream_prompts([str(tmp_path / "bad.parquet")], ["rm"]))
+        list(stream_prompts(str(tmp_path / "bad.parquet"), ["rm"]))
 
 
 def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
     table = pl.DataFrame({"prompt_id": [7, 7, 8, 8], "sample_id": [0, 1, 1, 0], "rm": [1, 2, 4, 3], "human": [0.5] * 4})
     file = write(table.with_columns(pl.col("human").cast(pl.Float32)), tmp_path / "t.parquet")
-    (prompts,) = [p for p in stream_prompts([file], ["rm", "human"]) if len(p.keys) == 1][:1]
+    (prompts,) = [p for p in stream_prompts(file, ["rm", "human"]) if len(p.keys) == 1][:1]
     assert prompts.keys.tolist() == [prompt_key("7")]
     assert prompts.columns[0].tolist() == [1.0, 2.0]
     assert stream.sum_tables([file], "rm", ["human"]).samples == 4
@@ -200,7 +209,7 @@ def test_sums_survive_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
     write_sums(sums, tmp_path / "p.npz", {"tables": ["t"]})
     back = read_sums(tmp_path / "p.npz")
     assert (back.names, back.seed, back.samples) == (("rm", "human"), 3, table.height)
-    for name in ("inverse", "prompts", "high", "low", "keys"):
+    for name in ("inverse", "prompts", "sums", "keys"):
         assert np.array_equal(getattr(back, name), getattr(sums, name)), name
     assert np.array_equal(back.specimens.marks, sums.specimens.marks)
     assert [p.name for p in tmp_path.glob("*.part")] == []

@@ -66,7 +66,7 @@ def _jackknife(
 ) -> tuple[Columns, dict[str, tuple[Array, Array]]]:
     """Estimates from all prompts, and intervals of those that are given as "interval:name"."""
     totals, counts = sums.totals, sums.prompts
-    everything, n = totals.sum(axis=0), counts.sum()
+    everything, n = sums.total, counts.sum()
     whole = estimate(_Means(sums.inverse, everything, n))
     wanted = [name for name in whole if name.startswith("interval:")]
     full = [g for g in range(len(counts)) if 0 < counts[g] < n]

@@ -1,4 +1,4 @@
-"""What each prompt adds to the streamed frontier, and sums of it that do not depend on the order of prompts."""
+"""What each prompt adds to the streamed frontier."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
+from alignment_limits.limits import exact_sums
 from alignment_limits.limits.arrays import Array, quarter
 from alignment_limits.limits.curve import level_moments
 
@@ -50,23 +51,9 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
     return np.concatenate([m.kl, pairs.reshape(*m.kl.shape[:2], -1)], axis=-1)
 
 
-def plain_add(terms: Array, groups: np.ndarray, high: Array, low: Array) -> None:
-    """Add each prompt's terms (P, N) to its group's sums (G, N); what each addition rounds off goes to `low`."""
-    for group, term in zip(groups, terms, strict=True):
-        high[group], rounded = two_sum(high[group], term)
-        low[group] += rounded
-
-
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b and exactly what it rounds off (Knuth)."""
-    total = a + b
-    shadow = total - a
-    return total, (a - (total - shadow)) + (b - shadow)
-
-
-def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, Array, Array], None]:
-    """The compiled or the plain addition; both round alike."""
-    return plain_add if fused is None else fused.fused_add
+def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
+    """The compiled or the plain exact addition."""
+    return exact_sums.add if fused is None else fused.fused_add
 
 
 def blocks(counts: np.ndarray) -> list[np.ndarray]:
