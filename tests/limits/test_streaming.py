@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import WORLDS, FrontierSums, frontier, merge, octaves, read_frontier, sum_shard, terms
@@ -25,34 +27,77 @@ def rewards() -> tuple[np.ndarray, np.ndarray]:
     return r, np.where(np.isnan(r), np.nan, np.tanh(r) + 0.2 * rng.standard_normal(r.shape))
 
 
-def test_bits_do_not_depend_on_how_prompts_are_dealt_or_merged(rewards: tuple[np.ndarray, np.ndarray]) -> None:
-    if terms.compiled() is None:
-        pytest.skip("without Numba padding shows in the last digits")
-    r, v = rewards
-    keys = 7 * np.arange(len(r))
-    whole = sum_shard(r, {"gold": v}, betas=GRID, keys=keys)
-    rng = np.random.default_rng(1)
-    for shards in (2, 9):
-        parts = [
-            sum_shard(r[i], {"gold": v[i]}, betas=GRID, keys=keys[i])
-            for i in np.array_split(rng.permutation(len(r)), shards)
-        ]
-        pairs = merge([parts[-1], merge(parts[:-1])])
-        for together in (merge(parts), merge(parts[::-1]), pairs):
-            assert np.array_equal(together.totals, whole.totals)
-            assert np.array_equal(together.keys, whole.keys)
-            assert np.array_equal(together.specimens.scores, whole.specimens.scores, equal_nan=True)
+@pytest.fixture(params=["compiled", "plain"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With and without Numba."""
+    if request.param == "plain":
+        monkeypatch.setattr("alignment_limits.limits.streaming.compiled", lambda: None)
+    elif terms.compiled() is None:
+        pytest.skip("no Numba")
+    return str(request.param)
 
 
-def test_tables_are_the_same_to_the_bit(rewards: tuple[np.ndarray, np.ndarray]) -> None:
-    if terms.compiled() is None:
-        pytest.skip("without Numba padding shows in the last digits")
-    r, v = rewards
-    parts = [sum_shard(r[i::3], {"gold": v[i::3]}, betas=GRID, keys=np.arange(i, len(r), 3)) for i in range(3)]
-    one, other = (read_frontier(merge(p), KLS, betas=BETAS) for p in (parts, parts[::-1]))
-    for name, table in one.items():
-        for column, values in table.columns().items():
-            assert np.array_equal(values, getattr(other[name], column), equal_nan=values.dtype == float), column
+def same_bits(one: FrontierSums, other: FrontierSums) -> None:
+    for name in ("sums", "prompts", "keys"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert one.samples == other.samples
+    assert np.array_equal(one.specimens.marks, other.specimens.marks)
+    assert np.array_equal(one.specimens.scores, other.specimens.scores, equal_nan=True)
+
+
+@st.composite
+def dealt(draw: st.DrawFn) -> tuple[int, list[np.ndarray], list[int]]:
+    """A seed, 60 prompts dealt to up to 6 shards in any order (one may stay empty), and an order of merging them."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    order = np.random.default_rng(seed).permutation(60)
+    cuts = sorted(draw(st.lists(st.integers(0, 60), max_size=5)))
+    shards = np.split(order, cuts)
+    return seed, shards, draw(st.permutations(range(len(shards))))
+
+
+@given(dealt())
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bits_do_not_depend_on_how_prompts_are_dealt_or_merged(
+    kernel: str, deal: tuple[int, list[np.ndarray], list[int]]
+) -> None:
+    """Neither sums nor the table: prompts in any order and shards, merged one by one, in pairs or at once."""
+    seed, shards, turn = deal
+    rng = np.random.default_rng(seed)
+    r = 10.0 ** rng.integers(-6, 7, (60, 1)) * rng.standard_normal((60, 24))
+    r[np.arange(24) >= rng.integers(1, 25, (60, 1))] = np.nan
+    v = np.where(np.isnan(r), np.nan, rng.standard_normal(r.shape))
+    keys = rng.integers(-(2**63), 2**63, 60)
+    betas = [4.0, 1.0, 0.3]
+
+    def part(i: np.ndarray) -> FrontierSums:
+        if not len(i):
+            return FrontierSums.empty(["optimized", "gold"], betas)
+        return sum_shard(r[i], {"gold": v[i]}, betas=betas, keys=keys[i])
+
+    whole = sum_shard(r, {"gold": v}, betas=betas, keys=keys)
+    parts = [part(shards[i]) for i in turn]
+    middle = len(parts) // 2
+    grouped = merge([*parts[middle:], merge(parts[:middle])]) if middle else merge(parts)
+    growing = FrontierSums.empty(["optimized", "gold"], betas)
+    for one in parts:
+        growing.include(one)
+    tables = read_frontier(whole, [0.1, 0.4], betas=betas)
+    for together in (merge(parts), grouped, growing):
+        same_bits(together, whole)
+        for name, table in read_frontier(together, [0.1, 0.4], betas=betas).items():
+            for column, values in table.columns().items():
+                nan = values.dtype.kind == "f"
+                assert np.array_equal(values, getattr(tables[name], column), equal_nan=nan), column
+
+
+def test_bits_do_not_depend_on_the_batches_prompts_came_in(kernel: str, rewards: tuple[np.ndarray, np.ndarray]) -> None:
+    r, v = (a[:200] for a in rewards)
+    whole = sum_shard(r, {"gold": v}, betas=BETAS)
+    present = ~np.isnan(r)
+    sums = FrontierSums.empty(["optimized", "gold"], BETAS)
+    for i in np.split(np.arange(200), [1, 2, 90, 130]):
+        sums.add(i, present[i].sum(axis=1), [a[i][present[i]] for a in (r, v)])
+    same_bits(sums, whole)
 
 
 def test_bits_do_not_depend_on_the_order_of_samples(rewards: tuple[np.ndarray, np.ndarray]) -> None:

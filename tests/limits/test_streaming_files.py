@@ -1,5 +1,6 @@
 """From Parquet files to the frontier: readers that check, parts that combine, a command with two uses."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from alignment_limits.limits import frontier, read_frontier
 from alignment_limits.limits.terms import compiled
 from alignment_limits.partial_sums import merge_files, read_sums, write_sums
 from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.score_stream import prompt_key, row_count, stream_prompts
+from alignment_limits.score_stream import Prompts, prompt_key, row_count, stream_prompts
 
 
 @pytest.fixture
@@ -213,6 +214,103 @@ def test_sums_survive_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
         assert np.array_equal(getattr(back, name), getattr(sums, name)), name
     assert np.array_equal(back.specimens.marks, sums.specimens.marks)
     assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+@pytest.fixture
+def six(table: pl.DataFrame, tmp_path: Path) -> list[str]:
+    """The table as six files of ten prompts."""
+    ids = table["prompt_id"].str.slice(1).cast(pl.Int64)
+    return [write(table.filter(ids // 10 == i), tmp_path / f"{i}.parquet") for i in range(6)]
+
+
+def test_a_stopped_sum_goes_on_and_leaves_no_trace(
+    six: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the third and in the fifth table, tables in another order: the same bytes as in one go."""
+    whole, part = tmp_path / "whole.npz", tmp_path / "part.npz"
+    stream.sum_tables(six, "rm", ["human"], part=whole)
+    monkeypatch.setattr(stream, "KEEP", 0.0)
+    read: list[str] = []
+
+    def stopped(table: str, *rest: object, **named: object) -> Iterator[Prompts]:
+        read.append(table)
+        prompts = stream_prompts(table, *rest, **named)
+        yield next(prompts)
+        if len(read) in (3, 6):
+            raise KeyboardInterrupt
+        yield from prompts
+
+    monkeypatch.setattr(stream, "stream_prompts", stopped)
+    for tables in (six, six[::-1]):
+        with pytest.raises(KeyboardInterrupt):
+            stream.sum_tables(tables, "rm", ["human"], part=part)
+    stream.sum_tables(six, "rm", ["human"], part=part)
+    assert read == [*six[:3], *six[:2:-1], *six[2:4]][: len(read)]
+    assert part.read_bytes() == whole.read_bytes()
+    before = part.stat().st_mtime_ns
+    stream.sum_tables(six, "rm", ["human"], part=part)  # nothing left to do
+    assert part.stat().st_mtime_ns == before
+
+
+def test_parts_in_any_order_give_the_same_bytes(six: list[str], tmp_path: Path) -> None:
+    """The table as a file; from other parts all but the record of what it was made of is the same."""
+    for name, tables in (("a", six[:1]), ("b", six[1:4]), ("c", six[4:]), ("rest", six[:0:-1])):
+        stream.sum_tables(tables, "rm", ["human"], betas=[1.0], part=tmp_path / f"{name}.npz")
+    made = []
+    for i, parts in enumerate((["a", "b", "c"], ["c", "a", "b"], ["rest", "a"])):
+        out = tmp_path / f"frontier-{i}.parquet"
+        files = [str(tmp_path / f"{part}.npz") for part in parts]
+        stream.main(["merge", "--parts", *files, "--out", str(out), "--betas", "1", "--kls", "0.1", "0.5"])
+        made.append(out)
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert read_table(made[0], FRONTIER).equals(read_table(made[2], FRONTIER), null_equal=True)
+
+
+def test_a_part_of_something_else_is_not_continued(table: pl.DataFrame, six: list[str], tmp_path: Path) -> None:
+    part = tmp_path / "part.npz"
+    stream.sum_tables(six[:2], "rm", ["human"], part=part)
+    before = part.read_bytes()
+    for change, message in (
+        ({"evaluated": []}, r"part\.npz has another rewards than what is asked for"),
+        ({"seed": 1}, r"part\.npz has another seed than what is asked for \(0, not 1\)"),
+        ({"betas": [0.77]}, r"part\.npz has another beta grid"),
+        ({"tables": six[1:3]}, r"0\.parquet is not among the tables given, but it was summed into .*part\.npz"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            stream.sum_tables(**({"tables": six, "optimized": "rm", "evaluated": ["human"], "part": part} | change))
+    write(changed(pl.read_parquet(six[0]), "rm", 5, 0.25), Path(six[0]))
+    with pytest.raises(ArtifactError, match=r"0\.parquet has changed since it was summed into .*part\.npz"):
+        stream.sum_tables(six, "rm", ["human"], part=part)
+    assert part.read_bytes() == before
+
+
+def test_prompts_of_tables_summed_before_the_stop_are_known(six: list[str], tmp_path: Path) -> None:
+    part = tmp_path / "part.npz"
+    stream.sum_tables(six[:2], "rm", [], part=part)
+    both = pl.concat([pl.read_parquet(six[2]), pl.read_parquet(six[1]).filter(pl.col("prompt_id") == "p013")])
+    again = write(both, tmp_path / "again.parquet")
+    with pytest.raises(ArtifactError, match=rf"'p013' .* begin in {six[1]}, row \d+, and again in {again}, row \d+;"):
+        stream.sum_tables([*six[:2], again], "rm", [], part=part)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluated": []}, r"b\.npz has another rewards than .*a\.npz \(\('rm',\), not \('rm', 'human'\)\)"),
+        ({"seed": 4}, r"b\.npz has another seed than .*a\.npz \(4, not 0\)"),
+        ({"scale": 2.5}, r"b\.npz has another beta grid than .*a\.npz"),
+        ({"from": 0}, r"10 prompt\(s\) would count twice, the first in .*a\.npz and .*b\.npz"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_named(
+    six: list[str], tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    first = change.pop("from", 1)
+    stream.sum_tables(six[:1], "rm", ["human"], part=tmp_path / "a.npz")
+    given = {"tables": six[first:], "optimized": "rm", "evaluated": ["human"], "part": tmp_path / "b.npz"}  # type: ignore[misc]
+    stream.sum_tables(**(given | change))
+    with pytest.raises(ArtifactError, match=message):
+        merge_files([tmp_path / "a.npz", tmp_path / "b.npz"])
 
 
 def test_files_that_are_no_parts_are_refused(table: pl.DataFrame, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,28 +70,27 @@ def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
         raise ArtifactError(f"{path} holds no partial sums of this project ({error}); sum again") from error
 
 
-def continue_sums(empty: FrontierSums, path: Path, digests: Mapping[str, str]) -> tuple[FrontierSums, list[str]]:
-    """The sums of a part that was begun, and the tables in it; the empty ones and none where there is no part.
-
-    Args:
-        digests: what each table that is asked for holds now, by its name.
+def continue_sums(
+    empty: FrontierSums, path: Path, tables: Sequence[str], digest: Callable[[str], str]
+) -> tuple[FrontierSums, dict[str, str]]:
+    """The sums of a part that was begun, and the digests of the tables in it; the empty ones where there is no part.
 
     Raises:
         ArtifactError: the part was begun with other rewards, betas or seed, or of other tables.
     """
     if not path.exists():
-        return empty, []
+        return empty, {}
     begun, header = read_part(path)
     done: dict[str, str] = header["tables"]
     try:
         empty.include(begun, str(path), "what is asked for")
     except EstimateError as error:
         raise ArtifactError(f"{error}; delete it, or choose another --out") from error
-    for table, digest in done.items():
-        if digests.get(table) != digest:
-            what = "has changed since" if table in digests else "is not among the tables given, but"
+    for table, known in done.items():
+        if table not in tables or digest(table) != known:
+            what = "has changed since" if table in tables else "is not among the tables given, but"
             raise ArtifactError(f"{table} {what} it was summed into {path}; delete {path}, or choose another --out")
-    return empty, sorted(done)
+    return empty, done
 
 
 def merge_files(paths: Sequence[str | Path]) -> FrontierSums:

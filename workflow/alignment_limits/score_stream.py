@@ -9,7 +9,6 @@ per prompt.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import polars as pl
 
 from alignment_limits.artifacts import KEY
 from alignment_limits.errors import ArtifactError
+from alignment_limits.files import digest, file_sha256
 
 BATCH = 1 << 18  # rows
 _NONE = np.empty(0, dtype=np.int64)
@@ -44,26 +44,15 @@ def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:
 
 
 def table_digest(table: str, rewards: Sequence[str]) -> str:
-    """A hash of the footers of a table's files: sizes, places and statistics of all column chunks, but not the data.
+    """A hash of all bytes of a table's files: an edited score shows nowhere in a Parquet file's footer.
 
     Raises:
-        ArtifactError: a file does not exist or is no Parquet file.
+        ArtifactError: a file does not exist.
     """
-    found = hashlib.blake2b(digest_size=16)
-    for file in _files(table, rewards).values():
-        try:
-            with open(file, "rb") as f:
-                f.seek(-8, os.SEEK_END)
-                length, magic = f.read(4), f.read(4)
-                f.seek(-8 - int.from_bytes(length, "little"), os.SEEK_END)
-                found.update(f.read())
-        except FileNotFoundError as error:
-            raise ArtifactError(f"{file} does not exist") from error
-        except OSError as error:
-            raise ArtifactError(f"{file} cannot be read as parquet: {error}") from error
-        if magic != b"PAR1":
-            raise ArtifactError(f"{file} cannot be read as parquet: it does not end as one")
-    return found.hexdigest()
+    try:
+        return digest([file_sha256(file) for file in _files(table, rewards).values()])
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename} does not exist") from error
 
 
 def stream_prompts(

@@ -3,7 +3,7 @@
     python -m alignment_limits.stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
     python -m alignment_limits.stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
 
-See docs/scores_only.md. Results do not depend on how prompts are dealt to files, parts or machines.
+See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def sum_tables(
     sums = FrontierSums.empty(names, grid, seed)
     if twice := sorted({table for table in tables if tables.count(table) > 1}):
         raise ArtifactError(f"{', '.join(twice)}: given twice")
-    digests = {table: table_digest(table, names) for table in tables}
-    done: list[str] = []
+    done: dict[str, str] = {}
     if part is not None:
-        sums, done = continue_sums(sums, part, digests)
+        sums, done = continue_sums(sums, part, tables, lambda table: table_digest(table, names))
     left = [table for table in tables if table not in done]
     progress = Progress(row_count(left, names))
     written = time.monotonic()
     for table in left:
-        for prompts in stream_prompts(table, names, progress, earlier=done, known=sums.keys):
+        digest = "" if part is None else table_digest(table, names)  # before the table is read: later edits show
+        for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
             sums.add(prompts.keys, prompts.counts, prompts.columns)
-        done.append(table)
+        done[table] = digest
         if part is not None and (table == left[-1] or time.monotonic() - written > KEEP):
-            write_sums(sums, part, MADE | {"tables": {name: digests[name] for name in done}})
+            write_sums(sums, part, MADE | {"tables": done})
             written = time.monotonic()
     return sums
 

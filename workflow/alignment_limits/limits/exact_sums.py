@@ -42,19 +42,21 @@ def check(terms: Array) -> None:
 
 def value(sums: np.ndarray) -> Array:
     """The sums as floats, (..., PLACES, N) -> (..., N), to two units in the last place."""
-    digits = _carried(sums)
+    used = np.flatnonzero(np.any(sums, axis=(*range(sums.ndim - 2), -1)))
+    places = slice(used[0], used[-1] + 2) if len(used) else slice(0, 1)  # one more for what is carried
+    digits = _carried(sums[..., places, :])
     negative = digits[..., -1:, :] < 0
     digits = _carried(np.where(negative, -digits, digits))  # no digit is negative now: nothing cancels below
-    total = np.zeros(digits.shape[:-2] + digits.shape[-1:])
-    for place in range(PLACES):
-        total += digits[..., place, :] * UNITS[place]
+    total = np.zeros_like(digits[..., 0, :], dtype=np.float64)
+    for place, unit in enumerate(UNITS[places]):
+        total += digits[..., place, :] * unit
     return np.where(negative[..., 0, :], -total, total)
 
 
-def _carried(sums: np.ndarray) -> np.ndarray:
+def _carried(digits: np.ndarray) -> np.ndarray:
     """The same numbers with every place but the highest in [0, 2^32)."""
-    digits = sums.copy()
-    for place in range(PLACES - 1):
+    digits = digits.copy()
+    for place in range(digits.shape[-2] - 1):
         carry = digits[..., place, :] >> BITS
         digits[..., place, :] -= carry << BITS
         digits[..., place + 1, :] += carry

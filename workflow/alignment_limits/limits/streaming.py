@@ -116,7 +116,7 @@ class FrontierSums:
         marks = _splitmix(keys.astype(np.uint64))
         groups = (marks >> np.uint64(56)).astype(np.int64)
         marks = _splitmix(marks)
-        for rows in blocks(counts):
+        for rows in blocks(np.asarray(counts), alike=fused is None):
             cells = [padded(column, starts[rows], counts[rows]) for column in columns]
             terms = prompt_terms(cells, counts[rows], keys[rows], self.seed, self.inverse, fused)
             add(terms.reshape(len(rows), -1), groups[rows], self.sums)

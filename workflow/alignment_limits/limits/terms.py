@@ -56,12 +56,17 @@ def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray],
     return exact_sums.add if fused is None else fused.fused_add
 
 
-def blocks(counts: np.ndarray) -> list[np.ndarray]:
-    """Prompts in blocks of like sample counts (P,), so that little is padding and no block is large."""
+def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
+    """Prompts in blocks of like sample counts (P,), so that little is padding and no block is large.
+
+    alike : no padding at all, so that a prompt's terms do not show which prompts were beside it (NumPy's sums do).
+    """
     order = np.argsort(counts, kind="stable")
     out, start = [], 0
     while start < len(order):
         stop = min(start + BLOCK, len(order))
+        if alike:
+            stop = start + int(np.searchsorted(counts[order[start:stop]], counts[order[start]], side="right"))
         while stop > start + 1 and counts[order[stop - 1]] * (stop - start) > CELLS:
             stop = start + max((stop - start) // 2, 1)
         out.append(order[start:stop])
