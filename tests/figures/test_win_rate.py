@@ -7,7 +7,7 @@ import synthetic
 from reading import cut_off, gids, line, overlaps, smallest
 
 from alignment_limits.figures.style import INK, Look
-from alignment_limits.figures.win_rate import win_rate
+from alignment_limits.figures.win_rate import most, win_rate
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 LOOK = Look(names=(*PROXIES, *ENSEMBLES))
@@ -45,6 +45,33 @@ def test_ways_of_choosing_have_a_panel_with_a_curve_per_temperature(figure):
     assert {"best-of-n", "soft, temperature 0.5", "soft, temperature 1", "best-of-poisson", "chi2-pessimism"} <= names
     (gold,) = [a for a in figure.axes[1].get_lines() if a.get_gid() == "best-of-n"]
     assert gold.get_color() == INK
+
+
+def test_what_is_missing_to_the_most_is_in_points_of_the_win_rate(figure):
+    x, y = line(figure, "best-of-n", axes=1)
+    n = np.array([2, 4, 8, 16, 32])
+    np.testing.assert_allclose(x, np.log(n) - (n - 1) / n)
+    np.testing.assert_allclose(y, 100 * (most(x) - n / (n + 1)))
+    assert np.all(y > -1e-9)
+    np.testing.assert_allclose(y[0], 0.92, atol=0.01)  # a pair of draws wins 2/3; the tilt at its KL 0.676
+
+
+def test_the_most_is_the_win_rate_of_the_tilt_of_a_uniform_quantile():
+    u = (np.arange(200_000) + 0.5) / 200_000
+    for slope in (0.5, 2.0, 8.0):
+        w = np.exp(slope * u)
+        w /= w.sum()
+        kl = float(w @ np.log(w * len(u)))
+        assert most([kl])[0] == pytest.approx(w @ u, abs=1e-6)
+
+
+def test_ties_only_lower_what_can_be_won():
+    p = np.array([0.3, 0.5, 0.2])  # three levels of gold
+    middle = np.cumsum(p) - p / 2
+    for slope in (0.5, 2.0, 8.0):
+        w = p * np.exp(slope * middle)
+        w /= w.sum()
+        assert w @ middle < most([float(w @ np.log(w / p))])[0]
 
 
 @pytest.mark.parametrize(("width", "size"), [(3.4, 8), (7.0, 9)])

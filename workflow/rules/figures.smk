@@ -122,6 +122,7 @@ rule figure_win_rate:
 rule figure_over_optimisation:
     input:
         over_optimisation=results("limits/over_optimisation.parquet"),
+        frontier=results("limits/frontier.parquet"),
         best_of_n=results("limits/best_of_n.parquet"),
     output:
         pdf=results("figures/over_optimisation.pdf"),
@@ -129,7 +130,7 @@ rule figure_over_optimisation:
             results("figures/over_optimisation.png"),
             caption="../report/figure_over_optimisation.rst",
             category="2 Proxies and ensembles",
-            labels={"figure": "over-optimisation along best-of-n"},
+            labels={"figure": "over-optimisation: where gold peaks"},
         ),
     log:
         results("logs/figure_over_optimisation/figure.log"),

@@ -10,10 +10,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from alignment_limits.figures.curves import Curve, curve, draw
-from alignment_limits.figures.keys import columns, key
+from alignment_limits.figures.keys import WIDE, columns, key
 from alignment_limits.figures.style import ENSEMBLE, GREY, INK, Look, order
-
-_WIDE = 6.0  # inches from which the two panels stand side by side
 
 
 def gold_under_proxies(
@@ -33,7 +31,7 @@ def gold_under_proxies(
     curves = {name: curve(table, name, gold) for name in (*proxies, *ensembles)}
     groups = [(title, list(g)) for title, g in (("single proxies", proxies), ("ensembles", ensembles)) if g]
     with look.applied():
-        beside = look.width >= _WIDE
+        beside = look.width >= WIDE
         rows = 1 if beside else max(len(groups), 1)
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
         lines = max([-(-len(g) // columns(g, look, room)) for _, g in groups], default=0)

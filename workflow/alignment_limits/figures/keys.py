@@ -9,6 +9,8 @@ from matplotlib.lines import Line2D
 
 from alignment_limits.figures.style import ENSEMBLE, GREY, Look, label
 
+WIDE = 6.0  # inches from which two panels stand side by side
+
 
 def columns(names: Sequence[str], look: Look, room: float) -> int:
     """2, or 1 where two columns of these names would not fit into `room` points."""

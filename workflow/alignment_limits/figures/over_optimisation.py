@@ -1,4 +1,4 @@
-"""Over-optimisation along best-of-n: gold under each proxy, Gao's fit to it, and where to stop."""
+"""Over-optimisation: gold as another reward is optimised ever harder, Gao's fit to it, and where it peaks."""
 
 from __future__ import annotations
 
@@ -8,58 +8,93 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from alignment_limits.figures.keys import columns, key
+from alignment_limits.figures.forest import forest, forest_height
+from alignment_limits.figures.keys import WIDE, columns, key, place
 from alignment_limits.figures.style import DASHED, ENSEMBLE, GREY, INK, Look, order
 from alignment_limits.limits.bounds import GaoFit
+
+PATHS = {"tilt": "tilted to a KL budget by", "best-of-n": "best-of-n by the same"}
 
 
 def over_optimisation(
     fits: pl.DataFrame,
+    frontier: pl.DataFrame,
     best_of_n: pl.DataFrame,
     look: Look,
     *,
     proxies: Sequence[str] = (),
     ensembles: Sequence[str] = (),
 ) -> Figure:
-    """Gain in gold (base standard deviations) of best-of-n by each proxy and ensemble against its KL (nats).
+    """Gain in gold (base standard deviations) against KL (nats) along both paths, and a row of numbers for each name.
 
-    Dots with 95% bars: best-of-n. Lines: the fit d (alpha - beta d), d = sqrt(KL), over the KLs it was made on; dashed
-    where it does not describe the points. A stopping point that was found is a triangle with its interval.
+    Dots with 95% bars: reliable estimates. Lines: Gao's fits over the KLs they were made on; dashed and thin where
+    they miss the path. A triangle is a peak of gold that was found, with its interval.
 
     Args:
         fits: `limits/over_optimisation.parquet`.
-        best_of_n: `limits/best_of_n.parquet`.
+        frontier, best_of_n: `limits/frontier.parquet`, `limits/best_of_n.parquet`.
     """
-    points = best_of_n.filter(
-        (pl.col("evaluated") == look.gold)
-        & (pl.col("method") == "best-of-n")
-        & (pl.col("budget") == "average")
-        & pl.col("gain").is_finite()
-    ).sort("n")
-    rows = fits.filter(pl.col("path") == "best-of-n")
-    groups = [(title, list(g)) for title, g in (("single proxies", proxies), ("ensembles", ensembles)) if g]
+    names = [*proxies, *ensembles]
+    points = {"tilt": _tilted(frontier, look.gold), "best-of-n": _chosen(best_of_n, look.gold)}
+    last = points["best-of-n"].sort("kl").group_by("optimized").agg(pl.col("gain").last())
+    ranked = order(names, dict(last.iter_rows()))
+    beside = look.width >= WIDE
     with look.applied():
-        room = 72 * look.width - 6 * look.font_size
-        lines = [-(-len(g) // columns(g, look, room)) for _, g in groups]
-        height = max(len(groups), 1) * (0.46 * look.width + 0.14) + 0.14 * sum(lines) + 0.35
-        figure = look.figure(height=height)
-        axes = figure.subplots(max(len(groups), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for ax, (title, names) in zip(axes, groups, strict=False):
+        wide = columns(ranked, look, 72 * look.width / (2 if beside else 1) - 6 * look.font_size)
+        lines = -(-len(ranked) // wide) + 2
+        above = (0.36 if beside else 2 * 0.44) * look.width + 0.14 * lines + 0.6
+        below = forest_height(len(names), look)
+        figure = look.figure(height=above + below)
+        halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
+        upper, lower = halves
+        axes = upper.subplots(*((1, 2) if beside else (2, 1)), sharey=True)
+        for ax, (path, title) in zip(axes, PATHS.items(), strict=True):
+            rows = fits.filter(pl.col("path") == path)
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
-            known = {n: points.filter(pl.col("optimized") == n) for n in names}
-            ranked = order(names, {n: p["gain"].max() for n, p in known.items() if p.height})  # type: ignore[misc]
             for name in ranked:
                 colour, style = look.colour(name), ENSEMBLE if name in ensembles else "-"
-                _points(ax, known[name], colour, name)
+                own = points[path].filter(pl.col("optimized") == name)
+                _points(ax, own, colour, name)
                 for fit in rows.filter(pl.col("optimized") == name).iter_rows(named=True):
                     _fit(ax, fit, colour, style)
-                    _stop(ax, fit, known[name], colour)
-            key(ax, ranked, look, ensembles, title, columns(names, look, room))
-        axes[0].set_xlim(0, 1.05 * max([0.5, *points["kl"].to_list()]))
-        figure.supylabel("gain in gold (base s.d.)", fontsize=look.font_size)
-        axes[-1].set_xlabel("KL of best-of-n (nats per sequence)")
+                    _peak(ax, fit, own, colour)
+            if path == "tilt":
+                key(ax, ranked, look, ensembles, title, wide)
+            else:
+                place(ax, _symbols(), look, title, 3)
+            ends = [*points[path]["kl"], *rows.filter(pl.col("fit_to").is_finite())["fit_to"]]
+            ax.set_xlim(0, 1.05 * max([0.5, *ends]))
+        upper.supylabel("gain in gold (base s.d.)", fontsize=look.font_size)
+        upper.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
+        forest(lower, fits, ranked, look)
     return figure
+
+
+def _tilted(frontier: pl.DataFrame, gold: str) -> pl.DataFrame:
+    """Reliable gold at fixed KL."""
+    return frontier.filter(
+        (pl.col("at") == "kl") & (pl.col("budget") == "average") & (pl.col("evaluated") == gold) & pl.col("reliable")
+    ).sort("kl")
+
+
+def _chosen(best_of_n: pl.DataFrame, gold: str) -> pl.DataFrame:
+    """Gold of best-of-n at the KL it spends."""
+    return best_of_n.filter(
+        (pl.col("evaluated") == gold)
+        & (pl.col("method") == "best-of-n")
+        & (pl.col("budget") == "average")
+        & (pl.col("n") > 1)
+        & pl.col("gain").is_finite()
+    ).sort("n")
+
+
+def _symbols() -> list[Line2D]:
+    dot = Line2D([], [], color=GREY, marker="o", ms=2.4, mew=0, ls="none", label="estimate")
+    fit = Line2D([], [], color=GREY, lw=1.1, label="fit of Gao et al.")
+    peak = Line2D([], [], color="white", marker="v", ms=5, mec=INK, mew=0.6, ls="none", label="peak")
+    return [dot, fit, peak]
 
 
 def _points(ax: Any, rows: pl.DataFrame, colour: Any, name: str) -> None:
@@ -80,12 +115,13 @@ def _fit(ax: Any, fit: dict[str, Any], colour: Any, style: Any) -> None:
     line.set_gid(f"fit:{fit['optimized']}")
 
 
-def _stop(ax: Any, fit: dict[str, Any], points: pl.DataFrame, colour: Any) -> None:
-    """The stopping point at the KL of its n, read between the tabulated n, with its interval."""
+def _peak(ax: Any, fit: dict[str, Any], points: pl.DataFrame, colour: Any) -> None:
+    """The peak with its interval: a KL along the tilt; of best-of-n the KL of its n, read between the tabulated n."""
     if not fit["found"] or points.height < 2:
         return
-    log_n, kl = np.log(points["n"].to_numpy()), points["kl"].to_numpy()
-    low, at, high = (float(np.interp(np.log(fit[c]), log_n, kl)) for c in ("peak_low", "peak", "peak_high"))
-    ax.hlines(fit["gain"], low, high, color=INK, lw=0.8, zorder=5)
-    (mark,) = ax.plot([at], [fit["gain"]], marker="v", ms=5, color=colour, mec=INK, mew=0.6, ls="none", zorder=6)
-    mark.set_gid(f"stop:{fit['optimized']}")
+    place_of = np.array([fit["peak_low"], fit["peak"], fit["peak_high"]])
+    if fit["unit"] == "draws":
+        place_of = np.interp(np.log(place_of), np.log(points["n"].to_numpy()), points["kl"].to_numpy())
+    ax.hlines(fit["gain"], place_of[0], place_of[2], color=INK, lw=0.8, zorder=5)
+    (mark,) = ax.plot([place_of[1]], [fit["gain"]], marker="v", ms=5, color=colour, mec=INK, mew=0.6, zorder=6)
+    mark.set_gid(f"peak:{fit['optimized']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ METHODS = {"best-of-n": "o", "soft-best-of-n": "s", "best-of-poisson": "^", "chi
 def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), ensembles: Sequence[str] = ()) -> Figure:
     """Above: best-of-n selected by gold (black), by each proxy, by each ensemble. Below: ways of choosing by gold.
 
-    Vertical: P(the pick beats a base reply in gold) + P(tie)/2; horizontal: KL (nats per sequence). Dotted: the most
-    any policy can win at that KL when gold has no ties.
+    Above, P(the pick beats a base reply in gold) + P(tie)/2; dotted, the most any policy can win at that KL. Below,
+    what is missing to that most, in percentage points. Horizontal: KL (nats per sequence).
 
     Args:
         table: `limits/best_of_n.parquet`.
@@ -38,34 +38,45 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
     last = {n: best.filter(pl.col("optimized") == n)["win_rate"].to_list()[-1:] for n in (*proxies, *ensembles)}
     names = order([n for n, found in last.items() if found], {n: found[0] for n, found in last.items() if found})
     with look.applied():
-        room = 72 * look.width - 6 * look.font_size
-        wide = columns(names, look, room)
+        wide = columns(names, look, 72 * look.width - 6 * look.font_size)
         lines = -(-len(names) // wide) + (1 + -(-len(methods) // 2) if below else 0)
-        panel = 0.52 * look.width
-        figure = look.figure(height=panel * (2 if below else 1) + 0.14 * (lines + 1) + 0.35)
-        axes = figure.subplots(2 if below else 1, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for ax in axes:
-            _ceiling(ax, right)
+        heights = [0.52 * look.width, *([0.36 * look.width] if below else [])]
+        figure = look.figure(height=sum(heights) + 0.14 * (lines + 1) + 0.35)
+        axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        _ceiling(axes[0], right)
         for name in (look.gold, *names):
             style = ENSEMBLE if name in ensembles else "-"
             own = best.filter(pl.col("optimized") == name)
             _points(axes[0], own, colour=look.colour(name), marker="o", style=style, gid=name)
         key(axes[0], names, look, ensembles, "best-of-n by gold (black) or by", wide)
-        if below:
-            _methods(axes[1], by_gold, methods, look)
         axes[0].set_xlim(0, right)
         axes[0].set_ylim(min(0.48, *(rows["win_rate"].to_list() or [0.5])) - 0.01, 1.0)
-        figure.supylabel("win rate in gold against the base model", fontsize=look.font_size)
+        axes[0].set_ylabel("win rate in gold\nagainst the base model")
+        if below:
+            _methods(axes[1], by_gold, methods, look)
+            axes[1].set_ylabel("short of the most\n(percentage points)")
         axes[-1].set_xlabel("KL from the base model (nats per sequence)")
     return figure
 
 
+def most(kls: Iterable[float]) -> np.ndarray:
+    """The largest win rate of any policy at each KL (nats): gold's quantile is uniform, and its tilt is known.
+
+    With tied scores it is a bound: averaging the quantile over an atom can only lose.
+    """
+    return np.array([0.5 + Uniform().limit(k) for k in kls])
+
+
 def _methods(ax: Any, by_gold: pl.DataFrame, methods: Sequence[str], look: Look) -> None:
     """Every way of choosing by gold; soft best-of-n has a curve for each temperature, hotter ones paler."""
+    columns = ("win_rate", "win_rate_low", "win_rate_high")
+    top = pl.Series(most(by_gold["kl"]))
+    short = by_gold.with_columns((100 * (top - pl.col(c))).alias(c) for c in columns).filter(pl.col("kl") > 0)
     palette = Look(palette=look.palette, gold="best-of-n", names=tuple(methods[1:]))
+    ax.axhline(0, color=GREY, lw=0.8, ls=":", zorder=2)
     handles = []
     for method in methods:
-        own = by_gold.filter(pl.col("method") == method)
+        own = short.filter(pl.col("method") == method)
         heats = own["temperature"].unique().sort().to_list() if method == "soft-best-of-n" else [None]
         for i, heat in enumerate(heats):
             part = own if heat is None else own.filter(pl.col("temperature") == heat)
@@ -74,6 +85,7 @@ def _methods(ax: Any, by_gold: pl.DataFrame, methods: Sequence[str], look: Look)
             _points(ax, part, style="-", gid=text, **look_of)
             colour, marker, alpha = look_of.values()
             handles.append(Line2D([], [], color=colour, marker=marker, ms=3, lw=0.8, alpha=alpha, label=text))
+    ax.invert_yaxis()
     place(ax, handles, look, "ways of choosing by gold", 2)
 
 
@@ -91,8 +103,8 @@ def _points(ax: Any, rows: pl.DataFrame, *, colour: Any, marker: str, style: Any
 
 
 def _ceiling(ax: Any, right: float) -> None:
-    """The limit of the win rate itself: gold's quantile is uniform, and its tilt has a closed form."""
+    """The most that can be won, and the half that the base model itself wins."""
     x = np.linspace(0, np.sqrt(right), 80) ** 2
-    (line,) = ax.plot(x, [0.5 + Uniform().limit(k) for k in x], color=GREY, lw=0.8, ls=":", zorder=2)
+    (line,) = ax.plot(x, most(x), color=GREY, lw=0.8, ls=":", zorder=2)
     line.set_gid("ceiling")
     ax.axhline(0.5, color=INK, lw=0.5, alpha=0.5, zorder=1)
