@@ -24,7 +24,13 @@ try:
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 
-FIGURES = ["frontier", "gold_under_proxies", "reward_distributions"]
+FIGURES = [
+    "frontier",
+    "win_rate",
+    "gold_under_proxies",
+    "over_optimisation",
+    "reward_distributions",
+]
 if len(STUDY.proxies) > 1:
     FIGURES.append("ensemble_gap")
 
