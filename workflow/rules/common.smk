@@ -1,6 +1,7 @@
 # Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
