@@ -1,0 +1,172 @@
+"""Tables and figure of the coverage study, from the files that benchmarks/limits_coverage.py keeps.
+
+    python benchmarks/limits_coverage_report.py
+
+writes coverage.md next to those files and the figure to docs/figures/coverage.png.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
+FEWEST = 100  # reliable intervals below which no coverage is told
+WORLDS = ("gaussian", "uniform", "bernoulli", "exponential")
+SIZES = ("64 x 64", "512 x 64", "128 x 256", "256 x 256", "64 x 1024", "512 x 1024")
+ROWS = ("limit", "limit, per prompt", "gain at beta", "KL at beta", "best-of-n", "best-of-n / limit", "gap",
+        "gold under proxy")  # fmt: skip
+REASONS = {
+    "effective sample size (ESS)": r"effective sample size # \(",
+    "quarters cannot show this KL": "too near the ceiling|beyond the largest KL|of quarters",
+    "heavy upper tail": "heavy upper tail",
+    "Pareto k": "^(gold: )?Pareto k",
+    "decrements (ratio)": r"too few to correct",
+    "fixed beta: ESS of the quarters, or the correction beside the interval": "quarters are too few at|too uncertain",
+}
+
+
+def read(folder: Path) -> pl.DataFrame:
+    """Every row of every study, with `hit`: does its interval hold the truth?"""
+    tables = []
+    for path in sorted(folder.glob("*/*.parquet")):
+        world, size = path.stem.split("-")
+        named = pl.read_parquet(path).with_columns(world=pl.lit(world), size=pl.lit(size.replace("x", " x ")))
+        tables.append(named)
+    hit = (pl.col("low") <= pl.col("truth")) & (pl.col("truth") <= pl.col("high"))
+    table = pl.concat(tables, how="diagonal_relaxed").with_columns(hit=hit)
+    orders = (("world", WORLDS), ("size", SIZES), ("row", ROWS))
+    return table.with_columns(pl.col(name).cast(pl.Enum(order)) for name, order in orders)
+
+
+def coverage(table: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Per group: reliable intervals, their coverage with its standard error, share refused; a study is one cluster."""
+    counts = table.group_by(*by, "study", *(["world", "size"] if "world" not in by else [])).agg(
+        rows=pl.len(), told=pl.col("reliable").sum(), hits=(pl.col("hit") & pl.col("reliable")).sum()
+    )
+    told, hits = pl.col("told"), pl.col("hits")
+    share = hits.sum() / told.sum()
+    return (
+        counts.group_by(*by)
+        .agg(
+            told=told.sum(),
+            coverage=share,
+            error=((hits - share * told) ** 2).sum().sqrt() / told.sum(),
+            refused=1 - told.sum() / pl.col("rows").sum(),
+        )
+        .sort(*by)
+    )
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    ruled = [header, ["---", *(["--:"] * (len(header) - 1))], *lines]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in ruled) + "\n"
+
+
+def coverage_table(table: pl.DataFrame) -> str:
+    """Coverage (%) of the reliable intervals of each world, row and size, +- its standard error; (share refused)."""
+    told = {(r["world"], r["row"], r["size"]): r for r in coverage(table, "world", "row", "size").to_dicts()}
+    lines = []
+    for world in WORLDS:
+        for row in ROWS:
+            cells = []
+            for size in SIZES:
+                r = told.get((world, row, size))
+                if r is None:
+                    cells.append("")
+                    continue
+                shown = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
+                cells.append(f"{shown} ({100 * r['refused']:.0f})")
+            lines.append([world, row, *cells])
+    return markdown(["world", "row", *SIZES], lines)
+
+
+def bias_table(table: pl.DataFrame) -> str:
+    """Bias (%) of the limit at the largest KL, and the largest ratio of corrected to plug-in bias over all KLs."""
+    means = (
+        table.filter(pl.col("row").is_in(["limit", "limit, per prompt"]))
+        .group_by("world", "row", "size", "point", "x", "truth")
+        .agg(pl.col("estimate", "plugin", "two_level", "jackknife").drop_nans().drop_nulls().mean(), told=pl.col("reliable").mean(),
+             error=pl.col("estimate").std() / pl.len().sqrt())
+        .sort("world", "row", "size", "point")
+        .with_columns((100 * (pl.col(c) / pl.col("truth") - 1) for c in ("estimate", "plugin", "two_level", "jackknife")),
+                      error=100 * pl.col("error") / pl.col("truth"))
+    )  # fmt: skip
+    lines = []
+    for (world, row, size), part in means.group_by("world", "row", "size", maintain_order=True):
+        last = part.row(-1, named=True)
+        ratio = (part["estimate"] / part["plugin"]).abs()
+        # A bias within two standard errors of 0 is not seen; count what is surely there.
+        sure = (((part["estimate"].abs() - 2 * part["error"]).clip(0)) / part["plugin"].abs())
+        values = [f"{last[c]:.2f}" if last[c] is not None else "–" for c in ("estimate", "plugin", "two_level", "jackknife")]
+        lines.append([world, row, size, values[0] + f" ± {last['error']:.2f}", *values[1:], f"{ratio.max():.2f}", f"{sure.max():.2f}"])
+    return markdown(["world", "row", "size", "corrected", "plug-in", "2F − H", "jackknife", "largest ratio", "beyond noise"], lines)
+
+
+def refusal_table(table: pl.DataFrame) -> str:
+    """Share (%) of all rows refused, for each first reason."""
+    named = table.with_columns(
+        why=pl.coalesce(
+            pl.when(pl.col("reason").str.contains(pattern)).then(pl.lit(name)) for name, pattern in REASONS.items()
+        )
+    )
+    other = named.filter(~pl.col("reliable") & pl.col("why").is_null())["reason"].unique().to_list()
+    assert not other, other
+    lines = []
+    for (world, row), part in named.sort("world", "row").group_by("world", "row", maintain_order=True):
+        shares = [100 * (part["why"] == name).sum() / len(part) for name in REASONS]
+        lines.append([world, row, f"{100 * (1 - part['reliable'].mean()):.0f}", *(f"{s:.0f}" if s else "" for s in shares)])
+    return markdown(["world", "row", "refused", *REASONS], lines)
+
+
+def verdict(table: pl.DataFrame) -> str:
+    """In words: how many rows and cells lie outside the band, and how many would by chance."""
+    points = coverage(table, "world", "row", "size", "point", "x").filter(pl.col("told") >= FEWEST)
+    outside = points.filter(~pl.col("coverage").is_between(LEAST, MOST))
+    told = points["told"].to_numpy()[:, None]
+    chance = np.random.default_rng(0).binomial(told, 0.95, (len(points), 2000)) / told
+    expected = ((chance < LEAST) | (chance > MOST)).mean(axis=1).sum()
+    cells = coverage(table, "world", "row", "size").filter(pl.col("told") >= FEWEST)
+    off = cells.filter(~pl.col("coverage").is_between(LEAST, MOST))
+    every = table.filter("reliable")["hit"].mean()
+    few = coverage(table, "world", "row", "size", "point").filter((pl.col("told") < FEWEST) & (pl.col("told") > 0))
+    lines = [
+        f"{int(table['reliable'].sum()):,} reliable intervals of {len(table):,}: {100 * every:.2f} % cover.",
+        f"Cells (world, row, size): {len(cells)}, {len(off)} outside {100 * LEAST:.0f}-{100 * MOST:.0f} %.",
+        f"Single rows told at least {FEWEST} times: {len(points)}, {len(outside)} outside (by chance at 95 %: "
+        f"{expected:.0f}); least {100 * points['coverage'].min():.1f} %, most {100 * points['coverage'].max():.1f} %.",
+        f"Rows told less often: {len(few)} with {int(few['told'].sum())} intervals, "
+        f"{100 * (few['coverage'] * few['told']).sum() / max(few['told'].sum(), 1):.1f} % cover.",
+    ]
+    for r in [*off.sort("coverage").to_dicts(), *outside.sort("coverage").to_dicts()]:
+        at = f", x {r['x']:.2f}" if "x" in r else " (cell)"
+        error = f" ± {100 * r['error']:.1f}"
+        lines.append(f"- {r['world']} {r['size']} {r['row']}{at}: {100 * r['coverage']:.1f}{error} % of {r['told']}")
+    above = table.filter((pl.col("row") == "best-of-n / limit") & pl.col("reliable"))
+    share = above.group_by("world", "size", "x").agg(
+        low=(pl.col("low") > 1).mean(), mean=pl.col("estimate").mean(), told=pl.len()
+    ).sort("low")  # fmt: skip
+    top = share.filter(pl.col("told") >= FEWEST).tail(3).to_dicts()
+    lines.append(
+        f"Best-of-n above the limit by more than its interval: {100 * (above['low'] > 1).mean():.2f} % of "
+        f"{len(above):,}; most often " + "; ".join(
+            f"{r['world']} {r['size']} n = {r['x']:.0f}: {100 * r['low']:.1f} % (mean efficiency {r['mean']:.4f})"
+            for r in reversed(top))
+    )  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--read", type=Path, default=Path("results/benchmarks/coverage"))
+    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    options = parser.parse_args()
+    table = read(options.read)
+    parts = [coverage_table(table), verdict(table), bias_table(table), refusal_table(table)]
+    (options.read / "coverage.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
