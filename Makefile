@@ -18,7 +18,7 @@ LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 TORCH_cuda := --torch-backend=auto
 
-.PHONY: help study test report plan check format lock schema setup clean
+.PHONY: help study test report plan why check format lock schema setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -35,6 +35,9 @@ report: $(INSTALLED)  ## write the report of a finished study again
 
 plan: $(INSTALLED)  ## how many prompts and samples a study needs, with this one as its pilot
 	@$(SNAKEMAKE) --forcerun plan --until plan plan
+
+why: $(INSTALLED)  ## say what would run again, and why
+	@$(BIN)/python -m alignment_limits.why $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
 
 check: $(INSTALLED)  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -61,12 +64,11 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' envs/common.in)"
 
-COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --upgrade --no-header \
-  --override envs/overrides.txt
+# versions stay as they are unless asked: make lock ARGS=--upgrade
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --override envs/overrides.txt
 lock: $(BIN)/uv  ## renew the locks in envs/
-	@$(COMPILE) $(LOCAL_WHEELS) $(TORCH_cpu) envs/cpu.in -o envs/cpu.lock
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --upgrade \
-	  --no-header envs/cuda.in -o envs/cuda.lock
+	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
+	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
 
 clean:  ## remove .venv (results stay)
 	@rm -rf .venv

@@ -36,6 +36,7 @@ rule all:
         rules.frontier.output,
         rules.best_of_n.output,
         rules.proxy_gap.output,
+        rules.over_optimisation.output,
         rules.headline.output,
         rules.study_card.output,
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),

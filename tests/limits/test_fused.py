@@ -27,11 +27,13 @@ def test_compiled_sums_equal_numpy_on_ragged_blocks_over_all_temperatures() -> N
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
 
 
-def test_small_inputs_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alignment_limits.limits.tilting import WORTH_COMPILING, _fused
+def test_small_inputs_do_not_wait_for_the_compiler_until_they_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alignment_limits.limits import tilting
 
     monkeypatch.delitem(sys.modules, "alignment_limits.limits.fused", raising=False)
-    assert _fused(WORTH_COMPILING - 1) is None
+    monkeypatch.setattr(tilting, "_done_by_numpy", 0)
+    assert tilting._fused(tilting.WORTH_COMPILING - 1) is None
+    assert tilting._fused(1) is not None
 
 
 def test_without_numba_the_plain_sums_serve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,15 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import hacking_onset, proxy_gap, standardise, stopping_point
-from alignment_limits.limits.gaps import gap_contributions
+from alignment_limits.limits.arrays import deal
+from alignment_limits.limits.gaps import GapContributions
+from alignment_limits.limits.gaps import gap_contributions as of_deal
 
 BETAS = np.array([4.0, 1.0, 0.3, 0.05])
+
+
+def gap_contributions(proxy: np.ndarray, gold: np.ndarray, beta: np.ndarray) -> GapContributions:
+    return of_deal(proxy, gold, beta, deal(proxy, [gold]))
 
 
 def tilted(r: np.ndarray, beta: float) -> np.ndarray:
@@ -52,6 +58,17 @@ def test_gap_lies_between_zero_and_its_bound(rewards: tuple[np.ndarray, np.ndarr
     table = proxy_gap(*rewards, betas=BETAS)
     assert np.all(table.gap_plugin >= 0)
     assert np.all(table.gap_plugin <= table.gap_bound)
+
+
+def test_order_of_samples_does_not_matter_even_where_the_proxy_ties() -> None:
+    rng = np.random.default_rng(2)
+    gold = rng.standard_normal((30, 40))
+    proxy = np.round(gold + rng.standard_normal(gold.shape))
+    order = rng.permuted(np.tile(np.arange(40), (30, 1)), axis=1)
+    shuffled = [np.take_along_axis(a, order, axis=1) for a in (proxy, gold)]
+    first, second = proxy_gap(proxy, gold, betas=BETAS), proxy_gap(*shuffled, betas=BETAS)
+    np.testing.assert_allclose(second.gap, first.gap, rtol=1e-9)
+    np.testing.assert_allclose(second.gold_gain, first.gold_gain, rtol=1e-9)
 
 
 def test_small_errors_cost_their_variance_over_two_beta() -> None:

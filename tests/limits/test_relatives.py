@@ -7,21 +7,36 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, per_sequence_kl, soft_best_of_n
+from alignment_limits.limits.laws import choose
+from alignment_limits.limits.poisson import check_mus, poisson_kl, poisson_mixture
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
-from alignment_limits.limits.relatives import chi2_weights, poisson_kl, poisson_mixture, soft_weights
+from alignment_limits.limits.relatives import chi2_law, chi2_weights, poisson_law, soft_law, soft_weights
 
 
-def test_soft_weights_converge_to_the_average_over_all_subsets() -> None:
-    r = np.array([0.0, 0.3, 1.1, 1.1, 2.0, -0.7, 0.9])
+def test_soft_weights_are_those_of_the_pick_among_all_draws() -> None:
+    """A law of seven replies, as so many samples that drawing them leaves the law as it is."""
+    r, copies = np.array([0.0, 0.3, 1.1, 1.1, 2.0, -0.7, 0.9]), 300
     n, t = 3, 0.6
     exact = np.zeros(7)
-    groups = list(combinations(range(7), n))
-    for group in groups:
+    for group in product(range(7), repeat=n):
         e = np.exp(r[list(group)] / t)
-        exact[list(group)] += e / e.sum() / len(groups)
-    weights, _ = soft_weights(np.repeat(r[None], 400, axis=0), n, t, rounds=100)
-    np.testing.assert_allclose(weights.mean(axis=0), exact, atol=2e-3)
+        for reply, share in zip(group, e / e.sum(), strict=True):
+            exact[reply] += share / 7**n
+    weights = soft_weights(np.repeat(r, copies)[None] / t, np.array([1, n]))
+    np.testing.assert_allclose(weights[0, :, 1].reshape(7, copies).sum(axis=1), exact, rtol=2e-3)
+    np.testing.assert_allclose(weights[0, :, 0], 1 / (7 * copies), rtol=1e-4)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_soft_weights_of_few_samples_are_the_average_over_subsets_up_to_one_over_m() -> None:
+    """Other draws are taken one by one from the other samples: the difference from subsets is of order 1/M."""
+    r = np.random.default_rng(11).standard_normal(14)
+    exact = np.zeros(14)
+    groups = list(combinations(range(14), 3))
+    for group in groups:
+        e = np.exp(r[list(group)] / 0.6)
+        exact[list(group)] += e / e.sum() / len(groups)
+    np.testing.assert_allclose(soft_weights(r[None] / 0.6, np.array([3]))[0, :, 0], exact, rtol=0.04)
 
 
 def test_soft_kl_equals_enumeration_on_a_discrete_law() -> None:
@@ -34,24 +49,24 @@ def test_soft_kl_equals_enumeration_on_a_discrete_law() -> None:
             q[level] += np.prod(p[list(levels)]) * share
     truth = np.sum(q * np.log(q / p))
     scores = np.repeat(np.repeat(r, [210, 90])[None], 40, axis=0)
-    _, kl = soft_weights(scores, n, t)
+    _, kl = soft_law(np.array([n]), t).pick(scores)
     np.testing.assert_allclose(kl.mean(), truth, rtol=0.03)
 
 
 def test_soft_best_of_n_goes_from_base_law_to_best_of_n_as_it_cools() -> None:
     r = np.random.default_rng(0).standard_normal((60, 128))
-    cold, warm = (soft_best_of_n(r, {"own": r}, ns=[4], temperature=t)["own"] for t in (1e-3, 1e3))
+    cold, warm = (soft_best_of_n(r, {"own": r}, ns=[4], temperatures=[t])["own"] for t in (0.02, 1e3))
     hard = best_of_n(r, {"own": r}, ns=[4])["own"]
     np.testing.assert_allclose(cold.gain, hard.gain, rtol=0.01)
     np.testing.assert_allclose(cold.kl, hard.kl, rtol=0.05)
     np.testing.assert_allclose([warm.gain[0], warm.kl[0]], 0, atol=0.01)
-    assert cold.temperature[0] == 1e-3
+    assert cold.temperature[0] == 0.02
 
 
 def test_soft_best_of_n_is_closer_to_the_limit_at_the_same_draws() -> None:
     r = np.random.default_rng(1).standard_normal((200, 128))
     hard = best_of_n(r, {"own": r}, ns=[4])["own"]
-    soft = soft_best_of_n(r, {"own": r}, ns=[4], temperature=0.5)["own"]
+    soft = soft_best_of_n(r, {"own": r}, ns=[4], temperatures=[0.5])["own"]
     assert soft.efficiency[0] > hard.efficiency[0] + 0.01
     assert soft.efficiency_low[0] < 1
 
@@ -59,7 +74,7 @@ def test_soft_best_of_n_is_closer_to_the_limit_at_the_same_draws() -> None:
 def test_ragged_soft_weights_fall_on_real_samples_only() -> None:
     r = np.random.default_rng(2).standard_normal((3, 20))
     r[1, 7:] = np.nan
-    weights, kl = soft_weights(r, 3, 0.5)
+    weights, kl = soft_law(np.array([3]), 0.5).pick(r)
     assert np.all(weights[1, 7:] == 0)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
     assert np.all(np.isfinite(kl))
@@ -69,7 +84,7 @@ def test_poisson_mixture_has_the_right_mean_and_refuses_too_few_samples() -> Non
     mix = poisson_mixture(np.array([0.0, 3.0]), 64)
     np.testing.assert_allclose(mix @ np.arange(1, 1 + mix.shape[1]), [1.0, 4.0], rtol=1e-6)
     with pytest.raises(EstimateError, match="mu = 20 draws more than the 16"):
-        poisson_mixture(np.array([1.0, 20.0]), 16)
+        check_mus([1.0, 20.0], 16)
 
 
 def test_poisson_gain_is_the_mixture_of_best_of_n() -> None:
@@ -79,7 +94,7 @@ def test_poisson_gain_is_the_mixture_of_best_of_n() -> None:
     hard = best_of_n(r, {"own": r}, ns=np.arange(1, 1 + len(mix)))["own"]
     np.testing.assert_allclose(table.gain[0], mix @ hard.gain, rtol=1e-10)
     np.testing.assert_allclose(
-        table.win_rate[0], mix @ (np.arange(1, 1 + len(mix)) / np.arange(2, 2 + len(mix))), rtol=1e-6
+        table.win_rate[0], mix @ (np.arange(1, 1 + len(mix)) / np.arange(2, 2 + len(mix))), rtol=1e-3
     )
 
 
@@ -89,13 +104,13 @@ def test_poisson_kl_of_levels_equals_the_sum_over_atoms() -> None:
     q = np.diff(edges * np.exp(mu * (edges - 1)))
     p = counts / counts.sum()
     scores = np.repeat(np.arange(4.0), counts)[None]
-    np.testing.assert_allclose(poisson_kl(scores, mu)[0], np.sum(q * np.log(q / p)), rtol=1e-9)
+    np.testing.assert_allclose(poisson_kl(scores, np.array([mu]))[0, 0], np.sum(q * np.log(q / p)), rtol=1e-9)
     # Without ties it is the integral of q log q, by a fine sum
     u = (np.arange(200_000) + 0.5) / 200_000
     density = (mu * u + 1) * np.exp(mu * (u - 1))
     untied = np.arange(9.0)[None]
-    np.testing.assert_allclose(poisson_kl(untied, mu)[0], np.mean(density * np.log(density)), rtol=1e-8)
-    np.testing.assert_allclose(poisson_kl(untied, 0.0), 0, atol=1e-14)
+    np.testing.assert_allclose(poisson_kl(untied, np.array([mu]))[0, 0], np.mean(density * np.log(density)), rtol=1e-8)
+    np.testing.assert_allclose(poisson_kl(untied, np.zeros(1)), 0, atol=1e-14)
 
 
 def test_chi2_weights_solve_their_equation() -> None:
@@ -114,14 +129,57 @@ def test_chi2_weights_solve_their_equation() -> None:
             assert np.all(r[x, valid][~active] <= level[0] + 1e-9)
 
 
-def test_chi2_pessimism_runs_from_base_law_to_the_best_reply() -> None:
+def test_chi2_weights_run_from_base_law_to_the_best_reply() -> None:
     r = np.random.default_rng(5).standard_normal((30, 64))
-    table = chi2_pessimism(r, {"own": r}, betas=[1e5, 1.0, 1e-6])["own"]
-    np.testing.assert_allclose(table.gain[0], 0, atol=1e-4)
-    np.testing.assert_allclose(table.gain[2], np.mean(r.max(axis=1) - r.mean(axis=1)), rtol=1e-9)
-    np.testing.assert_allclose(table.kl[2], np.log(64), rtol=1e-9)
-    assert np.all(np.diff(table.gain) > 0)
-    np.testing.assert_allclose(table.win_rate[[0, 2]], [0.5, 1.0], atol=1e-3)
+    w = chi2_weights(r, np.array([1e6, 1.0, 1e-6]))
+    np.testing.assert_allclose(w[:, :, 0], 1 / 64, atol=1e-6)
+    np.testing.assert_array_equal(np.argmax(w[:, :, 2], axis=1), np.argmax(r, axis=1))
+    np.testing.assert_allclose(w[:, :, 2].max(axis=1), 1)
+
+
+def test_chi2_of_a_gaussian_reward_is_that_of_the_quadrature() -> None:
+    """Few samples: the plug-in gain is 1.7% low at beta = 1, the corrected one is not."""
+    z = np.linspace(-9, 9, 200_001)
+    p = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    low, high = -9.0, 9.0
+    for _ in range(60):  # the mean ratio falls as its offset rises
+        offset = (low + high) / 2
+        low, high = (offset, high) if np.sum(p * np.maximum(z - offset, 0)) > 1 else (low, offset)
+    ratio = np.maximum(z - offset, 0)
+    kl, gain = np.sum(p * ratio * np.log(np.where(ratio > 0, ratio, 1))), np.sum(p * ratio * z)
+    win = np.sum(p * ratio * (np.cumsum(p) - p / 2))
+    r = np.random.default_rng(8).standard_normal((3000, 64))
+    table = chi2_pessimism(r, {"own": r}, betas=[1.0, 0.5], replicates=100)["own"]
+    np.testing.assert_allclose([table.gain[0], table.kl[0], table.win_rate[0]], [gain, kl, win], rtol=4e-3)
+    assert "density ratio of" in table.reason[1]  # above 64 / 16: no claim against the limit
+
+
+def test_soft_pick_of_two_levels_has_the_enumerated_kl_gain_and_win_rate() -> None:
+    """Samples drawn anew for every prompt, so that what few samples do to the estimates is in the average."""
+    p, n, t = np.array([0.7, 0.3]), 4, 0.5
+    q = np.zeros(2)
+    for levels in product(range(2), repeat=n):
+        e = np.exp(np.array(levels) / t)
+        for level, share in zip(levels, e / e.sum(), strict=True):
+            q[level] += np.prod(p[list(levels)]) * share
+    r = (np.random.default_rng(9).random((3000, 64)) < p[1]).astype(float)
+    table = soft_best_of_n(r, {"own": r}, ns=[n], temperatures=[t], replicates=100)["own"]
+    np.testing.assert_allclose(table.kl[0], np.sum(q * np.log(q / p)), rtol=0.02)
+    np.testing.assert_allclose(table.gain[0], q[1] - p[1], rtol=0.01)
+    np.testing.assert_allclose(table.win_rate[0], q[1] * (p[0] + p[1] / 2) + q[0] * p[0] / 2, rtol=0.005)
+
+
+def test_prompts_named_by_keys_may_come_in_any_order_and_company() -> None:
+    rng = np.random.default_rng(10)
+    r, v = rng.standard_normal((40, 32)), rng.standard_normal((40, 32))
+    r[5, 20:] = v[5, 20:] = np.nan
+    keys, turned = np.arange(40) * 7 + 3, rng.permutation(40)
+    laws = [soft_law(np.array([2, 4]), [0.5]), chi2_law([1.0, 3.0]), poisson_law(r, [1.0])]
+    one = choose(laws, r, {"v": v}, keys=keys)
+    two = choose(laws, r[turned], {"v": v[turned]}, keys=keys[turned])
+    np.testing.assert_allclose(two.kl, one.kl[turned], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(two.wins["v"], one.wins["v"][turned], rtol=1e-12)
+    np.testing.assert_allclose(two.gains["v"], one.gains["v"][turned], rtol=1e-9)
 
 
 def test_per_sequence_kl_equals_its_formula_and_reaches_the_bound() -> None:
@@ -146,7 +204,7 @@ def test_per_sequence_kl_equals_its_formula_and_reaches_the_bound() -> None:
 def test_impossible_settings_are_refused() -> None:
     r = np.random.default_rng(7).standard_normal((4, 16))
     with pytest.raises(EstimateError, match="must be positive"):
-        soft_best_of_n(r, {"own": r}, ns=[2], temperature=0.0)
+        soft_best_of_n(r, {"own": r}, ns=[2], temperatures=[0.0])
     with pytest.raises(EstimateError, match="at least 0"):
         best_of_poisson(r, {"own": r}, mus=[-1.0])
     with pytest.raises(EstimateError, match="positive and finite"):

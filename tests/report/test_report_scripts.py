@@ -55,7 +55,7 @@ def run(tmp_path, monkeypatch):
         job = SimpleNamespace(
             input=Inputs(inputs),
             output=Inputs({name: str(tmp_path / file) for name, file in outputs.items()}),
-            params=SimpleNamespace(p=p, code="c"),
+            params=SimpleNamespace(p=p, code={"alignment_limits": "c"}),
             config={"study": "tiny", "seed": 0},
             log=[str(tmp_path / "log")],
             rule=script,

@@ -17,6 +17,7 @@ def _score(folder, *texts: str) -> list[float]:
 
 def test_word_list_counts_listed_words_per_word(tmp_path):
     (tmp_path / "list.txt").write_text("# comment\nidiot\nShut Up\nup\ncr@p\n\n", "utf-8")
+    (tmp_path / ".snakemake_timestamp").touch()
     scores = _score(tmp_path, "You IDIOT!", "shut up now please", "idiotic cr@p", "", "all is well")
     np.testing.assert_allclose(scores, [-1 / 2, -2 / 4, -1 / 2, 0, 0])
 

@@ -1,6 +1,7 @@
 """The small study, run once with real models; the tests read what it left."""
 
 import pytest
+from project import Project
 from running import ROOT, snakemake
 
 
@@ -9,3 +10,11 @@ def small():
     """Folder of the finished small study."""
     snakemake("--configfile", "config/studies/small.yaml")
     return ROOT / "results/small"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_model):
+    """A finished study of seconds in a project of its own; tests leave it as it is, or work on a copy."""
+    project = Project.new(tmp_path_factory.mktemp("tiny") / "project", tiny_model)
+    project.run()
+    return project

@@ -33,10 +33,10 @@ def package(tmp_path, monkeypatch):
     return tmp_path
 
 
-def mark(package):
-    fingerprint._imports.cache_clear()
-    fingerprint._tree.cache_clear()
-    return code_fingerprint(str(package / "script.py"))
+def mark(package, *more):
+    for cached in (fingerprint._read, fingerprint._ours, fingerprint.code_fingerprint):
+        cached.cache_clear()
+    return code_fingerprint(str(package / "script.py"), *more)
 
 
 def test_an_edit_in_a_module_imported_by_an_imported_module_counts(package):
@@ -67,10 +67,41 @@ def test_a_module_added_to_an_import_joins(package):
 
 
 def test_modules_reached_dynamically_count_when_named(package):
-    named = code_fingerprint(str(package / "script.py"), "alignment_limits.c")
-    assert named != mark(package)
-    with pytest.raises(FileNotFoundError, match="no script or module 'alignment_limits.none'"):
+    assert mark(package, "alignment_limits.c").keys() - mark(package).keys() == {"c"}
+    with pytest.raises(FileNotFoundError, match=r"no module 'alignment_limits.none'"):
         code_fingerprint("alignment_limits.none")
+
+
+def test_a_users_module_counts_with_what_it_imports_from_the_same_folder(package, monkeypatch):
+    (package / "mine").mkdir()
+    (package / "mine/__init__.py").write_text("from mine import words\n")
+    (package / "mine/words.py").write_text("LIST = ['a']\n")
+    monkeypatch.chdir(package)
+    assert mark(package, "mine").keys() - mark(package).keys() == {"mine", "mine.words"}
+    assert mark(package, "numpy.linalg").keys() - mark(package).keys() == {"numpy"}, "installed: its version"
+    assert mark(package, "builtins") == mark(package)
+
+
+def test_packages_that_matter_count_by_their_version(package, monkeypatch):
+    (package / "alignment_limits/b.py").write_text("def late():\n    import sklearn.linear_model, numpy\n")
+    assert mark(package).keys() == {"a", "b", "script.py", "scikit-learn"}
+
+
+def test_wording_does_not_count_and_all_else_does(package):
+    (package / "alignment_limits/b.py").write_text("say(f'{1} done')\nif 0:\n    raise ValueError('no')\n")
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text("say(f'{1} ready')\nif 0:\n    raise ValueError('none')\n")
+    assert mark(package) == before
+    (package / "alignment_limits/b.py").write_text("say(f'{1} done')\nif 0:\n    raise KeyError('no')\n")
+    assert mark(package) != before
+
+
+def test_modules_left_out_change_no_value(tmp_path):
+    """They are few, exist, and import nothing that computes: neither arrays nor tables."""
+    assert len(fingerprint.LEFT_OUT) <= 4
+    for module in fingerprint.LEFT_OUT:
+        imports = fingerprint._read(fingerprint._module_file(module)).imports
+        assert not imports & {"numpy", "polars", "torch", "scipy", "pandas"}, module
 
 
 @pytest.mark.parametrize(("name", "body"), RULES, ids=[name for name, _ in RULES])

@@ -1,7 +1,5 @@
 """The small study end to end, on real models: contracts kept, numbers recomputed from the shards."""
 
-import json
-import re
 from functools import reduce
 from math import comb, log
 from pathlib import Path
@@ -26,6 +24,7 @@ pytestmark = pytest.mark.study
 GOLD = "tox-block"
 REWARDS = ["tox-block", "alt-profanity", "minilm-prototypes", "vader", "toxic-comment"]
 SMALL = ("--configfile", "config/studies/small.yaml")
+DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
 
 
 def shards(folder: Path, schema) -> pl.DataFrame:
@@ -208,77 +207,3 @@ def test_generated_text_is_nowhere_in_the_report(small, tmp_path):
 def test_a_second_run_does_nothing(small):
     run = snakemake(*SMALL)
     assert "Nothing to be done" in run.stdout + run.stderr
-
-
-def planned(*config) -> dict[str, int]:
-    """Rules a dry run would run, with the number of jobs, after laying some settings over the small study."""
-    run = snakemake(*config, "--dry-run", "--quiet", "rules")
-    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, re.M) if m[1] != "total"}
-
-
-@pytest.fixture
-def edited(tmp_path):
-    """The small study with something changed, as a file."""
-    small = yaml.safe_load(Path("config/studies/small.yaml").read_text("utf-8"))
-
-    def edit(change):
-        study = json.loads(json.dumps(small))
-        for section, values in change.items():
-            if isinstance(values, dict):
-                study.setdefault(section, {}).update(values)
-            else:
-                study[section] = values
-        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), "utf-8")
-        return ("--configfile", tmp_path / "study.yaml")
-
-    return edit
-
-
-DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
-WRITING = {"headline", "study_card"}
-DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions", "figure_ensemble_gap"}
-ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}
-GAPS = {"proxy_gap"} | ENSEMBLE_GAPS
-
-
-@pytest.mark.parametrize(
-    ("change", "rules"),
-    [
-        ({"limits": {"betas": [3, 1]}}, {"frontier", "proxy_gap", "figure_frontier", "figure_gold_under_proxies"}),
-        ({"limits": {"ensemble_betas": [1.5]}}, ENSEMBLE_GAPS),
-        ({"limits": {"best_of": [1, 2]}}, {"best_of_n", "figure_frontier"}),
-        (
-            {"limits": {"bootstrap": 300}},
-            {"frontier", "best_of_n", "figure_frontier", "figure_gold_under_proxies"} | GAPS,
-        ),
-        ({"figures": {"font_size": 9}}, DRAWING),
-        ({"ensembles": {}}, {"ensembles", "frontier", "best_of_n"} | DRAWING | GAPS),
-    ],
-    ids=["beta grid", "beta grid of ensembles", "n grid", "bootstrap", "figure style", "ensembles"],
-)
-def test_settings_of_estimates_and_figures_never_load_a_model(small, edited, change, rules):
-    plan = planned(*edited(change))
-    writing = {"study_card"} if rules in (DRAWING, ENSEMBLE_GAPS) else WRITING
-    assert set(plan) - {"all"} == rules | writing
-
-
-def test_one_more_reward_scores_that_reward_only(small, edited):
-    words = {"kind": "python", "function": "builtins:len"}
-    plan = planned(*edited({"rewards": DEFAULT["rewards"] | {"another": words}, "ensembles": DEFAULT["ensembles"]}))
-    assert plan["score"] == 2
-    assert plan["preflight_reward"] == 1
-    assert not {"sample", "fetch", "convert"} & set(plan)
-
-
-def test_more_samples_sample_and_score_only_the_new_shards(small, edited):
-    plan = planned(*edited({"sampling": {"samples_per_prompt": 48}}))
-    assert plan["sample"] == 1
-    assert plan["score"] == len(REWARDS)
-    assert not {"fetch", "convert", "prompts_chunk"} & set(plan)
-
-
-def test_more_prompts_sample_and_score_only_the_new_shards(small, edited):
-    plan = planned(*edited({"prompts": {"count": 16}}))
-    assert plan["prompts_chunk"] == 1
-    assert plan["sample"] == 2
-    assert plan["score"] == 2 * len(REWARDS)

@@ -1,7 +1,9 @@
 """Tables between stages: their schemas, atomic writes, provenance, and readers that check.
 
 A table is a Parquet file (zstd) whose key-value metadata says which study, stage, settings, code and
-packages made it. Nothing is ever half-written: a file appears under its name only when complete.
+packages made it, for which place and with how many rows. Nothing is ever half-written: a file appears
+under its name only when complete. A shard's place names all that decides its content, so one that was
+put in another's place is refused.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ def write_table(table: pl.DataFrame, path: str | Path, schema: Schema, provenanc
         ArtifactError: a column is missing or of another type, the key is not unique, or the disk is full.
     """
     table = _conform(table, schema, str(path))
+    provenance = dict(provenance) | {"place": _place(path), "rows": table.height}
     with atomic(path) as temporary:
         try:
             table.write_parquet(
@@ -73,9 +76,12 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
         expect: provenance entries the file must carry (for instance the study's name).
 
     Raises:
-        ArtifactError: no such file, not a Parquet file, another contract, another provenance.
+        ArtifactError: no such file, not a Parquet file, made for another place, incomplete, another contract,
+            another provenance.
     """
     metadata = read_provenance(path)
+    if (place := metadata.get("place")) and not any(str(p).endswith(place) for p in (path, os.path.realpath(path))):
+        raise ArtifactError(f"{path} was made as {place}: with other settings; delete it and run again")
     for name, value in (expect or {}).items():
         if metadata.get(name) != value:
             raise ArtifactError(
@@ -85,6 +91,8 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}); delete it and run again") from error
+    if table.height != metadata.get("rows", table.height):
+        raise ArtifactError(f"{path} has {table.height} of {metadata['rows']} rows; delete it and run again")
     return _conform(table, schema, str(path))
 
 
@@ -115,6 +123,11 @@ def read_tables(paths: Sequence[str | Path], schema: Schema) -> pl.DataFrame:
     table = pl.concat([read_table(p, schema) for p in paths])
     _check_key(table, f"the {len(paths)} files {paths[0]} …")
     return table.sort(KEY)
+
+
+def _place(path: str | Path) -> str:
+    """Where a file lies below the folder of all results, wherever that may be; "" for paths of another kind."""
+    return "" if Path(path).is_absolute() else "/".join(Path(path).parts[1:])
 
 
 def _conform(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:

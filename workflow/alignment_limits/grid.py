@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,3 +89,12 @@ def reward_arrays(table: pl.DataFrame, names: Sequence[str]) -> dict[str, np.nda
         raise ArtifactError(f"the standardised rewards lack {', '.join(absent)}; run the rule that makes them")
     grid = Grid.of(table)
     return {name: grid.array(table[name]) for name in names}
+
+
+def prompt_keys(table: pl.DataFrame) -> np.ndarray:
+    """One integer per prompt (P,), in the order of `reward_arrays`'s rows, from the prompt's id alone.
+
+    Random splits seeded by it do not depend on where a prompt stands or which others a study has.
+    """
+    ids = np.unique(table["prompt_id"].to_numpy().astype(str))
+    return np.array([int.from_bytes(hashlib.sha256(i.encode()).digest()[:8], "big") >> 1 for i in ids], dtype=np.int64)

@@ -74,7 +74,7 @@ def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dic
         "stage": snakemake.rule,
         "config": settings,
         "config_digest": digest(settings),
-        "code": snakemake.params.code,
+        "code": digest(dict(snakemake.params.code)),
         "seed": snakemake.config.get("seed", 0),
         "versions": versions(["alignment-limits", "polars", "numpy", *packages]),
         **more,

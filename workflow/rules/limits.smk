@@ -1,6 +1,6 @@
 # in: ensembles/standardised.parquet
-# out: limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet, limits/ensembles.parquet (what a
-#      wrong reward costs); on demand limits/plan.parquet (what a study would need, with this one as its pilot)
+# out: limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet, limits/over_optimisation.parquet,
+#      limits/ensembles.parquet (what a wrong reward costs, and where it turns); on demand limits/plan.parquet (what a study would need, with this one as its pilot)
 PAIRS = {"gold": STUDY.gold, "optimized": [*STUDY.reward_names, *STUDY.ensembles]}
 
 
@@ -35,7 +35,10 @@ rule best_of_n:
     params:
         p=PAIRS
         | {
+            "relatives_of": STUDY.reward_names,
             "best_of": STUDY.limits.best_of,
+            "soft_temperatures": STUDY.limits.soft_temperatures,
+            "pessimism_betas": STUDY.limits.pessimism_betas,
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
         },
@@ -62,6 +65,25 @@ rule proxy_gap:
         code=code("proxy_gap.py"),
     script:
         "../scripts/proxy_gap.py"
+
+
+rule over_optimisation:
+    input:
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        table=results("limits/over_optimisation.parquet"),
+    log:
+        results("logs/over_optimisation/over_optimisation.log"),
+    params:
+        p={
+            "gold": STUDY.gold,
+            "optimized": [*STUDY.proxies, *STUDY.ensembles],
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("over_optimisation.py"),
+    script:
+        "../scripts/over_optimisation.py"
 
 
 rule ensemble_gaps:

@@ -1,5 +1,5 @@
 # in: the fetched prompt source
-# out: prompts/<chunk>.parquet, one per shard's worth of prompts, and prompts.parquet, all of them
+# out: prompts/<chunk>.parquet, one per shard's worth of prompts (shared), and prompts.parquet, all of them
 
 
 from alignment_limits.sampling import plan
@@ -11,11 +11,16 @@ CHUNKS = plan.chunk_names(STUDY.prompts.count, CHUNK)
 
 
 wildcard_constraints:
-    chunk=r"p\d{5}",
+    chunk=r"p\d+-\d+",
+
+
+def shared(path):
+    """A file of all studies with this model, these prompts, this sampling law and seed."""
+    return f"results/shared/{STUDY.base_id}/{path}"
 
 
 def chunk_settings(wildcards):
-    first, end = plan.chunk_range(wildcards.chunk, CHUNK, STUDY.prompts.count)
+    first, end = plan.chunk_range(wildcards.chunk)
     return {
         "first": first,
         "end": end,
@@ -32,7 +37,7 @@ rule prompts_chunk:
         source=fetched(STUDY.prompts.source),
         model=MODEL_FOLDER if STUDY.prompts.template == "chat" else [],
     output:
-        prompts=results("prompts/{chunk}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
     log:
         results("logs/prompts_chunk/{chunk}.log"),
     priority: 90
@@ -45,7 +50,7 @@ rule prompts_chunk:
 
 rule prompts:
     input:
-        chunks=expand(results("prompts/{chunk}.parquet"), chunk=CHUNKS),
+        chunks=expand(shared("prompts/{chunk}.parquet"), chunk=CHUNKS),
     output:
         prompts=results("prompts.parquet"),
     log:

@@ -1,29 +1,44 @@
 # in: sample shards and a reward's fetched files
-# out: scores/<reward>/<chunk>-<block>.parquet; preflight/<reward>.json says the reward can be trusted
+# out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/<reward>.json says the
+#      reward can be trusted
 from alignment_limits.rewards.load import module_of
 
 SUMMARY = results("samples/summary.parquet")
 
 
+SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
+
+
 def score_files(reward):
     """All score shards of a reward."""
-    return shards(f"scores/{reward}/{{chunk}}-{{block}}.parquet")
+    return shards(f"scores/{STUDY.scorer_id(reward)}/{{chunk}}-{{block}}.parquet")
+
+
+def reward_spec(wildcards):
+    """Settings of the reward a job is about."""
+    return STUDY.rewards[
+        SCORERS[wildcards.scorer] if "scorer" in wildcards.keys() else wildcards.reward
+    ]
 
 
 def of_the_start():
     """Tables for the study card and further targets that only this kind of start has."""
     tables = [results("prompts.parquet"), SUMMARY]
     # one shard of each kind, for the versions that made it
-    tables += [results(f"samples/{BASE}/{CHUNKS[0]}-{BLOCKS[0]}.parquet")]
+    tables += shards("samples/{chunk}-{block}.parquet")[:1]
     tables += [score_files(reward)[0] for reward in STUDY.rewards]
     targets = [results("preflight/sampling.json"), results("preflight/rewards.json")]
+    targets += rules.link_shards.output
+    # as targets, shards that were deleted are made again
+    targets += shards("samples/{chunk}-{block}.parquet")
+    targets += [file for reward in STUDY.rewards for file in score_files(reward)]
     if STUDY.report.show_samples:
         targets.append(results("report/samples.html"))
     return tables, targets
 
 
 def reward_files(wildcards):
-    source = getattr(STUDY.rewards[wildcards.reward], "source", None)
+    source = getattr(reward_spec(wildcards), "source", None)
     return fetched(source) if source else []
 
 
@@ -31,19 +46,15 @@ def reward_code(script):
     """The script's closure, the module its reward's kind is loaded from, and a user's own module."""
 
     def fingerprint(wildcards):
-        spec = STUDY.rewards[wildcards.reward]
-        modules = [module_of(spec.kind)]
-        if spec.kind == "python":
-            own = Path(spec.function.split(":")[0].replace(".", "/") + ".py")
-            modules += [str(own)] if own.is_file() else []
-        return code(script, *modules)
+        spec = reward_spec(wildcards)
+        own = [module_of(spec.kind, spec.function)] if spec.kind == "python" else []
+        return code(script, module_of(spec.kind), *own)
 
     return fingerprint
 
 
 def reward_settings(wildcards):
-    spec = STUDY.rewards[wildcards.reward]
-    return {"reward": wildcards.reward, "spec": spec.model_dump(exclude={"note"})}
+    return {"spec": reward_spec(wildcards).model_dump(exclude={"note"})}
 
 
 rule preflight_reward:
@@ -80,20 +91,46 @@ rule preflight_rewards:
 
 rule score:
     input:
-        samples=results(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
-        prompts=results("prompts/{chunk}.parquet"),
+        samples=shared("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
         files=reward_files,
     output:
-        scores=results("scores/{reward}/{chunk}-{block}.parquet"),
+        scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
     log:
-        results("logs/score/{reward}/{chunk}-{block}.log"),
+        results("logs/score/{scorer}/{chunk}-{block}.log"),
     benchmark:
-        results("benchmarks/score/{reward}/{chunk}-{block}.tsv")
+        results("benchmarks/score/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
+        scorer="|".join(map(re.escape, SCORERS)),
     priority: 20
     params:
         p=reward_settings,
         code=reward_code("score.py"),
     script:
         "../scripts/score.py"
+
+
+# A study's own view of its shared shards, made when all are there: samples/<model>/<chunk>-<block>.parquet
+# and scores/<reward>/<chunk>-<block>.parquet are links.
+rule link_shards:
+    input:
+        results("samples/summary.parquet"),
+        results("ensembles/rewards.parquet"),
+    output:
+        samples=directory(results(f"samples/{BASE}")),
+        scores=directory(results("scores")),
+    log:
+        results("logs/link_shards/link_shards.log"),
+    localrule: True
+    params:
+        p={
+            "shared": shared(""),
+            "scorers": {name: scorer for scorer, name in SCORERS.items()},
+            "prompts": STUDY.prompts.count,
+            "chunk": CHUNK,
+            "samples_per_prompt": STUDY.sampling.samples_per_prompt,
+            "block": STUDY.sampling.block,
+        },
+        code=code("link_shards.py"),
+    script:
+        "../scripts/link_shards.py"

@@ -1,5 +1,5 @@
 # in: a chunk of prompts and the base model
-# out: samples/<model>/<chunk>-<block>.parquet, and a summary per prompt
+# out: samples/<chunk>-<block>.parquet (shared), and a summary per prompt
 #
 # Preflights run before the first shard by priority, not as inputs: sampling takes all cores, so it starts
 # only when none is left to run, and one that fails ends the run. As inputs they would resample
@@ -14,7 +14,7 @@ wildcard_constraints:
 
 def shards(pattern):
     """All shards of a pattern with {chunk} and {block}."""
-    return expand(results(pattern), chunk=CHUNKS, block=BLOCKS)
+    return expand(shared(pattern), chunk=CHUNKS, block=BLOCKS)
 
 
 rule preflight_sampling:
@@ -39,10 +39,10 @@ rule preflight_sampling:
 
 rule sample:
     input:
-        prompts=results("prompts/{chunk}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
         model=MODEL_FOLDER,
     output:
-        samples=results(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
+        samples=shared("samples/{chunk}-{block}.parquet"),
     log:
         results("logs/sample/{chunk}-{block}.log"),
     benchmark:
@@ -71,7 +71,7 @@ rule sample:
 
 rule samples_summary:
     input:
-        samples=shards(f"samples/{BASE}/{{chunk}}-{{block}}.parquet"),
+        samples=shards("samples/{chunk}-{block}.parquet"),
     output:
         summary=results("samples/summary.parquet"),
     log:

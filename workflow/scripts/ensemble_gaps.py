@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import reward_arrays
+from alignment_limits.grid import prompt_keys, reward_arrays
 from alignment_limits.limits.ensemble_study import study_ensembles
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import ENSEMBLES
@@ -11,7 +11,8 @@ from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
     p = snakemake.params.p
-    scores = reward_arrays(read_table(snakemake.input.standardised, STANDARDISED), [p["gold"], *p["proxies"]])
+    standardised = read_table(snakemake.input.standardised, STANDARDISED)
+    scores = reward_arrays(standardised, [p["gold"], *p["proxies"]])
     table = study_ensembles(
         [scores[name] for name in p["proxies"]],
         scores[p["gold"]],
@@ -20,5 +21,6 @@ with job(snakemake):
         at_kl=p["at_kl"],
         replicates=p["bootstrap"],
         seed=p["seed"],
+        keys=prompt_keys(standardised),
     )
     write_table(pl.DataFrame(table.columns()), snakemake.output.ensembles, ENSEMBLES, provenance(snakemake, ["numba"]))

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import reward_arrays
+from alignment_limits.grid import prompt_keys, reward_arrays
 from alignment_limits.limits.frontiers import frontier
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import FRONTIER
@@ -13,7 +13,8 @@ from alignment_limits.scripting import job, provenance
 with job(snakemake):
     p = snakemake.params.p
     names = [*dict.fromkeys([p["gold"], *p["optimized"]])]
-    scores = reward_arrays(read_table(snakemake.input.standardised, STANDARDISED), names)
+    standardised = read_table(snakemake.input.standardised, STANDARDISED)
+    scores, keys = reward_arrays(standardised, names), prompt_keys(standardised)
     log_m = float(np.log(np.isfinite(scores[p["gold"]]).sum(1)).mean())
     rows = []
     for optimized in p["optimized"]:
@@ -27,6 +28,7 @@ with job(snakemake):
                 budget=budget,
                 replicates=p["bootstrap"],
                 seed=p["seed"],
+                keys=keys,
             )
             for name, table in tables.items():
                 rows.append(

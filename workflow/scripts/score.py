@@ -28,7 +28,8 @@ with job(snakemake):
     start = time.perf_counter()
     scores = reward.score(table["prompt"].to_list(), table["text"].to_list())
     seconds = time.perf_counter() - start
-    say(f"{p['reward']}: {table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated")
+    speed = f"{table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated"
+    say(f"{snakemake.wildcards.scorer}: {speed}")
     out = table.select("prompt_id", "sample_id", score=pl.Series(scores.score), truncated=pl.Series(scores.truncated))
     packages = ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment"]
     source = {"samples_sha256": file_sha256(snakemake.input.samples)}

@@ -22,7 +22,18 @@ class Limits(Strict):
         min_length=1,
         description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
     )
-    best_of: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
+    best_of: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 2, 4, 8, 16, 32, 64],
+        min_length=1,
+        description="n of best-of-n; its relatives use those from 2 to a quarter of the samples",
+    )
+    soft_temperatures: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.5, 1],
+        description="soft best-of-n: n draws, one picked by softmax(r/temperature); r in units of its spread",
+    )
+    pessimism_betas: list[Annotated[float, Field(gt=0)]] = Field(
+        [4, 2, 1, 0.5], description="chi-squared pessimism: weights relu((r - lambda)/beta); r in units of its spread"
+    )
     ensemble_betas: list[Annotated[float, Field(gt=0)]] = Field(
         [2, 1, 0.5], min_length=1, description="tilts at which every subset of the proxies is tried as an ensemble"
     )
@@ -32,7 +43,7 @@ class Limits(Strict):
     )
     bootstrap: int = Field(2000, ge=200, description="replicates over prompts behind every interval")
 
-    @field_validator("betas", "kls", "best_of", "ensemble_betas")
+    @field_validator("betas", "kls", "best_of", "soft_temperatures", "pessimism_betas", "ensemble_betas")
     @classmethod
     def _no_repeats(cls, v: list[float]) -> list[float]:
         if len(set(v)) != len(v):

@@ -16,6 +16,7 @@ from alignment_limits.config.limits import Limits
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
+from alignment_limits.files import digest
 
 
 class Study(Strict):
@@ -61,8 +62,8 @@ class Study(Strict):
     @field_validator("study")
     @classmethod
     def _not_reserved(cls, v: str) -> str:
-        if v == "models":
-            raise ValueError("'models' is the folder shared by all studies; choose another name")
+        if v in ("models", "shared"):
+            raise ValueError(f"'{v}' is a folder shared by all studies; choose another name")
         return v
 
     @model_validator(mode="after")
@@ -86,6 +87,26 @@ class Study(Strict):
                 f"{self.sampling.samples_per_prompt} samples per prompt"
             )
         return self
+
+    @property
+    def base_id(self) -> str:
+        """Name of everything that decides a sample: model, prompts, sampling law, seed; and of nothing else.
+
+        How many prompts and samples there are, and how they are sharded, decides none.
+        """
+        if not (self.model and self.prompts and self.sampling):
+            raise TypeError("a study that starts at scores samples nothing")
+        decides = {
+            "model": self.model.model_dump(exclude={"name"}),
+            "prompts": self.prompts.model_dump(exclude={"count"}),
+            "sampling": self.sampling.model_dump(exclude={"samples_per_prompt", "shard_tokens"}),
+            "seed": self.seed,
+        }
+        return f"{self.model.name}-{digest(decides)}"
+
+    def scorer_id(self, reward: str) -> str:
+        """Name of a reward and of everything that decides its scores."""
+        return f"{reward}-{digest(self.rewards[reward].model_dump(exclude={'note'}))}"
 
     @property
     def reward_names(self) -> list[str]:

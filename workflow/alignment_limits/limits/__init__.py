@@ -43,13 +43,16 @@ _HOME = {
     "plan": "planner",
     "sum_shard": "streaming",
     "merge": "streaming",
-    "read_frontier": "streaming",
+    "octaves": "streaming",
+    "FrontierSums": "streaming",
+    "read_frontier": "streamed",
     "Plan": "planner",
     "proxy_gap": "gaps",
     "ProxyGapTable": "gaps",
     "hacking_onset": "onset",
     "stopping_point": "onset",
     "Onset": "onset",
+    "over_optimisation": "overoptimisation",
 }
 
 __all__ = sorted(_HOME)

@@ -3,7 +3,7 @@
 A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -130,11 +130,11 @@ def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64],
 @lru_cache(maxsize=8)
 def _slots(
     counts: bytes, width: int, keys: bytes, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
     """Which rank goes to which slot of which quarter; the same for every reward of a study, so kept.
 
-    Returns ranks by quarter (P, M), the slots' places among them (P, 4 Q), which slots are filled (P, 4, Q) and
-    the quarters' sizes (P, 4).
+    Returns each slot's rank as a place in the flattened (P, M) (P, 4, Q), which slots are filled (P, 4, Q) and the
+    quarters' sizes (P, 4).
     """
     number, names = np.frombuffer(counts, dtype=np.int64), np.frombuffer(keys, dtype=np.int64)
     labels = split_labels(number, width, names, seed)
@@ -145,45 +145,80 @@ def _slots(
     room = int(sizes.max())
     present = np.arange(room)[None, None, :] < sizes[:, :, None]
     slots = np.where(present, starts[:, :, None] + np.arange(room)[None, None, :], 0).reshape(len(number), -1)
-    for array in (deal, slots, present, sizes):
+    places = _flat(np.take_along_axis(deal, slots, axis=1), width).reshape(present.shape)
+    for array in (places, present, sizes):
         array.flags.writeable = False
-    return deal, slots, present, sizes
+    return places, present, sizes
 
 
-def quarter(
-    optimized: Array,
-    evaluated: list[Array],
+def _flat(columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Columns (P, K) of a (P, width) array as places in it flattened, which NumPy gathers several times faster."""
+    return columns + width * np.arange(len(columns))[:, None]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """The random quarters of each prompt's samples, for any reward of these samples, `splits` times over.
+
+    ranks : (P, M) places in the flattened scores, by ascending score. counts, keys : (P,), samples of each prompt and
+    the integer that names it. Split s is seeded by seed + s.
+    """
+
+    ranks: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    seed: int
+    splits: int
+
+    def quarters(self, optimized: Array, evaluated: Sequence[Array]) -> list[Quartered]:
+        """One Quartered per split; different rewards dealt alike stay together sample by sample."""
+        best = np.nanmax(optimized, axis=1)
+        offset = best - prompt_means(optimized)
+        below, carried = optimized - best[:, None], [centre(array) for array in evaluated]
+        parts = []
+        for split in range(self.splits):
+            places, present, sizes = _slots(
+                self.counts.tobytes(), self.ranks.shape[1], self.keys.tobytes(), self.seed + split
+            )
+            picked, empty = self.ranks.take(places), ~present
+            dealt = [array.take(picked) for array in (below, *carried)]
+            for array in dealt:
+                array[empty] = 0.0
+            # One evaluated reward after the other in memory, as the sums run through them.
+            features = np.moveaxis(np.stack(dealt, axis=1)[:, 1:], 1, -1)
+            parts.append(Quartered(dealt[0], offset, features, present, sizes))
+        return parts
+
+
+def deal(
+    scores: Array,
+    others: Sequence[Array] = (),
     *,
     keys: NDArray[np.int64] | None = None,
     seed: int = 0,
-    order: Array | None = None,
-) -> Quartered:
-    """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt).
+    splits: int = 1,
+) -> Deal:
+    """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt); `keys` default to row numbers.
 
-    Ranks, not positions, are dealt: the result does not depend on the order of samples within a prompt, and a
-    table sorted by score is as good as any other. `keys` (P,) default to the row numbers. `order` ranks
-    samples instead of `optimized`: two calls with one `order` and seed deal the same samples to the same
-    quarters.
+    Ranks by `scores`, not positions, are dealt: the result does not depend on the order of samples within a prompt,
+    and a table sorted by score is as good as any other. Samples tied in `scores` are told apart by `others`.
     """
-    prompts, width = optimized.shape
-    ranks = np.argsort(optimized if order is None else order, axis=1, kind="stable")
-    if order is None and evaluated:
-        ordered = np.take_along_axis(optimized, ranks, axis=1)
-        if np.any(ordered[:, 1:] == ordered[:, :-1]):  # ties are told apart by what they are evaluated on
-            ranks = np.lexsort((*reversed(evaluated), optimized), axis=1)
-    counts = np.sum(~np.isnan(optimized), axis=1)
-    keys = np.arange(prompts) if keys is None else np.asarray(keys)
-    deal, slots, present, sizes = _slots(counts.tobytes(), width, keys.astype(np.int64).tobytes(), seed)
-    columns = np.take_along_axis(ranks, deal, axis=1)
-    picked = np.take_along_axis(columns, slots, axis=1)
+    prompts, width = scores.shape
+    ranks = np.argsort(scores, axis=1, kind="stable")
+    if others:
+        ordered = scores.take(_flat(ranks, width))
+        if np.any(ordered[:, 1:] == ordered[:, :-1]):
+            ranks = np.lexsort((*reversed(others), scores), axis=1)
+    counts = np.sum(~np.isnan(scores), axis=1)
+    names = np.arange(prompts) if keys is None else np.asarray(keys).astype(np.int64)
+    return Deal(_flat(ranks, width), counts, names, seed, splits)
 
-    def dealt(scores: Array) -> Array:
-        return np.where(present, np.take_along_axis(scores, picked, axis=1).reshape(present.shape), 0.0)
 
-    best = np.nanmax(optimized, axis=1)
-    carried = [dealt(centre(array)) for array in evaluated]
-    features = np.stack(carried, axis=-1) if carried else np.zeros((*present.shape, 0))
-    return Quartered(dealt(optimized - best[:, None]), best - prompt_means(optimized), features, present, sizes)
+def quarter(
+    optimized: Array, evaluated: Sequence[Array], *, keys: NDArray[np.int64] | None = None, seed: int = 0
+) -> Quartered:
+    """One split of the samples, ranked by the optimized reward and dealt into quarters."""
+    return deal(optimized, evaluated, keys=keys, seed=seed).quarters(optimized, evaluated)[0]
 
 
 def whole(optimized: Array, evaluated: list[Array]) -> Quartered:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_evaluated, check_scores, split_average
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, split_average
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.methods import BestOfNTable, Choice, compare
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, per_sequence_kl, tied, win_rates
+from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_means, kl_bound, per_sequence_kl, tied, win_rates
 
 __all__ = ["BestOfNTable", "best_of_n", "check_ns"]
 
@@ -51,18 +51,31 @@ def best_of_n(
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
-    n = check_ns(ns, scores)
-    choice = Choice(
-        method="best-of-n",
-        n=n,
+    choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
+    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
+
+
+def best_of_n_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    n: np.ndarray,
+    *,
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+    logprobs: ArrayLike | None = None,
+) -> Choice:
+    """Best-of-n at every n (N,) by checked scores, before it is compared with the limit."""
+    return Choice(
+        method=np.full(len(n), "best-of-n", dtype=object),
+        n=n.astype(np.float64),
         temperature=np.full(len(n), np.nan),
-        weights=best_of_n_weights(scores, n),
         kl=corrected_kl(scores, n, seed=seed, keys=keys),
         kl_bound=kl_bound(n),
         kl_sequence=_sequence_kl(scores, logprobs, n),
+        largest_ratio=n.astype(np.float64),
+        gains={name: best_of_n_means(scores, centre(scored), n) for name, scored in others.items()},
         wins={name: win_rates(scores, scored, n) for name, scored in others.items()},
     )
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
 
 
 def corrected_kl(scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None) -> Array:

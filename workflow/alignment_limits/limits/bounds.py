@@ -60,11 +60,12 @@ def gao_fit(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    boot: PromptBootstrap | None = None,
 ) -> GaoFit:
     """Least-squares fit of gains at kls > 0 (K,), with intervals from a bootstrap over prompts.
 
     gains : (P, K) contributions per prompt. The fit is linear in them, so every prompt has coefficients of its own
-    whose mean is the fit.
+    whose mean is the fit. boot : replicates to use in place of new ones.
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     gain = np.asarray(gains, dtype=np.float64)
@@ -77,7 +78,8 @@ def gao_fit(
     design = _design(np.sqrt(kl), form)
     each = gain @ np.linalg.pinv(design).T  # (P, 2)
     alpha, beta = each.mean(axis=0)
-    low, high = PromptBootstrap(len(gain), replicates=replicates, seed=seed, level=level).interval(each)
+    boot = boot or PromptBootstrap(len(gain), replicates=replicates, seed=seed, level=level)
+    low, high = boot.interval(each)
     misfit = gain.mean(axis=0) - design @ np.array([alpha, beta])
     return GaoFit(
         form,

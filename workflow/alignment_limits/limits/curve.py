@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, quarter, within_prompt_sd
+from alignment_limits.limits.arrays import Array, Quartered, deal, within_prompt_sd
 from alignment_limits.limits.diagnostics import Verdict, judge
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
@@ -91,6 +91,17 @@ def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
     return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
 
 
+def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]:
+    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each: what is needed to solve for lambda."""
+    total = np.zeros((2, len(inverse), 3))
+    for parts in splits:
+        m = moments_of(replace(parts, features=parts.features[..., :0]), inverse)
+        weights = block_weights(parts.sizes) / (len(parts.sizes) * len(splits))
+        blocks = np.stack([np.einsum("plb,pb->lb", a, weights) for a in (m.kl, m.variance)])
+        total += by_level(blocks, np.ones((2, blocks.shape[-1])))
+    return total[0], total[1]
+
+
 class CorrectedCurve:
     """The limit of one optimized reward, ready to be read at any budget.
 
@@ -116,13 +127,12 @@ class CorrectedCurve:
         self.prompts = len(optimized)
         self.sd = within_prompt_sd(optimized)
         # The optimized reward among the evaluated needs no sums of its own.
-        others = [array for array in evaluated if not np.array_equal(array, optimized, equal_nan=True)]
-        places = {id(array): 1 + index for index, array in enumerate(others)}
-        self.columns = np.array([0, *(places.get(id(array), 0) for array in evaluated)])
-        self.splits = [
-            quarter(optimized, others, keys=keys, seed=seed + split) for split in range(split_count(self.prompts))
-        ]
+        own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
+        others = [array for array, same in zip(evaluated, own, strict=True) if not same]
+        self.columns = np.concatenate([[0], np.where(own, 0, np.cumsum(np.logical_not(own)))]).astype(np.int64)
         self.rewards = 1 + len(others)
+        self.deal = deal(optimized, others, keys=keys, seed=seed, splits=split_count(self.prompts))
+        self.splits = self.deal.quarters(optimized, others)
         spread = np.nanstd(optimized, axis=1)
         flat = np.nanmax(optimized, axis=1) == np.nanmin(optimized, axis=1)
         self.spread = np.where(flat, 0.0, spread)
@@ -204,17 +214,14 @@ class CorrectedCurve:
         """Lambda (3, K) at which each level's mean KL is kappa, NaN where it cannot; levels reached (K,)."""
         scale = np.geomspace(2.0**-9, STEEPEST, 43) / self.sd
         grid = scale
-        coarse = level_moments(self.splits[:1], scale[::2])
-        top = coarse.kl.mean(axis=0)[:, 2]
+        top = spending(self.splits[:1], scale[::2])[0][:, 2]
         enough = np.flatnonzero(top >= kappa.max())
         if len(enough):
             last = scale[::2][min(enough[0] + 1, len(top) - 1)]
             grid = np.geomspace(last / 400.0, last, GRID)
-        m = level_moments(self.splits, grid)
         inverse = np.empty((LEVELS, len(kappa)))
-        for level in range(LEVELS):
-            kl, variance = m.kl.mean(axis=0)[:, level], m.variance.mean(axis=0)[:, level]
-            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(m.variance.mean(axis=0)[0, level]))
+        for level, (kl, variance) in enumerate(zip(*(a.T for a in spending(self.splits, grid)), strict=True)):
+            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(variance[0]))
         found = np.isfinite(inverse)
         reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
         inverse[2, ~found[1]] = np.nan

@@ -143,9 +143,9 @@ def study_ensembles(
             error_variance = float(errors.covariance[np.ix_(picked, picked)].mean())
             for aggregator in aggregators if size > 1 else aggregators[:1]:
                 reward = aggregate(scores[picked], aggregator, coefficient=coefficient, temperature=temperature)
-                parts = gap_contributions(reward, truth, beta, seed=seed, keys=keys)
-                fixed = CorrectedCurve(reward, [truth], seed=seed, keys=keys).at(np.array([at_kl]))
-                gold_at = fixed.values[:, 0, 1]
+                curve = CorrectedCurve(reward, [truth], seed=seed, keys=keys)
+                parts = gap_contributions(reward, truth, beta, curve.deal)
+                gold_at = curve.at(np.array([at_kl])).values[:, 0, 1]
                 low, high = boot.interval(parts.gap)
                 gold_low, gold_high = boot.interval(gold_at[:, None])
                 count = len(beta)

@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.limits.arrays import (
     Array,
+    Deal,
     centre,
     check_evaluated,
     check_scores,
-    quarter,
+    deal,
     within_prompt_sd,
 )
 from alignment_limits.limits.bootstrap import PromptBootstrap
@@ -79,25 +80,22 @@ class GapContributions:
     ratio: Array
 
 
-def gap_contributions(
-    proxy: Array, gold: Array, beta: Array, *, seed: int = 0, keys: np.ndarray | None = None
-) -> GapContributions:
-    """Regularised gap of each prompt at each beta, from checked (P, M) scores."""
+def gap_contributions(proxy: Array, gold: Array, beta: Array, dealt: Deal) -> GapContributions:
+    """Regularised gap of each prompt at each beta, from checked (P, M) scores dealt by the proxy."""
     error = proxy - gold
+    square = centre(error) ** 2
+    variance = np.nanmean(square, axis=1)[:, None, None]
     total: list[Array] = []
-    count = split_count(len(proxy))
-    for split in range(count):
-        # The proxy's tilt carries gold; the gold's tilt carries the error and its square.
-        ours = quarter(proxy, [gold], keys=keys, seed=seed + split, order=proxy)
-        theirs = quarter(gold, [error, centre(error) ** 2], keys=keys, seed=seed + split, order=proxy)
+    # The proxy's tilt carries gold; the gold's tilt carries the error and its square.
+    for ours, theirs in zip(dealt.quarters(proxy, [gold]), dealt.quarters(gold, [error, square]), strict=True):
         weights = block_weights(ours.sizes)
         p, g = moments_of(ours, 1.0 / beta), moments_of(theirs, 1.0 / beta)
         gold_mean = p.gain[:, :, 0]
         gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
-        spread = g.gain[:, :, 1] + np.nanmean(centre(error) ** 2, axis=1)[:, None, None] - g.gain[:, :, 0] ** 2
+        spread = g.gain[:, :, 1] + variance - g.gain[:, :, 0] ** 2
         layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
-    mean = np.stack([a / count for a in total])  # (4, P, L, 3)
+    mean = np.stack([a / dealt.splits for a in total])  # (4, P, L, 3)
     # The gap and gold's own gain are extrapolated at the rate they show, KL and gold gain as in any row at a beta.
     gap_c, own = extrapolate(np.moveaxis(mean[0], -1, 0))
     ideal, _ = extrapolate(np.moveaxis(mean[3], -1, 0))
@@ -134,7 +132,8 @@ def proxy_gap(
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
     beta = check_betas(betas)
     boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
-    parts = gap_contributions(proxy, truth, beta, seed=seed, keys=keys)
+    dealt = deal(proxy, [truth], keys=keys, seed=seed, splits=split_count(len(proxy)))
+    parts = gap_contributions(proxy, truth, beta, dealt)
     error = proxy - truth
     half_range = (np.nanmax(error, axis=1) - np.nanmin(error, axis=1)) / 2.0
     kl = parts.kl.mean(axis=0)

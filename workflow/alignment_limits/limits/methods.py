@@ -1,11 +1,12 @@
 """What every way of choosing among base samples is measured by: its KL, gain, win rate and share of the limit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from alignment_limits.limits.arrays import Array, centre
+from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 
@@ -54,16 +55,32 @@ class BestOfNTable:
 
 @dataclass(frozen=True)
 class Choice:
-    """A method at N settings: weights (P, M, N) over samples, kl (P, N), wins (P, N) per evaluated reward or NaN."""
+    """Methods at N settings: kl (P, N); gains and wins (P, N) of each evaluated reward.
 
-    method: str
+    method, n, temperature, kl_bound, kl_sequence : (N,), as in BestOfNTable. largest_ratio : (N,) largest density
+    ratio to the base law (n for best-of-n), which says how few samples carry the choice.
+    """
+
+    method: np.ndarray
     n: np.ndarray
     temperature: Array
-    weights: Array
     kl: Array
     kl_bound: Array
     kl_sequence: Array
+    largest_ratio: Array
+    gains: Mapping[str, Array]
     wins: Mapping[str, Array]
+
+
+def join(choices: Sequence[Choice]) -> Choice:
+    """Several methods as one, so that limits and replicates are computed once for all."""
+
+    def joined(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Mapping):
+            return {name: joined([part[name] for part in parts]) for name in parts[0]}
+        return np.concatenate(parts, axis=-1)
+
+    return Choice(**{field.name: joined([getattr(each, field.name) for each in choices]) for field in fields(Choice)})
 
 
 def compare(
@@ -74,8 +91,8 @@ def compare(
     budget: str,
     replicates: int,
     seed: int,
-    level: float,
-    keys: np.ndarray | None,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
 ) -> dict[str, BestOfNTable]:
     """Tables of one method, chosen by `scores` (P, M), for every evaluated reward; gain and limit paired."""
     count = len(choice.n)
@@ -88,17 +105,16 @@ def compare(
     for index, (name, scored) in enumerate(others.items()):
         same = np.array_equal(scored, scores, equal_nan=True)
         ideal = chosen if same else CorrectedCurve(scored, budget=budget, seed=seed, keys=keys).at(spent)
-        gain = np.einsum("pmn,pm->pn", choice.weights, np.nan_to_num(centre(scored)))
-        wins = choice.wins.get(name, np.full_like(gain, np.nan))
+        gain, wins = choice.gains[name], choice.wins[name]
         limit = paired_limit(ideal, kl, budget)
         gain_low, gain_high = boot.interval(gain)
         win_low, win_high = boot.interval(wins)
         low, high = boot.ratio(gain, limit)
-        reliable, reason = _verdict(scored, ideal, choice.n)
+        reliable, reason = _verdict(scored, ideal, choice)
         mean_limit = limit.mean(axis=0)
         safe = np.where(mean_limit > 0, mean_limit, np.nan)
         tables[name] = BestOfNTable(
-            method=np.full(count, choice.method, dtype=object),
+            method=choice.method,
             budget=np.full(count, budget, dtype=object),
             n=choice.n,
             temperature=choice.temperature,
@@ -136,11 +152,12 @@ def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
     return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
 
 
-def _verdict(scored: Array, ideal: CurvePoints, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _verdict(scored: Array, ideal: CurvePoints, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
     samples = int(np.median(np.sum(~np.isnan(scored), axis=1)))
-    own = [
-        "" if samples >= SAMPLES_PER_DRAW * each else f"{samples} samples per prompt for n = {each} (needs 16 n)"
-        for each in n
-    ]
+    own = []
+    for n, ratio in zip(choice.n, choice.largest_ratio, strict=True):
+        what = f"a density ratio of {ratio:.1f} (needs 16 times that)" if np.isnan(n) else f"n = {n:g} (needs 16 n)"
+        short = samples < SAMPLES_PER_DRAW * (ratio if np.isnan(n) else n)
+        own.append(f"{samples} samples per prompt for {what}" if short else "")
     reason = np.array([a or b for a, b in zip(judge_points(scored, ideal).reason, own, strict=True)], dtype=object)
     return reason == "", reason

@@ -16,7 +16,7 @@ from alignment_limits.limits.bestofn import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import prompt_ceilings
-from alignment_limits.limits.ranks import best_of_n_weights
+from alignment_limits.limits.ranks import best_of_n_means
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,50 @@ class Onset:
     reason: str
 
 
+@dataclass(frozen=True)
+class Path:
+    """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt.
+
+    end, reason : how far it is reliable, and why there is none where K < 3.
+    """
+
+    at: Array
+    gold: Array
+    unit: str
+    end: float
+    reason: str
+
+
+def tilt_path(
+    proxy: Array,
+    gold: Array,
+    *,
+    kls: ArrayLike | None = None,
+    budget: str = "average",
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+) -> Path:
+    """Gold under the tilt by `proxy` (both checked) at growing KL, as far as it is reliable."""
+    top = float(prompt_ceilings(proxy).mean())
+    grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
+    points = CorrectedCurve(proxy, [gold], budget=budget, seed=seed, keys=keys).at(grid)
+    verdict = judge_points(proxy, points)
+    # The path ends at the first budget that is not reliable.
+    usable = len(grid) if verdict.reliable.all() else int(np.argmin(verdict.reliable))
+    end, reason = float(grid[max(usable - 1, 0)]), "" if usable >= 3 else f"no reliable path: {verdict.reason[usable]}"
+    return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, reason)
+
+
+def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> Path:
+    """Gold of best-of-n by `proxy` (both checked) at growing n."""
+    most = int(np.sum(~np.isnan(proxy), axis=1).min())
+    if most < 3:
+        raise EstimateError(f"A stopping point needs 3 samples per prompt or more; a prompt has {most}.")
+    n = check_ns(np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns)), proxy)
+    gains = best_of_n_means(proxy, centre(gold), n)
+    return Path(n.astype(np.float64), gains, "draws", float(n[-1]), "")
+
+
 def hacking_onset(
     optimized: ArrayLike,
     gold: ArrayLike,
@@ -49,25 +93,17 @@ def hacking_onset(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    keys: np.ndarray | None = None,
 ) -> Onset:
     """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable
     range.
 
-    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)).
+    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)). keys : as for `frontier`.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    top = float(prompt_ceilings(proxy).mean())
-    grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
-    curve = CorrectedCurve(proxy, [truth], budget=budget, seed=seed)
-    points = curve.at(grid)
-    verdict = judge_points(proxy, points)
-    # The path ends at the first budget that is not reliable.
-    usable = int(np.argmin(verdict.reliable)) if not verdict.reliable.all() else len(grid)
-    if usable < 3:
-        return _none(float(grid[0]), f"no reliable path: {verdict.reason[usable]}")
-    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
-    return interior_maximum(grid[:usable], points.values[:, :usable, 1], boot, unit="nats")
+    path = tilt_path(proxy, truth, kls=kls, budget=budget, seed=seed, keys=keys)
+    return peak_of(path, PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level))
 
 
 def stopping_point(
@@ -85,13 +121,15 @@ def stopping_point(
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    most = int(np.sum(~np.isnan(proxy), axis=1).min())
-    if most < 3:
-        raise EstimateError(f"A stopping point needs 3 samples per prompt or more; a prompt has {most}.")
-    n = check_ns(np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns)), proxy)
-    gains = np.einsum("pmn,pm->pn", best_of_n_weights(proxy, n), np.nan_to_num(centre(truth)))
-    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
-    return interior_maximum(n.astype(np.float64), gains, boot, unit="draws")
+    path = best_of_n_path(proxy, truth, ns=ns)
+    return peak_of(path, PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level))
+
+
+def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
+    """Where gold peaks on a path, or why that cannot be said."""
+    if len(path.at) < 3:
+        return _none(path.end, path.reason)
+    return interior_maximum(path.at, path.gold, boot, unit=path.unit)
 
 
 def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:

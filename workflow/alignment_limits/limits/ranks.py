@@ -1,4 +1,11 @@
-"""Rank arithmetic of best-of-n: weights, tie-aware KL, win rates. Scores (P, M), NaN = no such sample."""
+"""Rank arithmetic of best-of-n: gains, tie-aware KL, win rates. Scores (P, M), NaN = no such sample.
+
+What best-of-n does depends on ranks alone: with the samples of a prompt in ascending order of the selecting score,
+every mean over picks is a sum over ranks against one table of binomials, shared by all prompts of that size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,41 +25,97 @@ def log_choose(above: np.ndarray, below: np.ndarray) -> Array:
     return np.where(fits, table[a] - table[b] - table[a - b], -np.inf)
 
 
-def tie_bounds(scores: Array) -> tuple[np.ndarray, np.ndarray]:
-    """For every sample, how many of its prompt are strictly lower, and how many lower or equal: (P, M) each.
+@dataclass(frozen=True)
+class Ranks:
+    """Each prompt's samples by ascending score, (P, M) arrays by rank; missing samples (NaN) stand last, untied.
 
-    NaN samples get the whole range of ranks above the valid ones; callers mask them.
+    order : the sample at each rank. lower, upper : how many score less, and how many less or as much; ranks
+    lower .. upper - 1 are tied. counts : (P,) samples of each prompt.
     """
-    order = np.argsort(scores, axis=1, kind="stable")
-    ordered = np.take_along_axis(scores, order, axis=1)
-    width = scores.shape[1]
-    place = np.broadcast_to(np.arange(width), scores.shape)
-    starts = np.concatenate([np.ones((len(scores), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
-    low = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    ends = np.concatenate([starts[:, 1:], np.ones((len(scores), 1), bool)], axis=1)
-    high = np.minimum.accumulate(np.where(ends, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
-    lower, upper = np.empty(scores.shape, np.int64), np.empty(scores.shape, np.int64)
-    np.put_along_axis(lower, order, low, axis=1)
-    np.put_along_axis(upper, order, high, axis=1)
-    return lower, upper
+
+    order: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Array) -> "Ranks":
+        order = np.argsort(scores, axis=1, kind="stable")
+        ordered = np.take_along_axis(scores, order, axis=1)
+        width = scores.shape[1]
+        place = np.broadcast_to(np.arange(width), scores.shape)
+        starts = np.concatenate([np.ones((len(scores), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
+        lower = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+        ends = np.concatenate([starts[:, 1:], np.ones((len(scores), 1), bool)], axis=1)
+        upper = np.minimum.accumulate(np.where(ends, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
+        return cls(order, lower, upper, np.sum(~np.isnan(scores), axis=1))
+
+    def ranked(self, values: np.ndarray) -> np.ndarray:
+        """Values of the samples (P, M), by rank."""
+        return np.take_along_axis(values, self.order, axis=1)
+
+    def unranked(self, values: np.ndarray) -> np.ndarray:
+        """The inverse: from rank to sample."""
+        out = np.empty_like(values)
+        np.put_along_axis(out, self.order, values, axis=1)
+        return out
+
+    def tied(self) -> np.ndarray:
+        """Which ranks share their score with another, (P, M) bool."""
+        return np.asarray(self.upper - self.lower > 1)
+
+    def tie_means(self, values: Array) -> Array:
+        """Values by rank, each replaced by the mean over the ranks it is tied with."""
+        if not self.tied().any():
+            return values
+        group = (self.lower + values.shape[1] * np.arange(len(values))[:, None]).ravel()
+        sums = np.bincount(group, values.ravel(), minlength=values.size)
+        return np.asarray(sums[group].reshape(values.shape) / (self.upper - self.lower))
+
+    def sums(self, values: Array, table: Callable[[int], Array]) -> Array:
+        """Sum over each prompt's ranks of values (P, M) times table(samples) (samples, N): (P, N)."""
+        rows = {int(m): np.flatnonzero(self.counts == m) for m in np.unique(self.counts)}
+        parts = {m: values[of_size, :m] @ table(m) for m, of_size in rows.items()}
+        out = np.empty((len(values), next(iter(parts.values())).shape[1]))
+        for m, part in parts.items():
+            out[rows[m]] = part
+        return out
+
+
+def tie_bounds(scores: Array) -> tuple[np.ndarray, np.ndarray]:
+    """For every sample, how many of its prompt are strictly lower, and how many lower or equal: (P, M) each."""
+    ranks = Ranks.of(scores)
+    return ranks.unranked(ranks.lower), ranks.unranked(ranks.upper)
+
+
+def tied(scores: Array) -> np.ndarray:
+    """Which samples share their score with another of the same prompt, (P, M) bool; False where NaN."""
+    ranks = Ranks.of(scores)
+    return ranks.unranked(ranks.tied())
+
+
+def pick_table(samples: int, ns: np.ndarray) -> Array:
+    """Probability C(k-1, n-1) / C(m, n) that the k-th lowest of m untied samples is best of n, (m, N)."""
+    k = np.arange(1, samples + 1)[:, None]
+    return np.exp(log_choose(k - 1, ns - 1) - log_choose(np.array(samples), ns))
 
 
 def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
     """Probability that each sample is the pick of best-of-n on a random n-subset of its prompt, (P, M, N).
 
-    Ranks a+1..b of a tie share (C(b, n) - C(a, n)) / C(M, n) equally.
+    Tied samples share the weights of their ranks equally.
     """
-    lower, upper = tie_bounds(scores)
-    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
+    ranks = Ranks.of(scores)
     out = np.zeros((*scores.shape, len(ns)))
-    for index, n in enumerate(ns):
-        whole = log_choose(counts, np.asarray(n))
-        share = np.exp(log_choose(upper, np.asarray(n)) - whole) - np.exp(log_choose(lower, np.asarray(n)) - whole)
-        # Untied ranks lose digits in that difference; their weight has its own closed form.
-        single = np.exp(log_choose(upper - 1, np.asarray(n - 1)) - whole)
-        out[:, :, index] = np.where(upper - lower == 1, single, share / (upper - lower))
-    out[np.isnan(scores)] = 0.0
-    return out
+    for m in np.unique(ranks.counts):
+        out[ranks.counts == m, :m] = pick_table(int(m), ns)
+    return np.stack([ranks.unranked(ranks.tie_means(out[:, :, n])) for n in range(len(ns))], axis=-1)
+
+
+def best_of_n_means(scores: Array, values: Array, ns: np.ndarray) -> Array:
+    """Mean of `values` (P, M) over the picks of best-of-n by `scores`, (P, N): best_of_n_weights @ values."""
+    ranks = Ranks.of(scores)
+    return ranks.sums(ranks.tie_means(ranks.ranked(values)), lambda m: pick_table(m, ns))
 
 
 def kl_bound(ns: np.ndarray) -> Array:
@@ -74,12 +137,6 @@ def atom_kl(low: Array, high: Array, n: float) -> Array:
     return np.where(safe, q * np.log(np.where(safe, q, 1.0) / p), 0.0)
 
 
-def tied(scores: Array) -> np.ndarray:
-    """Which samples share their score with another of the same prompt, (P, M) bool; False where NaN."""
-    lower, upper = tie_bounds(scores)
-    return np.asarray(np.logical_and(upper - lower > 1, ~np.isnan(scores)))
-
-
 def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None) -> Array:
     """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous stretch.
 
@@ -87,22 +144,16 @@ def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None)
     errs towards the bound log n - (n-1)/n, which it reaches exactly without ties. atoms : which samples belong to
     atoms (default: the tied ones).
     """
-    prompts, width = scores.shape
-    counts = np.maximum(np.sum(~np.isnan(scores), axis=1), 1)
-    members = (tied(scores) if atoms is None else atoms) & ~np.isnan(scores)
-    order = np.argsort(scores, axis=1, kind="stable")
-    ordered, members = np.take_along_axis(scores, order, axis=1), np.take_along_axis(members, order, axis=1)
-    # Groups of equal scores, as stretches of the flattened ranks; each row starts one.
-    starts = np.flatnonzero(np.concatenate([np.ones((prompts, 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1))
-    sizes = np.diff(starts, append=scores.size)
-    kept = members.ravel()[starts]
-    row, lower, sizes = starts[kept] // width, starts[kept] % width, sizes[kept]
-    low, high = lower / counts[row], (lower + sizes) / counts[row]
-    out = np.empty((prompts, len(ns)))
+    ranks = Ranks.of(scores)
+    members = ranks.tied() if atoms is None else ranks.ranked(atoms)
+    place = np.arange(scores.shape[1])
+    prompt, rank = np.nonzero(members & (ranks.lower == place) & (place < ranks.counts[:, None]))  # one per atom
+    low, high = ranks.lower[prompt, rank] / ranks.counts[prompt], ranks.upper[prompt, rank] / ranks.counts[prompt]
+    out = np.empty((len(scores), len(ns)))
     for index, n in enumerate(ns):
         # The whole interval is a stretch; each atom replaces its stretch (never by more, by Jensen).
         excess = stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)
-        out[:, index] = kl_bound(np.asarray(n)) - np.bincount(row, excess, minlength=prompts)
+        out[:, index] = kl_bound(np.asarray(n)) - np.bincount(prompt, excess, minlength=len(scores))
     return np.maximum(out, 0.0)
 
 
@@ -135,83 +186,46 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
     j above i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both
     averaged over orders of tied r. Quadratic in samples per prompt.
     """
-    prompts, width = scored.shape
-    out = np.empty((prompts, len(ns)))
-    lower, upper = tie_bounds(selecting)
-    counts = np.sum(~np.isnan(selecting), axis=1)
-    valid = ~np.isnan(selecting)
-    above, equal, below = _beaten(selecting, scored, lower, upper)
-    size = np.maximum(upper - lower, 1)
-    for index, n in enumerate(ns):
-        pairs = log_choose(counts, np.asarray(n))
-        rest = counts - n
-        with np.errstate(divide="ignore"):
-            scale = pairs + np.log(np.where(rest > 0, rest, 1))
-        place = np.arange(1, width + 1)[None, :]
-        # Subsets with the pick at place k that leave out one given sample above it, and one given below it.
-        skip_above = np.exp(log_choose(place - 1, np.asarray(n - 1)) - scale[:, None])
-        skip_below = np.exp(log_choose(place - 2, np.asarray(n - 1)) - scale[:, None])
-        weight_above = _group_mean(skip_above, lower, upper)
-        weight_below = _group_mean(skip_below, lower, upper)
-        # Tied pair: i at place a+t has size-t tied above and t-1 below, out of size-1 others.
-        cumulative_above, cumulative_below = _first_moments(skip_above), _first_moments(skip_below)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            tie = (
-                upper * _range_sum(skip_above, lower, upper)
-                - _between(cumulative_above, lower, upper)
-                + _between(cumulative_below, lower, upper)
-                - (lower + 1) * _range_sum(skip_below, lower, upper)
-            ) / (size * (size - 1))
-        tie = np.where(size > 1, tie, 0.0)
-        total = np.where(valid, above * weight_above + below * weight_below + equal * tie, 0.0).sum(axis=1)
-        out[:, index] = np.where(rest > 0, total, np.nan)
-    return out
+    ranks = Ranks.of(selecting)
+    above, equal, below = _beaten(ranks, selecting, scored)
+    # Tied i and j: averaged over orders, i at place k of its tie lower+1..upper has j above it in (upper - k) of the
+    # size - 1 other places, below it in the rest.
+    pair = ranks.tie_means(equal) / np.maximum(ranks.upper - ranks.lower - 1, 1)
+    place = np.arange(1, scored.shape[1] + 1)
+
+    def left_out(skipped: int) -> Callable[[int], Array]:
+        """Share of (subset, sample outside) pairs with the pick at place k and one given sample left out, (m, N)."""
+
+        def table(m: int) -> Array:
+            k = np.arange(1, m + 1)[:, None]
+            pairs = log_choose(np.array(m), ns) + np.log(np.maximum(m - ns, 1))
+            return np.exp(log_choose(k - skipped, ns - 1) - pairs)
+
+        return table
+
+    wins = ranks.sums(ranks.tie_means(above) + pair * (ranks.upper - place), left_out(1))
+    wins += ranks.sums(ranks.tie_means(below) + pair * (place - ranks.lower - 1), left_out(2))
+    return np.where(ranks.counts[:, None] > ns, wins, np.nan)
 
 
-def _beaten(selecting: Array, scored: Array, lower: np.ndarray, upper: np.ndarray) -> tuple[Array, Array, Array]:
-    """How many samples with higher, equal and lower r each sample beats in v, half for equal v: (P, M) each."""
-    first, last = tie_bounds(scored)
-    total = first + (last - first - 1) / 2.0
+def _beaten(ranks: Ranks, selecting: Array, scored: Array) -> tuple[Array, Array, Array]:
+    """How many samples with higher, equal and lower r each beats in v, half for equal v: (P, M) each, by rank."""
     if np.array_equal(selecting, scored, equal_nan=True):
-        return np.zeros_like(total), (upper - lower - 1) / 2.0, lower.astype(np.float64)
-    order = np.argsort(selecting, axis=1, kind="stable")
-    v = np.take_along_axis(np.where(np.isnan(scored), np.inf, scored), order, axis=1)
-    below, equal = np.zeros(v.shape), np.zeros(v.shape)
-    low = np.take_along_axis(lower, order, axis=1)
-    tied_columns = np.asarray(np.take_along_axis(tied(selecting), order, axis=1).any(axis=0))
-    # One column of ranks at a time: half the pairs, and compared in place.
-    for k in range(1, v.shape[1]):
-        mine = v[:, k : k + 1]
-        beats = (v[:, :k] < mine) + 0.5 * (v[:, :k] == mine)
-        if tied_columns[k]:
-            inside = np.arange(k)[None, :] >= low[:, k : k + 1]
-            pairs = np.where(inside, beats, 0.0)
-            equal[:, k] += pairs.sum(axis=1)
-            equal[:, :k] += np.where(inside, 1.0 - beats, 0.0)  # the earlier of the pair beats the later
-            below[:, k] = beats.sum(axis=1) - pairs.sum(axis=1)
-        else:
-            below[:, k] = beats.sum(axis=1)
-    out_below, out_equal = np.empty_like(below), np.empty_like(equal)
-    np.put_along_axis(out_below, order, below, axis=1)
-    np.put_along_axis(out_equal, order, equal, axis=1)
-    return total - out_below - out_equal, out_equal, out_below
-
-
-def _cumulative(values: Array) -> Array:
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-
-
-def _between(cumulative: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
-    return np.take_along_axis(cumulative, upper, axis=1) - np.take_along_axis(cumulative, lower, axis=1)
-
-
-def _range_sum(values: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
-    return _between(_cumulative(values), lower, upper)
-
-
-def _first_moments(values: Array) -> Array:
-    return _cumulative(values * np.arange(1, values.shape[1] + 1))
-
-
-def _group_mean(values: Array, lower: np.ndarray, upper: np.ndarray) -> Array:
-    return _range_sum(values, lower, upper) / np.maximum(upper - lower, 1)
+        size = ranks.upper - ranks.lower
+        return np.zeros(size.shape), (size - 1) / 2.0, ranks.lower.astype(np.float64)
+    first, last = tie_bounds(scored)
+    # Comparing small whole numbers, prompts side by side, is many times faster than comparing scores.
+    small = np.int16 if 2 * scored.shape[1] < 2**15 else np.int32
+    v = np.ascontiguousarray(ranks.ranked(first + last).T.astype(small))
+    lower, together = np.ascontiguousarray(ranks.lower.T), np.any(ranks.tied(), axis=0)
+    below, equal = np.zeros_like(v), np.zeros_like(v)  # in halves
+    for k in range(len(v) - 1):  # the sample at place k against all later ones
+        beats: np.ndarray = np.add(v[k] < v[k + 1 :], v[k] <= v[k + 1 :], dtype=np.int8)
+        if together[k]:
+            inside = lower[k + 1 :] <= k
+            equal[k] += np.where(inside, 2 - beats, 0).sum(axis=0, dtype=small)
+            equal[k + 1 :] += np.where(inside, beats, 0).astype(np.int8)
+            beats[inside] = 0
+        below[k + 1 :] += beats
+    total = (ranks.ranked(first + last) - 1) / 2.0
+    return total - (below.T + equal.T) / 2.0, equal.T / 2.0, below.T / 2.0

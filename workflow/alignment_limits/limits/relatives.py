@@ -1,6 +1,6 @@
 """Best-of-n's relatives, measured the same way: soft best-of-n, best-of-Poisson, chi-squared pessimism."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,10 +8,29 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
 from alignment_limits.limits.bestofn import check_ns
-from alignment_limits.limits.methods import BestOfNTable, Choice, compare
-from alignment_limits.limits.ranks import best_of_n_weights, kl_bound, tie_bounds, win_rates
+from alignment_limits.limits.laws import Law, choose, kl_of
+from alignment_limits.limits.methods import BestOfNTable, compare
+from alignment_limits.limits.poisson import check_mus, poisson_bound, poisson_kl, poisson_weights
+from alignment_limits.limits.ranks import kl_bound
 
-ROUNDS = 64  # random groupings of each prompt's samples; even
+STEP, TAIL = 0.75, 10.0  # of the grid of noisy scores; a Gumbel law needs no finer one, and its tail is e^-TAIL
+
+
+def relatives(scores: Array, ns: ArrayLike, temperatures: ArrayLike, betas: ArrayLike) -> list[Law]:
+    """A study's relatives of best-of-n: soft and Poisson at those n from 2 to a quarter of the fewest samples.
+
+    Beyond it neither halves of the samples nor the verdict on them would have anything to say.
+    """
+    fewest = int(np.sum(~np.isnan(scores), axis=1).min())
+    n = np.array([each for each in np.atleast_1d(ns) if 2 <= each <= fewest // 4], dtype=np.int64)
+    laws = []
+    if len(n) and np.size(temperatures):
+        laws.append(soft_law(n, temperatures))
+    if len(n):
+        laws.append(poisson_law(scores, n - 1.0))
+    if np.size(betas):
+        laws.append(chi2_law(betas))
+    return laws
 
 
 def soft_best_of_n(
@@ -19,68 +38,78 @@ def soft_best_of_n(
     evaluated: Mapping[str, ArrayLike],
     *,
     ns: ArrayLike,
-    temperature: float,
+    temperatures: ArrayLike,
     budget: str = "average",
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
-    rounds: int = ROUNDS,
 ) -> dict[str, BestOfNTable]:
     """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
 
-    The average over n-subsets has no closed form: each of `rounds` seeded shufflings deals a prompt's samples into
-    disjoint groups of n (gain unbiased). The density ratio n E[e^(r/t) / (e^(r/t) + sum of n-1 others)] of each
-    sample gives the KL, freed of its Monte-Carlo bias by halving the rounds; O(n/M) is left. win_rate is NaN.
+    One row per temperature and n. Arguments, rows and errors as for `best_of_n`.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
-    n = check_ns(ns, scores)
-    if not temperature > 0:
-        raise EstimateError(f"temperature {temperature} of soft best-of-n must be positive; 0 is best_of_n.")
-    pairs = [soft_weights(scores, int(each), temperature, seed=seed, rounds=rounds) for each in n]
-    choice = Choice(
+    law = soft_law(check_ns(ns, scores), temperatures)
+    return compare(
+        choose([law], scores, others, seed=seed, keys=keys), scores, others, budget=budget, replicates=replicates,
+        seed=seed, level=level, keys=keys,
+    )  # fmt: skip
+
+
+def soft_law(ns: np.ndarray, temperatures: ArrayLike) -> Law:
+    """Soft best-of-n at every temperature (in units of the reward) and n."""
+    heat = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
+    if heat.ndim != 1 or not np.all(np.isfinite(heat) & (heat > 0)):
+        raise EstimateError(f"Temperatures of soft best-of-n must be positive; 0 is best_of_n. Got {temperatures!r}.")
+    n = np.unique(ns)
+
+    def pick(part: Array) -> tuple[Array, Array]:
+        weights = np.concatenate([soft_weights(part / each, n) for each in heat], axis=-1)
+        return weights, kl_of(weights, np.sum(~np.isnan(part), axis=1))
+
+    return Law(
         method="soft-best-of-n",
-        n=n,
-        temperature=np.full(len(n), float(temperature)),
-        weights=np.stack([weights for weights, _ in pairs], axis=-1),
-        kl=np.stack([kl for _, kl in pairs], axis=-1),
-        kl_bound=kl_bound(n),
-        kl_sequence=np.full(len(n), np.nan),
-        wins={},
+        n=np.tile(n, len(heat)).astype(np.float64),
+        temperature=np.repeat(heat, len(n)),
+        kl_bound=np.tile(kl_bound(n), len(heat)),
+        pick=pick,
     )
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
 
 
-def soft_weights(
-    scores: Array, n: int, temperature: float, *, seed: int = 0, rounds: int = ROUNDS
-) -> tuple[Array, Array]:
-    """Probability (P, M) that each sample is soft best-of-n's pick, and the KL (P,)."""
-    prompts, width = scores.shape
-    rng = np.random.default_rng((seed, n))
-    counts = np.sum(~np.isnan(scores), axis=1)
-    groups = width // n
-    used = np.arange(groups)[None, :] < (counts // n)[:, None]
-    totals = np.zeros((2, prompts, width))
-    for turn in range(rounds):
-        draws = rng.random((prompts, width))
-        draws[np.isnan(scores)] = 2.0  # never dealt before a real sample
-        dealt = np.argsort(draws, axis=1)[:, : groups * n]
-        r = np.take_along_axis(scores, dealt, axis=1).reshape(prompts, groups, n)
-        r = np.where(used[:, :, None], r, 0.0)
-        e = np.exp((r - r.max(axis=2, keepdims=True)) / temperature)
-        share = e / e.sum(axis=2, keepdims=True) * used[:, :, None]
-        both = np.zeros((prompts, width))
-        np.put_along_axis(both, dealt, share.reshape(prompts, -1), axis=1)
-        totals[turn % 2] += both
-    halves = totals / (counts // n)[None, :, None] / (rounds / 2)
-    weights = halves.mean(axis=0)
+def soft_weights(scores: Array, ns: np.ndarray) -> Array:
+    """Probability that each sample is soft best-of-n's pick at temperature 1, (P, M, N); ns increasing.
 
-    def kl(w: Array) -> Array:
-        ratio = w * counts[:, None]
-        return np.asarray(np.sum(np.where(w > 0, w * np.log(np.where(w > 0, ratio, 1.0)), 0.0), axis=1))
+    A softmax over n draws is their best by score plus Gumbel noise. So M times a sample's probability, its density
+    ratio n E[e^r / (e^r + sum of n-1 others)], is n times the integral over y of the density of its noisy score
+    times the others' chance to stay below y, to the power n - 1: a sum over a grid, exact to 1e-4 of itself.
+    NaN where a prompt has fewer than n samples.
+    """
+    out = np.zeros((*scores.shape, len(ns)))
+    for row, into in zip(scores, out, strict=True):
+        known = ~np.isnan(row)
+        z = row[known] - row[known].max()
+        y = np.arange(z.min() - 3.0, np.log(ns[-1]) + TAIL, STEP)
+        rate = np.exp(np.clip(z - y[:, None], -745.0, 6.5))  # (grid, samples); 6.5: e^-665 is the same as 0
+        below = np.exp(-rate)
+        rate *= below  # the density of the noisy score
+        below = np.maximum(below.sum(axis=1, keepdims=True) - below, 0.0) / max(len(z) - 1, 1)
+        done, power = 1, rate
+        for j, n in enumerate(ns):
+            power = power * _power(below, int(n) - done) if n > done else power
+            done = int(n)
+            weights = power.sum(axis=0)
+            into[known, j] = weights / weights.sum() if n <= len(z) else np.nan
+    return out
 
-    return weights, np.maximum(2 * kl(weights) - 0.5 * (kl(halves[0]) + kl(halves[1])), 0.0)
+
+def _power(base: Array, exponent: int) -> Array:
+    """base ** exponent for a whole number >= 1, by squaring: NumPy's own takes a logarithm per entry."""
+    half = base if exponent < 2 else _power(base, exponent // 2)
+    if exponent < 2:
+        return half
+    return half * half * base if exponent % 2 else half * half
 
 
 def best_of_poisson(
@@ -96,80 +125,30 @@ def best_of_poisson(
 ) -> dict[str, BestOfNTable]:
     """Best of n = 1 + Poisson(mu) draws (2506.19248), a smooth path through best-of-n; column n is 1 + mu.
 
-    Gain and win rate mix the unbiased values of best-of-n over n <= M (refused when more than 0.1% of the mass lies
-    beyond). KL from the quantile density (mu u + 1) e^(mu (u - 1)), tied scores as atoms.
+    Gain mixes best-of-n's over n <= M (refused when more than 0.1% of the mass lies beyond);
+    KL from the quantile density (mu u + 1) e^(mu (u - 1)), tied scores as atoms.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
-    mu = np.atleast_1d(np.asarray(mus, dtype=np.float64))
-    if mu.ndim != 1 or not np.all(np.isfinite(mu) & (mu >= 0)):
-        raise EstimateError(f"mu of best-of-Poisson must be at least 0; got {mus!r}.")
-    fewest = int(np.sum(~np.isnan(scores), axis=1).min())
-    mix = poisson_mixture(mu, fewest)
-    n = np.arange(1, 1 + mix.shape[1])
-    inside = n < fewest  # a win rate needs one sample outside the draws
-    kept = mix[:, inside] / np.maximum(mix[:, inside].sum(axis=1, keepdims=True), 1e-300)
-    wins = {name: win_rates(scores, v, n[inside]) @ kept.T for name, v in others.items()} if inside.any() else {}
-    choice = Choice(
+    return compare(
+        choose([poisson_law(scores, mus)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys,
+    )  # fmt: skip
+
+
+def poisson_law(scores: Array, mus: ArrayLike) -> Law:
+    """Best-of-Poisson at each mu >= 0."""
+    mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).min()))
+    none = np.empty((len(scores), 0))
+    return Law(
         method="best-of-poisson",
         n=1.0 + mu,
         temperature=np.full(len(mu), np.nan),
-        weights=best_of_n_weights(scores, n) @ mix.T,
-        kl=np.stack([poisson_kl(scores, float(each)) for each in mu], axis=-1),
-        kl_bound=np.array([stretch_kl(np.zeros(1), np.ones(1), poisson_law(float(m))[0])[0] for m in mu]),
-        kl_sequence=np.full(len(mu), np.nan),
-        wins=wins,
+        kl_bound=poisson_bound(mu),
+        pick=lambda part: (poisson_weights(part, mu), none),
+        atomic=lambda part, atoms: poisson_kl(part, mu, atoms),
+        unbiased=True,
     )
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
-
-
-def poisson_mixture(mu: Array, most: int) -> Array:
-    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, renormalised, (K, top)."""
-    top = int(min(most, np.ceil(mu.max() + 10 * np.sqrt(mu.max()) + 10)))
-    k = np.arange(top)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, top)))]) if top > 1 else np.zeros(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mass = np.exp(np.where(k > 0, k * np.log(mu[:, None]), 0.0) - mu[:, None] - logs)
-    lost = 1.0 - mass.sum(axis=1)
-    if np.any(lost > 1e-3):
-        raise EstimateError(
-            f"best-of-Poisson with mu = {mu[np.argmax(lost)]:g} draws more than the {most} samples of a prompt in "
-            f"{100 * lost.max():.1f}% of cases; lower mu or draw more samples."
-        )
-    return np.asarray(mass / mass.sum(axis=1, keepdims=True))
-
-
-def poisson_law(mu: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Quantile density and distribution function of best-of-Poisson: (mu u + 1) e^(mu (u-1)), u e^(mu (u-1))."""
-    return (lambda u: (mu * u + 1) * np.exp(mu * (u - 1))), (lambda u: u * np.exp(mu * (u - 1)))
-
-
-def stretch_kl(low: Array, high: Array, density: Callable[[Array], Array]) -> Array:
-    """Integral of q log q over (low, high], by Gauss-Legendre on 32 equal pieces."""
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-    pieces = 32
-    width = (high - low)[..., None, None] / pieces
-    u = low[..., None, None] + width * (np.arange(pieces)[:, None] + (nodes + 1) / 2)
-    q = density(u)
-    return np.asarray((q * np.log(q) * weights * width / 2).sum(axis=(-2, -1)))
-
-
-def poisson_kl(scores: Array, mu: float) -> Array:
-    """Tie-aware KL of best-of-Poisson per prompt (P,)."""
-    density, cdf = poisson_law(mu)
-    lower, upper = tie_bounds(scores)
-    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
-    total = stretch_kl(np.array([0.0]), np.array([1.0]), density)[0]
-    out = np.full(len(scores), total)
-    tied = (upper - lower > 1) & ~np.isnan(scores)
-    rows, columns = np.nonzero(tied)
-    if len(rows):
-        low, high = (lower / counts)[rows, columns], (upper / counts)[rows, columns]
-        mass = cdf(high) - cdf(low)
-        atom = mass * np.log(mass / (high - low))
-        excess = (stretch_kl(low, high, density) - atom) / (upper - lower)[rows, columns]
-        np.subtract.at(out, rows, excess)
-    return np.maximum(out, 0.0)
 
 
 def chi2_pessimism(
@@ -183,29 +162,28 @@ def chi2_pessimism(
     level: float = 0.95,
     keys: np.ndarray | None = None,
 ) -> dict[str, BestOfNTable]:
-    """Chi-squared-regularised choice (2503.21878): weights relu((r - lambda) / beta) with mean 1 per prompt.
+    """Chi-squared-regularised choice (2503.21878): density ratio relu((r - lambda) / beta), lambda per prompt.
 
-    Column temperature is beta, n is NaN, kl and gain plug-in values of those weights; win_rate compares the weighted
-    pick with the prompt's other samples.
+    Column temperature is beta, n is NaN. KL, gain and win rate are corrected for lambda being solved on few samples.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
+    return compare(
+        choose([chi2_law(betas)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys,
+    )  # fmt: skip
+
+
+def chi2_law(betas: ArrayLike) -> Law:
+    """Chi-squared pessimism at each beta > 0 (in units of the reward)."""
     beta = np.atleast_1d(np.asarray(betas, dtype=np.float64))
-    weights = chi2_weights(scores, beta)
-    counts = np.sum(~np.isnan(scores), axis=1)[:, None, None]
-    ratio = np.where(weights > 0, weights * counts, 1.0)
+
+    def pick(part: Array) -> tuple[Array, Array]:
+        weights = chi2_weights(part, beta)
+        return weights, kl_of(weights, np.sum(~np.isnan(part), axis=1))
+
     missing = np.full(len(beta), np.nan)
-    choice = Choice(
-        method="chi2-pessimism",
-        n=missing,
-        temperature=beta,
-        weights=weights,
-        kl=np.sum(weights * np.log(ratio), axis=1),
-        kl_bound=missing,
-        kl_sequence=missing,
-        wins={name: np.einsum("pmn,pm->pn", weights, beaten_share(v)) for name, v in others.items()},
-    )
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
+    return Law("chi2-pessimism", n=missing, temperature=beta, kl_bound=missing, pick=pick)
 
 
 def chi2_weights(scores: Array, betas: Array) -> Array:
@@ -227,11 +205,3 @@ def chi2_weights(scores: Array, betas: Array) -> Array:
     level = np.take_along_axis(threshold, last[:, None, :], axis=1)
     weights = np.maximum(filled[:, :, None] - level, 0.0) / betas / counts
     return np.where(np.isfinite(filled)[:, :, None], weights, 0.0)
-
-
-def beaten_share(scores: Array) -> Array:
-    """Share of its prompt's other samples that each sample beats, half for equals, (P, M); 0 where NaN or alone."""
-    lower, upper = tie_bounds(scores)
-    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
-    share = (lower + (upper - lower - 1) / 2) / np.maximum(counts - 1, 1)
-    return np.where(np.isnan(scores) | (counts < 2), 0.0, share)

@@ -1,73 +1,139 @@
-"""The frontier of more scores than fit in memory: partial sums of shards, merged exactly.
+"""The frontier of more scores than fit in memory: sums over prompts, added shard by shard on any machine.
 
-A shard gives sums over its prompts, at a common grid of inverse temperatures, of what the frontier is made of
-(gain, KL, log Z and their slopes, from all samples, halves and quarters) and of the products their variance needs.
-Sums of shards add; nothing else is kept, so memory does not grow with prompts. With `keys` naming each prompt the
-merged table does not depend on how prompts were dealt to shards, up to the rounding of sums.
+A shard keeps, at a grid of inverse temperatures common to all, the sums over its prompts of what the frontier is made
+of (KL, gains and their slopes, from all samples, halves and quarters); `streamed.read_frontier` turns them into a
+table. Everything random follows from a prompt's integer key: its split into quarters, its group for the jackknife, and
+whether it is among the specimens kept whole for the verdict. Sums carry what each addition rounds off (twice the
+digits of a float), so they are the same to the last bit, but for one case in millions, however prompts were dealt to
+shards and in whatever order shards were merged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_evaluated, check_scores, quarter
-from alignment_limits.limits.bootstrap import normal_quantile
-from alignment_limits.limits.curve import level_moments
-from alignment_limits.limits.hermite import interpolate, solve
-from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
+from alignment_limits.limits.arrays import Array, _splitmix, check_evaluated, check_scores
+from alignment_limits.limits.terms import adder, blocks, compiled, padded, prompt_terms, two_sum
 from alignment_limits.limits.tilting import check_betas
 
-BLOCK = 256  # prompts estimated at once; more only spills the caches
+GROUPS = 256  # of prompts, left out one at a time for intervals; widths are known to 1/sqrt(2 * 255) = 4%
+SPECIMENS = 512  # prompts kept whole; more than any threshold of the verdict asks for
 
 
-@dataclass(frozen=True)
+class Specimens:
+    """The prompts with the smallest marks (a hash of the key), and their optimized scores in ascending order."""
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+        self._rows: list[Array] = []
+        self._limit = 1 << 64  # no larger mark can be among the smallest
+
+    def add(self, marks: np.ndarray, rows: Sequence[np.ndarray] | Array) -> None:
+        """Consider more prompts, (P,) marks and their scores, NaN = no such sample."""
+        for i in np.flatnonzero(marks < self._limit) if self._limit < 1 << 64 else range(len(marks)):
+            row = np.sort(rows[i])
+            self._marks.append(int(marks[i]))
+            self._rows.append(row[: np.count_nonzero(~np.isnan(row))])
+        if len(self._marks) >= 2 * SPECIMENS:
+            self._prune()
+
+    def _prune(self) -> None:
+        order = sorted(range(len(self._marks)), key=self._marks.__getitem__)[:SPECIMENS]
+        self._marks, self._rows = [self._marks[i] for i in order], [self._rows[i] for i in order]
+        if len(order) == SPECIMENS:
+            self._limit = self._marks[-1]
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Marks in ascending order, (S,) uint64."""
+        self._prune()
+        return np.array(self._marks, dtype=np.uint64)
+
+    @property
+    def scores(self) -> Array:
+        """Scores of each, (S, M), NaN-padded."""
+        self._prune()
+        out = np.full((len(self._rows), max((len(row) for row in self._rows), default=0)), np.nan)
+        for kept, row in zip(out, self._rows, strict=True):
+            kept[: len(row)] = row
+        return out
+
+
+@dataclass
 class FrontierSums:
-    """Sums over `prompts` prompts at inverse temperatures (L,); index 0 of V is the optimized reward.
+    """Sums over prompts at inverse temperatures (L,) of V rewards, the optimized one first.
 
-    gains, slopes : (L, V, 3) of gain and d gain / d lambda. kl, variance : (L, 3). products : (L, V, 6, 6), second
-    moments of the levels' (gain, KL), from which the variance of any combination follows. ess : (L,).
+    high, low : (256, L, 3 + 6 V) sums of each group's terms (terms.prompt_terms) and what they rounded off.
+    prompts : (256,) per group. samples : in all. keys : (P,) of all prompts, 8 bytes each: all that grows with them.
     """
 
     names: tuple[str, ...]
     inverse: Array
-    prompts: int
-    gains: Array
-    slopes: Array
-    kl: Array
-    variance: Array
-    products: Array
-    ess: Array
+    seed: int
+    prompts: np.ndarray
+    samples: int
+    high: Array
+    low: Array
+    specimens: Specimens
+    _keys: list[np.ndarray]
 
-    def __add__(self, other: "FrontierSums") -> "FrontierSums":
-        """Sums of both shards together."""
-        if self.names != other.names or not np.array_equal(self.inverse, other.inverse):
-            raise EstimateError("Partial sums of different rewards or beta grids cannot be merged.")
-        return FrontierSums(
-            self.names,
-            self.inverse,
-            self.prompts + other.prompts,
-            self.gains + other.gains,
-            self.slopes + other.slopes,
-            self.kl + other.kl,
-            self.variance + other.variance,
-            self.products + other.products,
-            self.ess + other.ess,
-        )
+    @classmethod
+    def empty(cls, names: Sequence[str], betas: ArrayLike, seed: int = 0) -> "FrontierSums":
+        """Sums over no prompts yet, of the named rewards, the optimized one first, at a grid of betas."""
+        if len(set(names)) != len(names):
+            raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
+        inverse = np.unique(1.0 / check_betas(betas))
+        shape = (GROUPS, len(inverse), 3 + 6 * len(names))
+        groups = np.zeros(GROUPS, dtype=np.int64)
+        return cls(tuple(names), inverse, seed, groups, 0, np.zeros(shape), np.zeros(shape), Specimens(), [])
 
+    @property
+    def keys(self) -> np.ndarray:
+        """Keys of all prompts in ascending order, (P,) int64."""
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *self._keys]))
 
-@dataclass(frozen=True)
-class MergedFrontier:
-    """Corrected limits at K budgets: gain with a normal interval, plug-in gain, mean ESS; NaN beyond the grid."""
+    @property
+    def totals(self) -> Array:
+        """Sums of each group, (256, L, 3 + 6 V)."""
+        return np.asarray(self.high + self.low)
 
-    kl: Array
-    gain: Array
-    gain_low: Array
-    gain_high: Array
-    gain_plugin: Array
-    ess: Array
+    def add(self, keys: np.ndarray, counts: np.ndarray, columns: Sequence[np.ndarray]) -> None:
+        """Add P whole prompts.
+
+        keys, counts : (P,) name and number of samples of each. columns : finite scores of every reward in the order of
+        `names`, (sum of counts,), one prompt behind the other.
+        """
+        fused = compiled()
+        add = adder(fused)
+        keys = np.asarray(keys, dtype=np.int64)
+        starts = np.cumsum(counts) - counts
+        marks = _splitmix(keys.astype(np.uint64))
+        groups = (marks >> np.uint64(56)).astype(np.int64)
+        marks = _splitmix(marks)
+        flat = self.high.reshape(GROUPS, -1), self.low.reshape(GROUPS, -1)
+        for rows in blocks(counts):
+            cells = [padded(column, starts[rows], counts[rows]) for column in columns]
+            terms = prompt_terms(cells, counts[rows], keys[rows], self.seed, self.inverse, fused)
+            add(terms.reshape(len(rows), -1), groups[rows], *flat)
+            self.specimens.add(marks[rows], cells[0])
+        self.prompts += np.bincount(groups, minlength=GROUPS)
+        self.samples += int(np.sum(counts))
+        self._keys.append(keys)
+
+    def include(self, other: "FrontierSums") -> None:
+        """Add another shard's sums."""
+        same = self.names == other.names and self.seed == other.seed and np.array_equal(self.inverse, other.inverse)
+        if not same:
+            raise EstimateError("Partial sums of different rewards or beta grids (or seeds) cannot be merged.")
+        self.high, rounded = two_sum(self.high, other.high)
+        self.low = self.low + other.low + rounded
+        self.prompts = self.prompts + other.prompts
+        self.samples += other.samples
+        self.specimens.add(other.specimens.marks, other.specimens.scores)
+        self._keys.append(other.keys)
 
 
 def sum_shard(
@@ -78,97 +144,56 @@ def sum_shard(
     keys: np.ndarray | None = None,
     seed: int = 0,
 ) -> FrontierSums:
-    """Partial sums of one shard of prompts, (P, M) scores, at a grid of betas common to all shards.
+    """Partial sums of one shard of prompts, (P, M) scores (NaN = no such sample), at a grid of betas common to all.
 
-    The grid must reach past the largest KL to be asked for; 40 or more betas over three decades serve well.
-    keys : (P,) integers naming the prompts across all shards.
+    The optimized reward itself is summed under the name "optimized"; `evaluated` may be empty. The grid must reach past
+    the largest KL to be asked for (`octaves`).
+    keys : (P,) integers naming the prompts across all shards (default: row numbers, for one shard only).
     """
     scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
-    inverse = np.sort(1.0 / check_betas(betas))
-    names = np.arange(len(scores)) if keys is None else np.asarray(keys)
-    total: FrontierSums | None = None
-    for start in range(0, len(scores), BLOCK):
-        rows = slice(start, start + BLOCK)
-        parts = quarter(scores[rows], [v[rows] for v in others.values()], keys=names[rows], seed=seed)
-        m = level_moments([parts], inverse)
-        both = np.concatenate([m.gains, np.broadcast_to(m.kl[:, :, None], m.gains.shape)], axis=-1)
-        part = FrontierSums(
-            ("optimized", *others),
-            inverse,
-            len(m.kl),
-            m.gains.sum(axis=0),
-            m.slopes.sum(axis=0),
-            m.kl.sum(axis=0),
-            m.variance.sum(axis=0),
-            np.einsum("plva,plvb->lvab", both, both, optimize=True),
-            m.ess.sum(axis=0),
-        )
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    others = check_evaluated(scores, evaluated) if evaluated else {}
+    sums = FrontierSums.empty(["optimized", *others], betas, seed)
+    present = ~np.isnan(scores)
+    whole = present.all()
+    columns = [array.ravel() if whole else array[present] for array in (scores, *others.values())]
+    sums.add(np.arange(len(scores)) if keys is None else np.asarray(keys), present.sum(axis=1), columns)
+    merge([sums])  # refuses keys that occur twice
+    return sums
 
 
-def merge(shards: Iterable[FrontierSums]) -> FrontierSums:
-    """Sums of all shards; any order."""
-    total: FrontierSums | None = None
-    for shard in shards:
-        total = shard if total is None else total + shard
-    if total is None:
+def merge(shards: Sequence[FrontierSums], labels: Sequence[str] = ()) -> FrontierSums:
+    """Sums of all shards, in any order; `labels` name them in errors.
+
+    Raises EstimateError : none given, of different rewards, grids or seeds, or a prompt is in two of them.
+    """
+    if not shards:
         raise EstimateError("There are no shards to merge.")
+    names = list(labels) or [f"shard {i}" for i in range(len(shards))]
+    first = shards[0]
+    total = FrontierSums.empty(first.names, 1.0 / first.inverse, first.seed)
+    total.inverse = first.inverse
+    for shard in shards:
+        total.include(shard)
+    origin = np.repeat(np.arange(len(shards)), [int(s.prompts.sum()) for s in shards])
+    keys = np.concatenate([s.keys for s in shards])
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if len(twice):
+        one, other = (names[origin[order[twice[0] + i]]] for i in (0, 1))
+        raise EstimateError(
+            f"{len(twice)} prompt(s) would count twice, the first in {one} and {other}: all samples of a prompt must "
+            "be in one shard, and no shard may be given twice (name prompts by `keys`)."
+        )
     return total
 
 
-def read_frontier(sums: FrontierSums, kls: ArrayLike, *, level: float = 0.95) -> dict[str, MergedFrontier]:
-    """Corrected limits at average budgets `kls`, one table per evaluated reward.
+def octaves(scale: float = 1.0, *, low: int = -4, high: int = 5, steps: int = 8) -> Array:
+    """A grid of betas: beta = scale / lambda, lambda from 2^low up to 2^high, `steps` to each doubling.
 
-    The same estimate as `frontier` with one split, read between grid points by Hermite interpolation; intervals are
-    normal, from second moments at the two nearest grid points.
+    scale : typical within-prompt sd of the optimized reward. The default spans a KL of 0.002 nats to the ceiling of
+    thousands of samples. Exact doublings let the kernel square its exponentials in place of computing new ones.
     """
-    kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
-    n = sums.prompts
-    kl, variance = sums.kl / n, sums.variance / n
-    gains, slopes = sums.gains / n, sums.slopes / n
-    rate = sums.inverse[:, None] * variance
-    means = np.empty((LEVELS, len(kappa), gains.shape[1]))
-    at = np.empty((LEVELS, len(kappa)))
-    for i in range(LEVELS):
-        at[i] = solve(sums.inverse, kl[:, i], rate[:, i], kappa, start=float(variance[0, i]))
-        curve = interpolate(
-            kl[:, i][None, None], rate[:, i][None, None], gains[..., i].T[None, :, None], slopes[...,
-            i].T[None, :, None], kappa[None],
-        )  # fmt: skip
-        means[i] = np.where(np.isfinite(at[i])[:, None], curve[0, :, 0].T, np.nan)
-    values, shared = extrapolate(means[:, None])
-    z = normal_quantile(level)
-    ess = np.interp(at[0], sums.inverse, sums.ess / n)
-    tables = {}
-    for v, name in enumerate(sums.names[1:], start=1):
-        error = np.sqrt(_variance(sums, v, at[0], shared) / max(n - 1, 1))
-        gain = values[0, :, v]
-        tables[name] = MergedFrontier(kappa, gain, gain - z * error, gain + z * error, means[0, :, v], ess)
-    return tables
-
-
-def _variance(sums: FrontierSums, v: int, inverse: Array, correction: Correction) -> Array:
-    """Variance over prompts of the corrected contributions at `inverse` (K,), between the two nearest nodes.
-
-    Contributions are G - s KL at each level (curve.py), combined as F + p (F - H) + q (H - Q). Halves and quarters
-    are read at the full samples' lambda, the only one whose products are kept together: intervals err on the wide
-    side, by 0-10% for like prompts (measured) and up to 40% for prompts of very different spreads and few samples.
-    """
-    n = sums.prompts
-    rate = sums.inverse[:, None] * sums.variance / n
-    slope = np.where(rate > 0, sums.slopes[:, v] / n / np.where(rate > 0, rate, 1.0), 0.0)  # (L, 3)
-    p, q = correction.factor - correction.ratio * correction.slope, correction.slope
-    shares = np.stack([1 + p, q - p, -q], axis=-1)  # (K, 3)
-    upper = np.clip(np.searchsorted(sums.inverse, inverse), 1, len(sums.inverse) - 1)
-    out = []
-    for node in (upper - 1, upper):
-        weights = np.concatenate([shares, -shares * slope[node]], axis=-1)  # (K, 6) on (gains, KLs)
-        mean = np.concatenate([sums.gains[node, v], sums.kl[node]], axis=-1) / n
-        second = np.einsum("ka,kab,kb->k", weights, sums.products[node, v] / n, weights)
-        out.append(np.maximum(second - np.sum(weights * mean, axis=-1) ** 2, 0.0))
-    low, high = sums.inverse[upper - 1], sums.inverse[upper]
-    share = np.clip((inverse - low) / (high - low), 0.0, 1.0)
-    return np.asarray(out[0] * (1 - share) + out[1] * share)
+    if not (np.isfinite(scale) and scale > 0):
+        raise EstimateError(f"The scale of the rewards must be positive and finite, not {scale!r}.")
+    inverse = 2.0 ** (np.arange(steps) / steps) * 2.0 ** np.arange(low, high)[:, None] / scale
+    return np.asarray(1.0 / np.append(inverse.ravel(), 2.0**high / scale))

@@ -21,7 +21,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, whole
 
 CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
-WORTH_COMPILING = 30_000_000  # exponentials, below which NumPy is done before Numba is imported
+WORTH_COMPILING = 300_000_000  # exponentials NumPy does in the time that importing Numba takes
 NEVER = -1e250  # exponent of padding: weight 0 without -inf * 0
 BLOCKS = 7  # full, two halves, four quarters
 LEVELS = 3
@@ -80,10 +80,15 @@ def by_level(values: Array, weights: Array) -> Array:
     return np.stack([full, left + right, (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])], axis=-1)
 
 
+_done_by_numpy = 0  # exponentials
+
+
 def _fused(work: int) -> Callable[..., tuple[Array, Array]] | None:
-    """The compiled kernel where it is worth its import, and to be had; else None."""
+    """The compiled kernel once all the work so far is worth its import, if it is to be had; else None."""
+    global _done_by_numpy
     name = "alignment_limits.limits.fused"
-    if work < WORTH_COMPILING and name not in sys.modules:
+    if _done_by_numpy + work < WORTH_COMPILING and name not in sys.modules:
+        _done_by_numpy += work
         return None
     try:
         kernel: Callable[..., tuple[Array, Array]] = import_module(name).fused_sums

@@ -62,7 +62,8 @@ def _words(path: Path, text: str, sign: int) -> ItemReward:
 
 
 def _only_file(folder: Path | None) -> Path:
-    files = sorted(p for p in folder.iterdir() if p.is_file()) if folder is not None else []
+    """The list; hidden files are no part of a source (Snakemake keeps a timestamp in folders it made)."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != ".") if folder is not None else []
     if len(files) != 1:
         raise RewardError(
             f"{folder}: a word list needs one text file, found {len(files)}; name it as the source's member"

@@ -3,6 +3,9 @@
 A block is `block` samples of one prompt drawn from one seed; a shard is one block of a chunk of prompts.
 Seeds depend on the study's seed, the prompt and the block alone, and the chunk's size on neither the
 number of prompts nor of samples: a larger study keeps the shards it has, and no layout changes a sample.
+A chunk is named by its first and one-past-last prompt, so that shards of one name hold the same keys in
+every study. Its size is a power of two, as the number of prompts often is: then no chunk is cut short,
+and more prompts only add chunks (a chunk cut short is drawn again at its new length).
 """
 
 from __future__ import annotations
@@ -37,19 +40,20 @@ def block_seed(study_seed: int, prompt_id: str, block: int) -> int:
 
 
 def chunk_size(shard_tokens: int, block: int, max_new_tokens: int) -> int:
-    """Prompts per shard so that a shard is about `shard_tokens` new tokens."""
-    return max(1, shard_tokens // (block * max_new_tokens))
+    """Prompts per shard: the power of two that keeps a shard at or below `shard_tokens` new tokens."""
+    most = max(1, shard_tokens // (block * max_new_tokens))
+    return int(2 ** (most.bit_length() - 1))
 
 
 def chunk_names(n_prompts: int, size: int) -> list[str]:
-    return [f"p{i:05d}" for i in range(-(-n_prompts // size))]
+    return [f"p{i:05d}-{min(i + size, n_prompts):05d}" for i in range(0, n_prompts, size)]
 
 
 def block_names(samples_per_prompt: int, block: int) -> list[str]:
     return [f"b{i:05d}" for i in range(samples_per_prompt // block)]
 
 
-def chunk_range(chunk: str, size: int, n_prompts: int) -> tuple[int, int]:
-    """First and one-past-last prompt of a chunk, of `n_prompts` in all."""
-    first = int(chunk[1:]) * size
-    return first, min(first + size, n_prompts)
+def chunk_range(chunk: str) -> tuple[int, int]:
+    """First and one-past-last prompt of a chunk."""
+    first, end = chunk[1:].split("-")
+    return int(first), int(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -77,15 +78,12 @@ def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:
     }
 
 
+_ENGINES = {"vllm": "VllmEngine", "transformers": "TransformersEngine"}
+
+
 def _engine(name: str) -> Any:
-    """The engine's class; only its own module is imported."""
-    if name == "vllm":
-        from alignment_limits.sampling.vllm_engine import VllmEngine
-
-        return VllmEngine
-    from alignment_limits.sampling.transformers_engine import TransformersEngine
-
-    return TransformersEngine
+    """The engine's class; only its own module is imported, and only that one counts in the fingerprint."""
+    return getattr(importlib.import_module(f"alignment_limits.sampling.{name}_engine"), _ENGINES[name])
 
 
 def _progress(label: str) -> Any:

@@ -30,8 +30,8 @@ BEST_OF_N = Schema(
         "method": pl.String,
         "optimized": pl.String,
         "evaluated": pl.String,
-        "n": pl.Int32,
-        "temperature": pl.Float64,
+        "n": pl.Int32,  # null for chi-squared pessimism; the mean number for best-of-Poisson
+        "temperature": pl.Float64,  # of soft best-of-n, beta of chi-squared pessimism, null for the others
         "kl": pl.Float64,
         "kl_bound": pl.Float64,
         "gain": pl.Float64,
@@ -54,6 +54,37 @@ PROXY_GAP = Schema(
         "kl": pl.Float64,
         "gold_gain": pl.Float64,
         "ideal_gain": pl.Float64,
+    },
+)
+OVER_OPTIMISATION = Schema(
+    "over_optimisation",
+    {
+        "optimized": pl.String,
+        "path": pl.String,
+        "unit": pl.String,
+        "peak": pl.Float64,
+        "peak_low": pl.Float64,
+        "peak_high": pl.Float64,
+        "gain": pl.Float64,
+        "drop": pl.Float64,
+        "drop_low": pl.Float64,
+        "drop_high": pl.Float64,
+        "end": pl.Float64,
+        "found": pl.Boolean,
+        "reason": pl.String,
+        "form": pl.String,
+        "alpha": pl.Float64,
+        "alpha_low": pl.Float64,
+        "alpha_high": pl.Float64,
+        "beta": pl.Float64,
+        "beta_low": pl.Float64,
+        "beta_high": pl.Float64,
+        "residual": pl.Float64,
+        "fit_from": pl.Float64,
+        "fit_to": pl.Float64,
+        "peak_kl": pl.Float64,
+        "fit_reliable": pl.Boolean,
+        "fit_reason": pl.String,
     },
 )
 ENSEMBLES = Schema(

@@ -1,0 +1,93 @@
+"""What becomes of gold when another reward is optimised ever harder, along both paths: its peak, and Gao's fit.
+
+Two rows: tilting at growing KL (hacking onset; the form for policies) and best-of-n at growing n (HedgeTune's
+stopping point; the form for best-of-n).
+"""
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
+from alignment_limits.limits.bestofn import corrected_kl
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bounds import GaoFit, gao_fit
+from alignment_limits.limits.diagnostics import FEWEST_PROMPTS
+from alignment_limits.limits.onset import Path, best_of_n_path, peak_of, tilt_path
+
+FIT_POINTS = 8  # along best-of-n: the exact KL of tied scores is dear
+FEWEST_POINTS = 4
+MOST_MISFIT = 0.05  # of the largest gain: a fit further off than that does not describe the path
+
+
+def over_optimisation(
+    optimized: ArrayLike,
+    gold: ArrayLike,
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+) -> list[dict[str, object]]:
+    """One row for each path ("tilt", "best-of-n") of optimising `optimized` (P, M) in place of gold (P, M).
+
+    peak, peak_low, peak_high (nats or draws, in `unit`), gain, drop, drop_low, drop_high, end, found, reason :
+    as in `Onset`. form, alpha, alpha_low, alpha_high, beta, beta_low, beta_high, residual : Gao's fit (2210.10760)
+    to the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
+    peak_kl : where the fit peaks, NaN unless beta is surely positive and the peak within the path.
+    """
+    proxy = check_scores(optimized, "optimized")
+    truth = check_evaluated(proxy, {"gold": gold})["gold"]
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
+    tilt = tilt_path(proxy, truth, seed=seed, keys=keys)
+    draws = best_of_n_path(proxy, truth)
+    few = fit_places(draws.at)
+    n = draws.at[few].astype(np.int64)
+    ways: list[tuple[str, Path, str, Array, Array]] = [
+        ("tilt", tilt, "policy", tilt.at, tilt.gold),
+        (
+            "best-of-n",
+            draws,
+            "best-of-n",
+            corrected_kl(proxy, n, seed=seed, keys=keys).mean(axis=0),
+            draws.gold[:, few],
+        ),
+    ]
+    rows: list[dict[str, object]] = []
+    for name, path, form, kl, gains in ways:
+        onset = asdict(peak_of(path, boot))
+        place = {"peak": onset.pop("at"), "peak_low": onset.pop("low"), "peak_high": onset.pop("high")}
+        rows.append({"path": name, "unit": path.unit, **place, **onset, **fitted(kl, gains, form, boot)})
+    return rows
+
+
+def fit_places(n: Array) -> np.ndarray:
+    """About `FIT_POINTS` indices of n, even in log n, from 2 to half of the samples (beyond it noise rules a fit)."""
+    wanted = np.geomspace(2, max(n[-1] / 2, 2), FIT_POINTS)
+    return np.unique(np.argmin(np.abs(np.log(n)[:, None] - np.log(wanted)), axis=0))
+
+
+def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap) -> dict[str, object]:
+    """Gao's fit as columns, or NaN with the reason."""
+    columns = [name for name in GaoFit.__dataclass_fields__ if name != "form"]
+    usable = kl > 0
+    kl, gains = kl[usable], gains[:, usable]
+    if len(kl) < FEWEST_POINTS:
+        reason = f"only {len(kl)} reliable points to fit (needs {FEWEST_POINTS})"
+        ends = {"fit_from": np.nan, "fit_to": np.nan, "peak_kl": np.nan}
+        return {"form": form, **dict.fromkeys(columns, np.nan), **ends, "fit_reliable": False, "fit_reason": reason}
+    fit = gao_fit(kl, gains, form=form, boot=boot)
+    share = fit.residual / max(float(np.abs(gains.mean(axis=0)).max()), 1e-300)
+    reason = f"only {len(gains)} prompts (needs {FEWEST_PROMPTS})" if len(gains) < FEWEST_PROMPTS else ""
+    if share > MOST_MISFIT:
+        reason = reason or f"the form misses the path by {share:.0%} of its largest gain"
+    inside = fit.beta_low > 0 and kl[0] <= fit.peak_kl <= kl[-1]
+    return {
+        **asdict(fit),
+        "fit_from": float(kl[0]),
+        "fit_to": float(kl[-1]),
+        "peak_kl": fit.peak_kl if inside else np.nan,
+        "fit_reliable": reason == "",
+        "fit_reason": reason,
+    }

@@ -1,0 +1,215 @@
+"""Read the frontier off partial sums: the estimates of `frontier`, intervals by a jackknife over groups of prompts."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.bootstrap import normal_quantile
+from alignment_limits.limits.diagnostics import judge, log_m_ceiling
+from alignment_limits.limits.frontiers import MOST_MISSED, FrontierTable
+from alignment_limits.limits.hermite import interpolate, solve
+from alignment_limits.limits.levels import LEVELS, extrapolate, extrapolate_at_beta
+from alignment_limits.limits.streaming import FrontierSums
+from alignment_limits.limits.tilting import check_betas, tilt
+
+Columns = dict[str, np.ndarray]
+
+
+def read_frontier(
+    sums: FrontierSums, kls: ArrayLike = (), *, betas: ArrayLike = (), level: float = 0.95
+) -> dict[str, FrontierTable]:
+    """The frontier at budgets `kls` (average convention) and at `betas` of the grid; one table per reward of the sums.
+
+    Estimates are those of `frontier` with one split: at betas to rounding, at KLs up to interpolation between nodes
+    (1e-6, tested). Intervals leave out one of 256 groups of prompts at a time, solving and correcting anew
+    (delete-a-group jackknife with unequal groups, Busing et al. 1999), with Student's t. The verdict is `frontier`'s:
+    budgets reached, ratio and interval widths come from all prompts; ESS, Pareto k, ties and tails from the specimens.
+    Rows the grid does not reach are NaN and not reliable.
+    """
+    beta = check_betas(betas) if np.size(betas) else np.empty(0)
+    kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
+    if not np.all(np.isfinite(kappa) & (kappa >= 0)):
+        raise EstimateError(f"KL budgets must be finite and at least 0 nats; got {kls!r}.")
+    if not beta.size + kappa.size:
+        raise EstimateError("Nothing to estimate: give kls or betas.")
+    if not sums.prompts.sum():
+        raise EstimateError("There are no prompts in these sums.")
+    parts = []
+    if beta.size:
+        parts.append(_rows_at_beta(sums, beta, level))
+    if kappa.size:
+        parts.append(_rows_at_kl(sums, kappa, level))
+    return {
+        name: FrontierTable(**{k: np.concatenate([_of(p[k], v) for p in parts]) for k in parts[0]})
+        for v, name in enumerate(sums.names)
+    }
+
+
+def _of(column: np.ndarray, index: int) -> np.ndarray:
+    return column[:, index] if column.ndim == 2 else column
+
+
+class _Means:
+    """Means over prompts: kl (L, 3), gains and slopes (L, V, 3)."""
+
+    def __init__(self, inverse: Array, total: Array, prompts: float) -> None:
+        mean = total / prompts
+        pairs = mean[:, 3:].reshape(len(mean), -1, 2, LEVELS)
+        self.inverse, self.kl, self.gains, self.slopes = inverse, mean[:, :LEVELS], pairs[:, :, 0], pairs[:, :, 1]
+
+
+def _jackknife(
+    sums: FrontierSums, estimate: Callable[[_Means], Columns], level: float
+) -> tuple[Columns, dict[str, tuple[Array, Array]]]:
+    """Estimates from all prompts, and intervals of those that are given as "interval:name"."""
+    totals, counts = sums.totals, sums.prompts
+    everything, n = totals.sum(axis=0), counts.sum()
+    whole = estimate(_Means(sums.inverse, everything, n))
+    wanted = [name for name in whole if name.startswith("interval:")]
+    full = [g for g in range(len(counts)) if 0 < counts[g] < n]
+    left = [estimate(_Means(sums.inverse, everything - totals[g], n - counts[g])) for g in full]
+    intervals = {}
+    for name in wanted:
+        value = whole[name]
+        if not full:
+            intervals[name.removeprefix("interval:")] = np.full_like(value, np.nan), np.full_like(value, np.nan)
+            continue
+        without = np.stack([part[name] for part in left])
+        h = (n / counts[full]).reshape(-1, *[1] * value.ndim)
+        centre = len(full) * value - np.sum((1 - 1 / h) * without, axis=0)
+        error = np.sqrt(np.mean((h * value - (h - 1) * without - centre) ** 2 / (h - 1), axis=0))
+        width = t_quantile(level, len(full) - 1) * error
+        intervals[name.removeprefix("interval:")] = value - width, value + width
+    return whole, intervals
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """Two-sided quantile of Student's t, to 1e-3 from 8 degrees of freedom (Cornish-Fisher); NaN for none."""
+    if freedom < 1:
+        return float("nan")
+    z = normal_quantile(level)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return float(z + first / freedom + second / freedom**2 + third / freedom**3)
+
+
+def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
+    def estimate(m: _Means) -> Columns:
+        rate = m.inverse[:, None] * m.slopes[:, 0]
+        at = np.stack(
+            [solve(m.inverse, m.kl[:, i], rate[:, i], kappa, start=float(m.slopes[0, 0, i])) for i in range(LEVELS)]
+        )
+        at[2, np.isnan(at[1])] = np.nan
+        # KL(pi_0||pi_beta) has slope E_w r - E r in lambda; with it, lambda = (KL + reverse) / gain to the same digits.
+        reverse = m.inverse[:, None] * m.gains[:, 0] - m.kl
+        values = np.concatenate([m.gains, reverse[:, None]], axis=1).transpose(1, 2, 0)
+        slopes = np.concatenate([m.slopes, m.gains[:, :1]], axis=1).transpose(1, 2, 0)
+        read = interpolate(m.kl.T[None], rate.T[None], values[None], slopes[None], kappa[None])[0].transpose(1, 2, 0)
+        read = np.where(np.isnan(at)[..., None], np.nan, read)  # (3, K, V + 1)
+        gains, reverse = read[..., :-1], read[..., -1]
+        with np.errstate(invalid="ignore"):
+            at = np.where(gains[..., 0] > 0, (kappa + reverse) / gains[..., 0], at)
+        values, shared = extrapolate(gains[:, None])
+        with np.errstate(divide="ignore"):
+            beta = np.where(kappa > 0, shared.apply(1.0 / at), np.inf)
+        return {
+            "interval:gain": values[0],
+            "plugin": gains[0],
+            "at": at,
+            "ratio": shared.ratio,
+            "beta": beta,
+            "reverse": shared.apply(reverse),
+            "ends": m.kl[[0, -1], 0],
+            "missed": np.nan_to_num(np.abs(2.0 * gains[0] - 3.0 * gains[1] + gains[2])) / 3.0,
+        }
+
+    e, intervals = _jackknife(sums, estimate, level)
+    # With very many prompts an interval gets narrower than what the correction leaves: its second-order term
+    # |2 (F - H) - (H - Q)| / 3 is added in quadrature (above the error left on worlds of known truth where reliable).
+    (gain_low, gain_high), gain = intervals["gain"], e["interval:gain"]
+    width = np.hypot((gain_high - gain_low) / 2, e["missed"])
+    found = np.isfinite(e["at"])
+    reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
+    lam = e["at"][0]
+    verdict = vars(judge(sums.specimens.scores, lam, _ess(sums, lam), e["ratio"], reached=reached))
+    low, high = e["ends"]
+    beyond = (kappa > high) & (high < 0.99 * log_m_ceiling(sums.specimens.scores)) & (high > 0)
+    within = (kappa > 0) & (kappa < low)
+    reasons = (
+        (beyond, f"beyond the KL at the grid's smallest beta ({high:.2f} nats): sum at smaller betas"),
+        (within, f"below the KL at the grid's largest beta ({low:.3f} nats): sum at larger betas"),
+    )
+    for rows, which in reasons:
+        verdict["reason"][rows] = which
+        verdict["reliable"] = verdict["reliable"] & ~rows
+    return {
+        "at": np.full(len(kappa), "kl", dtype=object),
+        "budget": np.full(len(kappa), "average", dtype=object),
+        "beta": e["beta"],
+        "kl": kappa,
+        "kl_low": kappa,
+        "kl_high": kappa,
+        "kl_reverse": e["reverse"],
+        "gain": gain,
+        "gain_low": gain - width,
+        "gain_high": gain + width,
+        "gain_plugin": e["plugin"],
+        "kl_plugin": kappa,
+    } | verdict
+
+
+def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
+    node = np.abs(sums.inverse[None, :] * beta[:, None] - 1.0)
+    place = node.argmin(axis=1)
+    off = node.min(axis=1) > 1e-12
+    if off.any():
+        raise EstimateError(
+            f"The sums were not taken at beta {', '.join(f'{b:g}' for b in beta[off])}; sum again with these betas, "
+            f"or choose of: {', '.join(f'{1 / i:g}' for i in sums.inverse[::-1])}."
+        )
+
+    def estimate(m: _Means) -> Columns:
+        kl, gains = m.kl[place], m.gains[place]
+        reverse = m.inverse[place, None] * gains[:, 0] - kl
+        stacked = np.moveaxis(np.concatenate([gains, kl[:, None], reverse[:, None]], axis=1), -1, 0)  # (3, K, V + 2)
+        values, _, missed = extrapolate_at_beta(stacked[:, None])
+        return {
+            "interval:gain": values[0, :, :-2],
+            "interval:kl": values[0, :, -2],
+            "reverse": values[0, :, -1],
+            "plugin": gains[..., 0],
+            "kl_plugin": kl[:, 0],
+            "missed": missed[:, [0, -2]],
+        }
+
+    e, intervals = _jackknife(sums, estimate, level)
+    (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
+    # As in frontiers.py: what the correction's last term adds must be small beside the interval.
+    widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
+    doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
+    lam = 1.0 / beta
+    verdict = judge(sums.specimens.scores, lam, _ess(sums, lam), doubtful=doubtful, at_beta=True)
+    return {
+        "at": np.full(len(beta), "beta", dtype=object),
+        "budget": np.full(len(beta), "average", dtype=object),
+        "beta": beta,
+        "kl": e["interval:kl"],
+        "kl_low": kl_low,
+        "kl_high": kl_high,
+        "kl_reverse": e["reverse"],
+        "gain": e["interval:gain"],
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "gain_plugin": e["plugin"],
+        "kl_plugin": e["kl_plugin"],
+    } | vars(verdict)
+
+
+def _ess(sums: FrontierSums, inverse: Array) -> Array:
+    """Effective sample size of each specimen at each lambda, (S, K)."""
+    known = np.isfinite(inverse) & (inverse > 0)
+    lam = np.where(known, inverse, sums.inverse[0])
+    return tilt(sums.specimens.scores, {"own": sums.specimens.scores}, 1.0 / lam)["own"].ess

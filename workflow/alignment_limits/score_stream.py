@@ -1,0 +1,218 @@
+"""Tables of scores of any length, read a batch of whole prompts at a time; nothing silently mended.
+
+A table is one Parquet file with prompt_id, sample_id and a column per reward, or one file per reward in the contract's
+columns (prompt_id, sample_id, score), written as a name with {reward} in it. The rows of a prompt stand together, in
+one file; prompts may have different numbers of samples, in any order. Memory is that of a few row groups, and 20 bytes
+per prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.artifacts import KEY
+from alignment_limits.errors import ArtifactError
+
+BATCH = 1 << 18  # rows
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Some whole prompts: keys and sample counts (P,), and each reward's scores one prompt behind the other."""
+
+    keys: np.ndarray
+    counts: np.ndarray
+    columns: list[np.ndarray]
+
+
+def prompt_key(prompt_id: str) -> int:
+    """A 64-bit integer that names a prompt everywhere (BLAKE2b); odds that two of 10^7 share one: 1 in 370,000."""
+    return int.from_bytes(hashlib.blake2b(prompt_id.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:
+    """Rows of all tables, from the files' own metadata."""
+    return sum(_table(table, rewards)[1] for table in tables)
+
+
+def stream_prompts(
+    tables: Sequence[str], rewards: Sequence[str], seen: Callable[[int], None] = lambda rows: None
+) -> Iterator[Prompts]:
+    """Prompts of all tables, in batches of about 262,144 rows; `seen` is told of every batch's rows.
+
+    Raises:
+        ArtifactError: not readable, a column is missing or holds no numbers, a score is missing, NaN or infinite, a key
+            is missing or occurs twice, a prompt's rows do not stand together or are in two files; with the file and the
+            row (counted from 1).
+    """
+    origins = _Origins(tables, rewards)
+    for index, table in enumerate(tables):
+        frame, height = _table(table, rewards)
+        if not height:
+            raise ArtifactError(f"{table} has no rows")
+        rows = _Rows(table, rewards)
+        first = 1
+        keys, starts = [], []
+        try:
+            for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
+                for prompts, start in rows.take(batch, first):
+                    keys.append(prompts.keys)
+                    starts.append(start + np.cumsum(prompts.counts) - prompts.counts)
+                    yield prompts
+                first += batch.height
+                seen(batch.height)
+        except pl.exceptions.PolarsError as error:
+            raise ArtifactError(f"{table} cannot be read: {error}") from error
+        prompts, start = rows.rest()
+        yield prompts
+        origins.add(index, np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]]))
+
+
+def _files(table: str, rewards: Sequence[str]) -> dict[str, str]:
+    return {reward: table.replace("{reward}", reward) for reward in rewards}
+
+
+def _table(table: str, rewards: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+    """The key and the rewards of a table as a lazy frame, and its number of rows."""
+    if "{reward}" not in table:
+        return _scan(table, {reward: reward for reward in rewards})
+    frames, heights = [], {}
+    for i, (reward, file) in enumerate(_files(table, rewards).items()):
+        frame, heights[file] = _scan(file, {"score": reward})
+        frames.append(frame.rename({c: f"{c}:{i}" for c in KEY}) if i else frame)
+    if len(set(heights.values())) > 1:
+        shown = ", ".join(f"{file} has {height} rows" for file, height in heights.items())
+        raise ArtifactError(f"the files of one table must hold the same keys: {shown}")
+    return pl.concat(frames, how="horizontal"), next(iter(heights.values()))
+
+
+def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
+    if not Path(file).is_file():
+        raise ArtifactError(f"{file} does not exist")
+    frame = pl.scan_parquet(file)
+    try:
+        types = frame.collect_schema()
+        height = frame.select(pl.len()).collect().item()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{file} cannot be read as parquet: {error}") from error
+    missing = [c for c in (*KEY, *columns) if c not in types]
+    if missing:
+        raise ArtifactError(f"{file} has no column {', '.join(missing)}; it has: {', '.join(types)}")
+    if not types["sample_id"].is_integer():
+        raise ArtifactError(f"{file}: 'sample_id' holds {types['sample_id']}, not whole numbers")
+    chosen = [pl.col("prompt_id").cast(pl.String), pl.col("sample_id").cast(pl.Int64)]
+    for column, reward in columns.items():
+        if not types[column].is_numeric():
+            raise ArtifactError(f"{file}: '{column}' holds {types[column]}, not numbers")
+        kept = types[column] in (pl.Float32, pl.Float64)
+        chosen.append(pl.col(column).alias(reward) if kept else pl.col(column).cast(pl.Float64).alias(reward))
+    return frame.select(chosen), height
+
+
+class _Rows:
+    """Cuts batches of rows into whole prompts; the last prompt of a batch waits for the next."""
+
+    def __init__(self, table: str, rewards: Sequence[str]) -> None:
+        self.table, self.rewards = table, rewards
+        self.pending: list[np.ndarray] | None = None
+        self.id, self.start = "", 1
+
+    def take(self, batch: pl.DataFrame, first: int) -> Iterator[tuple[Prompts, int]]:
+        """Prompts that end in this batch, whose first row is `first` of the table; with their own first row."""
+        self._check(batch, first)
+        runs = batch["prompt_id"].rle()
+        ids, counts = runs.struct.field("value").to_list(), runs.struct.field("len").to_numpy().astype(np.int64)
+        arrays = [batch["sample_id"].to_numpy(), *(batch[reward].to_numpy() for reward in self.rewards)]
+        start = first
+        if self.pending is not None:
+            waiting, start = len(self.pending[0]), self.start
+            arrays = [np.concatenate(pair) for pair in zip(self.pending, arrays, strict=True)]
+            if ids[0] == self.id:
+                counts[0] += waiting
+            else:
+                ids, counts = [self.id, *ids], np.concatenate([[waiting], counts])
+        end = int(counts[:-1].sum())
+        self.id, self.pending, self.start = ids[-1], [array[end:].copy() for array in arrays], start + end
+        if end:
+            yield self._prompts(ids[:-1], counts[:-1], [array[:end] for array in arrays], start), start
+
+    def rest(self) -> tuple[Prompts, int]:
+        """The last prompt, once there are no more rows."""
+        assert self.pending is not None
+        return self._prompts([self.id], np.array([len(self.pending[0])]), self.pending, self.start), self.start
+
+    def _prompts(self, ids: list[str], counts: np.ndarray, arrays: list[np.ndarray], start: int) -> Prompts:
+        samples, *columns = arrays
+        rises = samples[1:] > samples[:-1]
+        rises[np.cumsum(counts)[:-1] - 1] = True
+        if not rises.all():
+            place = np.repeat(np.arange(len(counts)), counts) << 32 | samples
+            ordered = np.sort(place)
+            twice = ordered[1:][ordered[1:] == ordered[:-1]]
+            if len(twice):
+                rows = np.flatnonzero(place == twice[0])[:2] + start
+                raise ArtifactError(
+                    f"{self.table}: the same prompt_id and sample_id occur more than once, in rows {rows[0]} and "
+                    f"{rows[1]} ({ids[twice[0] >> 32]!r}, sample {twice[0] & 0xFFFFFFFF})"
+                )
+        return Prompts(np.array([prompt_key(i) for i in ids], dtype=np.int64), counts, columns)
+
+    def _check(self, batch: pl.DataFrame, first: int) -> None:
+        for column in KEY:
+            if batch[column].null_count():
+                self._refuse(batch[column].is_null(), first, f"{column} is missing")
+        samples = batch["sample_id"].to_numpy()
+        if samples.min() < 0 or samples.max() >= 1 << 31:
+            self._refuse((samples < 0) | (samples >= 1 << 31), first, "'sample_id' is not between 0 and 2^31 - 1")
+        for i, reward in enumerate(self.rewards):
+            for column in (c for c in KEY if f"{c}:{i}" in batch.columns):
+                differs = batch[column].ne_missing(batch[f"{column}:{i}"])
+                self._refuse(differs, first, f"{column} of '{reward}' differs from that of '{self.rewards[0]}'")
+            finite = np.isfinite(batch[reward].to_numpy())  # a missing score becomes NaN
+            if not finite.all():
+                self._refuse(~finite, first, f"'{reward}' is missing, NaN or infinite")
+
+    def _refuse(self, bad: pl.Series | np.ndarray, first: int, what: str) -> None:
+        rows = np.flatnonzero(bad)
+        if len(rows):
+            raise ArtifactError(f"{self.table}: {what}, in row {first + rows[0]}")
+
+
+class _Origins:
+    """Where each prompt began: refuses one whose rows do not stand together."""
+
+    def __init__(self, tables: Sequence[str], rewards: Sequence[str]) -> None:
+        self.tables, self.rewards = tables, rewards
+        self.keys = np.empty(0, dtype=np.int64)
+        self.file, self.row = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+
+    def add(self, index: int, keys: np.ndarray, rows: np.ndarray) -> None:
+        """The prompts of table `index`, and the row at which each begins."""
+        order = np.argsort(keys, kind="stable")
+        keys, rows = keys[order], rows[order]
+        within = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(within):
+            self._split(index, rows[within[0]], index, rows[within[0] + 1])
+        place = np.searchsorted(self.keys, keys)
+        known = np.flatnonzero(np.append(self.keys, 0)[place] == keys) if len(self.keys) else np.empty(0, dtype=int)
+        known = known[place[known] < len(self.keys)]
+        if len(known):
+            before = place[known[0]]
+            self._split(int(self.file[before]), self.row[before], index, rows[known[0]])
+        self.keys, self.row = np.insert(self.keys, place, keys), np.insert(self.row, place, rows)
+        self.file = np.insert(self.file, place, index)
+
+    def _split(self, one: int, row: int, other: int, again: int) -> None:
+        file = next(iter(_files(self.tables[other], self.rewards).values()))
+        name = pl.scan_parquet(file).select("prompt_id").slice(int(again) - 1, 1).collect().item()
+        raise ArtifactError(
+            f"the rows of prompt {name!r} do not stand together: they begin in {self.tables[one]}, row {row}, and "
+            f"again in {self.tables[other]}, row {again}; bring each prompt's rows together, in one file (for instance "
+            "polars: scan_parquet(files).sort('prompt_id', 'sample_id').sink_parquet(file))"
+        )

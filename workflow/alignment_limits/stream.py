@@ -1,0 +1,147 @@
+"""The frontier of tables of scores too long for memory, on one machine or several.
+
+    python -m alignment_limits.stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
+    python -m alignment_limits.stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
+
+See docs/scores_only.md. Results do not depend on how prompts are dealt to files, parts or machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.artifacts import versions, write_table
+from alignment_limits.config.limits import Limits
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError
+from alignment_limits.limits.diagnostics import log_m_ceiling
+from alignment_limits.limits.streamed import read_frontier
+from alignment_limits.limits.streaming import FrontierSums, octaves
+from alignment_limits.partial_sums import merge_files, write_sums
+from alignment_limits.schemas.limits import FRONTIER
+from alignment_limits.score_stream import row_count, stream_prompts
+from alignment_limits.scripting import say
+
+
+class Progress:
+    """Rows done, on the terminal twice a second, in a log file every half minute."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.done, self.start = rows, 0, time.monotonic()
+        self.every = 0.5 if sys.stderr.isatty() else 30.0
+        self.last = self.start
+
+    def __call__(self, rows: int) -> None:
+        self.done += rows
+        now = time.monotonic()
+        if now - self.last < self.every and self.done < self.rows:
+            return
+        self.last = now
+        rate = self.done / max(now - self.start, 1e-9)
+        line = f"{self.done / self.rows:4.0%}  {self.done:,} of {self.rows:,} rows, {rate / 1e6:.1f} million a second, "
+        line += f"{(self.rows - self.done) / rate:,.0f} s left"
+        end = "\r" if sys.stderr.isatty() and self.done < self.rows else "\n"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+
+def sum_tables(
+    tables: Sequence[str],
+    optimized: str,
+    evaluated: Sequence[str],
+    *,
+    betas: Sequence[float] = (),
+    scale: float = 1.0,
+    seed: int = 0,
+) -> FrontierSums:
+    """Partial sums of whole tables; `betas` join the grid `octaves(scale)` so that rows at them can be read."""
+    names = list(dict.fromkeys([optimized, *evaluated]))
+    grid = np.concatenate([octaves(scale), np.asarray(betas, dtype=np.float64)])
+    sums = FrontierSums.empty(names, grid, seed)
+    progress = Progress(row_count(tables, names))
+    for prompts in stream_prompts(tables, names, progress):
+        sums.add(prompts.keys, prompts.counts, prompts.columns)
+    return sums
+
+
+def frontier_table(
+    sums: FrontierSums, *, kls: Sequence[float], betas: Sequence[float] = (), level: float = 0.95
+) -> pl.DataFrame:
+    """The frontier in the contract's columns, a block of rows per evaluated reward."""
+    tables = read_frontier(sums, kls, betas=betas, level=level)
+    log_m = log_m_ceiling(sums.specimens.scores)
+    return pl.concat(
+        pl.DataFrame(table.columns()).with_columns(
+            optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), log_m=pl.lit(log_m)
+        )
+        for name, table in tables.items()
+    )
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m alignment_limits.stream",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--out", type=Path, required=True)
+    grids = Limits.model_validate({})
+    both.add_argument(
+        "--betas", type=float, nargs="*", default=grids.betas, help="rows at these betas, the same for every part"
+    )
+    add = commands.add_parser("sum", parents=[both], help="sums of some tables -> a part")
+    add.add_argument("--optimized", required=True, help="the reward the policy is tilted by")
+    add.add_argument("--evaluated", nargs="*", default=[], help="further rewards carried along")
+    add.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="typical within-prompt sd of the optimized reward, the same for every part; sets the grid of betas",
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the split into quarters, the same for every part")
+    add.add_argument(
+        "--tables",
+        nargs="+",
+        required=True,
+        help="Parquet, a column per reward; or a file per reward: .../{reward}/...",
+    )
+    join = commands.add_parser("merge", parents=[both], help="parts -> the frontier")
+    join.add_argument("--kls", type=float, nargs="*", default=grids.kls, help="KL budgets in nats")
+    join.add_argument("--level", type=float, default=0.95, help="confidence level of the intervals")
+    join.add_argument("--parts", nargs="+", required=True)
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Run one of the two uses; a user's error is one message, exit 1."""
+    a = _arguments(given)
+    made = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}
+    try:
+        if a.command == "sum":
+            if a.out.suffix != ".npz":
+                raise ArtifactError(f"{a.out}: partial sums are written as .npz")
+            start = time.monotonic()
+            sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed)
+            write_sums(sums, a.out, made | {"tables": a.tables})
+            seconds = time.monotonic() - start
+            say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s")
+        else:
+            sums = merge_files(a.parts)
+            table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
+            write_table(table, a.out, FRONTIER, made | {"parts": a.parts, "seed": sums.seed})
+            say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples")
+            for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
+                say(f"  {count} row(s) not reliable: {reason}")
+    except AlignmentLimitsError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

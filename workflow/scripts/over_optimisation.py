@@ -1,0 +1,25 @@
+"""Where gold peaks as a proxy or an ensemble is optimised ever harder, and Gao's fit, along tilts and best-of-n."""
+
+import polars as pl
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.limits.overoptimisation import over_optimisation
+from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.limits import OVER_OPTIMISATION
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p = snakemake.params.p
+    standardised = read_table(snakemake.input.standardised, STANDARDISED)
+    scores, keys = reward_arrays(standardised, [p["gold"], *p["optimized"]]), prompt_keys(standardised)
+    rows = []
+    for name in p["optimized"]:
+        for row in over_optimisation(
+            scores[name], scores[p["gold"]], replicates=p["bootstrap"], seed=p["seed"], keys=keys
+        ):
+            where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"nowhere: {row['reason']}"
+            say(f"{name}, {row['path']}: gold peaks {where}")
+            rows.append({"optimized": name, **row})
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    write_table(table, snakemake.output.table, OVER_OPTIMISATION, provenance(snakemake, ["numba"]))
