@@ -27,6 +27,7 @@ import polars as pl
 from alignment_limits.limits.bestofn import best_of_n
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.frontiers import frontier
+from alignment_limits.limits.fused import fused_sums  # noqa: F401  (compiled once, so that small studies use it too)
 from alignment_limits.limits.gaps import proxy_gap
 from alignment_limits.limits.worlds import WORLDS, World, efficiency
 
@@ -35,7 +36,6 @@ FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of log M; for Bernoulli of 
 DRAWS = (2, 4, 16, 64)  # n of best-of-n, where 16 n <= M
 NOISE = 0.5  # sd of the proxy's error, in sds of the gold reward
 ALTERNATIVES = 100  # studies in which the other corrections are tried
-SETTINGS = {"replicates": 1000}
 OUT = Path("results/benchmarks/coverage")
 
 Columns = dict[str, object]
@@ -64,7 +64,7 @@ def jackknife(r: np.ndarray, kappas: np.ndarray) -> np.ndarray:
 def limit(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain at a fixed KL, one beta for all prompts."""
     kappa = budgets(world, r.shape[1])
-    t = frontier(r, {"own": r}, kls=kappa, seed=seed, **SETTINGS)["own"]
+    t = frontier(r, {"own": r}, kls=kappa, seed=seed)["own"]
     extra = {}
     if seed < ALTERNATIVES:
         full, halves, _ = CorrectedCurve(r, seed=seed).at(kappa).levels[..., 0]
@@ -76,7 +76,7 @@ def limit(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
 def per_prompt(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain at a fixed KL of every prompt."""
     kappa = budgets(world, r.shape[1])
-    t = frontier(r, {"own": r}, kls=kappa, budget="per-prompt", seed=seed, **SETTINGS)["own"]
+    t = frontier(r, {"own": r}, kls=kappa, budget="per-prompt", seed=seed)["own"]
     truth = [world.limit(k) for k in kappa]
     yield rows("limit, per prompt", t, kappa, truth, t.gain, t.gain_low, t.gain_high, t.gain_plugin)
 
@@ -85,7 +85,7 @@ def at_beta(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain and KL at a fixed beta."""
     kappa = budgets(world, r.shape[1])
     inverse = np.array([world.inverse_at(k) for k in kappa])
-    t = frontier(r, {"own": r}, betas=1 / inverse, seed=seed, **SETTINGS)["own"]
+    t = frontier(r, {"own": r}, betas=1 / inverse, seed=seed)["own"]
     truth = [world.tilted(i)[1] for i in inverse]
     yield rows("gain at beta", t, kappa, truth, t.gain, t.gain_low, t.gain_high, t.gain_plugin)
     yield rows("KL at beta", t, kappa, kappa, t.kl, t.kl_low, t.kl_high, t.kl_plugin)
@@ -94,7 +94,7 @@ def at_beta(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
 def chosen(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain of best-of-n and its share of the limit at the same KL."""
     n = np.array([n for n in DRAWS if 16 * n <= r.shape[1]])
-    t = best_of_n(r, {"own": r}, ns=n, seed=seed, **SETTINGS)["own"]
+    t = best_of_n(r, {"own": r}, ns=n, seed=seed)["own"]
     share = [efficiency(world, k) for k in n]
     gain = [world.best_of_n(k)[1] for k in n]
     yield rows("best-of-n", t, n, gain, t.gain, t.gain_low, t.gain_high, np.nan)
@@ -111,7 +111,7 @@ def gap(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
     inverse = np.array([world.inverse_at(k) for k in kappa])
     sd = NOISE * math.sqrt(2 * world.tilted(1e-3)[0]) / 1e-3  # KL = variance lambda^2 / 2 near 0
     error = sd * np.random.default_rng((seed, *r.shape)).standard_normal(r.shape)
-    t = proxy_gap(r + error, r, betas=1 / inverse, seed=seed, **SETTINGS)
+    t = proxy_gap(r + error, r, betas=1 / inverse, seed=seed)
     yield rows("gap", t, kappa, sd**2 * inverse / 2, t.gap, t.gap_low, t.gap_high, t.gap_plugin)
     gold = [world.tilted(i)[1] for i in inverse]
     yield rows("gold under proxy", t, kappa, gold, t.gold_gain, t.gold_gain_low, t.gold_gain_high, np.nan)
