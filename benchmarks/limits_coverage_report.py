@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 FEWEST = 100  # reliable intervals below which no coverage is told
 WORLDS = ("gaussian", "uniform", "bernoulli", "exponential")
 SIZES = ("64 x 64", "512 x 64", "128 x 256", "256 x 256", "64 x 1024", "512 x 1024")
@@ -25,7 +26,8 @@ REASONS = {
     "heavy upper tail": "heavy upper tail",
     "Pareto k": "^(gold: )?Pareto k",
     "decrements (ratio)": r"too few to correct",
-    "fixed beta: ESS of the quarters, or the correction beside the interval": "quarters are too few at|too uncertain",
+    "at beta: ESS of quarters": "quarters are too few at",
+    "at beta: correction beside interval": "too uncertain",
 }
 
 
@@ -128,19 +130,17 @@ def bias_verdict(bias: pl.DataFrame) -> str:
 
 
 def refusal_table(table: pl.DataFrame) -> str:
-    """Share (%) of all rows refused, for each first reason."""
-    named = table.with_columns(
-        why=pl.coalesce(
-            pl.when(pl.col("reason").str.contains(pattern)).then(pl.lit(name)) for name, pattern in REASONS.items()
-        )
-    )
-    other = named.filter(~pl.col("reliable") & pl.col("why").is_null())["reason"].unique().to_list()
-    assert not other, other
-    lines = []
-    for (world, row), part in named.sort("world", "row").group_by("world", "row", maintain_order=True):
-        shares = [100 * (part["why"] == name).sum() / len(part) for name in REASONS]
-        lines.append([world, row, f"{100 * (1 - part['reliable'].mean()):.0f}", *(f"{s:.0f}" if s else "" for s in shares)])
-    return markdown(["world", "row", "refused", *REASONS], lines)
+    """Share (%) of all rows refused for each first reason, and how often the refused intervals held the truth."""
+    patterns = (pl.when(pl.col("reason").str.contains(p)).then(pl.lit(name)) for name, p in REASONS.items())
+    named = table.filter(~pl.col("reliable")).with_columns(why=pl.coalesce(*patterns))
+    assert named["why"].null_count() == 0, named.filter(pl.col("why").is_null())["reason"].unique().to_list()
+    rows = table.group_by("world", "row").agg(rows=pl.len())
+    told = named.group_by("world", "row", "why").agg(n=pl.len(), hit=pl.col("hit").mean()).join(rows, on=["world", "row"])
+    cells = {
+        (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.0f} ({100 * r['hit']:.0f})" for r in told.to_dicts()
+    }
+    lines = [[w, row, *(cells.get((w, row, why), "") for why in REASONS)] for w in WORLDS for row in ROWS]
+    return markdown(["world", "row", *REASONS], lines)
 
 
 def verdict(table: pl.DataFrame) -> str:
@@ -180,6 +180,48 @@ def verdict(table: pl.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
+    """Coverage of each kind of row (top), share refused (middle) and bias at a fixed KL (bottom), world by world."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    sns.set_theme(style="whitegrid", font_scale=0.75)
+    sizes = [size for size in SIZES if size in table["size"]]
+    colour = dict(zip(SIZES, sns.color_palette("colorblind", len(SIZES)), strict=True))
+    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
+    refused = coverage(table, *CELL, "point", "x").with_columns(refused=100 * pl.col("refused"))
+    limits = bias.filter(pl.col("row") == "limit")
+    plot, axes = plt.subplots(3, len(WORLDS), figsize=(7.6, 6.4), sharex="row", sharey="row",
+                             height_ratios=(2, 1.2, 1.2), layout="constrained")
+    for (top, middle, bottom), world in zip(axes.T, WORLDS, strict=True):
+        top.set_title(world)
+        top.axvspan(100 * LEAST, 100 * MOST, color="0.9", zorder=0)
+        for place, size in enumerate(sizes):
+            part = cells.filter(world=world, size=size)
+            y = [ROWS.index(row) + 0.12 * (place - (len(sizes) - 1) / 2) for row in part["row"]]
+            top.errorbar(100 * part["coverage"], y, xerr=100 * part["error"], fmt="o", ms=2.5, lw=0.8, color=colour[size])
+            for row, style in (("limit", "-"), ("gain at beta", ":")):
+                part = refused.filter(world=world, size=size, row=row)
+                middle.plot(FRACTIONS, part["refused"], style, color=colour[size], lw=1.2)
+            part = limits.filter(world=world, size=size)
+            bottom.plot(FRACTIONS, part["plugin"], "--", color=colour[size], lw=1.0)
+            bottom.plot(FRACTIONS, part["estimate"], "-", color=colour[size], lw=1.2)
+        bottom.set_yscale("symlog", linthresh=1.0)
+        bottom.set_xlabel("KL / log M")
+    axes[2, WORLDS.index("bernoulli")].set_xlabel("KL / log 10")
+    axes[0, 0].set(yticks=range(len(ROWS)), yticklabels=ROWS, xlim=(88, 100), ylim=(len(ROWS) - 0.5, -0.5))
+    for axis in axes[0]:
+        axis.set_xlabel("coverage (%)")
+    axes[1, 0].set_ylabel("refused (%)\n— KL, ··· β fixed")
+    axes[2, 0].set_ylabel("bias (%)\n— corrected, -- plug-in")
+    handles = [mpl.lines.Line2D([], [], color=colour[size], marker="o", ms=3, label=size) for size in sizes]
+    plot.legend(handles=handles, title="prompts × samples", loc="outside lower center", ncols=len(sizes), frameon=False)
+    plot.savefig(path, dpi=160, bbox_inches="tight")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--read", type=Path, default=Path("results/benchmarks/coverage"))
@@ -196,6 +238,7 @@ def main() -> None:
         refusal_table(table),
     ]
     (options.read / "coverage.md").write_text("\n".join(parts))
+    figure(table, bias, options.out / "coverage.png")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ MOST_CAPPED = 0.05
 # for k-hat's error and for its prior, which pulls it towards 1/2), and the relative variance of a quarter's mean
 # weight, in which log Z is expanded, has to be small.
 LIGHT_K = 0.4
-MOST_VARIANCE = 1 / 8
+MOST_VARIANCE = 1 / 7
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
