@@ -6,12 +6,18 @@ HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/de
 # another study: `make study STUDY=config/studies/small.yaml`
 STUDY ?=
 CORES ?= all
+# through Slurm: `make study PROFILE=slurm` (docs/slurm.md)
+PROFILE ?=
 ARGS ?=
 
 BIN := .venv/bin
 LOCK := envs/$(HARDWARE).lock
 INSTALLED := .venv/installed-$(HARDWARE)-$(shell cat $(LOCK) pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
+RESULTS = $(shell $(BIN)/python -m alignment_limits.config.where $(STUDY))
+HERE := --cores $(CORES)
+THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix $(subst .,_,$(notdir $(RESULTS)))
+SNAKEMAKE = $(BIN)/snakemake $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
+REPORT = $(BIN)/snakemake $(HERE) $(if $(STUDY),--configfile $(STUDY)) $(ARGS) --report $(RESULTS)/report.html
 # wheels that lie in a local folder, if pip has been told of one
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
@@ -23,15 +29,15 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 study: $(INSTALLED)  ## run a study: figures, tables and a report in results/<study>
+	@$(if $(PROFILE),$(SNAKEMAKE) preflights)
 	@$(SNAKEMAKE)
-	@$(SNAKEMAKE) --quiet all --report "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html" \
-	  && echo "report: $$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html"
+	@$(REPORT) --quiet all && echo "report: $(RESULTS)/report.html"
 
 test: $(INSTALLED)  ## pass all tests (the small study with real models included)
 	@$(BIN)/pytest $(ARGS)
 
 report: $(INSTALLED)  ## write the report of a finished study again
-	@$(SNAKEMAKE) --report "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))/report.html"
+	@$(REPORT)
 
 plan: $(INSTALLED)  ## how many prompts and samples a study needs, with this one as its pilot
 	@$(SNAKEMAKE) --forcerun plan --until plan plan

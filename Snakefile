@@ -24,6 +24,7 @@ include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/slurm.smk"
 
 
 report: "workflow/report/workflow.rst"

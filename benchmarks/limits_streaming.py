@@ -1,12 +1,12 @@
 """How fast, in how much memory and how exactly is the frontier of very many scores streamed from Parquet?
 
     python benchmarks/limits_streaming.py --folder DIR            10^7 scores; --prompts 1000000 --files 20: 10^9
-    writes DIR/scores-*.parquet (7.4 bytes a score, deleted at the end) and streaming.md in --out
+    writes DIR/scores-*.parquet (7.4 bytes a row of two scores, deleted at the end) and streaming.md in --out
 
 Gaussian rewards N(offset of the prompt, 1), limit sqrt(2 KL); a second one correlated 0.6 with them, whose limit under
 the first is 0.6 sqrt(2 KL). Float32 on disk. The files are summed as two parts by the command a user would run, one
-process after the other, and merged; the in-memory rate is that of `sum_shard` on an array of the same scores and the
-same grid, and of `frontier` on a part of it, in the same run. Rates in CPU seconds and in wall time.
+process after the other, and merged; the in-memory rate is that of `sum_shard` on arrays of the first 10^7 scores and
+the same grid, before, between and after the parts, and of `frontier` on fewer. Rates in CPU seconds and in wall time.
 """
 
 import argparse
@@ -14,12 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from alignment_limits.config.limits import Limits
+from alignment_limits.files import atomic
 from alignment_limits.limits import frontier, octaves, sum_shard
 from alignment_limits.score_stream import stream_prompts
 
@@ -33,6 +35,9 @@ def write(folder: Path, prompts: int, samples: int, files: int) -> list[Path]:
     paths = []
     for f, part in enumerate(np.array_split(np.arange(prompts), files)):
         path = folder / f"scores-{f:03d}.parquet"
+        paths.append(path)
+        if path.exists():  # whole, as below; numbers follow from the file's number
+            continue
         frames = []
         for block in np.array_split(part, max(1, len(part) * samples // 1_000_000)):
             rng = np.random.default_rng([f, int(block[0])])
@@ -49,8 +54,8 @@ def write(folder: Path, prompts: int, samples: int, files: int) -> list[Path]:
                     }
                 )
             )
-        pl.concat(frames).write_parquet(path, compression="zstd", row_group_size=1_000_000)
-        paths.append(path)
+        with atomic(path) as temporary:
+            pl.concat(frames).write_parquet(temporary, compression="zstd", row_group_size=1_000_000)
     return paths
 
 
@@ -68,7 +73,7 @@ def command(*words: object) -> tuple[float, float, float]:
 def loaded(paths: list[Path], samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first scores as arrays (prompts x samples) in memory, with the prompts' keys."""
     keys, columns, rows = [], ([], []), 0
-    for prompts in stream_prompts([str(path) for path in paths], ["rm", "human"]):
+    for prompts in chain.from_iterable(stream_prompts(str(path), ["rm", "human"]) for path in paths):
         keys.append(prompts.keys)
         for column, kept in zip(prompts.columns, columns, strict=True):
             kept.append(column.astype(np.float64).reshape(-1, samples))
@@ -92,6 +97,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=1_000)
     parser.add_argument("--files", type=int, default=4)
+    parser.add_argument("--keep", action="store_true", help="keep the files; they are used again")
     a = parser.parse_args()
     scores = a.prompts * a.samples
     seconds, _ = timed(lambda: write(a.folder, a.prompts, a.samples, a.files))
@@ -99,23 +105,28 @@ def main() -> None:
     size = sum(path.stat().st_size for path in paths)
     print(f"{scores:.1e} scores in {len(paths)} files, {size / 1e9:.2f} GB, written in {seconds:.0f} s", flush=True)
 
-    wall = cpu = peak = 0.0
-    parts = [a.folder / "part-1.npz", a.folder / "part-2.npz"]
-    for part, tables in zip(parts, (paths[::2], paths[1::2]), strict=True):
-        w, c, p = command("sum", "--optimized", "rm", "--evaluated", "human", "--tables", *tables, "--out", part)
-        wall, cpu, peak = wall + w, cpu + c, max(peak, p)
-    table = a.folder / "frontier.parquet"
-    merging = command("merge", "--parts", *parts[::-1], "--out", table)
-
     limits = Limits.model_validate({})
     keys, r, v = loaded(paths, a.samples)
     grid = np.concatenate([octaves(), limits.betas])
     sum_shard(r[:100], {"human": v[:100]}, betas=grid, keys=keys[:100])  # compiles, or reads what was compiled
-    shard_wall, shard_cpu = timed(lambda: sum_shard(r, {"human": v}, betas=grid, keys=keys))
+    parts = [a.folder / "part-1.npz", a.folder / "part-2.npz"]
+    for part in parts:
+        part.unlink(missing_ok=True)  # it would be continued
+
+    in_memory = [timed(lambda: sum_shard(r, {"human": v}, betas=grid, keys=keys))]
+    streamed = []
+    for part, tables in zip(parts, (paths[::2], paths[1::2]), strict=True):
+        streamed.append(command("sum", "--optimized", "rm", "--evaluated", "human", "--tables", *tables, "--out", part))
+        in_memory.append(timed(lambda: sum_shard(r, {"human": v}, betas=grid, keys=keys)))
+    table = a.folder / "frontier.parquet"
+    merging = command("merge", "--parts", *parts[::-1], "--out", table)
     few = slice(0, min(len(r), 2000))
     whole_wall, whole_cpu = timed(
         lambda: frontier(r[few], {"rm": r[few], "human": v[few]}, betas=limits.betas, kls=limits.kls, keys=keys[few])
     )
+    shard_wall, shard_cpu = np.mean(in_memory, axis=0)
+    (wall, cpu), peak = np.sum(streamed, axis=0)[:2], max(s[2] for s in streamed)
+    written = sum(part.stat().st_size for part in parts)
     lines = [
         f"{a.prompts:,} prompts x {a.samples:,} samples, two rewards, {len(np.unique(grid))} temperatures, "
         f"{size / 1e9:.1f} GB of Parquet",
@@ -129,7 +140,10 @@ def main() -> None:
         f"{r[few].size / whole_wall / 1e6:.1f} | |",
         "",
         f"Streaming runs at {shard_cpu / r.size / (cpu / scores):.0%} of the rate of the sums in memory (CPU; "
-        f"{shard_wall / r.size / (wall / scores):.0%} wall); merging and reading the table took {merging[0]:.1f} s.",
+        f"{shard_wall / r.size / (wall / scores):.0%} wall); the parts are {written / 1e6:.0f} MB, "
+        f"merging them and reading the table took {merging[0]:.1f} s ({merging[1]:.1f} s CPU, {merging[2]:.0f} MiB).",
+        f"In memory before, between and after the parts (CPU): "
+        f"{', '.join(f'{r.size / c / 1e6:.1f}' for _, c in in_memory)} million a second.",
         "",
         "| KL | evaluated | limit | error | half the interval | plug-in's error | reliable |",
         "|---|---|---|---|---|---|---|",
@@ -144,7 +158,7 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "streaming.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    for path in [*paths, *parts, table]:
+    for path in [] if a.keep else [*paths, *parts, table]:
         path.unlink()
 
 

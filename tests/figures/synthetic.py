@@ -122,7 +122,9 @@ def best_of_n(
                             "efficiency": efficiency,
                             "kl_low": kl * 0.97,
                             "kl_high": kl,
-                            "win_rate": n / (n + 1),
+                            "win_rate": _wins(c, n) if n < 64 else math.nan,
+                            "win_rate_low": _wins(c, n) - 0.01,
+                            "win_rate_high": _wins(c, n) + 0.01,
                             "efficiency_low": efficiency * (1 - half),
                             "efficiency_high": efficiency * (1 + half),
                             "budget": budget,
@@ -131,6 +133,81 @@ def best_of_n(
                         }
                     )
     return pl.DataFrame(rows, schema_overrides={"temperature": pl.Float64, "n": pl.Int32})
+
+
+def _wins(rho: float, n: int) -> float:
+    """Of best-of-n by a reward itself n / (n + 1), shrunk towards a half by the correlation."""
+    return 0.5 + rho * (n / (n + 1) - 0.5)
+
+
+def relatives(*, gold: str = "gold", half: float = 0.03) -> pl.DataFrame:
+    """Soft best-of-n, best-of-Poisson and chi-squared pessimism by gold; pessimism is not reliable at beta 0.5."""
+    own = best_of_n(gold=gold).filter((pl.col("optimized") == gold) & (pl.col("n") == 4))
+    settings = [("soft-best-of-n", 2, 0.5), ("soft-best-of-n", 4, 0.5), ("soft-best-of-n", 2, 1.0)]
+    settings += [("best-of-poisson", 2, None), ("best-of-poisson", 4, None)]
+    settings += [("chi2-pessimism", None, 2.0), ("chi2-pessimism", None, 0.5)]
+    parts = []
+    for i, (method, n, temperature) in enumerate(settings):
+        kl, share = 0.1 + 0.1 * i, 0.93 + 0.005 * i
+        told = temperature != 0.5 or n is not None
+        parts.append(
+            own.with_columns(
+                method=pl.lit(method),
+                n=pl.lit(n, dtype=pl.Int32),
+                temperature=pl.lit(temperature, dtype=pl.Float64),
+                kl=pl.lit(kl),
+                gain=pl.col("limit") * share,
+                efficiency=pl.lit(share),
+                efficiency_low=pl.lit(share - half),
+                efficiency_high=pl.lit(share + half),
+                win_rate=pl.lit(0.5 + 0.4 * math.sqrt(kl)),
+                reliable=pl.lit(told),
+                reason=pl.lit("" if told else "too few samples"),
+            )
+        )
+    return pl.concat(parts)
+
+
+def over_optimisation(*, peaked: tuple[str, ...] = ("vader",), misfit: tuple[str, ...] = ("minilm",)) -> pl.DataFrame:
+    """Both paths of every proxy and ensemble; gold of the `peaked` ones turns at 0.5 nats and at n = 5."""
+    rows = []
+    for name, rho in {**RHO, **ENSEMBLES}.items():
+        for path, unit, form, at, end in (
+            ("tilt", "nats", "policy", 0.5, 2.0),
+            ("best-of-n", "draws", "best-of-n", 5.0, 64.0),
+        ):
+            found, fits = name in peaked, name not in misfit
+            rows.append(
+                {
+                    "optimized": name,
+                    "path": path,
+                    "unit": unit,
+                    "peak": at if found else math.nan,
+                    "peak_low": 0.7 * at if found else math.nan,
+                    "peak_high": 1.4 * at if found else math.nan,
+                    "gain": 0.2 if found else math.nan,
+                    "drop": 0.1,
+                    "drop_low": 0.05 if found else -0.05,
+                    "drop_high": 0.15,
+                    "end": end,
+                    "found": found,
+                    "reason": "" if found else f"gold still rises at the end of the path ({end:g} {unit})",
+                    "form": form,
+                    "alpha": 1.4 * rho,
+                    "alpha_low": 1.3 * rho,
+                    "alpha_high": 1.5 * rho,
+                    "beta": 0.1,
+                    "beta_low": 0.05,
+                    "beta_high": 0.15,
+                    "residual": 0.01,
+                    "fit_from": 0.2,
+                    "fit_to": 2.5,
+                    "peak_kl": math.nan,
+                    "fit_reliable": fits,
+                    "fit_reason": "" if fits else "the form misses the path by 7% of its largest gain",
+                }
+            )
+    return pl.DataFrame(rows)
 
 
 def standardised(*, prompts: int = 24, samples: int = 64, gold: str = "gold", seed: int = 0) -> pl.DataFrame:

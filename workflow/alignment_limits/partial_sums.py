@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,19 @@ from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.files import atomic
 from alignment_limits.limits.streaming import FrontierSums, Specimens, merge
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, Any]) -> None:
     """Write sums as an .npz file, complete or not at all."""
     header = {"format": FORMAT, "names": sums.names, "seed": sums.seed, "samples": sums.samples, **provenance}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(
+        np.savez_compressed(
             file,
             header=np.array(json.dumps(header, sort_keys=True)),
             inverse=sums.inverse,
             prompts=sums.prompts,
-            high=sums.high,
-            low=sums.low,
+            sums=sums.sums,
             keys=sums.keys,
             marks=sums.specimens.marks,
             scores=sums.specimens.scores,
@@ -35,10 +34,15 @@ def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, An
 
 
 def read_sums(path: str | Path) -> FrontierSums:
-    """Read sums.
+    """Read sums; see read_part."""
+    return read_part(path)[0]
+
+
+def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
+    """Read sums and what was written beside them.
 
     Raises:
-        ArtifactError: no such file, not one of ours, or of another version.
+        ArtifactError: no such file, not one of ours, damaged, or of another version.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -47,21 +51,46 @@ def read_sums(path: str | Path) -> FrontierSums:
                 raise ArtifactError(f"{path} has format {header['format']}, this version reads {FORMAT}; sum again")
             specimens = Specimens()
             specimens.add(file["marks"], file["scores"])
-            return FrontierSums(
+            sums = FrontierSums(
                 tuple(header["names"]),
                 file["inverse"],
                 header["seed"],
                 file["prompts"],
                 header["samples"],
-                file["high"],
-                file["low"],
+                file["sums"],
                 specimens,
                 [file["keys"]],
             )
+        if sums.prompts.sum() != len(sums.keys):
+            raise ValueError("prompts and keys differ")
+        return sums, header
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} holds no partial sums of this project ({error}); sum again") from error
+
+
+def continue_sums(
+    empty: FrontierSums, path: Path, tables: Sequence[str], digest: Callable[[str], str]
+) -> tuple[FrontierSums, dict[str, str]]:
+    """The sums of a part that was begun, and the digests of the tables in it; the empty ones where there is no part.
+
+    Raises:
+        ArtifactError: the part was begun with other rewards, betas or seed, or of other tables.
+    """
+    if not path.exists():
+        return empty, {}
+    begun, header = read_part(path)
+    done: dict[str, str] = header["tables"]
+    try:
+        empty.include(begun, str(path), "what is asked for")
+    except EstimateError as error:
+        raise ArtifactError(f"{error}; delete it, or choose another --out") from error
+    for table, known in done.items():
+        if table not in tables or digest(table) != known:
+            what = "has changed since" if table in tables else "is not among the tables given, but"
+            raise ArtifactError(f"{table} {what} it was summed into {path}; delete {path}, or choose another --out")
+    return empty, done
 
 
 def merge_files(paths: Sequence[str | Path]) -> FrontierSums:
@@ -71,6 +100,6 @@ def merge_files(paths: Sequence[str | Path]) -> FrontierSums:
         ArtifactError: one cannot be read, they do not belong together, or a prompt is in two of them.
     """
     try:
-        return merge([read_sums(path) for path in paths], [str(path) for path in paths])
+        return merge(map(read_sums, paths), [str(path) for path in paths])
     except EstimateError as error:
         raise ArtifactError(str(error)) from error

@@ -2,7 +2,7 @@
 
 A table is one Parquet file with prompt_id, sample_id and a column per reward, or one file per reward in the contract's
 columns (prompt_id, sample_id, score), written as a name with {reward} in it. The rows of a prompt stand together, in
-one file; prompts may have different numbers of samples, in any order. Memory is that of a few row groups, and 20 bytes
+one file; prompts may have different numbers of samples, in any order. Memory is that of a few row groups, and 16 bytes
 per prompt.
 """
 
@@ -18,8 +18,10 @@ import polars as pl
 
 from alignment_limits.artifacts import KEY
 from alignment_limits.errors import ArtifactError
+from alignment_limits.files import digest, file_sha256
 
 BATCH = 1 << 18  # rows
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -41,37 +43,84 @@ def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:
     return sum(_table(table, rewards)[1] for table in tables)
 
 
+def table_digest(table: str, rewards: Sequence[str]) -> str:
+    """A hash of all bytes of a table's files: an edited score shows nowhere in a Parquet file's footer.
+
+    Raises:
+        ArtifactError: a file does not exist.
+    """
+    try:
+        return digest([file_sha256(file) for file in _files(table, rewards).values()])
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename} does not exist") from error
+
+
 def stream_prompts(
-    tables: Sequence[str], rewards: Sequence[str], seen: Callable[[int], None] = lambda rows: None
+    table: str,
+    rewards: Sequence[str],
+    seen: Callable[[int], None] = lambda rows: None,
+    *,
+    earlier: Sequence[str] = (),
+    known: np.ndarray = _NONE,
 ) -> Iterator[Prompts]:
-    """Prompts of all tables, in batches of about 262,144 rows; `seen` is told of every batch's rows.
+    """Prompts of a table, in batches of about 262,144 rows; `seen` is told of every batch's rows.
+
+    Args:
+        earlier: tables already read, and `known`: the keys of their prompts, ascending; none may come again.
 
     Raises:
         ArtifactError: not readable, a column is missing or holds no numbers, a score is missing, NaN or infinite, a key
             is missing or occurs twice, a prompt's rows do not stand together or are in two files; with the file and the
             row (counted from 1).
     """
-    origins = _Origins(tables, rewards)
-    for index, table in enumerate(tables):
-        frame, height = _table(table, rewards)
-        if not height:
-            raise ArtifactError(f"{table} has no rows")
-        rows = _Rows(table, rewards)
-        first = 1
-        keys, starts = [], []
-        try:
-            for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
-                for prompts, start in rows.take(batch, first):
-                    keys.append(prompts.keys)
-                    starts.append(start + np.cumsum(prompts.counts) - prompts.counts)
-                    yield prompts
-                first += batch.height
-                seen(batch.height)
-        except pl.exceptions.PolarsError as error:
-            raise ArtifactError(f"{table} cannot be read: {error}") from error
-        prompts, start = rows.rest()
-        yield prompts
-        origins.add(index, np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]]))
+    frame, height = _table(table, rewards)
+    if not height:
+        raise ArtifactError(f"{table} has no rows")
+    rows = _Rows(table, rewards)
+    first = 1
+    keys, starts = [], []
+    try:
+        for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
+            for prompts, start in rows.take(batch, first):
+                keys.append(prompts.keys)
+                starts.append(start + np.cumsum(prompts.counts) - prompts.counts)
+                yield prompts
+            first += batch.height
+            seen(batch.height)
+    except pl.exceptions.PolarsError as error:
+        raise ArtifactError(f"{table} cannot be read: {error}") from error
+    prompts, start = rows.rest()
+    yield prompts
+    found, begins = np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]])
+    again = _again(found, known)
+    if len(again):
+        _refuse_again([*earlier, table], rewards, int(begins[again].min()))
+
+
+def _again(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of the keys (P,) came before, among themselves or among the known ones (ascending)."""
+    order = np.argsort(keys, kind="stable")
+    twice = order[1:][keys[order][1:] == keys[order][:-1]]
+    if not len(known):
+        return twice
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.union1d(twice, np.flatnonzero(known[place] == keys))
+
+
+def _refuse_again(tables: Sequence[str], rewards: Sequence[str], again: int) -> None:
+    """Raises ArtifactError: row `again` of the last table begins a prompt that came before; says where."""
+    ids = [
+        pl.scan_parquet(next(iter(_files(table, rewards).values()))).select(pl.col("prompt_id").cast(pl.String))
+        for table in tables
+    ]
+    name = ids[-1].slice(again - 1, 1).collect().item()
+    same = (c.with_row_index("row", offset=1).filter(pl.col("prompt_id") == name).first().collect() for c in ids)
+    where, row = next((table, rows["row"].item()) for table, rows in zip(tables, same, strict=True) if rows.height)
+    raise ArtifactError(
+        f"the rows of prompt {name!r} do not stand together: they begin in {where}, row {row}, and again in "
+        f"{tables[-1]}, row {again}; bring each prompt's rows together, in one file (for instance "
+        "polars: scan_parquet(files).sort('prompt_id', 'sample_id').sink_parquet(file))"
+    )
 
 
 def _files(table: str, rewards: Sequence[str]) -> dict[str, str]:
@@ -182,37 +231,3 @@ class _Rows:
         rows = np.flatnonzero(bad)
         if len(rows):
             raise ArtifactError(f"{self.table}: {what}, in row {first + rows[0]}")
-
-
-class _Origins:
-    """Where each prompt began: refuses one whose rows do not stand together."""
-
-    def __init__(self, tables: Sequence[str], rewards: Sequence[str]) -> None:
-        self.tables, self.rewards = tables, rewards
-        self.keys = np.empty(0, dtype=np.int64)
-        self.file, self.row = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
-
-    def add(self, index: int, keys: np.ndarray, rows: np.ndarray) -> None:
-        """The prompts of table `index`, and the row at which each begins."""
-        order = np.argsort(keys, kind="stable")
-        keys, rows = keys[order], rows[order]
-        within = np.flatnonzero(keys[1:] == keys[:-1])
-        if len(within):
-            self._split(index, rows[within[0]], index, rows[within[0] + 1])
-        place = np.searchsorted(self.keys, keys)
-        known = np.flatnonzero(np.append(self.keys, 0)[place] == keys) if len(self.keys) else np.empty(0, dtype=int)
-        known = known[place[known] < len(self.keys)]
-        if len(known):
-            before = place[known[0]]
-            self._split(int(self.file[before]), self.row[before], index, rows[known[0]])
-        self.keys, self.row = np.insert(self.keys, place, keys), np.insert(self.row, place, rows)
-        self.file = np.insert(self.file, place, index)
-
-    def _split(self, one: int, row: int, other: int, again: int) -> None:
-        file = next(iter(_files(self.tables[other], self.rewards).values()))
-        name = pl.scan_parquet(file).select("prompt_id").slice(int(again) - 1, 1).collect().item()
-        raise ArtifactError(
-            f"the rows of prompt {name!r} do not stand together: they begin in {self.tables[one]}, row {row}, and "
-            f"again in {self.tables[other]}, row {again}; bring each prompt's rows together, in one file (for instance "
-            "polars: scan_parquet(files).sort('prompt_id', 'sample_id').sink_parquet(file))"
-        )

@@ -3,7 +3,7 @@
     python -m alignment_limits.stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
     python -m alignment_limits.stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
 
-See docs/scores_only.md. Results do not depend on how prompts are dealt to files, parts or machines.
+See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.limits.diagnostics import log_m_ceiling
 from alignment_limits.limits.streamed import read_frontier
 from alignment_limits.limits.streaming import FrontierSums, octaves
-from alignment_limits.partial_sums import merge_files, write_sums
+from alignment_limits.partial_sums import continue_sums, merge_files, write_sums
 from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.score_stream import row_count, stream_prompts
+from alignment_limits.score_stream import row_count, stream_prompts, table_digest
 from alignment_limits.scripting import say
+
+KEEP = 30.0  # seconds between writings of an unfinished part
+MADE = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}
 
 
 class Progress:
@@ -58,14 +61,32 @@ def sum_tables(
     betas: Sequence[float] = (),
     scale: float = 1.0,
     seed: int = 0,
+    part: Path | None = None,
 ) -> FrontierSums:
-    """Partial sums of whole tables; `betas` join the grid `octaves(scale)` so that rows at them can be read."""
+    """Partial sums of whole tables; `betas` join the grid `octaves(scale)` so that rows at them can be read.
+
+    They are written to `part`, the unfinished ones too, and a part that is there already is continued after the tables
+    it holds: whether, where and how often it was stopped leaves no trace in it.
+    """
     names = list(dict.fromkeys([optimized, *evaluated]))
     grid = np.concatenate([octaves(scale), np.asarray(betas, dtype=np.float64)])
     sums = FrontierSums.empty(names, grid, seed)
-    progress = Progress(row_count(tables, names))
-    for prompts in stream_prompts(tables, names, progress):
-        sums.add(prompts.keys, prompts.counts, prompts.columns)
+    if twice := sorted({table for table in tables if tables.count(table) > 1}):
+        raise ArtifactError(f"{', '.join(twice)}: given twice")
+    done: dict[str, str] = {}
+    if part is not None:
+        sums, done = continue_sums(sums, part, tables, lambda table: table_digest(table, names))
+    left = [table for table in tables if table not in done]
+    progress = Progress(row_count(left, names))
+    written = time.monotonic()
+    for table in left:
+        digest = "" if part is None else table_digest(table, names)  # before the table is read: later edits show
+        for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
+            sums.add(prompts.keys, prompts.counts, prompts.columns)
+        done[table] = digest
+        if part is not None and (table == left[-1] or time.monotonic() - written > KEEP):
+            write_sums(sums, part, MADE | {"tables": done})
+            written = time.monotonic()
     return sums
 
 
@@ -122,20 +143,18 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     """Run one of the two uses; a user's error is one message, exit 1."""
     a = _arguments(given)
-    made = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}
     try:
         if a.command == "sum":
             if a.out.suffix != ".npz":
                 raise ArtifactError(f"{a.out}: partial sums are written as .npz")
             start = time.monotonic()
-            sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed)
-            write_sums(sums, a.out, made | {"tables": a.tables})
+            sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
             seconds = time.monotonic() - start
             say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s")
         else:
             sums = merge_files(a.parts)
             table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
-            write_table(table, a.out, FRONTIER, made | {"parts": a.parts, "seed": sums.seed})
+            write_table(table, a.out, FRONTIER, MADE | {"parts": sorted(a.parts), "seed": sums.seed})
             say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples")
             for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
                 say(f"  {count} row(s) not reliable: {reason}")

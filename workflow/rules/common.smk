@@ -1,6 +1,7 @@
 # Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,13 @@ try:
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 
-FIGURES = ["frontier", "gold_under_proxies", "reward_distributions"]
+FIGURES = [
+    "frontier",
+    "win_rate",
+    "gold_under_proxies",
+    "over_optimisation",
+    "reward_distributions",
+]
 if len(STUDY.proxies) > 1:
     FIGURES.append("ensemble_gap")
 

@@ -92,3 +92,55 @@ rule figure_ensemble_gap:
         code=code("figure_ensemble_gap.py"),
     script:
         "../scripts/figure_ensemble_gap.py"
+
+
+rule figure_win_rate:
+    input:
+        best_of_n=results("limits/best_of_n.parquet"),
+    output:
+        pdf=results("figures/win_rate.pdf"),
+        png=report(
+            results("figures/win_rate.png"),
+            caption="../report/figure_win_rate.rst",
+            category="1 Limits",
+            labels={"figure": "win rate of best-of-n and its relatives"},
+        ),
+    log:
+        results("logs/figure_win_rate/figure.log"),
+    params:
+        p=STYLE
+        | {
+            "gold": STUDY.gold,
+            "proxies": STUDY.proxies,
+            "ensembles": list(STUDY.ensembles),
+        },
+        code=code("figure_win_rate.py"),
+    script:
+        "../scripts/figure_win_rate.py"
+
+
+rule figure_over_optimisation:
+    input:
+        over_optimisation=results("limits/over_optimisation.parquet"),
+        frontier=results("limits/frontier.parquet"),
+        best_of_n=results("limits/best_of_n.parquet"),
+    output:
+        pdf=results("figures/over_optimisation.pdf"),
+        png=report(
+            results("figures/over_optimisation.png"),
+            caption="../report/figure_over_optimisation.rst",
+            category="2 Proxies and ensembles",
+            labels={"figure": "over-optimisation: where gold peaks"},
+        ),
+    log:
+        results("logs/figure_over_optimisation/figure.log"),
+    params:
+        p=STYLE
+        | {
+            "gold": STUDY.gold,
+            "proxies": STUDY.proxies,
+            "ensembles": list(STUDY.ensembles),
+        },
+        code=code("figure_over_optimisation.py"),
+    script:
+        "../scripts/figure_over_optimisation.py"

@@ -17,20 +17,30 @@ def fetched(source):
     return f"results/models/fetched/{source_id(source)}"
 
 
-def local_path(wildcards):
-    """A local source is an input, so that a change of its content is seen."""
-    return SOURCES[wildcards.source].path or []
+def local_files(wildcards):
+    """Files of a local source are inputs, so that a change of their content is seen."""
+    path = SOURCES[wildcards.source].path
+    if path and Path(path).expanduser().is_dir():
+        files = Path(path).expanduser().rglob("*")
+        return sorted(str(file) for file in files if file.is_file())
+    return path or []
+
+
+# `--cache` keeps fetched and converted models for all workflows in $SNAKEMAKE_OUTPUT_CACHE. Snakemake then
+# tells jobs of a rule apart by their params alone: those must name all that the wildcards choose.
+CACHED = workflow.workflow_settings.cache is not None
 
 
 rule fetch:
     input:
-        local=local_path,
+        local=local_files,
     output:
         folder=directory("results/models/fetched/{source}"),
     log:
         "results/models/logs/fetch/{source}.log",
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)),
+    cache: CACHED
     priority: 100
     params:
         p=lambda w: SOURCES[w.source].model_dump(),
@@ -46,6 +56,7 @@ rule convert:
         folder=directory(MODEL_FOLDER),
     log:
         f"results/models/logs/convert/{BASE}.log",
+    cache: CACHED
     priority: 100
     params:
         p={"trust_remote_code": STUDY.model.trust_remote_code},

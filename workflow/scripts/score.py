@@ -11,6 +11,7 @@ import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
+from alignment_limits.rewards.device import device_for
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
@@ -24,7 +25,7 @@ with job(snakemake):
     table = samples.select("prompt_id", "sample_id", "text").join(
         prompts, on="prompt_id", how="left", maintain_order="left"
     )
-    reward = load_reward(p["spec"], Path(files) if files else None)
+    reward = load_reward(p["spec"], Path(files) if files else None, device=device_for(snakemake.resources))
     start = time.perf_counter()
     scores = reward.score(table["prompt"].to_list(), table["text"].to_list())
     seconds = time.perf_counter() - start

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from alignment_limits.figures.curves import Curve, curve, draw
-from alignment_limits.figures.style import ENSEMBLE, GREY, INK, Look, label, order
-
-_WIDE = 6.0  # inches from which the two panels stand side by side
+from alignment_limits.figures.keys import WIDE, columns, key
+from alignment_limits.figures.style import ENSEMBLE, GREY, INK, Look, order
 
 
 def gold_under_proxies(
@@ -33,10 +31,10 @@ def gold_under_proxies(
     curves = {name: curve(table, name, gold) for name in (*proxies, *ensembles)}
     groups = [(title, list(g)) for title, g in (("single proxies", proxies), ("ensembles", ensembles)) if g]
     with look.applied():
-        beside = look.width >= _WIDE
+        beside = look.width >= WIDE
         rows = 1 if beside else max(len(groups), 1)
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
-        lines = max([-(-len(g) // _columns(g, look, room)) for _, g in groups], default=0)
+        lines = max([-(-len(g) // columns(g, look, room)) for _, g in groups], default=0)
         figure = look.figure(height=rows * (0.46 * look.width / (1.3 if beside else 1) + 0.14 * (lines + 1)) + 0.35)
         axes = figure.subplots(*((1, max(len(groups), 1)) if beside else (rows, 1)), sharex=True, sharey=True)
         for ax, (title, names) in zip(np.atleast_1d(axes), groups or [("", [])], strict=True):
@@ -48,7 +46,7 @@ def gold_under_proxies(
             for name in (ranked := order(names, {n: curves[n].at(common) for n in names})):
                 style = ENSEMBLE if name in ensembles else "-"
                 draw(ax, curves[name], colour=look.colour(name), name=name, style=style, band=0.12)
-            _key(ax, ranked, look, ensembles, title, _columns(ranked, look, room))
+            key(ax, ranked, look, ensembles, title, columns(ranked, look, room))
             _label_ideal(ax, ideal, look)
         _limits(np.atleast_1d(axes)[0], [ideal, *curves.values()])
         figure.supylabel("gain in gold (base s.d.)", fontsize=look.font_size)
@@ -85,35 +83,3 @@ def _label_ideal(ax: Any, ideal: Curve, look: Look) -> None:
         fontsize=look.small,
         color=INK,
     )
-
-
-def _columns(names: Sequence[str], look: Look, room: float) -> int:
-    """2, or 1 where two columns of these names would not fit into `room` points."""
-    half = -(-len(names) // 2)
-    widest = (max((len(n) for n in part), default=0) for part in (names[:half], names[half:]))
-    return 2 if sum(look.small * (0.56 * n + 3.4) for n in widest) <= room else 1
-
-
-def _key(ax: Any, names: Sequence[str], look: Look, ensembles: Sequence[str], title: str, columns: int) -> None:
-    """A key above the panel, under the panel's title."""
-    handles = [
-        Line2D([], [], color=look.colour(n), ls=ENSEMBLE if n in ensembles else "-", lw=1.3, label=label(n, 40))
-        for n in names
-    ]
-    if handles:
-        legend = ax.legend(
-            handles=handles,
-            title=title,
-            loc="lower left",
-            bbox_to_anchor=(0, 1.0),
-            ncols=columns,
-            handlelength=2.2,
-            columnspacing=1.0,
-            labelspacing=0.2,
-            handletextpad=0.5,
-            borderaxespad=0.0,
-            borderpad=0.2,
-            alignment="left",
-            title_fontproperties={"size": look.small, "weight": "bold"},
-        )
-        legend.get_title().set_color(GREY)

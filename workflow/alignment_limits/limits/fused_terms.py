@@ -7,7 +7,7 @@ scores: its terms do not depend on the prompts beside it.
 """
 
 from functools import lru_cache
-from math import log
+from math import frexp, log
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numba import njit  # type: ignore[import-untyped]
 
 from alignment_limits.limits import arrays
 from alignment_limits.limits.arrays import QUARTERS, Array
+from alignment_limits.limits.exact_sums import BITS, LOWEST, PER_UNIT, PLACES, UNITS, check
 from alignment_limits.limits.fused import _exponentials
 
 LANES = 32  # quarters are padded to whole turns of the vectorised loops
@@ -237,13 +238,19 @@ def fused_terms(
 
 
 @njit(nogil=True, cache=True)
-def fused_add(terms: Any, groups: Any, high: Any, low: Any) -> None:  # pragma: no cover - compiled
-    """Add each prompt's terms (P, N) to its group's sums (G, N); what each addition rounds off goes to `low`."""
+def _add(terms: Any, groups: Any, sums: Any) -> None:  # pragma: no cover - compiled
     for p in range(terms.shape[0]):
-        g = groups[p]
         for i in range(terms.shape[1]):
-            a, b = high[g, i], terms[p, i]
-            total = a + b
-            shadow = total - a
-            low[g, i] += (a - (total - shadow)) + (b - shadow)
-            high[g, i] = total
+            rest = terms[p, i]
+            place = min((frexp(rest)[1] - 1 + LOWEST) // BITS, PLACES - 1)
+            while rest != 0.0 and place >= 0:
+                piece = np.int64(rest * PER_UNIT[place])  # towards 0
+                rest -= piece * UNITS[place]
+                sums[groups[p], place, i] += piece
+                place -= 1
+
+
+def fused_add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
+    """exact_sums.add, the same to the bit."""
+    check(terms)
+    _add(terms, groups, sums)

@@ -66,7 +66,7 @@ def _jackknife(
 ) -> tuple[Columns, dict[str, tuple[Array, Array]]]:
     """Estimates from all prompts, and intervals of those that are given as "interval:name"."""
     totals, counts = sums.totals, sums.prompts
-    everything, n = totals.sum(axis=0), counts.sum()
+    everything, n = sums.total, counts.sum()
     whole = estimate(_Means(sums.inverse, everything, n))
     wanted = [name for name in whole if name.startswith("interval:")]
     full = [g for g in range(len(counts)) if 0 < counts[g] < n]
@@ -108,13 +108,14 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         values = np.concatenate([m.gains, reverse[:, None]], axis=1).transpose(1, 2, 0)
         slopes = np.concatenate([m.slopes, m.gains[:, :1]], axis=1).transpose(1, 2, 0)
         read = interpolate(m.kl.T[None], rate.T[None], values[None], slopes[None], kappa[None])[0].transpose(1, 2, 0)
-        read = np.where(np.isnan(at)[..., None], np.nan, read)  # (3, K, V + 1)
+        flat = not m.kl.any()  # constant rewards: nothing to gain at any budget
+        read = np.where(np.isnan(at)[..., None] & (not flat), np.nan, read)  # (3, K, V + 1)
         gains, reverse = read[..., :-1], read[..., -1]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             at = np.where(gains[..., 0] > 0, (kappa + reverse) / gains[..., 0], at)
         values, shared = extrapolate(gains[:, None])
-        with np.errstate(divide="ignore"):
-            beta = np.where(kappa > 0, shared.apply(1.0 / at), np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beta = np.where((kappa > 0) & (not flat), shared.apply(1.0 / at), np.inf)
         return {
             "interval:gain": values[0],
             "plugin": gains[0],
@@ -136,7 +137,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     lam = e["at"][0]
     verdict = vars(judge(sums.specimens.scores, lam, _ess(sums, lam), e["ratio"], reached=reached))
     low, high = e["ends"]
-    beyond = (kappa > high) & (high < 0.99 * log_m_ceiling(sums.specimens.scores)) & (high > 0)
+    beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
     reasons = (
         (beyond, f"beyond the KL at the grid's smallest beta ({high:.2f} nats): sum at smaller betas"),

@@ -3,20 +3,20 @@
 A shard keeps, at a grid of inverse temperatures common to all, the sums over its prompts of what the frontier is made
 of (KL, gains and their slopes, from all samples, halves and quarters); `streamed.read_frontier` turns them into a
 table. Everything random follows from a prompt's integer key: its split into quarters, its group for the jackknife, and
-whether it is among the specimens kept whole for the verdict. Sums carry what each addition rounds off (twice the
-digits of a float), so they are the same to the last bit, but for one case in millions, however prompts were dealt to
-shards and in whatever order shards were merged.
+whether it is among the specimens kept whole for the verdict. Sums are exact (exact_sums.py), so they are the same to
+the last bit however prompts were dealt to shards and in whatever order and grouping shards were merged.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
+from alignment_limits.limits import exact_sums
 from alignment_limits.limits.arrays import Array, _splitmix, check_evaluated, check_scores
-from alignment_limits.limits.terms import adder, blocks, compiled, padded, prompt_terms, two_sum
+from alignment_limits.limits.terms import adder, blocks, compiled, padded, prompt_terms
 from alignment_limits.limits.tilting import check_betas
 
 GROUPS = 256  # of prompts, left out one at a time for intervals; widths are known to 1/sqrt(2 * 255) = 4%
@@ -66,7 +66,7 @@ class Specimens:
 class FrontierSums:
     """Sums over prompts at inverse temperatures (L,) of V rewards, the optimized one first.
 
-    high, low : (256, L, 3 + 6 V) sums of each group's terms (terms.prompt_terms) and what they rounded off.
+    sums : (256, PLACES, L (3 + 6 V)) of each group's terms (terms.prompt_terms), as exact_sums holds them.
     prompts : (256,) per group. samples : in all. keys : (P,) of all prompts, 8 bytes each: all that grows with them.
     """
 
@@ -75,8 +75,7 @@ class FrontierSums:
     seed: int
     prompts: np.ndarray
     samples: int
-    high: Array
-    low: Array
+    sums: np.ndarray
     specimens: Specimens
     _keys: list[np.ndarray]
 
@@ -86,9 +85,8 @@ class FrontierSums:
         if len(set(names)) != len(names):
             raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
         inverse = np.unique(1.0 / check_betas(betas))
-        shape = (GROUPS, len(inverse), 3 + 6 * len(names))
-        groups = np.zeros(GROUPS, dtype=np.int64)
-        return cls(tuple(names), inverse, seed, groups, 0, np.zeros(shape), np.zeros(shape), Specimens(), [])
+        sums = exact_sums.zeros(GROUPS, len(inverse) * (3 + 6 * len(names)))
+        return cls(tuple(names), inverse, seed, np.zeros(GROUPS, dtype=np.int64), 0, sums, Specimens(), [])
 
     @property
     def keys(self) -> np.ndarray:
@@ -98,7 +96,12 @@ class FrontierSums:
     @property
     def totals(self) -> Array:
         """Sums of each group, (256, L, 3 + 6 V)."""
-        return np.asarray(self.high + self.low)
+        return exact_sums.value(self.sums).reshape(GROUPS, len(self.inverse), -1)
+
+    @property
+    def total(self) -> Array:
+        """Sums over all groups, (L, 3 + 6 V)."""
+        return exact_sums.value(self.sums.sum(axis=0)).reshape(len(self.inverse), -1)
 
     def add(self, keys: np.ndarray, counts: np.ndarray, columns: Sequence[np.ndarray]) -> None:
         """Add P whole prompts.
@@ -113,24 +116,30 @@ class FrontierSums:
         marks = _splitmix(keys.astype(np.uint64))
         groups = (marks >> np.uint64(56)).astype(np.int64)
         marks = _splitmix(marks)
-        flat = self.high.reshape(GROUPS, -1), self.low.reshape(GROUPS, -1)
-        for rows in blocks(counts):
+        for rows in blocks(np.asarray(counts), alike=fused is None):
             cells = [padded(column, starts[rows], counts[rows]) for column in columns]
             terms = prompt_terms(cells, counts[rows], keys[rows], self.seed, self.inverse, fused)
-            add(terms.reshape(len(rows), -1), groups[rows], *flat)
+            add(terms.reshape(len(rows), -1), groups[rows], self.sums)
             self.specimens.add(marks[rows], cells[0])
         self.prompts += np.bincount(groups, minlength=GROUPS)
         self.samples += int(np.sum(counts))
         self._keys.append(keys)
 
-    def include(self, other: "FrontierSums") -> None:
-        """Add another shard's sums."""
-        same = self.names == other.names and self.seed == other.seed and np.array_equal(self.inverse, other.inverse)
-        if not same:
-            raise EstimateError("Partial sums of different rewards or beta grids (or seeds) cannot be merged.")
-        self.high, rounded = two_sum(self.high, other.high)
-        self.low = self.low + other.low + rounded
-        self.prompts = self.prompts + other.prompts
+    def include(self, other: "FrontierSums", label: str = "another", ours: str = "these sums") -> None:
+        """Add another shard's sums; `label` and `ours` name the two in errors.
+
+        Raises EstimateError : taken of other rewards, at other betas or with another seed.
+        """
+        for what, mine, theirs in (
+            ("rewards", self.names, other.names),
+            ("seed", self.seed, other.seed),
+            ("beta grid", self.inverse.tolist(), other.inverse.tolist()),
+        ):
+            if mine != theirs:
+                shown = "" if isinstance(mine, list) else f" ({theirs}, not {mine})"
+                raise EstimateError(f"{label} has another {what} than {ours}{shown}")
+        self.sums += other.sums
+        self.prompts += other.prompts
         self.samples += other.samples
         self.specimens.add(other.specimens.marks, other.specimens.scores)
         self._keys.append(other.keys)
@@ -161,23 +170,25 @@ def sum_shard(
     return sums
 
 
-def merge(shards: Sequence[FrontierSums], labels: Sequence[str] = ()) -> FrontierSums:
-    """Sums of all shards, in any order; `labels` name them in errors.
+def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> FrontierSums:
+    """Sums of all shards, in any order, one in memory at a time; `labels` name them in errors.
 
     Raises EstimateError : none given, of different rewards, grids or seeds, or a prompt is in two of them.
     """
-    if not shards:
+    total, keys, names = None, [], []
+    for i, shard in enumerate(shards):
+        names.append(labels[i] if labels else f"shard {i}")
+        if total is None:
+            total = FrontierSums.empty(shard.names, 1.0 / shard.inverse, shard.seed)
+            total.inverse = shard.inverse
+        total.include(shard, names[-1], names[0])
+        keys.append(shard.keys)
+    if total is None:
         raise EstimateError("There are no shards to merge.")
-    names = list(labels) or [f"shard {i}" for i in range(len(shards))]
-    first = shards[0]
-    total = FrontierSums.empty(first.names, 1.0 / first.inverse, first.seed)
-    total.inverse = first.inverse
-    for shard in shards:
-        total.include(shard)
-    origin = np.repeat(np.arange(len(shards)), [int(s.prompts.sum()) for s in shards])
-    keys = np.concatenate([s.keys for s in shards])
-    order = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    origin = np.repeat(np.arange(len(names)), [len(k) for k in keys])
+    together = np.concatenate(keys)
+    order = np.argsort(together, kind="stable")
+    twice = np.flatnonzero(together[order][1:] == together[order][:-1])
     if len(twice):
         one, other = (names[origin[order[twice[0] + i]]] for i in (0, 1))
         raise EstimateError(

@@ -1,4 +1,4 @@
-"""What each prompt adds to the streamed frontier, and sums of it that do not depend on the order of prompts."""
+"""What each prompt adds to the streamed frontier."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
+from alignment_limits.limits import exact_sums
 from alignment_limits.limits.arrays import Array, quarter
 from alignment_limits.limits.curve import level_moments
 
@@ -50,31 +51,22 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
     return np.concatenate([m.kl, pairs.reshape(*m.kl.shape[:2], -1)], axis=-1)
 
 
-def plain_add(terms: Array, groups: np.ndarray, high: Array, low: Array) -> None:
-    """Add each prompt's terms (P, N) to its group's sums (G, N); what each addition rounds off goes to `low`."""
-    for group, term in zip(groups, terms, strict=True):
-        high[group], rounded = two_sum(high[group], term)
-        low[group] += rounded
+def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
+    """The compiled or the plain exact addition."""
+    return exact_sums.add if fused is None else fused.fused_add
 
 
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b and exactly what it rounds off (Knuth)."""
-    total = a + b
-    shadow = total - a
-    return total, (a - (total - shadow)) + (b - shadow)
+def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
+    """Prompts in blocks of like sample counts (P,), so that little is padding and no block is large.
 
-
-def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, Array, Array], None]:
-    """The compiled or the plain addition; both round alike."""
-    return plain_add if fused is None else fused.fused_add
-
-
-def blocks(counts: np.ndarray) -> list[np.ndarray]:
-    """Prompts in blocks of like sample counts (P,), so that little is padding and no block is large."""
+    alike : no padding at all, so that a prompt's terms do not show which prompts were beside it (NumPy's sums do).
+    """
     order = np.argsort(counts, kind="stable")
     out, start = [], 0
     while start < len(order):
         stop = min(start + BLOCK, len(order))
+        if alike:
+            stop = start + int(np.searchsorted(counts[order[start:stop]], counts[order[start]], side="right"))
         while stop > start + 1 and counts[order[stop - 1]] * (stop - start) > CELLS:
             stop = start + max((stop - start) // 2, 1)
         out.append(order[start:stop])

@@ -1,0 +1,66 @@
+"""What is said about Slurm's jobs, without a Slurm."""
+
+import pytest
+
+from alignment_limits import slurm
+
+RUN = "43377df3-9605-49ed-aa68-753fb35d61f5"
+
+
+def test_jobs_of_this_study_and_folder_count_once_per_array(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    listing = "\n".join(
+        [
+            f"12|small_{RUN}|{tmp_path}",
+            f"12|small_{RUN}|{tmp_path}",
+            f"9|{RUN}|{tmp_path}/link",  # no prefix: it may be of this study
+            f"13|other_{RUN}|{tmp_path}",
+            f"14|small_{RUN}|/elsewhere",
+            f"15|training-run|{tmp_path}",
+            f"16|v1_2_{RUN}|{tmp_path}",
+        ]
+    )
+    assert slurm.earlier_jobs(listing, tmp_path, "small") == ["9", "12"]
+    assert slurm.earlier_jobs(listing, tmp_path, "v1.2") == ["9", "16"]
+    assert slurm.earlier_jobs("", tmp_path, "small") == []
+
+
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """A squeue that says what it is told."""
+
+    def say(text, code=0):
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\necho '{text}'\necho down >&2\nexit {code}\n")
+        (tmp_path / "squeue").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    return say
+
+
+def test_a_run_beside_earlier_jobs_is_refused_with_the_command_that_ends_them(squeue, tmp_path):
+    squeue(f"12|small_{RUN}|{tmp_path}")
+    with pytest.raises(slurm.RunningError, match="scancel 12"):
+        slurm.refuse_beside_earlier_jobs(tmp_path, "small")
+    slurm.refuse_beside_earlier_jobs(tmp_path, "another")
+
+
+def test_no_answer_is_not_taken_for_no_jobs(squeue, tmp_path):
+    squeue("", code=1)
+    with pytest.raises(slurm.RunningError, match="down"):
+        slurm.refuse_beside_earlier_jobs(tmp_path, "small")
+
+
+def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
+    (tmp_path / "rule_score").mkdir()
+    (tmp_path / "rule_score/7_2.log").write_text("\n".join([f"line {i}" for i in range(40)] + ["x" * 9999]))
+    log = (
+        "SLURM-job '7_2' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed\n" * 2
+        + "SLURM-job '8' failed, SLURM status is: 'TIMEOUT'.\n"
+    )
+    text = slurm.explain(log, tmp_path)
+    assert "line 39" in text
+    assert "line 20" not in text
+    assert max(map(len, text.splitlines())) < 250
+    assert text.count("raise mem_mb") == 1
+    assert "raise runtime" in text
+    assert slurm.explain("all went well", tmp_path) == ""

@@ -1,0 +1,38 @@
+# Only for runs through Slurm: which rules are too light for a job of their own, no second run beside one
+# whose jobs still work, and what to do about jobs that Slurm ended.
+from alignment_limits import slurm
+
+
+localrules:
+    fetch,
+    prompts_chunk,
+    prompts,
+    preflight_rewards,
+    figure_frontier,
+    figure_gold_under_proxies,
+    figure_ensemble_gap,
+    study_card,
+
+
+# Locally, preflights come before sampling by priority. Slurm starts what it has room for, so there they
+# are a run of their own: snakemake --workflow-profile slurm preflights
+rule preflights:
+    input:
+        [file for file in of_the_start()[1] if "/preflight/" in file],
+
+
+def through_slurm():
+    return hasattr(workflow.executor_settings, "array_jobs")
+
+
+onstart:
+    if through_slurm():
+        try:
+            slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
+        except AlignmentLimitsError as error:
+            raise WorkflowError(str(error))
+
+
+onerror:
+    if through_slurm():
+        print(slurm.explain(Path(log).read_text("utf-8")), file=sys.stderr)

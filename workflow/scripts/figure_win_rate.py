@@ -1,0 +1,14 @@
+"""Draw the win rate of best-of-n and its relatives against KL."""
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.figures.style import Look, save
+from alignment_limits.figures.win_rate import win_rate
+from alignment_limits.schemas.limits import BEST_OF_N
+from alignment_limits.scripting import job
+
+with job(snakemake):
+    p = snakemake.params.p
+    look = Look.of(p)
+    table = read_table(snakemake.input.best_of_n, BEST_OF_N)
+    figure = win_rate(table, look, proxies=p["proxies"], ensembles=p["ensembles"])
+    save(figure, look, snakemake.output.pdf, snakemake.output.png)
