@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, whole
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
+from alignment_limits.limits.quarters import Quartered, whole
 
 CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
 WORTH_COMPILING = 300_000_000  # exponentials NumPy does in the time that importing Numba takes
@@ -149,7 +150,7 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt.
 
     level : 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7. Samples in one
-    block (arrays.whole) give one.
+    block (quarters.whole) give one.
     """
     inverse = np.ascontiguousarray(np.broadcast_to(inverse, (len(parts.rewards), np.shape(inverse)[-1])))
     shift, sums, squares = block_sums(parts, inverse)
