@@ -4,7 +4,7 @@ A score array is float64 of shape (P prompts, M samples); NaN means "no such sam
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -98,7 +98,7 @@ class Quartered:
     rewards : optimized reward minus its prompt's largest, so that KL keeps its digits when the tilt sits on
         the best sample; 0 in the padding, which `present` tells apart. offset : largest minus mean (P,).
     features : evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
-    sizes : samples per part (P, 4).
+    sizes : samples per part (P, 4). tops : each part's largest of `rewards` (P, 4); 0 of an empty one.
     """
 
     rewards: Array
@@ -106,6 +106,11 @@ class Quartered:
     features: Array
     present: NDArray[np.bool_]
     sizes: NDArray[np.int64]
+    tops: Array
+
+    def rows(self, start: int, stop: int) -> "Quartered":
+        """Some of the prompts."""
+        return Quartered(*(getattr(self, field.name)[start:stop] for field in fields(self)))
 
 
 def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -186,8 +191,13 @@ class Deal:
                 array[empty] = 0.0
             # One evaluated reward after the other in memory, as the sums run through them.
             features = np.moveaxis(np.stack(dealt, axis=1)[:, 1:], 1, -1)
-            parts.append(Quartered(dealt[0], offset, features, present, sizes))
+            parts.append(Quartered(dealt[0], offset, features, present, sizes, _tops(dealt[0], present)))
         return parts
+
+
+def _tops(rewards: Array, present: NDArray[np.bool_]) -> Array:
+    """Largest reward (<= 0) of each part (P, B), 0 of an empty one."""
+    return np.where(present.any(axis=2), np.max(rewards, axis=2, where=present, initial=-np.inf), 0.0)
 
 
 def deal(
@@ -238,6 +248,7 @@ def whole(optimized: Array, evaluated: list[Array]) -> Quartered:
         np.stack(features, axis=-1) if features else np.zeros((*present.shape, 0)),
         present,
         present.sum(axis=2),
+        _tops(arrays[0][:, None, :], present),
     )
 
 

@@ -11,15 +11,17 @@ is stationary in lambda^, so a bootstrap of prompts may resample psi_x without s
 for the optimized reward s = beta ([L]: dG*/dkappa = beta). Tested against re-solving in every replicate.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, deal, within_prompt_sd
+from alignment_limits.limits.arrays import Array, deal, within_prompt_sd
+from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
 from alignment_limits.limits.diagnostics import Verdict, judge
-from alignment_limits.limits.hermite import interpolate, solve
+from alignment_limits.limits.hermite import interpolate
 from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
 from alignment_limits.limits.tilting import block_weights, by_level, moments_of
 
@@ -56,50 +58,9 @@ class CurvePoints:
     correction: Correction
 
 
-@dataclass(frozen=True)
-class LevelMoments:
-    """Moments averaged over splits and over the blocks of each level: (P, L, 3); features (P, L, V, 3)."""
-
-    kl: Array
-    variance: Array
-    reverse: Array
-    mean: Array
-    gains: Array
-    slopes: Array
-    ess: Array
-
-
 def split_count(prompts: int) -> int:
     """Random splits to average the correction over: 8 up to 128 prompts, 1 from 1,024."""
     return int(np.clip(-(-SPLIT_BUDGET // prompts), 1, MOST_SPLITS))
-
-
-def level_moments(splits: Sequence[Quartered], inverse: Array) -> LevelMoments:
-    """Level averages over all splits; gains[..., 0, :] is the optimized reward, slopes its d / d lambda."""
-    total: list[Array] | None = None
-    ess = np.empty(0)
-    for parts in splits:
-        weights = block_weights(parts.sizes)
-        m = moments_of(parts, inverse)
-        gains = np.concatenate([m.reward[:, :, None, :], m.gain], axis=2)
-        slopes = np.concatenate([m.variance[:, :, None, :], m.covariance], axis=2)
-        arrays = [by_level(a, weights) for a in (m.kl, m.variance, m.log_mean_exp, m.reward, gains, slopes)]
-        total = arrays if total is None else [a + b for a, b in zip(total, arrays, strict=True)]
-        ess = m.ess
-    assert total is not None
-    kl, variance, reverse, mean, gains, slopes = (a / len(splits) for a in total)
-    return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
-
-
-def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]:
-    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each: what is needed to solve for lambda."""
-    total = np.zeros((2, len(inverse), 3))
-    for parts in splits:
-        m = moments_of(replace(parts, features=parts.features[..., :0]), inverse)
-        weights = block_weights(parts.sizes) / (len(parts.sizes) * len(splits))
-        blocks = np.stack([np.einsum("plb,pb->lb", a, weights) for a in (m.kl, m.variance)])
-        total += by_level(blocks, np.ones((2, blocks.shape[-1])))
-    return total[0], total[1]
 
 
 class CorrectedCurve:
@@ -180,28 +141,22 @@ class CorrectedCurve:
 
     def _average(self, kappa: Array) -> CurvePoints:
         inverse, reached = self._solve_average(kappa)
-        # One pass at the solved lambdas of all three levels; each level reads its own.
-        flat = np.where(np.isfinite(inverse), inverse, 1.0 / self.sd)
-        m = level_moments(self.splits, flat.ravel())
-        shape = (self.prompts, LEVELS, len(kappa))
         value, reverse, slopes = [], [], []
+        ess = np.empty(0)
         for level in range(LEVELS):
-            lam = flat[level]
-
-            def own(a: Array, level: int = level) -> Array:
-                return a.reshape(*shape, *a.shape[2:])[:, level, ..., level]
-
-            rate = lam * own(m.variance).mean(axis=0)  # d mean KL / d lambda
-            short = kappa - own(m.kl)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope = np.where(rate[:, None] > 0, own(m.slopes).mean(axis=0) / rate[:, None], 0.0)
-                back = np.where(rate > 0, own(m.mean).mean(axis=0) / rate, 0.0)
             missing = np.isnan(inverse[level])
-            value.append(np.where(missing[:, None], np.nan, own(m.gains) + slope * short[..., None]))
-            reverse.append(np.where(missing, np.nan, own(m.reverse) + back * short))
+            lam = np.where(missing, 1.0 / self.sd, inverse[level])
+            m = level_moments(self.splits, lam, level)
+            rate = lam * m.variance.mean(axis=0)  # d mean KL / d lambda
+            short = kappa - m.kl
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = np.where(rate[:, None] > 0, m.slopes.mean(axis=0) / rate[:, None], 0.0)
+                back = np.where(rate > 0, m.mean.mean(axis=0) / rate, 0.0)
+            value.append(np.where(missing[:, None], np.nan, m.gains + slope * short[..., None]))
+            reverse.append(np.where(missing, np.nan, m.reverse + back * short))
             slopes.append(slope)
+            ess = m.ess if level == 0 else ess
         values, shared = extrapolate(np.stack(value))
-        ess = m.ess.reshape(shape)[:, 0]
         lam = np.broadcast_to(inverse[0], (self.prompts, len(kappa)))
         with np.errstate(divide="ignore"):
             beta = shared.apply(1.0 / inverse)
@@ -213,15 +168,11 @@ class CorrectedCurve:
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
         """Lambda (3, K) at which each level's mean KL is kappa, NaN where it cannot; levels reached (K,)."""
         scale = np.geomspace(2.0**-9, STEEPEST, 43) / self.sd
-        grid = scale
-        top = spending(self.splits[:1], scale[::2])[0][:, 2]
-        enough = np.flatnonzero(top >= kappa.max())
-        if len(enough):
-            last = scale[::2][min(enough[0] + 1, len(top) - 1)]
-            grid = np.geomspace(last / 400.0, last, GRID)
-        inverse = np.empty((LEVELS, len(kappa)))
-        for level, (kl, variance) in enumerate(zip(*(a.T for a in spending(self.splits, grid)), strict=True)):
-            inverse[level] = solve(grid, kl, grid * variance, kappa, start=float(variance[0]))
+        coarse = scale[::2]
+        enough = bisect_left(coarse, kappa.max(), key=lambda lam: spending(self.splits[:1], np.array([lam]))[0][0, 2])
+        last = coarse[min(enough + 1, len(coarse) - 1)]
+        grid = np.geomspace(last / 400.0, last, GRID) if enough < len(coarse) else scale
+        inverse = solve_levels(self.splits, grid, kappa)
         found = np.isfinite(inverse)
         reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
         inverse[2, ~found[1]] = np.nan

@@ -85,32 +85,36 @@ def _feature_sums(e: Any, r: Any, v: Any) -> Any:  # pragma: no cover - compiled
 
 @njit(error_model="numpy", cache=True)
 def _sums(
-    below: Any, rewards: Any, features: Any, sizes: Any, inverse: Any, sums: Any, squares: Any
+    rewards: Any, tops: Any, features: Any, sizes: Any, inverse: Any, sums: Any, squares: Any
 ) -> None:  # pragma: no cover - compiled
-    buffer = np.empty(below.shape[2])
-    for p in range(below.shape[0]):
-        for b in range(below.shape[1]):
+    room = rewards.shape[2]
+    below, buffer = np.empty(room), np.empty(room)
+    for p in range(rewards.shape[0]):
+        for b in range(rewards.shape[1]):
             size = sizes[p, b]
-            x, r, e = below[p, b, :size], rewards[p, b, :size], buffer[:size]
+            x, r, e = below[:size], rewards[p, b, :size], buffer[:size]
+            for i in range(size):
+                x[i] = r[i] - tops[p, b]
             for j in range(inverse.shape[1]):
                 _exponentials(x, inverse[p, j], e)
                 total, first, second, square = _reward_sums(e, r)
-                sums[p, j, b, 0], sums[p, j, b, 1], sums[p, j, b, 2] = total, first, second
-                squares[p, j, b] = square
+                sums[0, b, p, j], sums[1, b, p, j], sums[2, b, p, j] = total, first, second
+                squares[b, p, j] = square
                 for v in range(features.shape[1]):
                     one, cross = _feature_sums(e, r, features[p, v, b, :size])
-                    sums[p, j, b, 3 + 2 * v], sums[p, j, b, 4 + 2 * v] = one, cross
+                    sums[3 + 2 * v, b, p, j], sums[4 + 2 * v, b, p, j] = one, cross
 
 
 def fused_sums(
-    below: np.ndarray, rewards: np.ndarray, features: np.ndarray, sizes: np.ndarray, inverse: np.ndarray
+    rewards: np.ndarray, tops: np.ndarray, features: np.ndarray, sizes: np.ndarray, inverse: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (P, L, B, 3 + 2 V) and squared weights (P, L, B) of exp(inverse * below) over each block's samples.
+    """Sums (3 + 2 V, B, P, L) and squared weights (B, P, L) of exp(inverse * (rewards - top)), block by block.
 
-    below (<= 0), rewards : (P, B, Q), real samples first. features : (P, B, Q, V). sizes : (P, B). inverse : (P, L).
+    rewards : (P, B, Q), real samples first. tops : (P, B) their largest. features : (P, B, Q, V). sizes : (P, B).
+    inverse : (P, L).
     """
-    blocks = (len(below), inverse.shape[1], below.shape[1])
-    sums, squares = np.zeros((*blocks, 3 + 2 * features.shape[3])), np.zeros(blocks)
+    blocks = (rewards.shape[1], len(rewards), inverse.shape[1])
+    sums, squares = np.zeros((3 + 2 * features.shape[3], *blocks)), np.zeros(blocks)
     carried = np.ascontiguousarray(np.moveaxis(features, -1, 1))
-    _sums(below, rewards, carried, sizes.astype(np.int64), inverse, sums, squares)
+    _sums(rewards, tops, carried, sizes.astype(np.int64), inverse, sums, squares)
     return sums, squares

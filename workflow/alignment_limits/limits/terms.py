@@ -8,7 +8,7 @@ import numpy as np
 
 from alignment_limits.limits import exact_sums
 from alignment_limits.limits.arrays import Array, quarter
-from alignment_limits.limits.curve import level_moments
+from alignment_limits.limits.averages import level_moments
 
 BLOCK = 64  # prompts at once; more only spills the caches
 CELLS = 1 << 18  # samples at once

@@ -23,8 +23,8 @@ from alignment_limits.limits.arrays import Array, Quartered, centre, check_evalu
 CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
 WORTH_COMPILING = 300_000_000  # exponentials NumPy does in the time that importing Numba takes
 NEVER = -1e250  # exponent of padding: weight 0 without -inf * 0
-BLOCKS = 7  # full, two halves, four quarters
-LEVELS = 3
+OF_LEVEL = slice(0, 1), slice(1, 3), slice(3, 7)  # the blocks of all samples, of halves, of quarters
+LEVELS = len(OF_LEVEL)
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,18 @@ def block_weights(sizes: np.ndarray) -> Array:
     return np.concatenate([np.ones_like(total), halves / total, sizes / total], axis=1)
 
 
-def by_level(values: Array, weights: Array) -> Array:
-    """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters."""
-    weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), BLOCKS)
-    full, left, right, *quarters = np.moveaxis(weighted, -1, 0)  # sums over so short an axis are slow in NumPy
+def by_level(values: Array, weights: Array, level: int | None = None) -> Array:
+    """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters; or of one -> (P, ...).
+
+    Of one level, values (P, ..., B) are those of its own blocks.
+    """
+    if level is not None:
+        weights = weights[:, OF_LEVEL[level]]
+    weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), weights.shape[1])
+    blocks = np.moveaxis(weighted, -1, 0)  # sums over so short an axis are slow in NumPy
+    if level is not None:
+        return np.asarray(sum(blocks[1:], blocks[0]))
+    full, left, right, *quarters = blocks
     return np.stack([full, left + right, (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])], axis=-1)
 
 
@@ -98,94 +106,82 @@ def _fused(work: int) -> Callable[..., tuple[Array, Array]] | None:
 
 
 def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
-    """Sums over each of B blocks: log shift (P, L, B), moments (P, L, B, F), squared weights (P, L, B).
+    """Sums over each of B blocks: log shift (B, P, L), moments (F, B, P, L), squared weights (B, P, L).
 
     `inverse` is (P, L). Moments F, weighted by exp(lambda (r - the block's best r)): 1, r, r^2, then v and v r of
-    every evaluated reward.
+    every evaluated reward. Short axes come first: NumPy then works along the long ones.
     """
-    top = np.where(parts.present, parts.rewards, -np.inf).max(axis=2)
-    top = np.where(np.isfinite(top), top, 0.0)
-    shift = inverse[:, :, None] * top[:, None, :]
-    below = parts.rewards - top[:, :, None]
+    shift = inverse * parts.tops.T[:, :, None]
     fused = _fused(parts.rewards.size * inverse.shape[1])
     if fused is not None:
-        return shift, *fused(below, parts.rewards, parts.features, parts.sizes, inverse)
-    return shift, *plain_sums(np.where(parts.present, below, NEVER), parts, inverse)
+        return shift, *fused(parts.rewards, parts.tops, parts.features, parts.sizes, inverse)
+    return shift, *plain_sums(parts, inverse)
 
 
-def plain_sums(below: Array, parts: Quartered, inverse: Array) -> tuple[Array, Array]:
-    """The same sums by NumPy, a cache-sized chunk of prompts at a time; padding of `below` is NEVER."""
-    prompts, blocks, room = below.shape
-    r = parts.rewards
-    columns = [parts.present.astype(np.float64), r, r * r]
-    for v in range(parts.features.shape[-1]):
-        columns += [parts.features[..., v], parts.features[..., v] * r]
-    features = np.stack(columns, axis=-1)
-    count = inverse.shape[1]
-    sums = np.empty((prompts, blocks, count, features.shape[-1]))
-    squares = np.empty((prompts, blocks, count))
+def plain_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array]:
+    """The same sums by NumPy, a cache-sized chunk of prompts at a time."""
+    prompts, blocks, room = parts.rewards.shape
+    carried, count = parts.features.shape[-1], inverse.shape[1]
+    sums, squares = np.empty((3 + 2 * carried, blocks, prompts, count)), np.empty((blocks, prompts, count))
     step = max(1, CHUNK // (blocks * room * count))
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
-        e = np.exp(inverse[rows, None, :, None] * below[rows, :, None, :])
-        np.matmul(e, features[rows], out=sums[rows])
-        np.einsum("pqls,pqls->pql", e, e, out=squares[rows])
-    return sums.transpose(0, 2, 1, 3), squares.transpose(0, 2, 1)
+        r, present = parts.rewards[rows], parts.present[rows]
+        below = np.where(present, r - parts.tops[rows, :, None], NEVER)
+        columns = [present.astype(np.float64), r, r * r]
+        for v in np.moveaxis(parts.features[rows], -1, 0):
+            columns += [v, v * r]
+        e = np.exp(inverse[rows, None, :, None] * below[:, :, None, :])
+        sums[:, :, rows] = np.matmul(e, np.stack(columns, axis=2).swapaxes(-1, -2)).transpose(3, 1, 0, 2)
+        squares[:, rows] = np.einsum("pqls,pqls->qpl", e, e)
+    return sums, squares
 
 
-def _combine(sums: Array, shift: Array) -> tuple[Array, Array]:
-    """Quarters -> 7 blocks (P, L, 7, F) with their common log shifts (P, L, 7)."""
-    shift = np.where(sums[..., 0] <= 0, -np.inf, shift)
-    halves, half_tops = _paired(sums, shift)
-    full, full_top = _paired(halves, half_tops)
-    return np.concatenate([full, halves, sums], axis=2), np.concatenate([full_top, half_tops, shift], axis=-1)
-
-
-def _paired(sums: Array, shift: Array) -> tuple[Array, Array]:
-    """Merge neighbouring blocks (P, L, B, F) with log shifts (P, L, B) into B / 2 of them."""
-    top = np.maximum(shift[..., ::2], shift[..., 1::2])
+def _paired(sums: Array, shift: Array, sizes: np.ndarray) -> tuple[Array, Array, np.ndarray]:
+    """Merge neighbouring blocks, (F, B, P, L) with log shifts (B, P, L) and sizes (B, P), into B / 2 of them."""
+    top = np.maximum(shift[::2], shift[1::2])
     base = np.where(np.isfinite(top), top, 0.0)  # two empty blocks stay empty
-    left, right = np.exp(shift[..., ::2] - base), np.exp(shift[..., 1::2] - base)
-    return sums[:, :, ::2] * left[..., None] + sums[:, :, 1::2] * right[..., None], top
+    left, right = np.exp(shift[::2] - base), np.exp(shift[1::2] - base)
+    return sums[:, ::2] * left + sums[:, 1::2] * right, top, sizes[::2] + sizes[1::2]
 
 
-def moments_of(parts: Quartered, inverse: Array) -> TiltMoments:
+def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> TiltMoments:
     """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt.
 
-    Samples in one block (arrays.whole) give one block in place of seven.
+    level : 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7. Samples in one
+    block (arrays.whole) give one.
     """
-    prompts = len(parts.rewards)
-    inverse = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
-    shift, sums, squares = block_sums(parts, np.ascontiguousarray(inverse))
-    if parts.sizes.shape[1] == 1:
-        blocks, tops, counts = sums, shift, parts.sizes[:, None, :]
-    else:
-        blocks, tops = _combine(sums, shift)
-        halves = parts.sizes.reshape(prompts, 2, 2).sum(axis=2)
-        counts = np.concatenate([parts.sizes.sum(axis=1, keepdims=True), halves, parts.sizes], axis=1)[:, None, :]
+    inverse = np.ascontiguousarray(np.broadcast_to(inverse, (len(parts.rewards), np.shape(inverse)[-1])))
+    shift, sums, squares = block_sums(parts, inverse)
+    layers = [(sums, np.where(sums[0] <= 0, -np.inf, shift), parts.sizes.T)]
+    while len(layers[0][1]) > 1:
+        layers.insert(0, _paired(*layers[0]))
+    every, highest, _ = layers[0]
+    if level is not None and len(layers) > 1:
+        layers = [layers[level]]
+    blocks = np.concatenate([layer[0] for layer in layers], axis=1)
+    tops = np.concatenate([layer[1] for layer in layers])
+    counts = np.concatenate([layer[2] for layer in layers])[:, :, None]
     none = counts == 0
-    total = np.where(none, 1.0, blocks[..., 0])
-    mean = blocks[..., 1:] / total[..., None]
-    below = mean[..., 0]  # E_w r less the prompt's largest r
+    total = np.where(none, 1.0, blocks[0])
+    mean = blocks[1:] / total
+    below = mean[0]  # E_w r less the prompt's largest r
     log_mean_exp = np.log(total) + np.where(none, 0.0, tops) - np.log(np.maximum(counts, 1))
-    kl = np.where(none, 0.0, np.maximum(inverse[:, :, None] * below - log_mean_exp, 0.0))
-    log_mean_exp = np.where(none, 0.0, log_mean_exp + (inverse * parts.offset[:, None])[:, :, None])
-    reward = np.where(none, 0.0, below + parts.offset[:, None, None])
-    variance = np.maximum(mean[..., 1] - below**2, 0.0)
-    gain = mean[..., 2::2]
-    covariance = mean[..., 3::2] - gain * below[..., None]
-    to_full = np.where(parts.sizes[:, None, :] > 0, np.exp(np.minimum(shift - tops[..., :1], 0.0)), 0.0)
-    ess = blocks[..., 0, 0] ** 2 / (squares * to_full**2).sum(axis=-1)
-    return TiltMoments(
-        inverse,
+    kl = np.where(none, 0.0, np.maximum(inverse * below - log_mean_exp, 0.0))
+    log_mean_exp = np.where(none, 0.0, log_mean_exp + inverse * parts.offset[:, None])
+    to_full = np.where(parts.sizes.T[:, :, None] > 0, np.exp(np.minimum(shift - highest, 0.0)), 0.0)
+    gain = mean[2::2]
+    by_block = (
         log_mean_exp,
         kl,
-        reward,
-        variance,
-        np.swapaxes(gain, 2, 3),
-        np.swapaxes(covariance, 2, 3),
-        ess,
+        np.where(none, 0.0, below + parts.offset[:, None]),
+        np.maximum(mean[1] - below**2, 0.0),
+        gain,
+        mean[3::2] - gain * below,
     )
+    ess = every[0, 0] ** 2 / (squares * to_full**2).sum(axis=0)
+    log_z, kl, reward, variance, gain, covariance = (np.moveaxis(each, (-2, -1), (0, 1)) for each in by_block)
+    return TiltMoments(inverse, log_z, kl, reward, variance, gain, covariance, ess)
 
 
 def tilt(optimized: ArrayLike, evaluated: dict[str, ArrayLike], betas: ArrayLike) -> dict[str, Tilt]:
