@@ -87,7 +87,7 @@ def test_rows_at_beta_cover_the_gaussian_truth_and_leave_steep_tilts_to_fixed_kl
 def test_correction_at_a_fixed_beta_removes_bias_in_1_over_m_and_its_square_exactly() -> None:
     truth = np.random.default_rng(3).standard_normal((5, 2, 3))
     levels = np.stack([truth + 0.7 * share + 0.4 * share**2 for share in (1 / 64, 1 / 32, 1 / 16)])
-    values, _, last = extrapolate_at_beta(levels)
+    values, last = extrapolate_at_beta(levels)
     np.testing.assert_allclose(values, truth, rtol=1e-12)
     np.testing.assert_allclose(last, 0.4 * 2 / 64**2, rtol=1e-9)  # (2 d1 - d2) / 3 of the square term
 

@@ -11,7 +11,7 @@ from alignment_limits.limits.arrays import split_labels
 from alignment_limits.limits.streamed import t_quantile
 from alignment_limits.limits.streaming import GROUPS, SPECIMENS
 
-BETAS = np.array([4.0, 2.0, 1.5, 1.0])
+BETAS = np.array([4.0, 2.0, 1.5, 0.8])
 GRID = np.concatenate([octaves(), BETAS])
 KLS = np.array([0.0, 0.05, 0.2, 0.5, 1.0, 1.5])
 SAME = ("beta", "kl", "kl_reverse", "gain", "gain_plugin", "kl_plugin")

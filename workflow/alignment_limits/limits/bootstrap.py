@@ -14,6 +14,7 @@ from alignment_limits.limits.arrays import Array
 
 Interval = Literal["studentised", "percentile"]
 LEFT_SPREAD = 1e-3  # variance left without the 4 prompts that carry most (2% of replicates miss all of them)
+BATCH = 65_536  # draws made at once: they stay in cache
 MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
 
 
@@ -46,8 +47,11 @@ class PromptBootstrap:
         if 1 < prompts <= MOST_PROMPTS:
             rng = np.random.default_rng(seed)
             counts = np.empty((replicates, prompts))
-            for row in counts:
-                row[:] = np.bincount(rng.integers(0, prompts, prompts), minlength=prompts)
+            step = max(1, BATCH // prompts)
+            for start in range(0, replicates, step):
+                part = counts[start : start + step]
+                drawn = rng.integers(0, prompts, part.shape) + prompts * np.arange(len(part))[:, None]
+                part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
             self.counts = counts
 
     def replicates(self, values: Array) -> Array:

@@ -11,10 +11,8 @@ from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import judge
-from alignment_limits.limits.levels import extrapolate_at_beta
+from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import check_betas
-
-MOST_MISSED = 0.2  # share of an interval's width
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _column(part: dict[str, np.ndarray], name: str, index: int) -> np.ndarray:
 def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
     m = curve.moments(1.0 / beta)
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
-    values, _, missed = extrapolate_at_beta(stacked)
+    values, missed = extrapolate_at_beta(stacked)
     gains, kl, reverse = values[..., 1:-2], values[..., -2], values[..., -1]
     gain_low, gain_high = boot.interval(gains)
     kl_low, kl_high = boot.interval(kl)

@@ -18,7 +18,7 @@ from alignment_limits.limits.arrays import Array, centre, check_evaluated, check
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import judge
-from alignment_limits.limits.levels import extrapolate, extrapolate_at_beta
+from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
 
 
@@ -59,7 +59,10 @@ class ProxyGapTable:
 
 @dataclass(frozen=True)
 class GapContributions:
-    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`; ratio (L,)."""
+    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`.
+
+    missed_gap, missed_gold : (L,) what the corrections of `gap` and `gold_gain` may miss (levels.py).
+    """
 
     gap: Array
     plugin: Array
@@ -69,7 +72,8 @@ class GapContributions:
     ideal_gain_at_beta: Array
     ess: Array
     ess_gold: Array
-    ratio: Array
+    missed_gap: Array
+    missed_gold: Array
 
 
 def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCurve) -> GapContributions:
@@ -89,21 +93,18 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
         layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
     mean = np.stack([a / len(curve.splits) for a in total])  # (4, P, L, 3)
-    # The gap and gold's own gain are extrapolated at the rate they show, KL and gold gain as in any row at a beta.
-    gap_c, own = extrapolate(np.moveaxis(mean[0], -1, 0))
-    ideal, _ = extrapolate(np.moveaxis(mean[3], -1, 0))
-    joint = np.moveaxis(np.stack([mean[1], mean[2]], axis=-1), 2, 0)
-    kl_gold, ratios, _ = extrapolate_at_beta(joint)
+    values, missed = extrapolate_at_beta(np.moveaxis(mean, (3, 0), (0, 3)))
     return GapContributions(
-        gap=gap_c,
+        gap=values[..., 0],
         plugin=mean[0][..., 0],
         variance=np.maximum(spread[..., 0], 0.0) / (2.0 * beta),
-        kl=kl_gold[..., 0],
-        gold_gain=kl_gold[..., 1],
-        ideal_gain_at_beta=ideal,
+        kl=values[..., 1],
+        gold_gain=values[..., 2],
+        ideal_gain_at_beta=values[..., 3],
         ess=p.ess,
         ess_gold=g.ess,
-        ratio=np.maximum(ratios.max(axis=1), own.ratio),
+        missed_gap=missed[:, 0],
+        missed_gold=missed[:, 2],
     )
 
 
@@ -132,8 +133,11 @@ def proxy_gap(
     ideal = CorrectedCurve(truth, seed=seed, keys=keys).at(np.maximum(kl, 0.0))
     gap_low, gap_high = boot.interval(parts.gap)
     gold_low, gold_high = boot.interval(parts.gold_gain)
-    ours = judge(proxy, 1.0 / beta, parts.ess, parts.ratio)
-    theirs = judge(truth, 1.0 / beta, parts.ess_gold, parts.ratio)
+    doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
+        parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
+    )
+    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, at_beta=True)
+    theirs = judge(truth, 1.0 / beta, parts.ess_gold, at_beta=True)
     reason = np.array(
         [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object
     )

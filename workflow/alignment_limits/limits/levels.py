@@ -24,6 +24,7 @@ from alignment_limits.limits.arrays import Array
 LEVELS = 3
 RATIO_FLOOR = 1.25  # a = 0.32: below this the samples do not show where the sum ends
 RATIO_CEILING = 5.0  # beyond it the quarters are too small to say anything; g = 0 there
+MOST_MISSED = 0.2  # size of the 1/M^2 term, as a share of an interval's width
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,16 @@ def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array,
     return usable, ratio, factor, np.where(usable & (held == ratio), slope, 0.0)
 
 
-def extrapolate_at_beta(levels: Array) -> tuple[Array, Array, Array]:
+def extrapolate_at_beta(levels: Array) -> tuple[Array, Array]:
     """Correct quantities (3, P, K, V) at a fixed beta by Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q.
 
     The coefficients are fixed, so identities between KL, reverse KL and gain survive and the verdict does not hang on
-    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused instead (frontiers.py).
-    Returns values (P, K, V), the ratio rho each shows (K, V), and the size of the 1/M^2 term (K, V), a measure of what
-    the terms left out may be.
+    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused instead (diagnostics.py).
+    Returns values (P, K, V) and the size of the 1/M^2 term (K, V), a measure of what the terms left out may be.
     """
     full, halves, quarters = levels
     first, second = full - halves, halves - quarters
-    d1, d2, mean = first.mean(axis=0), second.mean(axis=0), full.mean(axis=0)
-    ratios = np.stack([_step(d1[:, v], d2[:, v], mean[:, v])[1] for v in range(d1.shape[1])], axis=-1)
-    return full + (5.0 * first - second) / 3.0, ratios, np.abs(2.0 * d1 - d2) / 3.0
+    return full + (5.0 * first - second) / 3.0, np.abs((2.0 * first - second).mean(axis=0)) / 3.0
 
 
 def extrapolate(levels: Array) -> tuple[Array, Correction]:

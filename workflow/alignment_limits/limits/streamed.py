@@ -9,9 +9,9 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import normal_quantile
 from alignment_limits.limits.diagnostics import judge, log_m_ceiling
-from alignment_limits.limits.frontiers import MOST_MISSED, FrontierTable
+from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.hermite import interpolate, solve
-from alignment_limits.limits.levels import LEVELS, extrapolate, extrapolate_at_beta
+from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta
 from alignment_limits.limits.streaming import FrontierSums
 from alignment_limits.limits.tilting import check_betas, tilt
 
@@ -176,7 +176,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         kl, gains = m.kl[place], m.gains[place]
         reverse = m.inverse[place, None] * gains[:, 0] - kl
         stacked = np.moveaxis(np.concatenate([gains, kl[:, None], reverse[:, None]], axis=1), -1, 0)  # (3, K, V + 2)
-        values, _, missed = extrapolate_at_beta(stacked[:, None])
+        values, missed = extrapolate_at_beta(stacked[:, None])
         return {
             "interval:gain": values[0, :, :-2],
             "interval:kl": values[0, :, -2],
