@@ -196,6 +196,12 @@ def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
         list(stream_prompts(str(tmp_path / "bad.parquet"), ["rm"]))
 
 
+def test_scores_too_large_to_sum_are_told_with_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
+    file = write(changed(table, "human", 7, 1e60), tmp_path / "t.parquet")
+    with pytest.raises(ArtifactError, match=r"t\.parquet: Scores are too large to be summed"):
+        stream.sum_tables([file], "rm", ["human"])
+
+
 def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
     table = pl.DataFrame({"prompt_id": [7, 7, 8, 8], "sample_id": [0, 1, 1, 0], "rm": [1, 2, 4, 3], "human": [0.5] * 4})
     file = write(table.with_columns(pl.col("human").cast(pl.Float32)), tmp_path / "t.parquet")
