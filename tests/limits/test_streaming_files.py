@@ -1,5 +1,6 @@
 """From Parquet files to the frontier: readers that check, parts that combine, a command with two uses."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from alignment_limits import score_stream, stream
 from alignment_limits.artifacts import read_table
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits import frontier, read_frontier
+from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.terms import compiled
 from alignment_limits.partial_sums import merge_files, read_sums, write_sums
 from alignment_limits.schemas.limits import FRONTIER
@@ -350,6 +352,8 @@ def test_the_command_gives_the_contract_s_table(
     assert "60 prompts" in shown
     assert "not reliable" in shown
     written = read_table(out, FRONTIER)
+    in_memory = {field.name for field in dataclasses.fields(FrontierTable)}
+    assert set(written.columns) == in_memory | {"optimized", "evaluated", "log_m"}  # as scripts/frontier.py writes them
     assert written["optimized"].unique().to_list() == ["rm"]
     assert set(written["evaluated"]) == {"rm", "human"}
     rows = written.filter(pl.col("at") == "kl", pl.col("evaluated") == "rm")
