@@ -135,9 +135,12 @@ def refusal_table(table: pl.DataFrame) -> str:
     named = table.filter(~pl.col("reliable")).with_columns(why=pl.coalesce(*patterns))
     assert named["why"].null_count() == 0, named.filter(pl.col("why").is_null())["reason"].unique().to_list()
     rows = table.group_by("world", "row").agg(rows=pl.len())
-    told = named.group_by("world", "row", "why").agg(n=pl.len(), hit=pl.col("hit").mean()).join(rows, on=["world", "row"])
+    told = (
+        named.group_by("world", "row", "why").agg(n=pl.len(), hit=pl.col("hit").mean()).join(rows, on=["world", "row"])
+    )
     cells = {
-        (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.0f} ({100 * r['hit']:.0f})" for r in told.to_dicts()
+        (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.0f} ({100 * r['hit']:.0f})"
+        for r in told.to_dicts()
     }
     lines = [[w, row, *(cells.get((w, row, why), "") for why in REASONS)] for w in WORLDS for row in ROWS]
     return markdown(["world", "row", *REASONS], lines)
@@ -194,15 +197,24 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
     cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
     refused = coverage(table, *CELL, "point", "x").with_columns(refused=100 * pl.col("refused"))
     limits = bias.filter(pl.col("row") == "limit")
-    plot, axes = plt.subplots(3, len(WORLDS), figsize=(7.6, 6.4), sharex="row", sharey="row",
-                             height_ratios=(2, 1.2, 1.2), layout="constrained")
+    plot, axes = plt.subplots(
+        3,
+        len(WORLDS),
+        figsize=(7.6, 6.4),
+        sharex="row",
+        sharey="row",
+        height_ratios=(2, 1.2, 1.2),
+        layout="constrained",
+    )
     for (top, middle, bottom), world in zip(axes.T, WORLDS, strict=True):
         top.set_title(world)
         top.axvspan(100 * LEAST, 100 * MOST, color="0.9", zorder=0)
         for place, size in enumerate(sizes):
             part = cells.filter(world=world, size=size)
             y = [ROWS.index(row) + 0.12 * (place - (len(sizes) - 1) / 2) for row in part["row"]]
-            top.errorbar(100 * part["coverage"], y, xerr=100 * part["error"], fmt="o", ms=2.5, lw=0.8, color=colour[size])
+            top.errorbar(
+                100 * part["coverage"], y, xerr=100 * part["error"], fmt="o", ms=2.5, lw=0.8, color=colour[size]
+            )
             for row, style in (("limit", "-"), ("gain at beta", ":")):
                 part = refused.filter(world=world, size=size, row=row)
                 middle.plot(FRACTIONS, part["refused"], style, color=colour[size], lw=1.2)
