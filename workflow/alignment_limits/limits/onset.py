@@ -25,7 +25,7 @@ class Onset:
 
     at, low, high : its place (nats for hacking_onset, n for stopping_point) and interval, NaN when not found.
     gain : gold gain there. drop, drop_low, drop_high : how much gold falls from it to the end of the path.
-    end : where the path ends (largest reliable KL, or largest n). reason : "" when found.
+    end : where the path ends (largest reliable KL, or n; NaN where it cannot be judged). reason : "" when found.
     """
 
     found: bool
@@ -44,7 +44,7 @@ class Onset:
 class Path:
     """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt.
 
-    end, reason : how far it is reliable, and why there is none where K < 3.
+    end, reason : how far it is reliable; NaN and why where it is nowhere (K = 0).
     """
 
     at: Array
@@ -70,8 +70,9 @@ def tilt_path(
     verdict = judge_points(proxy, points)
     # The path ends at the first budget that is not reliable.
     usable = len(grid) if verdict.reliable.all() else int(np.argmin(verdict.reliable))
-    end, reason = float(grid[max(usable - 1, 0)]), "" if usable >= 3 else f"no reliable path: {verdict.reason[usable]}"
-    return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, reason)
+    if usable < 3:
+        return Path(grid[:0], points.values[:, :0, 1], "nats", np.nan, f"no reliable path: {verdict.reason[usable]}")
+    return Path(grid[:usable], points.values[:, :usable, 1], "nats", float(grid[usable - 1]), "")
 
 
 def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> Path:
