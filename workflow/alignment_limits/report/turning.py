@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from alignment_limits.report.claims import Verdict, judge
-from alignment_limits.report.lookup import Estimate, peak
+from alignment_limits.report.lookup import peak
 from alignment_limits.report.text import interval
 
 PATHS = {"tilt": ("tilted ever harder", "nats"), "best-of-n": ("along best-of-n", "draws")}
@@ -21,34 +21,36 @@ def turns_down(over_optimisation: pl.DataFrame, proxies: Sequence[str]) -> Verdi
     Args:
         over_optimisation: `limits/over_optimisation.parquet`.
     """
-    found = {path: {p: peak(over_optimisation, p, path) for p in proxies} for path in PATHS}
-    turned = sum(any(found[path][p].known for path in PATHS) for p in proxies)
+    rows = over_optimisation.filter(pl.col("optimized").is_in(list(proxies)))
+    turned = rows.filter(pl.col("drop_low") > 0)["optimized"].n_unique()
     first = f"Of {len(proxies)} proxies, {turned} surely take gold down on one path or both."
-    paths = [_say(path, found[path], over_optimisation) for path in PATHS]
+    paths = [_say(path, rows.filter(pl.col("path") == path)) for path in PATHS]
     return Verdict(
         "Optimised hard enough, a proxy takes gold down again (Gao et al., arXiv 2210.10760)",
         judge(turned, 0, len(proxies)),
-        " ".join([first, *paths, _forms(over_optimisation, proxies)]).strip(),
+        " ".join([first, *paths, _forms(rows)]).strip(),
         "gold turns when the interval of its fall from the peak to the path's reliable end excludes 0. All "
         "proxies turn: holds; some: partly; none: cannot be told, for gold may turn where these samples do not "
         "reach. Gao et al. saw it for trained policies and one family of reward models; that is not repeated here",
     )
 
 
-def _say(path: str, found: dict[str, Estimate], table: pl.DataFrame) -> str:
+def _say(path: str, rows: pl.DataFrame) -> str:
     words, unit = PATHS[path]
-    listed = "; ".join(f"{p} at {interval(e)} {unit}" for p, e in found.items() if e.known)
-    ends = table.filter((pl.col("path") == path) & pl.col("optimized").is_in(list(found)) & pl.col("end").is_finite())
-    if not ends.height:
+    names = rows.filter(pl.col("drop_low") > 0)["optimized"].to_list()
+    peaks = {name: peak(rows, name, path) for name in names}
+    listed = "; ".join(f"{n} from {interval(e)} {unit}" if e.known else f"{n} ({e.reason})" for n, e in peaks.items())
+    ends = rows.filter(pl.col("end").is_finite())["end"].to_list()
+    if not ends:
         return f"{words.capitalize()}, no path could be judged."
-    low, high = (f"{end:.2g}" for end in (min(ends["end"]), max(ends["end"])))
+    low, high = f"{min(ends):.2g}", f"{max(ends):.2g}"
     reach = f"to {low} {unit}" if low == high else f"to between {low} and {high} {unit}"
-    return f"{words.capitalize()} ({reach}), gold peaks for {listed or 'none'}."
+    return f"{words.capitalize()} ({reach}), gold falls for {listed or 'none'}."
 
 
-def _forms(table: pl.DataFrame, proxies: Sequence[str]) -> str:
+def _forms(rows: pl.DataFrame) -> str:
     """How many paths along best-of-n the form d(alpha - beta d) describes, and bends downwards."""
-    rows = table.filter((pl.col("path") == "best-of-n") & pl.col("optimized").is_in(list(proxies)))
+    rows = rows.filter(pl.col("path") == "best-of-n")
     fits = rows.filter("fit_reliable")
     if not rows.height:
         return ""
