@@ -5,6 +5,7 @@ rule headline:
     input:
         frontier=results("limits/frontier.parquet"),
         best_of_n=results("limits/best_of_n.parquet"),
+        over_optimisation=results("limits/over_optimisation.parquet"),
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/standardised.parquet"),
         summary=SUMMARY,
@@ -37,6 +38,7 @@ rule study_card:
             results("ensembles/standardised.parquet"),
             results("limits/frontier.parquet"),
             results("limits/best_of_n.parquet"),
+            results("limits/over_optimisation.parquet"),
             results("report/headline.parquet"),
         ],
     output:
