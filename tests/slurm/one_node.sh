@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Slurm of one node for the tests, two fake GPUs included: one_node.sh up|down.
+# A real Slurm of one node for the tests, four fake GPUs included: one_node.sh up|down.
 # Debian or Ubuntu, as root, without systemd; refuses where a Slurm is set up already.
 set -euo pipefail
 D=${SLURM_CI_DIR:-/run/slurm-ci} P=${SLURM_CI_PORT:-16817} H=$(hostname -s) C=/etc/slurm/slurm.conf
@@ -64,10 +64,10 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
-NodeName=ci NodeHostname=$H NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName=ci NodeHostname=$H NodeAddr=127.0.0.1 CPUs=32 RealMemory=200000 Gres=gpu:fake:4 State=UNKNOWN
 PartitionName=ci Nodes=ci Default=YES MaxTime=INFINITE State=UP
 CONF
-printf 'NodeName=ci Name=gpu Type=fake File=%s\n' /dev/null /dev/zero >"$D/gres.conf" # two distinct device files
+printf 'NodeName=ci Name=gpu Type=fake File=%s\n' /dev/null /dev/zero /dev/full /dev/random >"$D/gres.conf" # distinct device files
 # it must be where Slurm looks by itself: the plug-in drops SLURM_CONF from the environment of its steps
 ln -sfn "$D/slurm.conf" $C
 start slurmctld slurmctld -D -f "$D/slurm.conf"; wait_for scontrol ping

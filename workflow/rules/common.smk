@@ -25,6 +25,9 @@ try:
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 
+# Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
+MODULES = os.environ.get("MODULES", "").split()
+
 FIGURES = ["frontier", "gold_under_proxies", "reward_distributions"]
 if len(STUDY.proxies) > 1:
     FIGURES.append("ensemble_gap")

@@ -47,6 +47,8 @@ rule convert:
     log:
         f"results/models/logs/convert/{BASE}.log",
     priority: 100
+    envmodules:
+        *MODULES,
     params:
         p={"trust_remote_code": STUDY.model.trust_remote_code},
         code=code("convert.py"),
