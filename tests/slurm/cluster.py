@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import polars as pl
-from project import ROOT, Project
+from project import ROOT, STUDY, Project
 
 NODE = ROOT / "tests/slurm/one_node.sh"
 # this Slurm has no accounting, and a test has no minutes between looks at the queue
@@ -26,6 +26,12 @@ def vowels(prompts, replies):
         time.sleep(0.2)
     return counted(prompts, replies)
 """
+# two shards of two rewards: enough for arrays
+SMALLER = {
+    "sampling": {"shard_tokens": 800},
+    "rewards": {name: STUDY["rewards"][name] for name in ("vowels", "words")},
+    "ensembles": {},
+}
 
 
 class SlurmProject(Project):
@@ -36,6 +42,7 @@ class SlurmProject(Project):
         project = super().new(folder, model)
         with (folder / "own_rewards.py").open("a") as file:
             file.write(NOTED)
+        project.study(SMALLER)
         return project
 
     def copy(self, folder):
@@ -53,8 +60,8 @@ class SlurmProject(Project):
     def through_slurm(self, *arguments, check=True):
         """The same to its end; what it said."""
         process = self.start(*arguments)
-        said, _ = process.communicate(timeout=200)
-        assert (process.returncode == 0) == check, f"returned {process.returncode}:\n{said[-8000:]}"
+        said, status = finish(process)
+        assert (status == 0) == check, f"returned {status}:\n{said[-8000:]}"
         return said
 
     def tables(self):
@@ -77,7 +84,16 @@ def jobs(folder):
     return [job for job in found if job.get("WorkDir") == str(folder)]
 
 
-def until(condition, seconds=60):
+def finish(process, seconds=280):
+    """What a process said, and its exit status."""
+    try:
+        return process.communicate(timeout=seconds)[0], process.returncode
+    except subprocess.TimeoutExpired:
+        process.terminate()  # Snakemake then cancels its jobs
+        raise AssertionError(f"it did not end in time:\n{process.communicate()[0][-8000:]}") from None
+
+
+def until(condition, seconds=120):
     """Wait for something to hold."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -1,5 +1,6 @@
 """A real Slurm of one node for tests marked `slurm`, and a tiny study to run through it."""
 
+import fcntl
 import os
 import subprocess
 
@@ -10,14 +11,16 @@ from cluster import NODE, SlurmProject
 @pytest.fixture(scope="session")
 def slurm():
     """A running Slurm, stopped afterwards; skipped where none can be started, unless SLURM_TESTS=must-run."""
-    try:
-        up = subprocess.run(["bash", NODE, "up"], capture_output=True, text=True, check=False)
-        if up.returncode:
-            reason = f"no Slurm could be started: {up.stderr.strip()[-2000:] or up.stdout[-2000:]}"
-            pytest.fail(reason) if os.environ.get("SLURM_TESTS") == "must-run" else pytest.skip(reason)
-        yield
-    finally:
-        subprocess.run(["bash", NODE, "down"], capture_output=True, check=False)
+    with open("/tmp/one-node-slurm.lock", "w") as lock:  # there is one place for its settings: one at a time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            up = subprocess.run(["bash", NODE, "up"], capture_output=True, text=True, check=False)
+            if up.returncode:
+                reason = f"no Slurm could be started: {up.stderr.strip()[-2000:] or up.stdout[-2000:]}"
+                pytest.fail(reason) if os.environ.get("SLURM_TESTS") == "must-run" else pytest.skip(reason)
+            yield
+        finally:
+            subprocess.run(["bash", NODE, "down"], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
