@@ -51,8 +51,8 @@ class SlurmProject(Project):
     def start(self, *arguments):
         """Snakemake through the profile, as a process."""
         command = self.command(*HERE, *arguments)
-        del command["args"][command["args"].index("--cores") :][:2]
-        command["args"][-len(HERE) - len(arguments) :] = ["--workflow-profile", "slurm", *HERE, *map(str, arguments)]
+        i = command["args"].index("--cores")
+        command["args"][i : i + 2] = ["--workflow-profile", "slurm"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         command["env"] |= {"PATH": path}
         return subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

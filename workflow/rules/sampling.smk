@@ -52,7 +52,7 @@ rule sample:
     priority: 10
     envmodules:
         *MODULES,
-    threads: workflow.cores or 1
+    threads: workflow.resource_settings.cores or 1
     resources:
         gpu=1,
     params:

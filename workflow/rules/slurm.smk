@@ -31,7 +31,7 @@ onstart:
             slurm.refuse_limited_arrays(
                 workflow.executor_settings.array_jobs,
                 workflow.resource_settings.nodes,
-                workflow.resource_settings.resources,
+                [r for r in workflow.resource_settings.resources if r[0] != "_"],
             )
             slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
         except AlignmentLimitsError as error:
