@@ -22,7 +22,6 @@ REPORT = $(BIN)/snakemake $(HERE) $(if $(STUDY),--configfile $(STUDY)) $(ARGS) -
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
-TORCH_cuda := --torch-backend=auto
 
 .PHONY: help study test report plan why check format lock schema setup clean
 help:  ## list the targets
@@ -72,9 +71,10 @@ $(BIN)/uv:
 
 # versions stay as they are unless asked: make lock ARGS=--upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --override envs/overrides.txt
-lock: $(BIN)/uv  ## renew the locks in envs/
+lock: $(BIN)/uv  ## renew the locks in envs/, and the conda and Apptainer files made from them
 	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
 	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
+	@$(BIN)/python envs/derive.py envs/cpu.lock envs/cuda.lock
 
 clean:  ## remove .venv (results stay)
 	@rm -rf .venv

@@ -67,6 +67,8 @@ rule preflight_reward:
     wildcard_constraints:
         reward="|".join(map(re.escape, STUDY.rewards)),
     priority: 100
+    envmodules:
+        *MODULES,
     params:
         p=reward_settings,
         code=reward_code("preflight_reward.py"),
@@ -103,6 +105,8 @@ rule score:
     wildcard_constraints:
         scorer="|".join(map(re.escape, SCORERS)),
     priority: 20
+    envmodules:
+        *MODULES,
     params:
         p=reward_settings,
         code=reward_code("score.py"),

@@ -26,6 +26,8 @@ rule preflight_sampling:
     log:
         results("logs/preflight_sampling/sampling.log"),
     priority: 90
+    envmodules:
+        *MODULES,
     params:
         p={
             "max_new_tokens": STUDY.sampling.max_new_tokens,
@@ -48,7 +50,9 @@ rule sample:
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
     priority: 10
-    threads: workflow.cores or 1
+    envmodules:
+        *MODULES,
+    threads: workflow.resource_settings.cores or 1
     resources:
         gpu=1,
     params:
