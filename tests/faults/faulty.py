@@ -129,8 +129,9 @@ class Faulty(Project):
         self.is_right()
         return said
 
-    def is_right(self) -> None:
-        tables = self.tables()
+    def is_right(self, apart_from: str | None = None) -> None:
+        """The tables hold what an undisturbed run's do, and there is nothing left to do."""
+        tables = {name: table for name, table in self.tables().items() if apart_from not in name.split("/")}
         assert tables.keys() == self.expected.keys()
         assert not [name for name, table in tables.items() if not table.equals(self.expected[name])]
         assert "Nothing to be done" in self.run(*TABLES, cores=2)

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from alignment_limits.artifacts import versions
-from alignment_limits.errors import AlignmentLimitsError
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import TABLES, digest
 
 
@@ -23,13 +23,15 @@ from alignment_limits.files import TABLES, digest
 def job(snakemake: Any) -> Iterator[None]:
     """Run a script's work: stderr also goes to the rule's log; a user's error is one message, exit 1.
 
-    The log ends with what tables cost. A job whose Snakemake was killed stops as well.
+    The log ends with its seconds, for the timeline. A job whose Snakemake was killed stops as well.
     """
     path = Path(str(snakemake.log[0]))
     path.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
     threading.Thread(target=_stop_with, args=[_parents()], daemon=True).start()
     with path.open("w", encoding="utf-8") as log, contextlib.redirect_stderr(_Tee(sys.stderr, log)):
         try:
+            _wait_for_the_clock(snakemake.input)
             yield
         except AlignmentLimitsError as error:
             _give_up(snakemake.rule, str(error))
@@ -45,10 +47,24 @@ def job(snakemake: Any) -> Iterator[None]:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 _give_up(snakemake.rule, "no space left on the disk; free some and run again, finished files are kept")
             raise
-        print(f"{TABLE_SECONDS}: {TABLES.seconds:.3f}", file=log)
+        seconds = time.perf_counter() - start
+        print(f"{seconds:.3f} s, of which {TABLES.seconds:.3f} s reading and writing tables", file=log)
 
 
-TABLE_SECONDS = "seconds reading and writing tables"
+def _wait_for_the_clock(inputs: Iterable[str], patience: float = 10.0) -> None:
+    """Wait until no input is from the future: Snakemake would discard an output older than its input.
+
+    Raises:
+        ArtifactError: the clock is behind by more than `patience` seconds.
+    """
+    for file in inputs:
+        ahead = Path(file).stat().st_mtime - time.time()
+        if ahead > patience:
+            raise ArtifactError(
+                f"{file} is from the future: the clock was set back since; run "
+                '`find results -newermt now -exec touch -hd "$(date)" {} +` and again'
+            )
+        time.sleep(max(0.0, ahead))
 
 
 def _give_up(rule: str, message: str) -> None:
