@@ -25,6 +25,8 @@ rule preflight_sampling:
         passed=results("preflight/sampling.json"),
     log:
         results("logs/preflight_sampling/sampling.log"),
+    benchmark:
+        results("benchmarks/preflight_sampling/sampling.tsv")
     priority: 90
     envmodules:
         *MODULES,
@@ -80,6 +82,8 @@ rule samples_summary:
         summary=results("samples/summary.parquet"),
     log:
         results("logs/samples_summary/summary.log"),
+    benchmark:
+        results("benchmarks/samples_summary/summary.tsv")
     params:
         p={"study": STUDY.study},
         code=code("samples_summary.py"),
