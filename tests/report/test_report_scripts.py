@@ -10,7 +10,7 @@ import synthetic
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.report import HEADLINE
 from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
@@ -35,6 +35,7 @@ def tables(tmp_path_factory):
     made = {
         "frontier": (synthetic.frontier(), FRONTIER),
         "best_of_n": (synthetic.best_of_n(), BEST_OF_N),
+        "over_optimisation": (synthetic.over_optimisation(), OVER_OPTIMISATION),
         "scales": (synthetic.scales(), SCALES),
         "standardised": (scores, STANDARDISED),
         "summary": (synthetic.summary(), SAMPLES_SUMMARY),
@@ -82,6 +83,8 @@ FILES = {"pdf": "f.pdf", "png": "f.png"}
     [
         ("figure_frontier", ["frontier", "best_of_n"], {"gold": "gold"}),
         ("figure_gold_under_proxies", ["frontier"], NAMES),
+        ("figure_over_optimisation", ["over_optimisation", "frontier", "best_of_n"], NAMES),
+        ("figure_win_rate", ["best_of_n"], NAMES),
         ("figure_reward_distributions", ["standardised"], {"gold": "gold", "rewards": ["gold", *synthetic.RHO]}),
     ],
 )
@@ -93,7 +96,7 @@ def test_figures(run, tables, script, inputs, p):
 
 
 def test_headline(run, tables):
-    names = ["frontier", "best_of_n", "scales", "standardised", "summary"]
+    names = ["frontier", "best_of_n", "over_optimisation", "scales", "standardised", "summary"]
     files = {"table": "headline.parquet", "html": "headline.html"}
     out = run(
         "headline",

@@ -25,6 +25,9 @@ try:
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
 
+# Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
+MODULES = os.environ.get("MODULES", "").split()
+
 FIGURES = [
     "frontier",
     "win_rate",
