@@ -54,7 +54,7 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
 
 def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
     """The compiled or the plain exact addition."""
-    return exact_sums.add if fused is None else fused.fused_add
+    return exact_sums.add if fused is None else import_module("alignment_limits.limits.fused_sums").add
 
 
 def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
