@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +81,8 @@ def coefficients(kl: np.ndarray, gain: np.ndarray, form: str) -> dict[str, float
     return {"alpha": fit.alpha, "beta": fit.beta}
 
 
-def cell(name: str, prompts: int, samples: int, worlds: int) -> list[str]:
-    """One row of the table per kind of interval."""
+def cell(name: str, prompts: int, samples: int, worlds: int) -> Iterator[list[str]]:
+    """Rows of the table, one per kind of interval, after every 100 worlds and at the end."""
     world, start = WORLDS[name], time.process_time()
     n = np.unique(np.round(np.geomspace(1, samples, 40)))
     truth_n, stop = world.best_of_n(n), world.stop
@@ -108,15 +109,19 @@ def cell(name: str, prompts: int, samples: int, worlds: int) -> list[str]:
             for letter, truth in truths.items():
                 low, value, high = row[f"{letter}_low"], row[letter], row[f"{letter}_high"]
                 note(f"Gao {form} {letter}", row["fit_reliable"], low, value, high, truth)
-    print(f"{name} {prompts}x{samples}: {time.process_time() - start:.0f} CPU-s", file=sys.stderr, flush=True)
-    lines = []
-    for kind, results in seen.items():
-        given = [(covered, ratio) for given, covered, ratio in results if given]
-        enough = len(given) >= 50
-        cover = f"{np.mean([c for c, _ in given]):.3f}" if enough else "–"
-        middle = f"{np.median([r for _, r in given]):.3f}" if enough and np.isfinite(given[0][1]) else "–"
-        lines.append(f"| {name} | {prompts} × {samples} | {kind} | {len(given) / worlds:.2f} | {cover} | {middle} |")
-    return lines
+        if (seed + 1) % 100 == 0 or seed + 1 == worlds:
+            print(f"{name} {prompts}x{samples}, {seed + 1}: {time.process_time() - start:.0f} CPU-s", file=sys.stderr)
+            yield [f"| {name} | {prompts} × {samples} | {seed + 1} | {kind} | {said(s)} |" for kind, s in seen.items()]
+
+
+def said(results: list[tuple[bool, bool, float]]) -> str:
+    """given | coverage | median estimate / truth; nothing from fewer than 50 worlds in which it is given."""
+    given = [(covered, ratio) for given, covered, ratio in results if given]
+    share = f"{len(given) / len(results):.2f}"
+    if len(given) < 50:
+        return f"{share} | – | –"
+    middle = f"{np.median([r for _, r in given]):.3f}" if np.isfinite(given[0][1]) else "–"
+    return f"{share} | {np.mean([c for c, _ in given]):.3f} | {middle}"
 
 
 def main() -> None:
@@ -124,17 +129,18 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=500)
     parser.add_argument("--cells", nargs="*", default=[f"{p}x{m}" for p, m in CELLS], help="prompts x samples")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    parser.add_argument("--kinds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "| world | prompts × samples | interval of | given | coverage | median estimate / truth |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["| world | prompts × samples | worlds | interval of | given | coverage | median estimate / truth |"]
+    lines = [*head, "|---|---|---|---|---|---|---|"]
     for size in options.cells:
         prompts, samples = (int(v) for v in size.split("x"))
-        for name in WORLDS:
-            lines += cell(name, prompts, samples, options.worlds)
-            (options.out / "gaps_coverage.md").write_text("\n".join(lines) + "\n")
+        for name in options.kinds:
+            rows: list[str] = []
+            for rows in cell(name, prompts, samples, options.worlds):
+                (options.out / "gaps_coverage.md").write_text("\n".join([*lines, *rows]) + "\n")
+            lines += rows
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def _symbols() -> list[Line2D]:
         for face, marker, text in (
             (GREY, MARKS["tilt"][0], "tilt"),
             (GREY, MARKS["best-of-n"][0], "best-of-n"),
-            ("white", MARKS["tilt"][0], "fit misses"),
+            ("white", MARKS["tilt"][0], "not reliable"),
         )
     ]
 
@@ -94,7 +94,7 @@ def _peak(ax: Any, row: dict[str, Any], y: int, look: Look) -> None:
 
 
 def _coefficient(ax: Any, row: dict[str, Any], letter: str, y: float, marker: str, look: Look) -> None:
-    """One coefficient with its interval; hollow where the fit does not describe the path."""
+    """One coefficient with its interval; hollow where the fit is not reliable."""
     if not np.isfinite(row[letter]):
         return
     colour = look.colour(row["optimized"])
