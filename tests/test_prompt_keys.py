@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from snakemake.iocontainers import InputFiles
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.grid import Grid, prompt_keys
@@ -16,13 +17,6 @@ from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
-
-
-class Files(SimpleNamespace):
-    def __iter__(self):
-        return iter(vars(self).values())
-
-
 P = {
     "gold": "gold",
     "optimized": ["gold", "proxy"],
@@ -59,7 +53,7 @@ def made(script, table, folder):
     write_table(table, folder / "in.parquet", STANDARDISED, {"study": "tiny", "stage": "test", "versions": {}})
     output, schema = WRITTEN[script]
     job = SimpleNamespace(
-        input=Files(standardised=str(folder / "in.parquet")),
+        input=InputFiles(fromdict={"standardised": str(folder / "in.parquet")}),
         output=SimpleNamespace(**{output: str(folder / "out.parquet")}),
         params=SimpleNamespace(p=P, code={"alignment_limits": "c"}),
         config={"study": "tiny", "seed": 0},

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 import synthetic
+from snakemake.iocontainers import InputFiles, OutputFiles
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
@@ -54,8 +55,8 @@ def run(tmp_path, monkeypatch):
 
     def go(script, inputs, outputs, **p):
         job = SimpleNamespace(
-            input=Inputs(inputs),
-            output=Inputs({name: str(tmp_path / file) for name, file in outputs.items()}),
+            input=named(inputs),
+            output=OutputFiles(fromdict={name: str(tmp_path / file) for name, file in outputs.items()}),
             params=SimpleNamespace(p=p, code={"alignment_limits": "c"}),
             config={"study": "tiny", "seed": 0},
             log=[str(tmp_path / "log")],
@@ -67,11 +68,15 @@ def run(tmp_path, monkeypatch):
     return go
 
 
-class Inputs(dict):
-    """Named files, by attribute and by key, as Snakemake gives them."""
-
-    def __getattr__(self, name):
-        return self[name]
+def named(files):
+    """Snakemake's own container: all files in a row, by name a file or a list of them."""
+    out = InputFiles()
+    for name, value in files.items():
+        many = isinstance(value, list)
+        start = len(out)
+        out.extend(value if many else [value])
+        out._set_name(name, start, end=len(out) if many else None)
+    return out
 
 
 STYLE = {"figures": {"width_inches": 3.4, "font_size": 8, "palette": "colorblind"}}
@@ -92,7 +97,7 @@ def test_figures(run, tables, script, inputs, p):
     out = run(script, {k: tables[k] for k in inputs}, FILES, **STYLE, **p)
     assert (out / "f.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "f.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "log").read_text() == ""
+    assert (out / "log").read_text().count("\n") == 1  # its seconds
 
 
 def test_headline(run, tables):
