@@ -77,26 +77,25 @@ class SlurmProject(Project):
 
 def jobs(folder):
     """All Slurm has seen from a folder: a dict per job or array task, as `scontrol show job` names things."""
-    lines = subprocess.run(
-        ["scontrol", "--oneliner", "show", "job"], capture_output=True, text=True
-    ).stdout.splitlines()
-    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    shown = subprocess.run(["scontrol", "--oneliner", "show", "job"], capture_output=True, text=True, check=False)
+    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.stdout.splitlines()]
     return [job for job in found if job.get("WorkDir") == str(folder)]
 
 
-def finish(process, seconds=280):
+def finish(process, seconds=500):
     """What a process said, and its exit status."""
     try:
         return process.communicate(timeout=seconds)[0], process.returncode
     except subprocess.TimeoutExpired:
-        process.terminate()  # Snakemake then cancels its jobs
+        process.kill()
         raise AssertionError(f"it did not end in time:\n{process.communicate()[0][-8000:]}") from None
 
 
-def until(condition, seconds=120):
-    """Wait for something to hold."""
+def until(condition, seconds=300, process=None):
+    """Wait for something to hold, while a process runs."""
     end = time.monotonic() + seconds
     while not (value := condition()):
+        assert process is None or process.poll() is None, process.communicate()[0][-8000:]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.2)
     return value

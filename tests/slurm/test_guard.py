@@ -75,6 +75,11 @@ def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
     assert max(map(len, text.splitlines())) < 250
     assert text.count("raise mem_mb") == 1
     assert "raise runtime" in text
+    killed = "slurmstepd: error: StepId=9.batch exceeded memory limit (567844864 > 525336576), being killed"
+    (tmp_path / "rule_score/9.log").write_text(killed)
+    text = slurm.explain("SLURM-job '9' failed, SLURM status is: 'FAILED'.", tmp_path)
+    assert killed in text
+    assert "raise mem_mb" in text
     assert slurm.explain("all went well", tmp_path) == ""
 
 

@@ -37,7 +37,7 @@ def noting(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
     def run(*arguments, check=True):
-        return project.run(*arguments, shard.relative_to(project.folder), check=check)
+        return project.run(shard.relative_to(project.folder), *arguments, check=check)
 
     return project, run
 

@@ -19,6 +19,7 @@ class SlurmError(AlignmentLimitsError):
 LOGS = Path(".snakemake/slurm_logs")  # where the plug-in puts Slurm's own logs
 _RUN = re.compile(r"(?:(?P<prefix>[A-Za-z0-9_-]+)_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED = re.compile(r"SLURM-job '(\d+(?:_\d+)?)' failed.*?SLURM status is: '(\w+)'")
+_MEMORY = re.compile("exceeded .*memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _REMEDIES = {
     "OUT_OF_MEMORY": "it needed more memory than it asked for: raise mem_mb of its rule in profiles/slurm/profile.yaml",
     "TIMEOUT": "it ran out of time: raise runtime of its rule in profiles/slurm/profile.yaml, or make shards smaller "
@@ -96,5 +97,7 @@ def explain(log: str, logs: Path = LOGS, lines: int = 15) -> str:
         for file in sorted(logs.rglob(f"{job}.log")):
             tail = file.read_text("utf-8", "replace").splitlines()[-lines:]
             parts += [f"  last lines of {file}:", *(f"  | {line[:200]}" for line in tail)]
+            if _MEMORY.search("\n".join(tail)):
+                status = "OUT_OF_MEMORY"  # some sites say FAILED or CANCELLED
         parts.append(f"  remedy: {_REMEDIES.get(status, 'read its last lines above, and run again')}")
     return "\n".join(parts)

@@ -40,4 +40,5 @@ onstart:
 
 onerror:
     if through_slurm():
-        print(slurm.explain(Path(log).read_text("utf-8")), file=sys.stderr)
+        said = "\n".join(Path(file).read_text("utf-8") for file in log)
+        print(slurm.explain(said), file=sys.stderr)
