@@ -105,12 +105,12 @@ class Faulty(Project):
 
     def said(self, run: subprocess.Popen, returns: int | None) -> str:
         """What a started run said, once it has ended; None: with any but 0."""
-        code = run.wait(timeout=60)
+        code = run.wait(timeout=300)
         said = self.read("said.txt")
         assert code == returns if returns is not None else code != 0, said[-4000:]
         return said
 
-    def wait_for(self, condition, seconds=60):
+    def wait_for(self, condition, seconds=300):
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, f"waited {seconds} s in vain:\n{self.read('said.txt')[-4000:]}"

@@ -1,4 +1,5 @@
 # Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
+import functools
 import os
 import re
 import sys

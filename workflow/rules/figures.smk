@@ -115,6 +115,8 @@ rule figure_win_rate:
         ),
     log:
         results("logs/figure_win_rate/figure.log"),
+    benchmark:
+        results("benchmarks/figure_win_rate/figure.tsv")
     params:
         p=STYLE
         | {
@@ -142,6 +144,8 @@ rule figure_over_optimisation:
         ),
     log:
         results("logs/figure_over_optimisation/figure.log"),
+    benchmark:
+        results("benchmarks/figure_over_optimisation/figure.tsv")
     params:
         p=STYLE
         | {

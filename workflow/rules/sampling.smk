@@ -12,8 +12,9 @@ wildcard_constraints:
     block=r"b\d{5}",
 
 
+@functools.cache
 def shards(pattern):
-    """All shards of a pattern with {chunk} and {block}."""
+    """All shards of a pattern with {chunk} and {block}; asked for often, and there may be thousands."""
     return expand(shared(pattern), chunk=CHUNKS, block=BLOCKS)
 
 
