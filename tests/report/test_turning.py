@@ -37,6 +37,11 @@ def test_it_says_where_how_far_and_how_well_the_form_fits():
     assert f"by {len(PROXIES) - 1} of {len(PROXIES)} proxies" in sentence
 
 
+def test_a_fall_within_its_interval_is_none():
+    within = synthetic.over_optimisation(peaked=()).with_columns(drop=0.02, drop_low=-0.05, drop_high=0.1)
+    assert turns_down(within, PROXIES).verdict == UNKNOWN
+
+
 def test_a_sure_fall_whose_place_is_not_told_counts_and_says_why():
     table = synthetic.over_optimisation(peaked=("vader",)).with_columns(
         found=False, reason=pl.lit("gold falls, but few")

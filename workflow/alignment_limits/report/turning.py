@@ -22,7 +22,7 @@ def turns_down(over_optimisation: pl.DataFrame, proxies: Sequence[str]) -> Verdi
         over_optimisation: `limits/over_optimisation.parquet`.
     """
     rows = over_optimisation.filter(pl.col("optimized").is_in(list(proxies)))
-    turned = rows.filter(pl.col("drop_low") > 0)["optimized"].n_unique()
+    turned = _fallen(rows)["optimized"].n_unique()
     first = f"Of {len(proxies)} proxies, {turned} surely take gold down on one path or both."
     paths = [_say(path, rows.filter(pl.col("path") == path)) for path in PATHS]
     return Verdict(
@@ -35,9 +35,14 @@ def turns_down(over_optimisation: pl.DataFrame, proxies: Sequence[str]) -> Verdi
     )
 
 
+def _fallen(rows: pl.DataFrame) -> pl.DataFrame:
+    """Paths along which gold surely falls; NaN, where gold still rises, is no fall (Polars holds it above 0)."""
+    return rows.filter(pl.col("drop_low").is_finite() & (pl.col("drop_low") > 0))
+
+
 def _say(path: str, rows: pl.DataFrame) -> str:
     words, unit = PATHS[path]
-    names = rows.filter(pl.col("drop_low") > 0)["optimized"].to_list()
+    names = _fallen(rows)["optimized"].to_list()
     peaks = {name: peak(rows, name, path) for name in names}
     listed = "; ".join(f"{n} from {interval(e)} {unit}" if e.known else f"{n} ({e.reason})" for n, e in peaks.items())
     ends = rows.filter(pl.col("end").is_finite())["end"].to_list()
