@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import hacking_onset, proxy_gap, standardise, stopping_point
+from alignment_limits.limits import frontier, hacking_onset, proxy_gap, standardise, stopping_point
 from alignment_limits.limits.arrays import deal
 from alignment_limits.limits.gaps import GapContributions
 from alignment_limits.limits.gaps import gap_contributions as of_deal
@@ -89,6 +89,26 @@ def test_gaussian_gap_with_independent_error_is_in_its_interval() -> None:
     assert np.all((table.gold_gain_low <= 1 / table.beta) & (1 / table.beta <= table.gold_gain_high))
     np.testing.assert_allclose(table.kl, 1.25 / (2 * table.beta**2), rtol=0.05)
     np.testing.assert_allclose(table.ideal_gain, np.sqrt(1.25) / table.beta, rtol=0.03)
+
+
+def test_gap_rows_are_judged_as_rows_at_a_fixed_beta_of_the_proxy_and_of_gold() -> None:
+    """64 samples: what lies beyond the correction's reach is off by many standard errors, and refused."""
+    rng = np.random.default_rng(5)
+    gold = rng.standard_normal((1024, 64))
+    proxy = gold + 0.5 * rng.standard_normal(gold.shape)
+    table = proxy_gap(proxy, gold, betas=[3.0, 1.6, 0.6, 0.5])
+    truth = 1 / table.beta
+    assert table.reliable.tolist() == [True, True, False, False]
+    assert np.all(((table.gold_gain_low <= truth) & (truth <= table.gold_gain_high)) == table.reliable)
+    alone = [frontier(r, {"own": r}, betas=table.beta)["own"].reliable for r in (proxy, gold)]
+    assert np.array_equal(table.reliable, alone[0] & alone[1])
+
+
+def test_a_proxy_equal_to_gold_loses_nothing_after_correction_either() -> None:
+    gold = np.random.default_rng(6).standard_normal((40, 64))
+    same = gap_contributions(gold, gold, BETAS)
+    np.testing.assert_allclose(same.gap, 0, atol=1e-12)
+    np.testing.assert_allclose(same.gold_gain, same.ideal_gain_at_beta, rtol=1e-9, atol=1e-12)
 
 
 def test_offsets_of_a_prompt_cost_nothing(rewards: tuple[np.ndarray, np.ndarray]) -> None:
