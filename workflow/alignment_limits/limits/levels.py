@@ -56,7 +56,7 @@ def extrapolate_at_beta(levels: Array) -> tuple[Array, Array]:
     """Correct quantities (3, P, K, V) at a fixed beta by Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q.
 
     The coefficients are fixed, so identities between KL, reverse KL and gain survive and the verdict does not hang on
-    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused instead (diagnostics.py).
+    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused (diagnostics.py).
     Returns values (P, K, V) and the size of the 1/M^2 term (K, V), a measure of what the terms left out may be.
     """
     full, halves, quarters = levels
