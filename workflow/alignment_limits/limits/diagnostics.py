@@ -35,8 +35,8 @@ class Reach:
 
 
 AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
-# Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say), so
-# that a verdict by it would choose the low ones; the effective size of the quarters is known better.
+# Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say):
+# a verdict by it would choose the low ones. The effective size of the quarters is known better.
 GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 16)
 
 
