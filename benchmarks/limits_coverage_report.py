@@ -205,6 +205,7 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
             for name, dash in (("plugin", "--"), ("estimate", "-")):
                 bottom.plot(FRACTIONS[: len(part)], part[name], dash, **style)
         bottom.set_yscale("symlog", linthresh=1.0)
+        bottom.set_yticks([0, -0.5, -1, -2, -5, -10, -20], ["0", "−½", "−1", "−2", "−5", "−10", "−20"], minor=False)
         bottom.set_xlabel("KL / log 10" if world == "bernoulli" else "KL / log M")
         top.set_xlabel("coverage (%)")
     axes[0, 0].set(yticks=range(len(ROWS)), yticklabels=ROWS, xlim=(88, 100), ylim=(len(ROWS) - 0.5, -0.5))
