@@ -22,9 +22,8 @@ REPORT = $(BIN)/snakemake $(HERE) $(if $(STUDY),--configfile $(STUDY)) $(ARGS) -
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
-TORCH_cuda := --torch-backend=auto
 
-.PHONY: help study test report plan why check format lock schema setup clean
+.PHONY: help study test report plan why verify timeline check format lock schema setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +43,12 @@ plan: $(INSTALLED)  ## how many prompts and samples a study needs, with this one
 
 why: $(INSTALLED)  ## say what would run again, and why
 	@$(BIN)/python -m alignment_limits.why $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
+
+verify: $(INSTALLED)  ## derive the checksums of a finished study again, and name what drifted
+	@$(BIN)/python -m alignment_limits.verify "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))"
+
+timeline: $(INSTALLED)  ## draw when each job of a finished study ran, and what the workflow itself cost
+	@$(BIN)/python -m alignment_limits.timeline "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))"
 
 check: $(INSTALLED)  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -72,9 +77,10 @@ $(BIN)/uv:
 
 # versions stay as they are unless asked: make lock ARGS=--upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --override envs/overrides.txt
-lock: $(BIN)/uv  ## renew the locks in envs/
+lock: $(BIN)/uv  ## renew the locks in envs/, and the conda and Apptainer files made from them
 	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
 	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
+	@$(BIN)/python envs/derive.py envs/cpu.lock envs/cuda.lock
 
 clean:  ## remove .venv (results stay)
 	@rm -rf .venv

@@ -34,10 +34,5 @@ rule all:
     default_target: True
     input:
         of_the_start()[1],
-        rules.frontier.output,
-        rules.best_of_n.output,
-        rules.proxy_gap.output,
-        rules.over_optimisation.output,
-        rules.headline.output,
-        rules.study_card.output,
-        expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
+        rules.manifest.input,
+        rules.manifest.output,

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from snakemake.iocontainers import InputFiles
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.grid import Grid, prompt_keys
@@ -52,7 +53,7 @@ def made(script, table, folder):
     write_table(table, folder / "in.parquet", STANDARDISED, {"study": "tiny", "stage": "test", "versions": {}})
     output, schema = WRITTEN[script]
     job = SimpleNamespace(
-        input=SimpleNamespace(standardised=str(folder / "in.parquet")),
+        input=InputFiles(fromdict={"standardised": str(folder / "in.parquet")}),
         output=SimpleNamespace(**{output: str(folder / "out.parquet")}),
         params=SimpleNamespace(p=P, code={"alignment_limits": "c"}),
         config={"study": "tiny", "seed": 0},
@@ -69,13 +70,61 @@ def test_rows_in_any_order_give_the_same_table(script, table, tmp_path):
     assert_frame_equal(made(script, table, tmp_path / "a"), made(script, shuffled, tmp_path / "b"), check_exact=True)
 
 
-def test_a_prompts_samples_are_split_alike_in_any_company(table):
-    def split(part):
-        return CorrectedCurve(Grid.of(part).array(part["gold"]), keys=prompt_keys(part)).splits[0].rewards
+def halves(table, *, keyed=True):
+    """Prompt id -> its samples in the order in which every random split deals them to halves and quarters."""
+    grid = Grid.of(table)
+    curve = CorrectedCurve(grid.array(table["gold"]), keys=prompt_keys(table) if keyed else None)
+    dealt = [np.concatenate([part.sizes, part.rewards.reshape(len(part.sizes), -1)], axis=1) for part in curve.splits]
+    return {name: [part[i] for part in dealt] for i, name in enumerate(grid.prompt_ids)}
 
+
+def assert_alike(before, after, names):
+    for name in names:
+        for i in range(4):  # of 8 splits: fewer are drawn where there are more prompts
+            np.testing.assert_array_equal(before[name][i], after[name][i], err_msg=f"{name}, split {i}")
+
+
+def more(count):
+    """Further prompts, named to sort before, between and after p0 to p19."""
+    rng = np.random.default_rng(1)
+    ids = [f"{'apz'[i % 3]}{100 + i}" for i in range(count)]
+    return pl.DataFrame(
+        {
+            "prompt_id": [name for name in ids for _ in range(32)],
+            "sample_id": list(range(32)) * count,
+            "gold": rng.standard_normal(32 * count),
+            "proxy": rng.standard_normal(32 * count),
+        },
+        schema_overrides={"sample_id": pl.Int32},
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_in_any_order_leave_every_prompts_halves_alone(table, seed):
+    before = halves(table)
+    assert_alike(before, halves(table.sample(fraction=1, shuffle=True, seed=seed)), before)
+
+
+@pytest.mark.parametrize("count", [1, 7, 200])
+def test_more_prompts_leave_the_others_halves_alone(table, count):
+    after = halves(pl.concat([more(count), table]).sample(fraction=1, shuffle=True, seed=count))
+    assert len(after) == 20 + count
+    assert_alike(halves(table), after, [f"p{i}" for i in range(20)])
+
+
+def test_fewer_prompts_leave_the_others_halves_alone(table):
     kept = [f"p{i}" for i in range(3, 20)]
-    rows = [i for i, name in enumerate(Grid.of(table).prompt_ids) if name in kept]
-    np.testing.assert_array_equal(split(table)[rows], split(table.filter(pl.col("prompt_id").is_in(kept))))
+    assert_alike(halves(table), halves(table.filter(pl.col("prompt_id").is_in(kept))), kept)
+
+
+def test_splits_seeded_by_row_would_be_noticed(table):
+    """The same comparison fails where a prompt is named by its row, and two prompts with one score are dealt apart."""
+    before, after = halves(table, keyed=False), halves(pl.concat([more(7), table]), keyed=False)
+    with pytest.raises(AssertionError, match="split 0"):
+        assert_alike(before, after, [f"p{i}" for i in range(20)])
+    same = table.with_columns(gold=pl.col("sample_id").cast(pl.Float64))
+    dealt = {tuple(parts[0]) for parts in halves(same).values()}
+    assert len(dealt) == 20
 
 
 def test_keys_come_from_the_ids_alone(table):

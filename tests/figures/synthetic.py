@@ -160,7 +160,9 @@ def relatives(*, gold: str = "gold", half: float = 0.03) -> pl.DataFrame:
                 efficiency=pl.lit(share),
                 efficiency_low=pl.lit(share - half),
                 efficiency_high=pl.lit(share + half),
-                win_rate=pl.lit(0.5 + 0.4 * math.sqrt(kl)),
+                win_rate=pl.lit(0.5 + 0.33 * math.sqrt(kl)),
+                win_rate_low=pl.lit(0.49 + 0.33 * math.sqrt(kl)),
+                win_rate_high=pl.lit(0.51 + 0.33 * math.sqrt(kl)),
                 reliable=pl.lit(told),
                 reason=pl.lit("" if told else "too few samples"),
             )

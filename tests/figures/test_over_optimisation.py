@@ -76,6 +76,12 @@ def test_a_path_that_cannot_be_judged_is_unknown_not_none():
     assert [t.get_text() for t in drawn.axes[ONSET].texts] == ["unknown"]
 
 
+def test_a_fall_without_a_place_says_falls():
+    fits = TABLES[0].with_columns(found=False)
+    drawn = over_optimisation(fits, *TABLES[1:], LOOK, proxies=["minilm", "vader"])
+    assert {t.get_text() for t in drawn.axes[ONSET].texts} == {"none to 2", "falls"}
+
+
 def test_rows_have_the_coefficients_and_a_misfit_is_hollow(figure):
     marks = {a.get_gid(): a for ax in figure.axes for a in ax.get_lines()}
     for path in ("tilt", "best-of-n"):

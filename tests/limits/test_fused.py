@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from alignment_limits.limits.arrays import quarter
+from alignment_limits.limits.quarters import quarter
 from alignment_limits.limits.tilting import plain_sums
 
 pytest.importorskip("numba")

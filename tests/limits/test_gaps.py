@@ -5,15 +5,15 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import hacking_onset, proxy_gap, standardise, stopping_point
-from alignment_limits.limits.arrays import deal
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.gaps import GapContributions
-from alignment_limits.limits.gaps import gap_contributions as of_deal
+from alignment_limits.limits.gaps import gap_contributions as of_curve
 
 BETAS = np.array([4.0, 1.0, 0.3, 0.05])
 
 
 def gap_contributions(proxy: np.ndarray, gold: np.ndarray, beta: np.ndarray) -> GapContributions:
-    return of_deal(proxy, gold, beta, deal(proxy, [gold]))
+    return of_curve(proxy, gold, beta, CorrectedCurve(proxy, [gold]))
 
 
 def tilted(r: np.ndarray, beta: float) -> np.ndarray:

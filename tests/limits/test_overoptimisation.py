@@ -56,3 +56,13 @@ def test_the_fit_uses_n_from_two_to_half_of_the_samples() -> None:
     assert used[0] == 2
     assert used[-1] == pytest.approx(32, abs=2)
     assert len(used) <= 8
+
+
+def test_where_gold_bends_is_not_told_from_few_samples_though_it_is_seen_to_fall() -> None:
+    tilt, draws = over_optimisation(*world(bend=1.0, samples=128), replicates=500)
+    assert not tilt["found"]
+    assert np.isnan(tilt["peak"])
+    assert tilt["drop_low"] > 0
+    assert str(tilt["reason"]).startswith("gold falls, but only 128 samples per prompt")
+    assert not tilt["fit_reliable"]
+    assert draws["found"]

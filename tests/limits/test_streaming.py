@@ -6,12 +6,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import WORLDS, FrontierSums, frontier, merge, octaves, read_frontier, sum_shard, terms
+from alignment_limits.limits import (
+    WORLDS,
+    FrontierSums,
+    frontier,
+    merge,
+    octaves,
+    read_frontier,
+    streaming,
+    sum_shard,
+    terms,
+)
 from alignment_limits.limits.arrays import split_labels
-from alignment_limits.limits.streamed import t_quantile
-from alignment_limits.limits.streaming import GROUPS, SPECIMENS
+from alignment_limits.limits.streamed import missed, t_quantile
+from alignment_limits.limits.streaming import GROUPS, SPECIMENS, Specimens
 
-BETAS = np.array([4.0, 2.0, 1.5, 0.8])
+BETAS = np.array([4.0, 2.0, 1.5, 0.6])  # well within or beyond what is reliable
 GRID = np.concatenate([octaves(), BETAS])
 KLS = np.array([0.0, 0.05, 0.2, 0.5, 1.0, 1.5])
 SAME = ("beta", "kl", "kl_reverse", "gain", "gain_plugin", "kl_plugin")
@@ -208,6 +218,56 @@ def test_what_the_correction_leaves_is_in_the_interval_of_very_many_prompts() ->
     truth = np.sqrt(2 * table.kl)
     assert np.all(np.abs(table.gain - truth) <= (table.gain_high - table.gain_low) / 2)
     assert np.all(table.gain_plugin < table.gain_low)
+
+
+def test_the_bound_on_what_the_correction_leaves_holds_where_nothing_else_errs() -> None:
+    """Gaussian rewards, 10^6 prompts x 1,000 samples (benchmarks/limits_streaming.py): errors far beyond sampling's."""
+    truth = np.sqrt(2 * np.array([1.5, 2.0, 2.5, 3.0]))
+    levels = np.array(
+        [
+            [1.727038, 1.989664, 2.216817, 2.416662],
+            [1.722389, 1.980984, 2.202269, 2.394176],
+            [1.713751, 1.965655, 2.17768, 2.357457],
+        ]
+    )
+    factor = np.array([1.1656, 1.3054, 1.4487, 1.58])
+    error = np.abs(levels[0] + factor * (levels[0] - levels[1]) - truth)
+    bound = missed(levels, factor)
+    assert np.all(error > 4e-4)
+    assert np.all((error < bound) & (bound < 4 * error))
+
+
+def test_specimens_are_few_where_prompts_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever order prompts come, and however ragged they are."""
+    monkeypatch.setattr(streaming, "SPECIMEN_CELLS", 3000)
+    rng = np.random.default_rng(0)
+    lengths = np.where(np.arange(600) % 50, rng.integers(20, 60, 600), 150)
+    marks = np.random.default_rng(1).permutation(600).astype(np.uint64)
+    scores = np.where(np.arange(150) < lengths[:, None], marks[:, None].astype(float), np.nan)
+    by_mark = lengths[np.argsort(marks)]
+    padded = np.maximum.accumulate(by_mark) * np.arange(1, 601)
+    expected = int(np.count_nonzero(padded <= 3000))
+    assert 16 < expected < 100
+    for _ in range(5):
+        kept = Specimens()
+        for part in np.array_split(rng.permutation(600), 7):
+            kept.add(marks[part], scores[part])
+        assert kept.marks.tolist() == list(range(expected))
+        assert kept.scores.shape == (expected, by_mark[:expected].max())
+    monkeypatch.setattr(streaming, "SPECIMEN_CELLS", 1)
+    kept.add(np.array([], dtype=np.uint64), [])
+    assert kept.marks.tolist() == list(range(16))
+
+
+def test_the_verdict_counts_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heavy tails need 256 prompts, and have them, though 20 are kept whole."""
+    monkeypatch.setattr(streaming, "SPECIMENS", 20)
+    r = np.random.default_rng(3).standard_exponential((400, 64))
+    sums = sum_shard(r, {}, betas=octaves())
+    assert len(sums.specimens.marks) == 20
+    assert not any("with 20 prompts" in why for why in read_frontier(sums, [0.05, 0.5])["optimized"].reason)
+    few = sum_shard(r[:100], {}, betas=octaves())
+    assert "with 100 prompts (needs 256)" in read_frontier(few, [0.05])["optimized"].reason[0]
 
 
 def test_groups_and_specimens_are_drawn_by_key(rewards: tuple[np.ndarray, np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 """From Parquet files to the frontier: readers that check, parts that combine, a command with two uses."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from alignment_limits import score_stream, stream
 from alignment_limits.artifacts import read_table
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits import frontier, read_frontier
+from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.terms import compiled
 from alignment_limits.partial_sums import merge_files, read_sums, write_sums
 from alignment_limits.schemas.limits import FRONTIER
@@ -196,6 +198,12 @@ def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
         list(stream_prompts(str(tmp_path / "bad.parquet"), ["rm"]))
 
 
+def test_scores_too_large_to_sum_are_told_with_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
+    file = write(changed(table, "human", 7, 1e60), tmp_path / "t.parquet")
+    with pytest.raises(ArtifactError, match=r"t\.parquet: Scores are too large to be summed"):
+        stream.sum_tables([file], "rm", ["human"])
+
+
 def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
     table = pl.DataFrame({"prompt_id": [7, 7, 8, 8], "sample_id": [0, 1, 1, 0], "rm": [1, 2, 4, 3], "human": [0.5] * 4})
     file = write(table.with_columns(pl.col("human").cast(pl.Float32)), tmp_path / "t.parquet")
@@ -344,6 +352,8 @@ def test_the_command_gives_the_contract_s_table(
     assert "60 prompts" in shown
     assert "not reliable" in shown
     written = read_table(out, FRONTIER)
+    in_memory = {field.name for field in dataclasses.fields(FrontierTable)}
+    assert set(written.columns) == in_memory | {"optimized", "evaluated", "log_m"}  # as scripts/frontier.py writes them
     assert written["optimized"].unique().to_list() == ["rm"]
     assert set(written["evaluated"]) == {"rm", "human"}
     rows = written.filter(pl.col("at") == "kl", pl.col("evaluated") == "rm")

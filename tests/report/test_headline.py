@@ -7,8 +7,8 @@ import pytest
 import synthetic
 
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.headline import headline, peak
-from alignment_limits.report.lookup import Estimate, reference_kl
+from alignment_limits.report.headline import headline
+from alignment_limits.report.lookup import Estimate, peak, reference_kl
 from alignment_limits.report.text import interval, number
 from alignment_limits.schemas.report import HEADLINE
 
@@ -22,6 +22,7 @@ def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES):
     return headline(
         frontier,
         best,
+        synthetic.over_optimisation(),
         AGREEMENT,
         synthetic.scales(),
         synthetic.summary(),
@@ -106,22 +107,23 @@ def test_nothing_reached_still_gives_a_table():
     assert not table["quantity"].str.contains("nan").any()
 
 
-def test_a_sure_peak_is_found_with_an_interval():
-    found, words = peak(synthetic.frontier(half=0.01, decay={"vader": 0.3}), "vader", "gold")
-    assert found.value == 0.5  # (ρ/d)²/2
-    assert found.low < 0.5 < found.high
-    assert words == "peak at 0.5 nats"
+def test_peaks_along_both_paths_with_their_intervals(table):
+    row = pick(table, "hacking onset", "vader")
+    assert (row["value"], row["unit"], row["reliable"]) == (0.5, "nats per sequence", True)
+    assert (row["low"], row["high"]) == pytest.approx((0.35, 0.7))
+    row = pick(table, "stopping point of best-of-n", "vader")
+    assert (row["value"], row["unit"]) == (5.0, "draws")
 
 
-def test_a_peak_within_the_noise_is_none():
-    found, words = peak(synthetic.frontier(half=0.3, decay={"vader": 0.3}), "vader", "gold")
-    assert not found.known
-    assert words == "no peak up to 2 nats"
+def test_no_peak_is_no_number_and_says_how_far_was_looked(table):
+    row = pick(table, "hacking onset", "minilm")
+    assert math.isnan(row["value"])
+    assert not row["reliable"]
+    assert row["note"] == "gold still rises at the end of the path (2 nats)"
 
 
-def test_gold_that_only_falls_never_rises():
-    table = synthetic.frontier(decay={"vader": 5.0})
-    assert peak(table, "vader", "gold")[1] == "gold never rises"
+def test_a_peak_of_an_unknown_reward_or_path_is_not_tabulated():
+    assert peak(synthetic.over_optimisation(), "nobody", "tilt").reason == "not tabulated"
 
 
 def test_a_ratio_holds_all_ratios_of_its_parts():

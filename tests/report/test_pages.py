@@ -15,6 +15,7 @@ from alignment_limits.report.headline import headline
 from alignment_limits.report.headline_page import headline_page
 from alignment_limits.report.sample_page import sample_page
 from alignment_limits.report.study_card import study_card
+from alignment_limits.report.turning import turns_down
 
 HOSTILE = "</pre></blockquote></style><script>alert('x')</script><img src=x onerror=\"alert(1)\">&amp;\x00"
 VOID = {"meta", "img", "br", "link", "input"}
@@ -138,22 +139,24 @@ def hostile_headline():
     names = [*synthetic.RHO, *synthetic.ENSEMBLES]
     agreement = within_prompt_spearman(synthetic.standardised(), "gold", names, replicates=200)
     given = {"gold": "gold", "proxies": list(synthetic.RHO)}
-    tables = synthetic.frontier().with_columns(reason=pl.lit(HOSTILE)), synthetic.best_of_n(), agreement
-    numbers = headline(*tables, synthetic.scales(), synthetic.summary(), **given, ensembles=list(synthetic.ENSEMBLES))
-    return numbers, claims(*tables, **given, members=synthetic.MEMBERS)
+    tables = synthetic.frontier().with_columns(reason=pl.lit(HOSTILE)), synthetic.best_of_n()
+    turns, rest = synthetic.over_optimisation(), (agreement, synthetic.scales(), synthetic.summary())
+    numbers = headline(*tables, turns, *rest, **given, ensembles=list(synthetic.ENSEMBLES))
+    verdicts = claims(*tables, agreement, **given, members=synthetic.MEMBERS)
+    return numbers, [*verdicts, turns_down(turns, list(synthetic.RHO))]
 
 
 def test_headline_page_is_harmless_and_says_verdicts_and_reasons():
     text = headline_page(HOSTILE, *hostile_headline(), {"vader": HOSTILE})
     tags = harmless(text)
-    assert tags.count("h3") == 5
+    assert tags.count("h3") == 6
     for word in (
         "Holds.",
         "†",
         "Rule:",
         "[L]",
         "our choice",
-        "no peak up to 2 nats",
+        "gold still rises at the end of the path (2 nats)",
         "share of the ideal at KL 1",
     ):
         assert word in text

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A real Slurm of one node for the tests, two fake GPUs included: one_node.sh up|down.
+# A real Slurm of one node for the tests, four fake GPUs included: one_node.sh up|down.
 # Debian or Ubuntu, as root, without systemd; refuses where a Slurm is set up already.
 set -euo pipefail
 D=${SLURM_CI_DIR:-/run/slurm-ci} P=${SLURM_CI_PORT:-16817} H=$(hostname -s) C=/etc/slurm/slurm.conf
 
+[ "$(id -u)" = 0 ] || { echo "starting a Slurm takes root" >&2; exit 1; }
 alive() { [ -s "$D/$1.pid" ] && kill -0 "$(cat "$D/$1.pid")" 2>/dev/null; }
 start() { local n=$1; shift; alive "$n" || { setsid "$@" >>"$D/$n.log" 2>&1 </dev/null & echo $! >"$D/$n.pid"; }; }
 stop() {
@@ -20,14 +21,18 @@ wait_for() {
 if [ -e $C ] && [ "$(readlink -f $C)" != "$(readlink -f "$D/slurm.conf")" ]; then
   echo "a Slurm is set up here already ($C): refusing" >&2; exit 1
 fi
-if [ "${1:-up}" = down ]; then
-  [ ! -e $C ] || timeout 5 scancel --me || true
-  for n in slurmd slurmctld munged; do stop $n; done
-  rm -f $C; rm -rf "$D"; exit 0
+# what an earlier one left, too
+if alive slurmctld; then # let it end what it runs, or the processes stay
+  timeout 5 scancel --me || true
+  for _ in $(seq 50); do [ -n "$(timeout 5 squeue --noheader 2>/dev/null)" ] || break; sleep .2; done
 fi
+for n in slurmd slurmctld munged; do stop $n; done
+rm -rf "$C" "$D"
+[ "${1:-up}" = up ] || exit 0
 
 packages=(slurmctld slurmd slurm-client munge)
 if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then # RUNLEVEL=1: installing them starts no daemon
+  [ "${SLURM_TESTS:-}" = must-run ] || { echo "not installed: apt-get install ${packages[*]}" >&2; exit 1; }
   apt-get update -qq
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends "${packages[@]}" >/dev/null
 fi
@@ -64,10 +69,10 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
-NodeName=ci NodeHostname=$H NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName=ci NodeHostname=$H NodeAddr=127.0.0.1 CPUs=32 RealMemory=200000 Gres=gpu:fake:4 State=UNKNOWN
 PartitionName=ci Nodes=ci Default=YES MaxTime=INFINITE State=UP
 CONF
-printf 'NodeName=ci Name=gpu Type=fake File=%s\n' /dev/null /dev/zero >"$D/gres.conf" # two distinct device files
+printf 'NodeName=ci Name=gpu Type=fake File=%s\n' /dev/null /dev/zero /dev/full /dev/random >"$D/gres.conf" # distinct device files
 # it must be where Slurm looks by itself: the plug-in drops SLURM_CONF from the environment of its steps
 ln -sfn "$D/slurm.conf" $C
 start slurmctld slurmctld -D -f "$D/slurm.conf"; wait_for scontrol ping

@@ -1,6 +1,10 @@
 """What is said about Slurm's jobs, without a Slurm."""
 
+import sys
+
 import pytest
+import yaml
+from running import ROOT
 
 from alignment_limits import slurm
 
@@ -39,15 +43,23 @@ def squeue(tmp_path, monkeypatch):
 
 def test_a_run_beside_earlier_jobs_is_refused_with_the_command_that_ends_them(squeue, tmp_path):
     squeue(f"12|small_{RUN}|{tmp_path}")
-    with pytest.raises(slurm.RunningError, match="scancel 12"):
+    with pytest.raises(slurm.SlurmError, match="scancel 12"):
         slurm.refuse_beside_earlier_jobs(tmp_path, "small")
     slurm.refuse_beside_earlier_jobs(tmp_path, "another")
 
 
 def test_no_answer_is_not_taken_for_no_jobs(squeue, tmp_path):
     squeue("", code=1)
-    with pytest.raises(slurm.RunningError, match="down"):
+    with pytest.raises(slurm.SlurmError, match="down"):
         slurm.refuse_beside_earlier_jobs(tmp_path, "small")
+
+
+def test_arrays_and_a_limit_on_jobs_are_refused_together():
+    for jobs, resources in ((50, {}), (None, {"gpu": 8}), (sys.maxsize, {"gpu": 8})):
+        with pytest.raises(slurm.SlurmError, match="--jobs 50" if jobs == 50 else "gpu"):
+            slurm.refuse_limited_arrays("sample,score", jobs, resources)
+        slurm.refuse_limited_arrays("", jobs, resources)
+    slurm.refuse_limited_arrays("sample,score", sys.maxsize, {})
 
 
 def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
@@ -63,4 +75,17 @@ def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
     assert max(map(len, text.splitlines())) < 250
     assert text.count("raise mem_mb") == 1
     assert "raise runtime" in text
+    killed = "slurmstepd: error: StepId=9.batch exceeded memory limit (567844864 > 525336576), being killed"
+    (tmp_path / "rule_score/9.log").write_text(killed)
+    text = slurm.explain("SLURM-job '9' failed, SLURM status is: 'FAILED'.", tmp_path)
+    assert killed in text
+    assert "raise mem_mb" in text
     assert slurm.explain("all went well", tmp_path) == ""
+
+
+def test_both_profiles_agree_on_what_reruns():
+    local, cluster = (
+        yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text("utf-8")) for name in ("default", "slurm")
+    )
+    for key in ("rerun-triggers", "rerun-incomplete", "max-checksum-file-size", "scheduler"):
+        assert cluster[key] == local[key], key

@@ -1,76 +1,85 @@
-"""Through a real Slurm of one node: arrays, GPU requests, a shard out of memory, a cancelled one, a killed run."""
+"""A tiny study through a real Slurm: arrays, GPU requests, shards out of memory, a cancelled job, a killed run."""
 
+import shutil
 import subprocess
-import time
 
 import pytest
-from conftest import HERE
+from cluster import SlurmProject, finish, jobs, until
 
 pytestmark = pytest.mark.slurm
 
 
-def until(condition, seconds=60):
-    """Wait for something to hold."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.2)
-    return value
+def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_memory(local, tmp_path, tiny_model):
+    """The profile as it is, but for memory that fits at the second attempt only."""
+    project = SlurmProject.new(tmp_path / "project", tiny_model)
+    project.through_slurm("preflights")
+    first = jobs(project.folder)
+    assert not [job for job in first if "rule_sample" in job["Comment"]], "preflights come before sampling"
+    said = project.through_slurm("--set-resources", "sample:mem_mb=500*attempt")
+    assert "Submitted array job" in said
+    tables = project.tables()
+    assert tables.keys() == (expected := local.tables()).keys()
+    assert [name for name in expected if not expected[name].equals(tables[name])] == []
+    sampling = [job for job in jobs(project.folder) if "rule_sample_" in job["Comment"]]
+    assert {job["TresPerJob"] for job in sampling} == {"gres:gpu:1"}
+    # this Slurm calls a task that it killed for memory FAILED, others OUT_OF_MEMORY
+    completed = {job["MinMemoryNode"] for job in sampling if job["JobState"] == "COMPLETED"}
+    killed = {job["MinMemoryNode"] for job in sampling if job["JobState"] != "COMPLETED"}
+    # an array asks for a little more, for its list of commands
+    assert [{int(memory[:-1]) // 100 for memory in kind} for kind in (killed, completed)] == [{5}, {10}]
 
 
-def running(queue):
-    """Array tasks that run, once all three do."""
-    tasks = [job for job, state in queue().items() if state == "RUNNING"]
-    return tasks if len(tasks) == 3 else None
+@pytest.fixture
+def unscored(local, tmp_path):
+    """The finished study without what one reward scored, which it is held from scoring again; and those files."""
+    project = local.copy(tmp_path / "project")
+    (folder,) = (project.folder / "results/shared").glob("*/scores/vowels-*")
+    files = sorted(str(f.relative_to(project.folder)) for f in folder.glob("*.parquet"))
+    shutil.rmtree(folder)
+    (project.folder / "starts").unlink()
+    (project.folder / "hold").touch()
+    yield project, files
+    (project.folder / "hold").unlink(missing_ok=True)
 
 
-def test_shards_go_out_as_an_array_and_one_out_of_memory_runs_again_with_more(shards):
-    """The profile as it is, but for less memory to fill: 800 MB, then twice that."""
-    status, output = shards.run(*HERE, "--set-resources", "sample:mem_mb=800*attempt", "score:gpu=0", megabytes=900)
-    assert status == 0, output
-    assert shards.finished()
-    assert "Submitted array job" in output
-    once, hungry, also_once = shards.starts()
-    assert len(once) == len(also_once) == 1
-    assert len(hungry) == 2
-    allocated = [int(line.split()[0]) for line in hungry]
-    assert [round(m, -2) for m in allocated] == [800, 1600]
-    assert [int(line.split()[1]) for line in hungry] == [800, 1600], "the job sees what it was given"
-    assert all(line.endswith(("gpu=0", "gpu=1")) for line in once + hungry), "each has one GPU"
-    assert (shards.folder / "logs/sample/0.log").read_text() == "shard 0 begins\n"
+def same_scores(project, local, files):
+    made, expected = project.tables(), local.tables()
+    return all(made[name].equals(expected[name]) for name in files)
 
 
-def test_a_cancelled_shard_alone_is_done_again(shards, queue):
-    process = shards.start(*HERE, "--retries", "0", seconds=15)
-    tasks = until(lambda: running(queue))
-    until(lambda: (shards.folder / "starts-0").exists())
-    second = next(task for task in tasks if task.endswith("_2"))
-    subprocess.run(["scancel", second], check=True)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode
-    assert f"Slurm job {second}: CANCELLED" in output
-    assert "last lines of" in output
-    assert "run again, finished files are kept" in output
-    before = shards.starts()
-    status, output = shards.run(*HERE)
-    assert status == 0, output
-    assert shards.finished()
-    again = [len(after) - len(b) for b, after in zip(before, shards.starts(), strict=True)]
-    assert sorted(again) == [0, 0, 1]
+def test_a_cancelled_shard_alone_is_scored_again(unscored, local):
+    project, files = unscored
+    process = project.start("--retries", "0", *files)
+    until(lambda: len(project.starts()) == len(files), process=process)
+    cancelled = next(job for job in jobs(project.folder) if job.get("ArrayTaskId") == "2")
+    task = f"{cancelled['ArrayJobId']}_2"
+    subprocess.run(["scancel", task], check=True)
+    until(lambda: "CANCELLED" in [job["JobState"] for job in jobs(project.folder)])
+    (project.folder / "hold").unlink()
+    said, status = finish(process)
+    assert status
+    assert f"Slurm job {task}: CANCELLED" in said, said
+    assert "last lines of" in said
+    assert "run again, finished files are kept" in said
+    project.through_slurm(*files)
+    assert same_scores(project, local, files)
+    starts = project.starts()
+    assert len(starts) == len(files) + 1
+    assert len(set(starts)) == len(files)
 
 
-def test_after_the_main_process_is_killed_nothing_is_done_twice(shards, queue):
-    process = shards.start(*HERE, seconds=20)
-    tasks = until(lambda: running(queue))
-    until(lambda: (shards.folder / "starts-2").exists())
+def test_after_the_main_process_is_killed_nothing_is_scored_twice(unscored, local):
+    project, files = unscored
+    process = project.start(*files)
+    until(lambda: len(project.starts()) == len(files), process=process)
     process.kill()
     process.communicate()
-    shards.run(*HERE, "--unlock")
-    status, output = shards.run(*HERE)
-    assert status
-    assert f"scancel {tasks[0].split('_')[0]}" in output
-    until(lambda: not queue())
-    status, output = shards.run(*HERE)
-    assert status == 0, output
-    assert shards.finished()
-    assert [len(starts) for starts in shards.starts()] == [1, 1, 1]
+    project.through_slurm("--unlock")
+    said = project.through_slurm(*files, check=False)
+    (array,) = {job["ArrayJobId"] for job in jobs(project.folder)}
+    assert f"scancel {array}" in said
+    (project.folder / "hold").unlink()
+    until(lambda: {job["JobState"] for job in jobs(project.folder)} == {"COMPLETED"})
+    project.through_slurm(*files)
+    assert same_scores(project, local, files)
+    assert len(project.starts()) == len(set(project.starts())) == len(files)

@@ -102,7 +102,7 @@ class Project:
     def run(self, *arguments, check=True, cores="all") -> str:
         """What Snakemake said; with `check`, it must succeed, without it must fail."""
         run = subprocess.run(
-            **self.command(*arguments, cores=cores), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+            **self.command(*arguments, cores=cores), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900
         )
         assert (run.returncode == 0) == check, f"snakemake {arguments} returned {run.returncode}:\n{run.stdout[-6000:]}"
         return run.stdout

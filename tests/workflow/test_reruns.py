@@ -4,10 +4,12 @@ import pytest
 
 from alignment_limits.why import explain
 
-DRAWING = {"figure_frontier", "figure_gold_under_proxies", "figure_reward_distributions", "figure_ensemble_gap"}
+OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation"}
+OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation"}
+DRAWING = OF_FRONTIER | OF_BEST_OF_N | {"figure_reward_distributions", "figure_ensemble_gap"}
 WRITING = {"headline", "study_card"}
 ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}
-ESTIMATING = {"frontier", "best_of_n", "proxy_gap", "ensemble_gaps"}
+ESTIMATING = {"frontier", "best_of_n", "proxy_gap", "over_optimisation", "ensemble_gaps"}
 ENSEMBLES = {"ensembles"} | ESTIMATING | DRAWING | WRITING
 REWARDS = {"standardise", "link_shards"} | ENSEMBLES
 SAMPLES = {"samples_summary"} | REWARDS
@@ -17,7 +19,8 @@ NEW = "not there"
 
 
 def once(*rules):
-    return dict.fromkeys(set().union(*rules), 1)
+    """One job of each rule, and of the one that comes last whatever changed."""
+    return dict.fromkeys({"manifest"}.union(*rules), 1)
 
 
 LETTERS = {"kind": "python", "function": "own_rewards:letters"}
@@ -27,7 +30,7 @@ SETTINGS = {
     "nothing": ({}, {}, {}),
     "beta grid": (
         {"limits": {"betas": [3, 1]}},
-        once({"frontier", "proxy_gap", "figure_frontier", "figure_gold_under_proxies"}, WRITING),
+        once({"frontier", "proxy_gap"}, OF_FRONTIER, WRITING),
         {"frontier": "setting betas: [1.0, 4.0] → [1.0, 3.0]", "proxy_gap": "setting betas"},
     ),
     "beta grid of ensembles": (
@@ -37,7 +40,7 @@ SETTINGS = {
     ),
     "n grid": (
         {"limits": {"best_of": [1, 4]}},
-        once({"best_of_n", "figure_frontier"}, WRITING),
+        once({"best_of_n"}, OF_BEST_OF_N, WRITING),
         {"best_of_n": "setting best_of"},
     ),
     "bootstrap": (

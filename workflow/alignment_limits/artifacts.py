@@ -1,9 +1,9 @@
 """Tables between stages: their schemas, atomic writes, provenance, and readers that check.
 
 A table is a Parquet file (zstd) whose key-value metadata says which study, stage, settings, code and
-packages made it, for which place and with how many rows. Nothing is ever half-written: a file appears
-under its name only when complete. A shard's place names all that decides its content, so one that was
-put in another's place is refused.
+packages made it and for which place, and holds a checksum of all the rest. Nothing is ever half-written:
+a file appears under its name only when complete. A shard's place names all that decides its content, so
+one that was put in another's place is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.files import atomic
+from alignment_limits.files import CHECKSUM, TABLES, atomic, blank, is_sealed, seal
 
 KEY = ("prompt_id", "sample_id")
 
@@ -50,6 +50,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return out
 
 
+@TABLES
 def write_table(table: pl.DataFrame, path: str | Path, schema: Schema, provenance: Mapping[str, Any]) -> None:
     """Write a table in its contract's columns and types, complete or not at all.
 
@@ -57,18 +58,20 @@ def write_table(table: pl.DataFrame, path: str | Path, schema: Schema, provenanc
         ArtifactError: a column is missing or of another type, the key is not unique, or the disk is full.
     """
     table = _conform(table, schema, str(path))
-    provenance = dict(provenance) | {"place": _place(path), "rows": table.height}
+    provenance = dict(provenance) | {"place": _place(path)} | blank()
     with atomic(path) as temporary:
         try:
             table.write_parquet(
                 temporary, compression="zstd", metadata={_METADATA: json.dumps(provenance, sort_keys=True)}
             )
+            seal(temporary)
         except (OSError, pl.exceptions.ComputeError) as error:
             if "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
             raise
 
 
+@TABLES
 def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """Read a table and check its contract.
 
@@ -76,7 +79,7 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
         expect: provenance entries the file must carry (for instance the study's name).
 
     Raises:
-        ArtifactError: no such file, not a Parquet file, made for another place, incomplete, another contract,
+        ArtifactError: no such file, not a Parquet file, damaged, made for another place, another contract,
             another provenance.
     """
     metadata = read_provenance(path)
@@ -91,8 +94,6 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}); delete it and run again") from error
-    if table.height != metadata.get("rows", table.height):
-        raise ArtifactError(f"{path} has {table.height} of {metadata['rows']} rows; delete it and run again")
     return _conform(table, schema, str(path))
 
 
@@ -106,11 +107,15 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} does not exist; run the rule that makes it")
     try:
         raw = pl.read_parquet_metadata(path).get(_METADATA)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from error
+        damage = "" if raw is None or is_sealed(path) else "not as it was written"
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        damage = str(error)
+    if damage:
+        raise ArtifactError(f"{path} is damaged ({damage}); delete it and run again")
     if raw is None:
         raise ArtifactError(f"{path} carries no provenance of this project; delete it and run again")
     provenance: dict[str, Any] = json.loads(raw)
+    del provenance[CHECKSUM]
     return provenance
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from alignment_limits.errors import AlignmentLimitsError
 
 
-class RunningError(AlignmentLimitsError):
-    """Jobs of another run are still at work on the same files."""
+class SlurmError(AlignmentLimitsError):
+    """A run through Slurm would do work twice, or never end."""
 
 
 LOGS = Path(".snakemake/slurm_logs")  # where the plug-in puts Slurm's own logs
 _RUN = re.compile(r"(?:(?P<prefix>[A-Za-z0-9_-]+)_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED = re.compile(r"SLURM-job '(\d+(?:_\d+)?)' failed.*?SLURM status is: '(\w+)'")
+_MEMORY = re.compile("exceeded .*memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _REMEDIES = {
     "OUT_OF_MEMORY": "it needed more memory than it asked for: raise mem_mb of its rule in profiles/slurm/profile.yaml",
     "TIMEOUT": "it ran out of time: raise runtime of its rule in profiles/slurm/profile.yaml, or make shards smaller "
@@ -51,18 +54,35 @@ def refuse_beside_earlier_jobs(folder: str | os.PathLike[str], study: str) -> No
     """Stop a run that would submit again what jobs of an earlier run still compute.
 
     Raises:
-        RunningError: this user's jobs of the study, submitted from this folder, are queued or running.
+        SlurmError: this user's jobs of the study, submitted from this folder, are queued or running.
     """
     listing = subprocess.run(
         ["squeue", "--me", "--noheader", "--format=%F|%j|%Z"], capture_output=True, text=True, check=False
     )
     if listing.returncode:
-        raise RunningError(f"squeue does not answer, so earlier jobs cannot be seen: {listing.stderr.strip()}")
+        raise SlurmError(f"squeue does not answer, so earlier jobs cannot be seen: {listing.stderr.strip()}")
     if jobs := earlier_jobs(listing.stdout, folder, study):
-        raise RunningError(
+        raise SlurmError(
             f"Slurm jobs {' '.join(jobs)} of an earlier run of this study are still queued or running, and this run "
             "would submit their work again. Let them end (squeue --me) and run again, what they finish is kept; or "
             f"cancel them: scancel {' '.join(jobs)}"
+        )
+
+
+def refuse_limited_arrays(arrays: str | None, jobs: int | None, resources: Iterable[str]) -> None:
+    """Stop a run that would never end.
+
+    Plug-in 2.8.0 drops ready jobs of an array rule while a limit keeps others of the rule waiting.
+
+    Raises:
+        SlurmError: arrays are on and jobs, or resources that they ask for, are limited.
+    """
+    limits = [f"--jobs {jobs}"] if jobs is not None and jobs < sys.maxsize else []
+    limits += [f"--resources {name}=…" for name in resources]
+    if arrays and limits:
+        raise SlurmError(
+            f"with array jobs (slurm-array-jobs: {arrays}) a limit ({', '.join(limits)}) would make the Slurm plug-in "
+            "wait for ever. Leave limits to Slurm, or turn arrays off: --slurm-array-jobs ''"
         )
 
 
@@ -77,5 +97,7 @@ def explain(log: str, logs: Path = LOGS, lines: int = 15) -> str:
         for file in sorted(logs.rglob(f"{job}.log")):
             tail = file.read_text("utf-8", "replace").splitlines()[-lines:]
             parts += [f"  last lines of {file}:", *(f"  | {line[:200]}" for line in tail)]
+            if _MEMORY.search("\n".join(tail)):
+                status = "OUT_OF_MEMORY"  # some sites say FAILED or CANCELLED
         parts.append(f"  remedy: {_REMEDIES.get(status, 'read its last lines above, and run again')}")
     return "\n".join(parts)

@@ -19,7 +19,7 @@ import polars as pl
 
 from alignment_limits.artifacts import versions, write_table
 from alignment_limits.config.limits import Limits
-from alignment_limits.errors import AlignmentLimitsError, ArtifactError
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError, EstimateError
 from alignment_limits.limits.diagnostics import log_m_ceiling
 from alignment_limits.limits.streamed import read_frontier
 from alignment_limits.limits.streaming import FrontierSums, octaves
@@ -81,8 +81,11 @@ def sum_tables(
     written = time.monotonic()
     for table in left:
         digest = "" if part is None else table_digest(table, names)  # before the table is read: later edits show
-        for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
-            sums.add(prompts.keys, prompts.counts, prompts.columns)
+        try:
+            for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
+                sums.add(prompts.keys, prompts.counts, prompts.columns)
+        except EstimateError as error:
+            raise ArtifactError(f"{table}: {error}") from error
         done[table] = digest
         if part is not None and (table == left[-1] or time.monotonic() - written > KEEP):
             write_sums(sums, part, MADE | {"tables": done})

@@ -1,4 +1,5 @@
 # Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
+import functools
 import os
 import re
 import sys
@@ -24,6 +25,9 @@ try:
     )
 except AlignmentLimitsError as error:
     raise WorkflowError(str(error))
+
+# Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
+MODULES = os.environ.get("MODULES", "").split()
 
 FIGURES = [
     "frontier",

@@ -9,6 +9,8 @@ rule standardise:
         standardised=results("ensembles/rewards.parquet"),
     log:
         results("logs/standardise/standardise.log"),
+    benchmark:
+        results("benchmarks/standardise/standardise.tsv")
     params:
         p={"rewards": STUDY.reward_names},
         code=code("standardise.py"),
@@ -23,6 +25,8 @@ rule ensembles:
         standardised=results("ensembles/standardised.parquet"),
     log:
         results("logs/ensembles/ensembles.log"),
+    benchmark:
+        results("benchmarks/ensembles/ensembles.tsv")
     params:
         p={name: e.model_dump() for name, e in STUDY.ensembles.items()},
         code=code("ensembles.py"),

@@ -17,6 +17,8 @@ rule figure_frontier:
         ),
     log:
         results("logs/figure_frontier/figure.log"),
+    benchmark:
+        results("benchmarks/figure_frontier/figure.tsv")
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_frontier.py"),
@@ -37,6 +39,8 @@ rule figure_gold_under_proxies:
         ),
     log:
         results("logs/figure_gold_under_proxies/figure.log"),
+    benchmark:
+        results("benchmarks/figure_gold_under_proxies/figure.tsv")
     params:
         p=STYLE
         | {
@@ -62,6 +66,8 @@ rule figure_reward_distributions:
         ),
     log:
         results("logs/figure_reward_distributions/figure.log"),
+    benchmark:
+        results("benchmarks/figure_reward_distributions/figure.tsv")
     params:
         p=STYLE | {"gold": STUDY.gold, "rewards": STUDY.reward_names},
         code=code("figure_reward_distributions.py"),
@@ -82,6 +88,8 @@ rule figure_ensemble_gap:
         ),
     log:
         results("logs/figure_ensemble_gap/figure.log"),
+    benchmark:
+        results("benchmarks/figure_ensemble_gap/figure.tsv")
     params:
         # the temperature of the table nearest to 1
         p=STYLE
@@ -107,6 +115,8 @@ rule figure_win_rate:
         ),
     log:
         results("logs/figure_win_rate/figure.log"),
+    benchmark:
+        results("benchmarks/figure_win_rate/figure.tsv")
     params:
         p=STYLE
         | {
@@ -134,6 +144,8 @@ rule figure_over_optimisation:
         ),
     log:
         results("logs/figure_over_optimisation/figure.log"),
+    benchmark:
+        results("benchmarks/figure_over_optimisation/figure.tsv")
     params:
         p=STYLE
         | {

@@ -14,6 +14,8 @@ rule sample_page:
         ),
     log:
         results("logs/sample_page/sample_page.log"),
+    benchmark:
+        results("benchmarks/sample_page/sample_page.tsv")
     params:
         p={"gold": STUDY.gold},
         code=code("sample_page.py"),

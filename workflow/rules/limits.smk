@@ -11,6 +11,8 @@ rule frontier:
         frontier=results("limits/frontier.parquet"),
     log:
         results("logs/frontier/frontier.log"),
+    benchmark:
+        results("benchmarks/frontier/frontier.tsv")
     params:
         p=PAIRS
         | {
@@ -31,6 +33,8 @@ rule best_of_n:
         best_of_n=results("limits/best_of_n.parquet"),
     log:
         results("logs/best_of_n/best_of_n.log"),
+    benchmark:
+        results("benchmarks/best_of_n/best_of_n.tsv")
     priority: 1
     params:
         p=PAIRS
@@ -54,6 +58,8 @@ rule proxy_gap:
         proxy_gap=results("limits/proxy_gap.parquet"),
     log:
         results("logs/proxy_gap/proxy_gap.log"),
+    benchmark:
+        results("benchmarks/proxy_gap/proxy_gap.tsv")
     params:
         p={
             "gold": STUDY.gold,
@@ -74,6 +80,8 @@ rule over_optimisation:
         table=results("limits/over_optimisation.parquet"),
     log:
         results("logs/over_optimisation/over_optimisation.log"),
+    benchmark:
+        results("benchmarks/over_optimisation/over_optimisation.tsv")
     params:
         p={
             "gold": STUDY.gold,
@@ -93,6 +101,8 @@ rule ensemble_gaps:
         ensembles=results("limits/ensembles.parquet"),
     log:
         results("logs/ensemble_gaps/ensembles.log"),
+    benchmark:
+        results("benchmarks/ensemble_gaps/ensembles.tsv")
     priority: 2  # the longest of its level starts first
     params:
         p={
@@ -115,6 +125,8 @@ rule plan:
         plan=results("limits/plan.parquet"),
     log:
         results("logs/plan/plan.log"),
+    benchmark:
+        results("benchmarks/plan/plan.tsv")
     params:
         p={
             "gold": STUDY.gold,

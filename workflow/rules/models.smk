@@ -58,6 +58,8 @@ rule convert:
         f"results/models/logs/convert/{BASE}.log",
     cache: CACHED
     priority: 100
+    envmodules:
+        *MODULES,
     params:
         p={"trust_remote_code": STUDY.model.trust_remote_code},
         code=code("convert.py"),

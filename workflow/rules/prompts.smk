@@ -40,6 +40,8 @@ rule prompts_chunk:
         prompts=shared("prompts/{chunk}.parquet"),
     log:
         results("logs/prompts_chunk/{chunk}.log"),
+    benchmark:
+        results("benchmarks/prompts_chunk/{chunk}.tsv")
     priority: 90
     params:
         p=chunk_settings,
@@ -55,6 +57,8 @@ rule prompts:
         prompts=results("prompts.parquet"),
     log:
         results("logs/prompts/prompts.log"),
+    benchmark:
+        results("benchmarks/prompts/prompts.tsv")
     priority: 90
     params:
         p={"study": STUDY.study},

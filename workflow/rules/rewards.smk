@@ -64,9 +64,13 @@ rule preflight_reward:
         passed=results("preflight/{reward}.json"),
     log:
         results("logs/preflight_reward/{reward}.log"),
+    benchmark:
+        results("benchmarks/preflight_reward/{reward}.tsv")
     wildcard_constraints:
         reward="|".join(map(re.escape, STUDY.rewards)),
     priority: 100
+    envmodules:
+        *MODULES,
     params:
         p=reward_settings,
         code=reward_code("preflight_reward.py"),
@@ -81,6 +85,8 @@ rule preflight_rewards:
         passed=results("preflight/rewards.json"),
     log:
         results("logs/preflight_rewards/rewards.log"),
+    benchmark:
+        results("benchmarks/preflight_rewards/rewards.tsv")
     priority: 100
     params:
         p={"rewards": list(STUDY.rewards)},
@@ -103,6 +109,8 @@ rule score:
     wildcard_constraints:
         scorer="|".join(map(re.escape, SCORERS)),
     priority: 20
+    envmodules:
+        *MODULES,
     params:
         p=reward_settings,
         code=reward_code("score.py"),
@@ -121,6 +129,8 @@ rule link_shards:
         scores=directory(results("scores")),
     log:
         results("logs/link_shards/link_shards.log"),
+    benchmark:
+        results("benchmarks/link_shards/link_shards.tsv")
     localrule: True
     params:
         p={

@@ -12,8 +12,9 @@ wildcard_constraints:
     block=r"b\d{5}",
 
 
+@functools.cache
 def shards(pattern):
-    """All shards of a pattern with {chunk} and {block}."""
+    """All shards of a pattern with {chunk} and {block}; asked for often, and there may be thousands."""
     return expand(shared(pattern), chunk=CHUNKS, block=BLOCKS)
 
 
@@ -25,7 +26,11 @@ rule preflight_sampling:
         passed=results("preflight/sampling.json"),
     log:
         results("logs/preflight_sampling/sampling.log"),
+    benchmark:
+        results("benchmarks/preflight_sampling/sampling.tsv")
     priority: 90
+    envmodules:
+        *MODULES,
     params:
         p={
             "max_new_tokens": STUDY.sampling.max_new_tokens,
@@ -48,7 +53,9 @@ rule sample:
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
     priority: 10
-    threads: workflow.cores or 1
+    envmodules:
+        *MODULES,
+    threads: workflow.resource_settings.cores or 1
     resources:
         gpu=1,
     params:
@@ -76,6 +83,8 @@ rule samples_summary:
         summary=results("samples/summary.parquet"),
     log:
         results("logs/samples_summary/summary.log"),
+    benchmark:
+        results("benchmarks/samples_summary/summary.tsv")
     params:
         p={"study": STUDY.study},
         code=code("samples_summary.py"),

@@ -22,6 +22,8 @@ rule import_scores:
         **{name: results(f"scores/{name}/table.parquet") for name in STUDY.reward_names},
     log:
         results("logs/import_scores/scores.log"),
+    benchmark:
+        results("benchmarks/import_scores/scores.tsv")
     params:
         p={"rewards": STUDY.reward_names},
         code=code("import_scores.py"),

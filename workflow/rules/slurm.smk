@@ -28,6 +28,11 @@ def through_slurm():
 onstart:
     if through_slurm():
         try:
+            slurm.refuse_limited_arrays(
+                workflow.executor_settings.array_jobs,
+                workflow.resource_settings.nodes,
+                [r for r in workflow.resource_settings.resources if r[0] != "_"],
+            )
             slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
         except AlignmentLimitsError as error:
             raise WorkflowError(str(error))
@@ -35,4 +40,5 @@ onstart:
 
 onerror:
     if through_slurm():
-        print(slurm.explain(Path(log).read_text("utf-8")), file=sys.stderr)
+        said = "\n".join(Path(file).read_text("utf-8") for file in log)
+        print(slurm.explain(said), file=sys.stderr)

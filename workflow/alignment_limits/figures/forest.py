@@ -67,7 +67,7 @@ def _symbols() -> list[Line2D]:
         for face, marker, text in (
             (GREY, MARKS["tilt"][0], "tilt"),
             (GREY, MARKS["best-of-n"][0], "best-of-n"),
-            ("white", MARKS["tilt"][0], "fit misses"),
+            ("white", MARKS["tilt"][0], "not reliable"),
         )
     ]
 
@@ -79,21 +79,22 @@ def _powers(most: float) -> list[int]:
 
 
 def _peak(ax: Any, row: dict[str, Any], y: int, look: Look) -> None:
-    """A triangle with its interval, or the word "none" and how far was looked."""
+    """A triangle with its interval, "none" and how far was looked, or "falls" where gold does but not told where."""
     if row["found"]:
         ax.hlines(y, row["peak_low"], row["peak_high"], color=INK, lw=0.8, zorder=2)
         colour = look.colour(row["optimized"])
         (mark,) = ax.plot([row["peak"]], [y], marker="v", ms=4.5, color=colour, mec=INK, mew=0.6, zorder=3)
         mark.set_gid(f"where:{row['path']}:{row['optimized']}")
         return
-    text = f"none to {row['end']:.2g}" if np.isfinite(row["end"]) else "unknown"
+    falls = "falls" if row["drop_low"] > 0 else f"none to {row['end']:.2g}"
+    text = falls if np.isfinite(row["end"]) else "unknown"
     transform = ax.get_yaxis_transform()
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     ax.text(0.5, y, text, transform=transform, ha="center", va="center", fontsize=look.small, color=GREY, bbox=box)
 
 
 def _coefficient(ax: Any, row: dict[str, Any], letter: str, y: float, marker: str, look: Look) -> None:
-    """One coefficient with its interval; hollow where the fit does not describe the path."""
+    """One coefficient with its interval; hollow where the fit is not reliable."""
     if not np.isfinite(row[letter]):
         return
     colour = look.colour(row["optimized"])

@@ -30,7 +30,7 @@ def over_optimisation(
     """Gain in gold (base standard deviations) against KL (nats) along both paths, and a row of numbers for each name.
 
     Dots with 95% bars: reliable estimates. Lines: Gao's fits over the KLs they were made on; dashed and thin where
-    they miss the path. A triangle is a peak of gold that was found, with its interval.
+    they are not reliable. A triangle is a peak of gold that was found, with its interval.
 
     Args:
         fits: `limits/over_optimisation.parquet`.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.interpolate import PchipInterpolator
 
-from alignment_limits.figures.keys import columns, key, place
+from alignment_limits.figures.keys import WIDE, columns, key, place
 from alignment_limits.figures.style import ENSEMBLE, GREY, INK, Look, order
 from alignment_limits.limits.worlds import Uniform
 
@@ -38,11 +38,13 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
     last = {n: best.filter(pl.col("optimized") == n)["win_rate"].to_list()[-1:] for n in (*proxies, *ensembles)}
     names = order([n for n, found in last.items() if found], {n: found[0] for n, found in last.items() if found})
     with look.applied():
-        wide = columns(names, look, 72 * look.width - 6 * look.font_size)
-        lines = -(-len(names) // wide) + (1 + -(-len(methods) // 2) if below else 0)
-        heights = [0.52 * look.width, *([0.36 * look.width] if below else [])]
-        figure = look.figure(height=sum(heights) + 0.14 * (lines + 1) + 0.35)
-        axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        beside = below and look.width >= WIDE
+        wide = columns(names, look, 72 * look.width / (2 if beside else 1) - 6 * look.font_size)
+        keys = [-(-len(names) // wide), *([1 + -(-len(methods) // 2)] if below else [])]
+        panels = [0.38 * look.width] if beside else [part * look.width for part in (0.52, 0.36)[: len(keys)]]
+        figure = look.figure(height=sum(panels) + 0.14 * ((max if beside else sum)(keys) + 1) + 0.35)
+        layout: dict[str, Any] = {} if beside else {"height_ratios": panels}
+        axes = np.atleast_1d(figure.subplots(*((1, 2) if beside else (len(keys), 1)), sharex=True, **layout))
         _ceiling(axes[0], right)
         for name in (look.gold, *names):
             style = ENSEMBLE if name in ensembles else "-"
@@ -55,7 +57,7 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
         if below:
             _methods(axes[1], by_gold, methods, look)
             axes[1].set_ylabel("short of the most\n(percentage points)")
-        axes[-1].set_xlabel("KL from the base model (nats per sequence)")
+        figure.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
     return figure
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alignment_limits.limits.arrays import Array, Quartered
+from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.hermite import solve
+from alignment_limits.limits.quarters import Quartered
 from alignment_limits.limits.tilting import LEVELS, block_weights, by_level, moments_of
 
 AT_ONCE = 4096  # prompts x lambdas whose moments stay in a cache

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, deal, within_prompt_sd
+from alignment_limits.limits.arrays import Array, within_prompt_sd
 from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
 from alignment_limits.limits.diagnostics import Verdict, judge
 from alignment_limits.limits.hermite import interpolate
 from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
+from alignment_limits.limits.quarters import deal
 from alignment_limits.limits.tilting import block_weights, by_level, moments_of
 
 SPLIT_BUDGET = 1024  # prompts x splits: more random splits where few prompts would leave the correction noisy

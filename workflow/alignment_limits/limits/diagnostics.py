@@ -116,6 +116,7 @@ def judge(
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
     reach: Reach | None = None,
+    prompts: int | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
@@ -124,7 +125,8 @@ def judge(
     reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
     capped : share of quarters at their own ceiling (default: none). doubtful : where what the correction may miss is
     not small beside the interval (default: nowhere). reach : of a correction at a fixed beta, whose bias has to fall
-    as 1/M (default: of one at a fixed KL, which has no such need).
+    as 1/M (default: of one at a fixed KL, which has no such need). prompts : behind the estimates, if `scores` are a
+    part of them.
     """
     count = ess.shape[1]
     ratio = np.full(count, 2.0) if ratio is None else ratio
@@ -132,7 +134,7 @@ def judge(
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
     size, k = np.median(ess, axis=0), median_k(scores, inverse)
-    prompts, samples = len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
+    prompts, samples = prompts or len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
     constant = within_prompt_sd(scores) == 0
     tail = tail_ratio(scores)
     reasons = []

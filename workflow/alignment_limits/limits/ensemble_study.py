@@ -144,7 +144,7 @@ def study_ensembles(
             for aggregator in aggregators if size > 1 else aggregators[:1]:
                 reward = aggregate(scores[picked], aggregator, coefficient=coefficient, temperature=temperature)
                 curve = CorrectedCurve(reward, [truth], seed=seed, keys=keys)
-                parts = gap_contributions(reward, truth, beta, curve.deal)
+                parts = gap_contributions(reward, truth, beta, curve)
                 gold_at = curve.at(np.array([at_kl])).values[:, 0, 1]
                 low, high = boot.interval(parts.gap)
                 gold_low, gold_high = boot.interval(gold_at[:, None])

@@ -7,7 +7,7 @@ scores: its terms do not depend on the prompts beside it.
 """
 
 from functools import lru_cache
-from math import frexp, log
+from math import log
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from numba import njit  # type: ignore[import-untyped]
 
 from alignment_limits.limits import arrays
 from alignment_limits.limits.arrays import QUARTERS, Array
-from alignment_limits.limits.exact_sums import BITS, LOWEST, PER_UNIT, PLACES, UNITS, check
 from alignment_limits.limits.fused import _exponentials
 
 LANES = 32  # quarters are padded to whole turns of the vectorised loops
@@ -235,22 +234,3 @@ def fused_terms(
     out = np.empty((len(rewards), len(inverse), 3 + 6 * (1 + len(carried))))
     _terms(rewards, carried, order, counts, draws, cuts, inverse, *_turns(inverse.tobytes()), out)
     return out
-
-
-@njit(nogil=True, cache=True)
-def _add(terms: Any, groups: Any, sums: Any) -> None:  # pragma: no cover - compiled
-    for p in range(terms.shape[0]):
-        for i in range(terms.shape[1]):
-            rest = terms[p, i]
-            place = min((frexp(rest)[1] - 1 + LOWEST) // BITS, PLACES - 1)
-            while rest != 0.0 and place >= 0:
-                piece = np.int64(rest * PER_UNIT[place])  # towards 0
-                rest -= piece * UNITS[place]
-                sums[groups[p], place, i] += piece
-                place -= 1
-
-
-def fused_add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
-    """exact_sums.add, the same to the bit."""
-    check(terms)
-    _add(terms, groups, sums)

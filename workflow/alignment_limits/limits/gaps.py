@@ -14,17 +14,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import (
-    Array,
-    Deal,
-    centre,
-    check_evaluated,
-    check_scores,
-    deal,
-    within_prompt_sd,
-)
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, within_prompt_sd
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, split_count
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import GAPS, judge
 from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
@@ -84,22 +76,23 @@ class GapContributions:
     missed_gold: Array
 
 
-def gap_contributions(proxy: Array, gold: Array, beta: Array, dealt: Deal) -> GapContributions:
-    """Regularised gap of each prompt at each beta, from checked (P, M) scores dealt by the proxy."""
+def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCurve) -> GapContributions:
+    """Regularised gap of each prompt at each beta, from checked (P, M) scores and the proxy's curve carrying gold."""
     error = proxy - gold
     square = centre(error) ** 2
     variance = np.nanmean(square, axis=1)[:, None, None]
     total: list[Array] = []
     # The proxy's tilt carries gold; the gold's tilt carries the error and its square.
-    for ours, theirs in zip(dealt.quarters(proxy, [gold]), dealt.quarters(gold, [error, square]), strict=True):
+    for ours, theirs in zip(curve.splits, curve.deal.quarters(gold, [error, square]), strict=True):
         weights = block_weights(ours.sizes)
         p, g = moments_of(ours, 1.0 / beta), moments_of(theirs, 1.0 / beta)
-        gold_mean = p.gain[:, :, 0]
+        carried = curve.columns[1]  # 0 where the proxy is gold itself
+        gold_mean = p.gain[:, :, carried - 1] if carried else p.reward
         gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
         spread = g.gain[:, :, 1] + variance - g.gain[:, :, 0] ** 2
         layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
-    mean = np.stack([a / dealt.splits for a in total])  # (4, P, L, 3)
+    mean = np.stack([a / len(curve.splits) for a in total])  # (4, P, L, 3)
     values, missed = extrapolate_at_beta(np.moveaxis(mean, (3, 0), (0, 3)))
     return GapContributions(
         gap=values[..., 0],
@@ -133,13 +126,11 @@ def proxy_gap(
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
     beta = check_betas(betas)
     boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
-    dealt = deal(proxy, [truth], keys=keys, seed=seed, splits=split_count(len(proxy)))
-    parts = gap_contributions(proxy, truth, beta, dealt)
+    parts = gap_contributions(proxy, truth, beta, CorrectedCurve(proxy, [truth], seed=seed, keys=keys))
     error = proxy - truth
     half_range = (np.nanmax(error, axis=1) - np.nanmin(error, axis=1)) / 2.0
     kl = parts.kl.mean(axis=0)
-    curve = CorrectedCurve(truth, seed=seed, keys=keys)
-    ideal = curve.at(np.maximum(kl, 0.0))
+    ideal = CorrectedCurve(truth, seed=seed, keys=keys).at(np.maximum(kl, 0.0))
     gap_low, gap_high = boot.interval(parts.gap)
     gold_low, gold_high = boot.interval(parts.gold_gain)
     doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (

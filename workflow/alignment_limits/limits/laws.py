@@ -5,7 +5,7 @@ rate and (where the probabilities need a normaliser) its gain are biased by abou
 that away, as for the frontier (theory.md section 1).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from alignment_limits.limits.methods import Choice
 from alignment_limits.limits.ranks import tie_bounds, tied
 
 FEWEST = 8  # samples a prompt needs for halves to say anything
+AT_ONCE = 16_384  # scores whose probabilities under all laws stay in a cache
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,27 @@ def choose(
     keys: np.ndarray | None = None,
 ) -> Choice:
     """All laws at all their settings as one Choice, corrected by halves of each prompt's samples."""
-    atoms = tied(scores)
     counts = np.sum(~np.isnan(scores), axis=1)
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     ranks = np.argsort(scores, axis=1, kind="stable")
     centred = [np.nan_to_num(centre(scored)) for scored in others.values()]
-    full = _measure(laws, scores, others.values(), centred, atoms)
+    ranked = [np.take_along_axis(a, ranks, axis=1) for a in (scores, *others.values(), *centred)]
+    atoms = np.take_along_axis(tied(scores), ranks, axis=1)
+    full = _measure(laws, ranked, atoms)
     splits = split_count(2 * len(scores))
     halves = [np.zeros_like(each) for each in full]
     for split in range(splits):
-        labels = np.empty(scores.shape, dtype=np.int64)
-        np.put_along_axis(labels, ranks, split_labels(counts, scores.shape[1], names, seed + split), axis=1)
+        labels = split_labels(counts, scores.shape[1], names, seed + split)
         for half in range(2):
-            inside = (2 * labels // QUARTERS == half) & (labels >= 0)
-            share = inside.sum(axis=1) / counts / splits
-            part = _measure(laws, np.where(inside, scores, np.nan), others.values(), centred, atoms)
+            inside = 2 * labels // QUARTERS == half
+            sizes = inside.sum(axis=1)
+            cells = np.argsort(~inside, axis=1, kind="stable")[:, : sizes.max()]
+            missing = np.arange(sizes.max()) >= sizes[:, None]
+            own, *rest = (np.take_along_axis(a, cells, axis=1) for a in ranked)
+            own = np.where(missing, np.nan, own)
+            part = _measure(laws, [own, *rest], np.take_along_axis(atoms, cells, axis=1))
             for total, each in zip(halves, part, strict=True):
-                total += share[:, None] * each
+                total += (sizes / counts / splits)[:, None] * each
     # 2 full - halves, or full where a prompt or its halves have too few samples.
     usable = [(counts >= FEWEST)[:, None] & np.isfinite(half) for half in halves]
     _, kl, *means = (np.where(u, 2 * a - b, a) for u, a, b in zip(usable, full, halves, strict=True))
@@ -80,15 +85,24 @@ def choose(
     )
 
 
-def _measure(
-    laws: Sequence[Law], scores: Array, others: Iterable[Array], centred: Iterable[Array], atoms: np.ndarray
-) -> list[Array]:
-    """(P, N) each: largest probability of a sample, KL, then gains and then win rates of each evaluated reward."""
+def _measure(laws: Sequence[Law], arrays: Sequence[Array], atoms: np.ndarray) -> list[Array]:
+    """(P, N) each: largest probability of a sample, KL, then gains and then win rates of each evaluated reward.
+
+    arrays : (P, M) scores, NaN = no such sample; then every evaluated reward, then each of them centred.
+    """
+    step = max(1, AT_ONCE // atoms.shape[1])
+    rows = [slice(start, start + step) for start in range(0, len(atoms), step)]
+    parts = [_measure_rows(laws, [array[some] for array in arrays], atoms[some]) for some in rows]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _measure_rows(laws: Sequence[Law], arrays: Sequence[Array], atoms: np.ndarray) -> list[Array]:
+    scores, *others = arrays
     pairs = [law.pick(scores) for law in laws]
     weights = np.concatenate([w for w, _ in pairs], axis=-1)
     kls = [law.atomic(scores, atoms) if law.atomic else kl for law, (_, kl) in zip(laws, pairs, strict=True)]
-    missing = np.isnan(scores)
-    beaten = [beaten_share(np.where(missing, np.nan, scored)) for scored in others]
+    evaluated, centred = others[: len(others) // 2], others[len(others) // 2 :]
+    beaten = [beaten_share(np.where(np.isnan(scores), np.nan, scored)) for scored in evaluated]
     means = [np.matmul(values[:, None], weights)[:, 0] for values in (*centred, *beaten)]
     return [weights.max(axis=1), np.concatenate(kls, axis=-1), *means]
 

@@ -5,7 +5,7 @@ point, arXiv 2506.19248). Both are means of per-prompt contributions, so the max
 bootstrap replicate.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,14 +18,18 @@ from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import prompt_ceilings
 from alignment_limits.limits.ranks import best_of_n_means
 
+# The correction takes gold's bias to fall as the optimized reward's; a gold that bends where that one is straight is
+# left with some, which at 64 samples moves the peak by a third of its error (benchmarks/gaps_coverage.py).
+FEWEST_SAMPLES = 256
+
 
 @dataclass(frozen=True)
 class Onset:
-    """found : gold has a significant interior maximum on the part of the path that is reliable.
+    """found : gold has a significant interior maximum on the part of the path that is reliable, and its place is told.
 
     at, low, high : its place (nats for hacking_onset, n for stopping_point) and interval, NaN when not found.
     gain : gold gain there. drop, drop_low, drop_high : how much gold falls from it to the end of the path.
-    end : where the path ends (largest reliable KL, or largest n). reason : "" when found.
+    end : where the path ends (largest reliable KL, or n; NaN where it cannot be judged). reason : "" when found.
     """
 
     found: bool
@@ -44,7 +48,8 @@ class Onset:
 class Path:
     """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt.
 
-    end, reason : how far it is reliable, and why there is none where K < 3.
+    end, reason : how far it is reliable; NaN and why where it is nowhere (K = 0). biased : why the place of a peak
+    cannot be told although gold may be seen to fall, "" where it can.
     """
 
     at: Array
@@ -52,6 +57,7 @@ class Path:
     unit: str
     end: float
     reason: str
+    biased: str = ""
 
 
 def tilt_path(
@@ -70,8 +76,12 @@ def tilt_path(
     verdict = judge_points(proxy, points)
     # The path ends at the first budget that is not reliable.
     usable = len(grid) if verdict.reliable.all() else int(np.argmin(verdict.reliable))
-    end, reason = float(grid[max(usable - 1, 0)]), "" if usable >= 3 else f"no reliable path: {verdict.reason[usable]}"
-    return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, reason)
+    if usable < 3:
+        return Path(grid[:0], points.values[:, :0, 1], "nats", np.nan, f"no reliable path: {verdict.reason[usable]}")
+    samples = int(np.median(np.sum(~np.isnan(proxy), axis=1)))
+    few = f"only {samples} samples per prompt: where gold bends is biased (needs {FEWEST_SAMPLES})"
+    end, biased = float(grid[usable - 1]), few if samples < FEWEST_SAMPLES else ""
+    return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, "", biased)
 
 
 def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> Path:
@@ -129,34 +139,36 @@ def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
     """Where gold peaks on a path, or why that cannot be said."""
     if len(path.at) < 3:
         return _none(path.end, path.reason)
-    return interior_maximum(path.at, path.gold, boot, unit=path.unit)
+    onset = interior_maximum(path.at, path.gold, boot, unit=path.unit)
+    if not (onset.found and path.biased):
+        return onset
+    return replace(onset, found=False, at=np.nan, low=np.nan, high=np.nan, reason=f"gold falls, but {path.biased}")
 
 
 def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:
     """The maximum of mean values (P, K) along an increasing path (K,), if gold falls significantly after it.
 
-    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is
-    refined by a parabola through the best three points; its interval is the percentile interval over
-    replicates.
+    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is where the
+    slope crosses 0; its interval reaches as far as the slope's own interval holds 0, so it covers as that one does
+    (quantiles of the place over replicates do not: the place is skewed). Slopes are per sqrt(nat) or per log draw.
     """
     mean = values.mean(axis=0)
     best = int(np.argmax(mean))
     end = float(path[-1])
+    if boot.prompts < 2:
+        return _none(np.nan, "one prompt only: no interval")
     if best == len(path) - 1:
         return _none(end, f"gold still rises at the end of the path ({end:.3g} {unit})")
-    if boot.prompts < 2:
-        return _none(end, "one prompt only: no interval")
     drops = values[:, best] - values[:, -1]
     drop_low, drop_high = boot.interval(drops[:, None])
-    low, high = _peak_interval(path, values, boot)
     found = bool(drop_low[0] > 0)
     reason = "" if found else f"the fall of gold by {end:.3g} {unit} is within its interval"
-    at = float(_refined(path, mean[None])[0])
+    at, low, high = _crossing(path, values, best, boot, unit) if found else (np.nan, np.nan, np.nan)
     return Onset(
         found=found,
-        at=at if found else np.nan,
-        low=low if found else np.nan,
-        high=high if found else np.nan,
+        at=at,
+        low=low,
+        high=high,
         gain=float(mean[best]),
         drop=float(drops.mean()),
         drop_low=float(drop_low[0]),
@@ -166,27 +178,24 @@ def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit:
     )
 
 
+def _crossing(path: Array, values: Array, best: int, boot: PromptBootstrap, unit: str) -> tuple[float, float, float]:
+    """Where the slope crosses 0 around point `best`, from where on it may, and up to where; the path's ends at most."""
+    there, back = (np.sqrt, np.square) if unit == "nats" else (np.log, np.exp)
+    u = there(path)
+    middle = (u[:-1] + u[1:]) / 2
+    slopes = np.diff(values, axis=1) / np.diff(u)
+    low, high = boot.interval(slopes)
+    rising, falling = np.flatnonzero(low[:best] > 0), best + np.flatnonzero(high[best:] < 0)
+    at = _zero(middle, slopes.mean(axis=0), best - 1) if best else u[0]
+    first = _zero(middle, low, int(rising[-1])) if len(rising) else u[0]
+    last = _zero(middle, high, int(falling[0]) - 1) if len(falling) and falling[0] else u[-1]
+    return float(back(at)), float(back(min(first, at))), float(back(max(last, at)))
+
+
+def _zero(x: Array, y: Array, i: int) -> float:
+    """Where y falls through 0 between x[i] and x[i + 1]."""
+    return float(x[i] + y[i] / (y[i] - y[i + 1]) * (x[i + 1] - x[i]))
+
+
 def _none(end: float, reason: str) -> Onset:
     return Onset(False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, end, reason)
-
-
-def _peak_interval(path: Array, values: Array, boot: PromptBootstrap) -> tuple[float, float]:
-    peaks = _refined(path, boot.replicates(values))
-    tail = (1 - boot.level) / 2
-    low, high = np.quantile(peaks, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _refined(path: Array, curves: Array) -> Array:
-    """Peak of each curve (R, K): vertex of the parabola through the largest value and its neighbours."""
-    best = np.argmax(curves, axis=1)
-    inner = np.clip(best, 1, len(path) - 2)
-    rows = np.arange(len(curves))
-    x0, x1, x2 = path[inner - 1], path[inner], path[inner + 1]
-    y0, y1, y2 = curves[rows, inner - 1], curves[rows, inner], curves[rows, inner + 1]
-    left, right = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
-    bend = (right - left) / (x2 - x0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vertex = (x0 + x1) / 2 - left / (2 * bend)
-    vertex = np.where(bend < 0, np.clip(vertex, x0, x2), x1)
-    return np.where(best == inner, vertex, path[best])

@@ -58,7 +58,7 @@ def over_optimisation(
     for name, path, form, kl, gains in ways:
         onset = asdict(peak_of(path, boot))
         place = {"peak": onset.pop("at"), "peak_low": onset.pop("low"), "peak_high": onset.pop("high")}
-        rows.append({"path": name, "unit": path.unit, **place, **onset, **fitted(kl, gains, form, boot)})
+        rows.append({"path": name, "unit": path.unit, **place, **onset, **fitted(kl, gains, form, boot, path.biased)})
     return rows
 
 
@@ -68,8 +68,8 @@ def fit_places(n: Array) -> np.ndarray:
     return np.unique(np.argmin(np.abs(np.log(n)[:, None] - np.log(wanted)), axis=0))
 
 
-def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap) -> dict[str, object]:
-    """Gao's fit as columns, or NaN with the reason."""
+def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap, biased: str) -> dict[str, object]:
+    """Gao's fit as columns, or NaN with the reason; not reliable where the gains are `biased` (why)."""
     columns = [name for name in GaoFit.__dataclass_fields__ if name != "form"]
     usable = kl > 0
     kl, gains = kl[usable], gains[:, usable]
@@ -79,7 +79,7 @@ def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap) -> dict[st
         return {"form": form, **dict.fromkeys(columns, np.nan), **ends, "fit_reliable": False, "fit_reason": reason}
     fit = gao_fit(kl, gains, form=form, boot=boot)
     share = fit.residual / max(float(np.abs(gains.mean(axis=0)).max()), 1e-300)
-    reason = f"only {len(gains)} prompts (needs {FEWEST_PROMPTS})" if len(gains) < FEWEST_PROMPTS else ""
+    reason = f"only {len(gains)} prompts (needs {FEWEST_PROMPTS})" if len(gains) < FEWEST_PROMPTS else biased
     if share > MOST_MISFIT:
         reason = reason or f"the form misses the path by {share:.0%} of its largest gain"
     inside = fit.beta_low > 0 and kl[0] <= fit.peak_kl <= kl[-1]

@@ -3,6 +3,8 @@
 In the quantile u of the reward its law is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -48,17 +50,22 @@ def poisson_weights(scores: Array, mu: Array) -> Array:
     counts = np.sum(~np.isnan(scores), axis=1)
     out = np.zeros((*scores.shape, len(mu)))
     for count in np.unique(counts):
-        mix = poisson_mixture(mu, int(count))
-        n, rank = np.arange(1, 1 + mix.shape[1]), np.arange(count + 1)[:, None]
-        whole = log_choose(np.asarray(count), n)
-        below = np.exp(log_choose(rank, n) - whole) @ mix.T  # P(pick has rank <= k), (count + 1, K)
-        single = np.exp(log_choose(rank - 1, n - 1) - whole) @ mix.T  # of rank k alone, without cancellation
+        below, single = _rank_laws(int(count), tuple(mu))
         rows = counts == count
         low, high = np.minimum(lower[rows], count), np.minimum(upper[rows], count)
         size = np.maximum(high - low, 1)[:, :, None]
         out[rows] = np.where(size == 1, single[high], (below[high] - below[low]) / size)
     out[np.isnan(scores)] = 0.0
     return out
+
+
+@lru_cache(maxsize=256)
+def _rank_laws(count: int, mus: tuple[float, ...]) -> tuple[Array, Array]:
+    """P(pick has rank <= k) and P(it has rank k), without cancellation, of k = 0..count untied samples, (., K)."""
+    mix = poisson_mixture(np.array(mus), count)
+    n, rank = np.arange(1, 1 + mix.shape[1]), np.arange(count + 1)[:, None]
+    whole = log_choose(np.asarray(count), n)
+    return np.exp(log_choose(rank, n) - whole) @ mix.T, np.exp(log_choose(rank - 1, n - 1) - whole) @ mix.T
 
 
 def density(u: Array, mu: Array) -> Array:

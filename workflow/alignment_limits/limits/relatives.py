@@ -91,25 +91,23 @@ def soft_weights(scores: Array, ns: np.ndarray) -> Array:
         known = ~np.isnan(row)
         z = row[known] - row[known].max()
         y = np.arange(z.min() - 3.0, np.log(ns[-1]) + TAIL, STEP)
-        rate = np.exp(np.clip(z - y[:, None], -745.0, 6.5))  # (grid, samples); 6.5: e^-665 is the same as 0
+        rate = np.exp(np.minimum(z - y[:, None], 6.5))  # (grid, samples); 6.5: e^-665 is the same as 0
         below = np.exp(-rate)
         rate *= below  # the density of the noisy score
-        below = np.maximum(below.sum(axis=1, keepdims=True) - below, 0.0) / max(len(z) - 1, 1)
-        done, power = 1, rate
+        np.subtract(below.sum(axis=1, keepdims=True), below, out=below)
+        np.maximum(below, 0.0, out=below)
+        below /= max(len(z) - 1, 1)
+        done, product, squares = 1, rate, [below]
         for j, n in enumerate(ns):
-            power = power * _power(below, int(n) - done) if n > done else power
+            for bit in range((int(n) - done).bit_length()):
+                if bit == len(squares):
+                    squares.append(squares[-1] * squares[-1])
+                if (int(n) - done) >> bit & 1:
+                    product *= squares[bit]
             done = int(n)
-            weights = power.sum(axis=0)
+            weights = product.sum(axis=0)
             into[known, j] = weights / weights.sum() if n <= len(z) else np.nan
     return out
-
-
-def _power(base: Array, exponent: int) -> Array:
-    """base ** exponent for a whole number >= 1, by squaring: NumPy's own takes a logarithm per entry."""
-    half = base if exponent < 2 else _power(base, exponent // 2)
-    if exponent < 2:
-        return half
-    return half * half * base if exponent % 2 else half * half
 
 
 def best_of_poisson(

@@ -1,6 +1,7 @@
 """Read the frontier off partial sums: the estimates of `frontier`, intervals by a jackknife over groups of prompts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import normal_quantile
-from alignment_limits.limits.diagnostics import AT_BETA, judge, log_m_ceiling
+from alignment_limits.limits.diagnostics import AT_BETA, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta
@@ -96,6 +97,17 @@ def t_quantile(level: float, freedom: int) -> float:
     return float(z + first / freedom + second / freedom**2 + third / freedom**3)
 
 
+def missed(levels: Array, factor: Array) -> Array:
+    """A bound on what a correction F + g (F - H) leaves, from levels (3, ...); 0 where a level is missing.
+
+    Its distance from Richardson's for biases in 1/M and 1/M^2, F + (5 (F - H) - (H - Q)) / 3, or the second-order term
+    of that, |2 (F - H) - (H - Q)| / 3, where this is more: above the error on the worlds of known truth where reliable.
+    """
+    first, second = levels[0] - levels[1], levels[1] - levels[2]
+    apart = np.abs(factor * first - (5.0 * first - second) / 3.0)
+    return np.asarray(np.nan_to_num(np.maximum(apart, np.abs(2.0 * first - second) / 3.0)))
+
+
 def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     def estimate(m: _Means) -> Columns:
         rate = m.inverse[:, None] * m.slopes[:, 0]
@@ -124,18 +136,17 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             "beta": beta,
             "reverse": shared.apply(reverse),
             "ends": m.kl[[0, -1], 0],
-            "missed": np.nan_to_num(np.abs(2.0 * gains[0] - 3.0 * gains[1] + gains[2])) / 3.0,
+            "missed": missed(gains, shared.factor[:, None]),
         }
 
     e, intervals = _jackknife(sums, estimate, level)
-    # With very many prompts an interval gets narrower than what the correction leaves: its second-order term
-    # |2 (F - H) - (H - Q)| / 3 is added in quadrature (above the error left on worlds of known truth where reliable).
+    # With very many prompts an interval gets narrower than what the correction leaves; that is added in quadrature.
     (gain_low, gain_high), gain = intervals["gain"], e["interval:gain"]
     width = np.hypot((gain_high - gain_low) / 2, e["missed"])
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
-    verdict = vars(judge(sums.specimens.scores, lam, _ess(sums, lam), e["ratio"], reached=reached))
+    verdict = vars(_judge(sums, lam, e["ratio"], reached=reached))
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
@@ -192,7 +203,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
     lam = 1.0 / beta
-    verdict = judge(sums.specimens.scores, lam, _ess(sums, lam), doubtful=doubtful, reach=AT_BETA)
+    verdict = _judge(sums, lam, doubtful=doubtful, reach=AT_BETA)
     return {
         "at": np.full(len(beta), "beta", dtype=object),
         "budget": np.full(len(beta), "average", dtype=object),
@@ -209,8 +220,9 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     } | vars(verdict)
 
 
-def _ess(sums: FrontierSums, inverse: Array) -> Array:
-    """Effective sample size of each specimen at each lambda, (S, K)."""
-    known = np.isfinite(inverse) & (inverse > 0)
-    lam = np.where(known, inverse, sums.inverse[0])
-    return tilt(sums.specimens.scores, {"own": sums.specimens.scores}, 1.0 / lam)["own"].ess
+def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: Any) -> Verdict:
+    """The verdict at lambdas (K,), by the specimens."""
+    scores = sums.specimens.scores
+    known = np.isfinite(lam) & (lam > 0)
+    ess = tilt(scores, {"own": scores}, 1.0 / np.where(known, lam, sums.inverse[0]))["own"].ess
+    return judge(scores, lam, ess, ratio, prompts=int(sums.prompts.sum()), **where)

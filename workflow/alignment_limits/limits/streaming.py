@@ -20,31 +20,43 @@ from alignment_limits.limits.terms import adder, blocks, compiled, padded, promp
 from alignment_limits.limits.tilting import check_betas
 
 GROUPS = 256  # of prompts, left out one at a time for intervals; widths are known to 1/sqrt(2 * 255) = 4%
-SPECIMENS = 512  # prompts kept whole; more than any threshold of the verdict asks for
+SPECIMENS = 512  # prompts kept whole for medians over prompts (Pareto k to 0.015),
+SPECIMEN_CELLS = 1 << 24  # but fewer where they are long: 128 MiB of scores,
+FEWEST_SPECIMENS = 16  # and not fewer than these
 
 
 class Specimens:
-    """The prompts with the smallest marks (a hash of the key), and their optimized scores in ascending order."""
+    """The prompts with the smallest marks (a hash of the key), and their optimized scores in ascending order.
+
+    As many as the three constants above allow, counted as the padded array they make. Both bounds hold of every first
+    few in the order of marks, so which prompts are kept does not depend on the order in which they come.
+    """
 
     def __init__(self) -> None:
         self._marks: list[int] = []
         self._rows: list[Array] = []
-        self._limit = 1 << 64  # no larger mark can be among the smallest
+        self._cells = 0
+        self._limit = 1 << 64  # no larger mark can be among those kept
 
     def add(self, marks: np.ndarray, rows: Sequence[np.ndarray] | Array) -> None:
         """Consider more prompts, (P,) marks and their scores, NaN = no such sample."""
-        for i in np.flatnonzero(marks < self._limit) if self._limit < 1 << 64 else range(len(marks)):
+        for i in range(len(marks)) if self._limit == 1 << 64 else np.flatnonzero(marks < np.uint64(self._limit)):
             row = np.sort(rows[i])
             self._marks.append(int(marks[i]))
             self._rows.append(row[: np.count_nonzero(~np.isnan(row))])
-        if len(self._marks) >= 2 * SPECIMENS:
-            self._prune()
+            self._cells += len(self._rows[-1])
+            if len(self._marks) >= 2 * SPECIMENS or self._cells >= 2 * SPECIMEN_CELLS:
+                self._prune()
 
     def _prune(self) -> None:
-        order = sorted(range(len(self._marks)), key=self._marks.__getitem__)[:SPECIMENS]
-        self._marks, self._rows = [self._marks[i] for i in order], [self._rows[i] for i in order]
-        if len(order) == SPECIMENS:
-            self._limit = self._marks[-1]
+        order = sorted(range(len(self._marks)), key=self._marks.__getitem__)
+        longest = np.maximum.accumulate([len(self._rows[i]) for i in order] or [0])
+        fit = int(np.count_nonzero(longest * np.arange(1, len(longest) + 1) <= SPECIMEN_CELLS))
+        kept = min(max(fit, FEWEST_SPECIMENS), SPECIMENS, len(order))
+        if kept < len(order):
+            self._limit = self._marks[order[kept]]
+        self._marks, self._rows = [self._marks[i] for i in order[:kept]], [self._rows[i] for i in order[:kept]]
+        self._cells = sum(len(row) for row in self._rows)
 
     @property
     def marks(self) -> np.ndarray:

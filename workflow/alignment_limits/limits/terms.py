@@ -7,8 +7,9 @@ from types import ModuleType
 import numpy as np
 
 from alignment_limits.limits import exact_sums
-from alignment_limits.limits.arrays import Array, quarter
+from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.averages import level_moments
+from alignment_limits.limits.quarters import quarter
 
 BLOCK = 64  # prompts at once; more only spills the caches
 CELLS = 1 << 18  # samples at once
@@ -37,7 +38,7 @@ def prompt_terms(
     order = np.argsort(rewards, axis=1)  # NaN last
     if len(columns) > 1:
         tied = fused.tied_rows(rewards, order, counts)
-        if tied.any():  # told apart by what they are evaluated on, as in arrays.quarter
+        if tied.any():  # told apart by what they are evaluated on, as in quarters.quarter
             order[tied] = np.lexsort([c[tied] for c in reversed(columns)], axis=1)
     carried = np.stack(columns[1:]) if len(columns) > 1 else np.empty((0, *rewards.shape))
     terms: Array = fused.fused_terms(rewards, carried, order, counts, keys, seed, inverse)
@@ -53,7 +54,7 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
 
 def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
     """The compiled or the plain exact addition."""
-    return exact_sums.add if fused is None else fused.fused_add
+    return exact_sums.add if fused is None else import_module("alignment_limits.limits.fused_sums").add
 
 
 def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:

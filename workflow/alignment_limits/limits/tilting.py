@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Quartered, centre, check_evaluated, check_scores, whole
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
+from alignment_limits.limits.quarters import Quartered, whole
 
 CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
 WORTH_COMPILING = 300_000_000  # exponentials NumPy does in the time that importing Numba takes
@@ -121,22 +122,20 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
 def plain_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array]:
     """The same sums by NumPy, a cache-sized chunk of prompts at a time."""
     prompts, blocks, room = parts.rewards.shape
-    below = np.where(parts.present, parts.rewards - parts.tops[:, :, None], NEVER)
-    r = parts.rewards
-    columns = [parts.present.astype(np.float64), r, r * r]
-    for v in range(parts.features.shape[-1]):
-        columns += [parts.features[..., v], parts.features[..., v] * r]
-    features = np.stack(columns, axis=-1)
-    count = inverse.shape[1]
-    sums = np.empty((prompts, blocks, count, features.shape[-1]))
-    squares = np.empty((prompts, blocks, count))
+    carried, count = parts.features.shape[-1], inverse.shape[1]
+    sums, squares = np.empty((3 + 2 * carried, blocks, prompts, count)), np.empty((blocks, prompts, count))
     step = max(1, CHUNK // (blocks * room * count))
     for start in range(0, prompts, step):
         rows = slice(start, start + step)
-        e = np.exp(inverse[rows, None, :, None] * below[rows, :, None, :])
-        np.matmul(e, features[rows], out=sums[rows])
-        np.einsum("pqls,pqls->pql", e, e, out=squares[rows])
-    return np.ascontiguousarray(sums.transpose(3, 1, 0, 2)), np.ascontiguousarray(squares.transpose(1, 0, 2))
+        r, present = parts.rewards[rows], parts.present[rows]
+        below = np.where(present, r - parts.tops[rows, :, None], NEVER)
+        columns = [present.astype(np.float64), r, r * r]
+        for v in np.moveaxis(parts.features[rows], -1, 0):
+            columns += [v, v * r]
+        e = np.exp(inverse[rows, None, :, None] * below[:, :, None, :])
+        sums[:, :, rows] = np.matmul(e, np.stack(columns, axis=2).swapaxes(-1, -2)).transpose(3, 1, 0, 2)
+        squares[:, rows] = np.einsum("pqls,pqls->qpl", e, e)
+    return sums, squares
 
 
 def _paired(sums: Array, shift: Array, sizes: np.ndarray) -> tuple[Array, Array, np.ndarray]:
@@ -151,7 +150,7 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt.
 
     level : 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7. Samples in one
-    block (arrays.whole) give one.
+    block (quarters.whole) give one.
     """
     inverse = np.ascontiguousarray(np.broadcast_to(inverse, (len(parts.rewards), np.shape(inverse)[-1])))
     shift, sums, squares = block_sums(parts, inverse)

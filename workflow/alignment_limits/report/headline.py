@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, fixed_kl, reference_kl, say_kl
+from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, peak, reference_kl, say_kl
 from alignment_limits.schemas.report import HEADLINE
 
 KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
@@ -18,6 +18,7 @@ BASE_SD = "base s.d. of gold"
 def headline(
     frontier: pl.DataFrame,
     best_of_n: pl.DataFrame,
+    over_optimisation: pl.DataFrame,
     agreement: pl.DataFrame,
     scales: pl.DataFrame,
     summary: pl.DataFrame | None,
@@ -29,6 +30,7 @@ def headline(
     """Headline numbers in reading order.
 
     Args:
+        over_optimisation: where gold peaks along both paths of every proxy and ensemble.
         summary: per prompt what the samples look like; None when only their scores are known.
         agreement: from `within_prompt_spearman`, for every proxy and ensemble.
 
@@ -41,34 +43,11 @@ def headline(
         *_limits(frontier, gold),
         *_native(frontier, scales, gold, kl),
         *_best_of(best_of_n, gold),
-        *(r for name in proxies for r in _under("proxy", name, frontier, agreement, gold, kl)),
-        *(r for name in ensembles for r in _under("ensemble", name, frontier, agreement, gold, kl)),
+        *(r for name in proxies for r in _under("proxy", name, frontier, over_optimisation, agreement, gold, kl)),
+        *(r for name in ensembles for r in _under("ensemble", name, frontier, over_optimisation, agreement, gold, kl)),
         *(_samples(summary) if summary is not None else []),
     ]
     return pl.DataFrame(rows, schema=dict(HEADLINE.columns), orient="row")
-
-
-def peak(frontier: pl.DataFrame, optimized: str, gold: str) -> tuple[Estimate, str]:
-    """The KL (nats) at which gold peaks while another reward is optimised, and what that says in words.
-
-    It counts as a peak only when a later reliable point's interval lies wholly below the highest point's.
-    The interval runs between the tabulated neighbours beyond which gold is surely lower.
-    """
-    rows = fixed_kl(frontier, optimized, gold).filter(pl.col("reliable") & pl.col("gain").is_finite())
-    if rows.height < 2:
-        return Estimate(reason="too few reliable points"), "too few reliable points"
-    top = rows.row(int(rows["gain"].arg_max() or 0), named=True)
-    if not top["gain"] > 0:
-        return Estimate(reason="gold never rises"), "gold never rises"
-    surely_lower = rows.filter(pl.col("gain_high") < top["gain_low"])
-    after = surely_lower.filter(pl.col("kl") > top["kl"])["kl"]
-    if after.is_empty():
-        word = f"no peak up to {rows['kl'].to_list()[-1]:g} nats"
-        return Estimate(reason=word), word
-    before = surely_lower.filter(pl.col("kl") < top["kl"])["kl"]
-    low = 0.0 if before.is_empty() else float(before.max())  # type: ignore[arg-type]
-    found = Estimate(float(top["kl"]), low, float(after.min()), True, "")  # type: ignore[arg-type]
-    return found, f"peak at {found.value:g} nats"
 
 
 def _row(group: str, subject: str, quantity: str, e: Estimate, unit: str, note: str = "") -> tuple[object, ...]:
@@ -121,27 +100,22 @@ def _best_of(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
 
 
 def _under(
-    group: str, name: str, frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str, kl: float
+    group: str,
+    name: str,
+    frontier: pl.DataFrame,
+    over_optimisation: pl.DataFrame,
+    agreement: pl.DataFrame,
+    gold: str,
+    kl: float,
 ) -> list[tuple[object, ...]]:
     """What optimising one proxy or ensemble does to gold."""
     gain, ideal = at_kl(frontier, name, gold, kl), at_kl(frontier, gold, gold, kl)
-    where, words = peak(frontier, name, gold)
-    note = "" if where.known else words
     return [
         _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
         _row(group, name, f"gold gain at {say_kl(kl)}", gain, BASE_SD),
         _row(group, name, f"share of the ideal at {say_kl(kl)}", gain / ideal, "share"),
-        (
-            group,
-            name,
-            "KL where gold peaks",
-            where.value,
-            where.low,
-            where.high,
-            "nats per sequence",
-            where.known,
-            note,
-        ),
+        _row(group, name, "hacking onset", peak(over_optimisation, name, "tilt"), "nats per sequence"),
+        _row(group, name, "stopping point of best-of-n", peak(over_optimisation, name, "best-of-n"), "draws"),
     ]
 
 

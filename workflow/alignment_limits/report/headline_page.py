@@ -27,8 +27,10 @@ _ABOUT_L = (
 
 _ABOUT_SHARE = (
     "Each row optimises one reward or ensemble and reads gold. The share's interval holds every ratio of the "
-    "two gains' intervals, so it is wider than a paired one. A peak counts only when gold is surely lower at a "
-    "later KL."
+    "two gains' intervals, so it is wider than a paired one. Hacking onset is the KL at which gold peaks as the "
+    "base model is tilted ever harder; the stopping point is the number of draws at which it peaks along "
+    "best-of-n. Either is given only where gold surely falls afterwards; a dash with its reason says how far was "
+    "looked, and nothing about what lies beyond."
 )
 
 

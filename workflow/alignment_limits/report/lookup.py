@@ -72,6 +72,17 @@ def estimate(row: dict[str, object] | None, name: str) -> Estimate:
     return Estimate(value, real(f"{name}_low"), real(f"{name}_high"), reliable, reason)
 
 
+def peak(over_optimisation: pl.DataFrame, optimized: str, path: str) -> Estimate:
+    """Where gold peaks along `path` ("tilt", nats; "best-of-n", draws); unknown with the reason where it does not."""
+    rows = over_optimisation.filter((pl.col("optimized") == optimized) & (pl.col("path") == path))
+    if not rows.height:
+        return Estimate()
+    row = rows.row(0, named=True)
+    if not row["found"]:
+        return Estimate(reason=str(row["reason"]))
+    return Estimate(row["peak"], row["peak_low"], row["peak_high"], True, "")
+
+
 def at_kl(frontier: pl.DataFrame, optimized: str, evaluated: str, kl: float, budget: str = "average") -> Estimate:
     """Bias-corrected gain (base standard deviations) at one tabulated KL (nats); unknown elsewhere."""
     rows = fixed_kl(frontier, optimized, evaluated, budget).filter((pl.col("kl") - kl).abs() < 1e-9)

@@ -19,7 +19,7 @@ def device_for(resources: Any) -> str:
 
     if not torch.cuda.is_available():
         raise RewardError(
-            "this job asked for a GPU, but torch sees none: ask for none (set-resources: score: gpu: 0 in the profile), "
-            "or install the build for GPUs (make setup HARDWARE=cuda) and check nvidia-smi on the node"
+            "this job asked for a GPU, but torch sees none: ask for none (set-resources: score: gpu: 0 in the "
+            "profile), or install the build for GPUs (make setup HARDWARE=cuda) and check nvidia-smi on the node"
         )
     return "cuda"

@@ -1,0 +1,52 @@
+"""Over-optimisation as a verdict: it can be shown or not be told, never be refuted."""
+
+import math
+
+import polars as pl
+import pytest
+import synthetic
+
+from alignment_limits.report.claims import HOLDS, PARTLY, UNKNOWN
+from alignment_limits.report.turning import turns_down
+
+PROXIES = list(synthetic.RHO)
+
+
+@pytest.mark.parametrize(("peaked", "verdict"), [(PROXIES, HOLDS), (["vader"], PARTLY), ([], UNKNOWN)])
+def test_verdict(peaked, verdict):
+    found = turns_down(synthetic.over_optimisation(peaked=tuple(peaked)), PROXIES)
+    assert found.verdict == verdict
+    assert f"{len(peaked)} surely take gold down" in found.sentence
+
+
+def test_one_path_is_enough():
+    table = synthetic.over_optimisation(peaked=tuple(PROXIES))
+    one = table.with_columns(drop_low=pl.when(pl.col("path") == "tilt").then(-0.1).otherwise("drop_low"))
+    assert turns_down(one, PROXIES).verdict == HOLDS
+    assert "(to 2 nats), gold falls for none." in turns_down(one, PROXIES).sentence
+
+
+def test_an_ensemble_that_turns_is_no_proxy():
+    assert turns_down(synthetic.over_optimisation(peaked=("mean-of-all",)), PROXIES).verdict == UNKNOWN
+
+
+def test_it_says_where_how_far_and_how_well_the_form_fits():
+    sentence = turns_down(synthetic.over_optimisation(), PROXIES).sentence
+    assert "Tilted ever harder (to 2 nats), gold falls for vader from 0.50 [0.35, 0.70] nats." in sentence
+    assert "Along best-of-n (to 64 draws), gold falls for vader from 5.00 [3.50, 7.00] draws." in sentence
+    assert f"by {len(PROXIES) - 1} of {len(PROXIES)} proxies" in sentence
+
+
+def test_a_sure_fall_whose_place_is_not_told_counts_and_says_why():
+    table = synthetic.over_optimisation(peaked=("vader",)).with_columns(
+        found=False, reason=pl.lit("gold falls, but few")
+    )
+    verdict = turns_down(table, PROXIES)
+    assert verdict.verdict == PARTLY
+    assert "gold falls for vader (gold falls, but few)." in verdict.sentence
+
+
+def test_paths_that_cannot_be_judged_and_no_proxies():
+    blind = synthetic.over_optimisation(peaked=()).with_columns(end=math.nan)
+    assert "Tilted ever harder, no path could be judged." in turns_down(blind, PROXIES).sentence
+    assert turns_down(blind.clear(), []).verdict == UNKNOWN
