@@ -2,7 +2,7 @@
 
     python benchmarks/limits_coverage_report.py
 
-writes coverage.md next to those files and the figure to docs/figures/coverage.png.
+writes docs/figures/coverage.png and the tables between the marks of docs/estimators.md.
 """
 
 import argparse
@@ -12,23 +12,27 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from alignment_limits.limits.worlds import WORLDS
+
 LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
-FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 FEWEST = 100  # reliable intervals below which no coverage is told
-WORLDS = ("gaussian", "uniform", "bernoulli", "exponential")
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 SIZES = ("64 x 64", "512 x 64", "128 x 256", "256 x 256", "64 x 1024", "512 x 1024")
-ROWS = ("limit", "limit, per prompt", "gain at beta", "KL at beta", "best-of-n", "best-of-n / limit", "gap",
-        "gold under proxy")  # fmt: skip
+LIMITS = ("limit", "limit, per prompt")
+ROWS = (*LIMITS, "gain at beta", "KL at beta", "best-of-n", "best-of-n / limit", "gap", "gold under proxy")
 CELL = ("world", "row", "size")
+CORRECTIONS = {"estimate": "corrected", "plugin": "plug-in", "two_level": "2F − H", "jackknife": "jackknife"}
 REASONS = {
-    "effective sample size (ESS)": r"effective sample size # \(",
+    "ESS": r"effective sample size [#\s]+\(",
     "quarters cannot show this KL": "too near the ceiling|beyond the largest KL|of quarters",
-    "heavy upper tail": "heavy upper tail",
-    "Pareto k": "^(gold: )?Pareto k",
-    "decrements (ratio)": r"too few to correct",
-    "at beta: ESS of quarters": "quarters are too few at",
-    "at beta: correction beside interval": "too uncertain",
+    "heavy tail": "heavy upper tail",
+    "Pareto k": "Pareto k",
+    "M < 16 n": "samples per prompt for",
+    "ratio of the decrements": "too few to correct",
+    "fixed β: ESS of quarters": "quarters are too few at",
+    "fixed β: correction beside interval": "too uncertain",
 }
+MARKS = ("<!-- coverage: begin -->", "<!-- coverage: end -->")
 
 
 def read(folder: Path) -> pl.DataFrame:
@@ -40,147 +44,133 @@ def read(folder: Path) -> pl.DataFrame:
         tables.append(named)
     hit = (pl.col("low") <= pl.col("truth")) & (pl.col("truth") <= pl.col("high"))
     table = pl.concat(tables, how="diagonal_relaxed").with_columns(hit=hit)
-    orders = (("world", WORLDS), ("size", SIZES), ("row", ROWS))
+    orders = (("world", list(WORLDS)), ("size", SIZES), ("row", ROWS))
     return table.with_columns(pl.col(name).cast(pl.Enum(order)) for name, order in orders)
 
 
 def coverage(table: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Per group: reliable intervals, their coverage with its standard error, share refused; a study is one cluster."""
-    counts = table.group_by(*by, "study", *(["world", "size"] if "world" not in by else [])).agg(
-        rows=pl.len(), told=pl.col("reliable").sum(), hits=(pl.col("hit") & pl.col("reliable")).sum()
-    )
+    """Per group: reliable intervals, their coverage with its standard error, share refused.
+
+    Intervals of one study share its samples, so studies are the clusters of the error.
+    """
+    good = pl.col("reliable")
+    counts = table.group_by(*by, "study").agg(rows=pl.len(), told=good.sum(), hits=(pl.col("hit") & good).sum())
     told, hits = pl.col("told"), pl.col("hits")
     share = hits.sum() / told.sum()
-    return (
-        counts.group_by(*by)
-        .agg(
-            told=told.sum(),
-            coverage=share,
-            error=((hits - share * told) ** 2).sum().sqrt() / told.sum(),
-            refused=1 - told.sum() / pl.col("rows").sum(),
-        )
-        .sort(*by)
-    )
-
-
-def markdown(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    ruled = [header, ["---", *(["--:"] * (len(header) - 1))], *lines]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in ruled) + "\n"
-
-
-def coverage_table(table: pl.DataFrame) -> str:
-    """Coverage (%) of the reliable intervals of each world, row and size, +- its standard error; (share refused)."""
-    told = {(r["world"], r["row"], r["size"]): r for r in coverage(table, "world", "row", "size").to_dicts()}
-    lines = []
-    for world in WORLDS:
-        for row in ROWS:
-            cells = []
-            for size in SIZES:
-                r = told.get((world, row, size))
-                if r is None:
-                    cells.append("")
-                    continue
-                shown = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
-                cells.append(f"{shown} ({100 * r['refused']:.0f})")
-            lines.append([world, row, *cells])
-    return markdown(["world", "row", *SIZES], lines)
+    error = ((hits - share * told) ** 2).sum().sqrt() / told.sum()
+    refused = 1 - told.sum() / pl.col("rows").sum()
+    return counts.group_by(*by).agg(told=told.sum(), coverage=share, error=error, refused=refused).sort(*by)
 
 
 def biases(table: pl.DataFrame) -> pl.DataFrame:
     """Bias (% of the truth) of each limit and of the alternatives to its correction, with the standard error."""
-    names = ("estimate", "plugin", "two_level", "jackknife")
-    means = [(100 * (pl.col(name).drop_nans().mean() / pl.col("truth").first() - 1)).alias(name) for name in names]
-    error = 100 * pl.col("estimate").drop_nans().std() / pl.col("truth").first() / pl.len().sqrt()
-    limits = table.filter(pl.col("row").is_in(ROWS[:2]))
+    truth = pl.col("truth").first()
+    means = [(100 * (pl.col(name).drop_nans().mean() / truth - 1)).alias(name) for name in CORRECTIONS]
+    error = (100 * pl.col("estimate").drop_nans().std() / truth / pl.len().sqrt()).alias("error")
     told = pl.col("reliable").mean().alias("told")
-    return limits.group_by("world", "row", "size", "point").agg(*means, error.alias("error"), told).sort(*CELL, "point")
+    limits = table.filter(pl.col("row").is_in(LIMITS))
+    return limits.group_by(*CELL, "point").agg(*means, error, told).sort(*CELL, "point")
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    ruled = [header, ["---", *(["--:"] * (len(header) - 1))], *lines]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in ruled)
+
+
+def coverage_table(table: pl.DataFrame) -> str:
+    """Coverage (%) of the reliable intervals of each world, row and size, with its standard error (share refused)."""
+    cells = {}
+    for r in coverage(table, *CELL).to_dicts():
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
+        cells[r["world"], r["row"], r["size"]] = f"{covered} ({100 * r['refused']:.0f})"
+    lines = [[world, row, *(cells.get((world, row, size), "") for size in SIZES)] for world in WORLDS for row in ROWS]
+    return markdown(["world", "row", *SIZES], lines)
+
+
+def verdict(table: pl.DataFrame) -> str:
+    """How many rows and cells lie outside the band, how many would by chance, and which."""
+    points = coverage(table, *CELL, "point", "x")
+    often, seldom = points.filter(pl.col("told") >= FEWEST), points.filter(pl.col("told") < FEWEST)
+    told = often["told"].to_numpy()[:, None]
+    chance = np.random.default_rng(0).binomial(told, 0.95, (len(often), 2000)) / told
+    expected = ((chance < LEAST) | (chance > MOST)).mean(axis=1).sum()
+    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
+    off, outside = (t.filter(~pl.col("coverage").is_between(LEAST, MOST)).sort("coverage") for t in (cells, often))
+    band, good = f"{100 * LEAST:.0f}–{100 * MOST:.0f} %", table.filter("reliable")
+    few = (seldom["coverage"].fill_nan(0) * seldom["told"]).sum() / max(seldom["told"].sum(), 1)
+    lines = [
+        f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.2f} % of them cover.",
+        f"- Cells of the table: {len(cells)}, of which {len(off)} outside {band}.",
+        f"- Single rows (one KL or n) told {FEWEST} times or more: {len(often)}, {len(outside)} of them outside {band} "
+        f"(by chance, were all at 95 %: {expected:.0f}); from {100 * often['coverage'].min():.1f} to "
+        f"{100 * often['coverage'].max():.1f} %.",
+        f"- Rows told less often: {int(seldom['told'].sum())} intervals, {100 * few:.0f} % of which cover.",
+    ]
+    for r in [*off.to_dicts(), *outside.to_dicts()]:
+        at = f", x = {r['x']:.2f}" if "x" in r else ", whole cell"
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['told']}"
+        lines.append(f"  - outside: {r['world']} {r['size']}, {r['row']}{at}: {covered}")
+    return "\n".join(lines)
+
+
+def above_the_limit(table: pl.DataFrame) -> str:
+    """How often best-of-n lies above the limit by more than its interval."""
+    rows = table.filter((pl.col("row") == "best-of-n / limit") & pl.col("reliable"))
+    parts = rows.group_by("world").agg(above=(pl.col("low") > 1).mean(), most=pl.col("truth").max()).sort("world")
+    shares = "; ".join(
+        f"{r['world']} {100 * r['above']:.1f} % (true share up to {r['most']:.4f})" for r in parts.to_dicts()
+    )
+    return f"- Best-of-n above the limit by more than its 95 % interval: {shares}."
 
 
 def bias_table(bias: pl.DataFrame) -> str:
-    """Bias (%) at the largest KL of each size, corrected / plug-in."""
+    """Bias (%) of the limit at the largest KL of each size, corrected / plug-in."""
     last = bias.group_by(CELL, maintain_order=True).last()
-    cells = {(r["world"], r["row"], r["size"]): f"{r['estimate']:.2f} / {r['plugin']:.1f}" for r in last.to_dicts()}
-    lines = [[w, row, *(cells.get((w, row, size), "") for size in SIZES)] for w in WORLDS for row in ROWS[:2]]
+    cells = {(r["world"], r["row"], r["size"]): f"{r['estimate']:.2f} / {r['plugin']:.2f}" for r in last.to_dicts()}
+    lines = [[world, row, *(cells.get((world, row, size), "") for size in SIZES)] for world in WORLDS for row in LIMITS]
     return markdown(["world", "row", *SIZES], lines)
 
 
 def alternatives_table(bias: pl.DataFrame) -> str:
     """Bias (%) at the largest KL by every correction tried, one beta for all prompts."""
-    last = bias.filter(pl.col("row") == "limit").group_by(CELL, maintain_order=True).last()
-    few = last.filter(pl.col("size").is_in(["64 x 64", "64 x 1024"])).sort("world", "size")
-    names = ("estimate", "plugin", "two_level", "jackknife")
-    lines = [[r["world"], r["size"], *(f"{r[name]:.2f}" for name in names)] for r in few.to_dicts()]
-    return markdown(["world", "size", "corrected", "plug-in", "2F − H", "jackknife"], lines)
+    last = bias.filter(row="limit").group_by(CELL, maintain_order=True).last()
+    lines = [[r["world"], r["size"], *(f"{r[name]:.2f}" for name in CORRECTIONS)] for r in last.to_dicts()]
+    return markdown(["world", "size", *CORRECTIONS.values()], lines)
 
 
 def bias_verdict(bias: pl.DataFrame) -> str:
-    """In words: the corrected bias beside the plug-in's, noise (two standard errors) apart."""
+    """The corrected bias beside the plug-in's, noise (two standard errors) apart."""
     sure = (pl.col("estimate").abs() - 2 * pl.col("error")).clip(0.0) / pl.col("plugin").abs()
     seen = bias.with_columns(ratio=(pl.col("estimate") / pl.col("plugin")).abs(), sure=sure)
     lines = []
     for (world,), part in seen.group_by("world", maintain_order=True):
-        worst = part.sort("sure").row(-1, named=True)
+        worst = part.sort("ratio").row(-1, named=True)
         lines.append(
-            f"- {world}: corrected over plug-in bias: median {part['ratio'].median():.3f}, largest "
-            f"{part['ratio'].max():.2f}; largest beyond noise {worst['sure']:.2f} ({worst['row']}, {worst['size']}, point "
-            f"{worst['point']}: {worst['estimate']:.3f} ± {worst['error']:.3f} for {worst['plugin']:.3f} %, told in "
-            f"{100 * worst['told']:.0f} %)"
+            f"- {world}: corrected bias is {100 * part['ratio'].median():.0f} % of the plug-in's in the median row, "
+            f"at most {worst['ratio']:.2f} of it ({worst['row']}, {worst['size']}, KL {FRACTIONS[worst['point']]:g}: "
+            f"{worst['estimate']:.3f} ± {worst['error']:.3f} for {worst['plugin']:.3f} %); beyond noise at most "
+            f"{part['sure'].max():.2f} of it."
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def refusal_table(table: pl.DataFrame) -> str:
-    """Share (%) of all rows refused for each first reason, and how often the refused intervals held the truth."""
+    """Share (%) of all rows refused for each first reason, and how many (%) of those intervals held the truth."""
     patterns = (pl.when(pl.col("reason").str.contains(p)).then(pl.lit(name)) for name, p in REASONS.items())
     named = table.filter(~pl.col("reliable")).with_columns(why=pl.coalesce(*patterns))
-    assert named["why"].null_count() == 0, named.filter(pl.col("why").is_null())["reason"].unique().to_list()
+    unknown = named.filter(pl.col("why").is_null())["reason"].unique().to_list()
+    assert not unknown, f"reasons without a column: {unknown}"
     rows = table.group_by("world", "row").agg(rows=pl.len())
     told = (
         named.group_by("world", "row", "why").agg(n=pl.len(), hit=pl.col("hit").mean()).join(rows, on=["world", "row"])
     )
     cells = {
-        (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.0f} ({100 * r['hit']:.0f})"
+        (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.1f} ({100 * r['hit']:.0f})"
         for r in told.to_dicts()
     }
-    lines = [[w, row, *(cells.get((w, row, why), "") for why in REASONS)] for w in WORLDS for row in ROWS]
-    return markdown(["world", "row", *REASONS], lines)
-
-
-def verdict(table: pl.DataFrame) -> str:
-    """In words: how many rows and cells lie outside the band, and how many would by chance."""
-    points = coverage(table, "world", "row", "size", "point", "x").filter(pl.col("told") >= FEWEST)
-    outside = points.filter(~pl.col("coverage").is_between(LEAST, MOST))
-    told = points["told"].to_numpy()[:, None]
-    chance = np.random.default_rng(0).binomial(told, 0.95, (len(points), 2000)) / told
-    expected = ((chance < LEAST) | (chance > MOST)).mean(axis=1).sum()
-    cells = coverage(table, "world", "row", "size").filter(pl.col("told") >= FEWEST)
-    off = cells.filter(~pl.col("coverage").is_between(LEAST, MOST))
-    every = table.filter("reliable")["hit"].mean()
-    few = coverage(table, "world", "row", "size", "point").filter((pl.col("told") < FEWEST) & (pl.col("told") > 0))
-    lines = [
-        f"{int(table['reliable'].sum()):,} reliable intervals of {len(table):,}: {100 * every:.2f} % cover.",
-        f"Cells (world, row, size): {len(cells)}, {len(off)} outside {100 * LEAST:.0f}-{100 * MOST:.0f} %.",
-        f"Single rows told at least {FEWEST} times: {len(points)}, {len(outside)} outside (by chance at 95 %: "
-        f"{expected:.0f}); least {100 * points['coverage'].min():.1f} %, most {100 * points['coverage'].max():.1f} %.",
-        f"Rows told less often: {len(few)} with {int(few['told'].sum())} intervals, "
-        f"{100 * (few['coverage'] * few['told']).sum() / max(few['told'].sum(), 1):.1f} % cover.",
-    ]
-    for r in [*off.sort("coverage").to_dicts(), *outside.sort("coverage").to_dicts()]:
-        at = f", x {r['x']:.2f}" if "x" in r else " (cell)"
-        error = f" ± {100 * r['error']:.1f}"
-        lines.append(f"- {r['world']} {r['size']} {r['row']}{at}: {100 * r['coverage']:.1f}{error} % of {r['told']}")
-    above = table.filter((pl.col("row") == "best-of-n / limit") & pl.col("reliable"))
-    share = above.group_by("world", "size", "x").agg(
-        low=(pl.col("low") > 1).mean(), mean=pl.col("estimate").mean(), told=pl.len()
-    ).sort("low")  # fmt: skip
-    top = share.filter(pl.col("told") >= FEWEST).tail(3).to_dicts()
-    lines.append(
-        f"Best-of-n above the limit by more than its interval: {100 * (above['low'] > 1).mean():.2f} % of "
-        f"{len(above):,}; most often " + "; ".join(
-            f"{r['world']} {r['size']} n = {r['x']:.0f}: {100 * r['low']:.1f} % (mean efficiency {r['mean']:.4f})"
-            for r in reversed(top))
-    )  # fmt: skip
-    return "\n".join(lines) + "\n"
+    used = [why for why in REASONS if why in set(named["why"])]
+    lines = [[world, row, *(cells.get((world, row, why), "") for why in used)] for world in WORLDS for row in ROWS]
+    return markdown(["world", "row", *used], lines)
 
 
 def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
@@ -195,41 +185,35 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
     sizes = [size for size in SIZES if size in table["size"]]
     colour = dict(zip(SIZES, sns.color_palette("colorblind", len(SIZES)), strict=True))
     cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
-    refused = coverage(table, *CELL, "point", "x").with_columns(refused=100 * pl.col("refused"))
-    limits = bias.filter(pl.col("row") == "limit")
-    plot, axes = plt.subplots(
-        3,
-        len(WORLDS),
-        figsize=(7.6, 6.4),
-        sharex="row",
-        sharey="row",
-        height_ratios=(2, 1.2, 1.2),
-        layout="constrained",
-    )
+    refused = coverage(table, *CELL, "point")
+    shape = {"figsize": (7.6, 6.4), "sharex": "row", "sharey": "row", "height_ratios": (2, 1.2, 1.2)}
+    plot, axes = plt.subplots(3, len(WORLDS), layout="constrained", **shape)
     for (top, middle, bottom), world in zip(axes.T, WORLDS, strict=True):
         top.set_title(world)
         top.axvspan(100 * LEAST, 100 * MOST, color="0.9", zorder=0)
         for place, size in enumerate(sizes):
+            style = {"color": colour[size], "lw": 1.2}
             part = cells.filter(world=world, size=size)
-            y = [ROWS.index(row) + 0.12 * (place - (len(sizes) - 1) / 2) for row in part["row"]]
+            y = [ROWS.index(row) + 0.13 * (place - (len(sizes) - 1) / 2) for row in part["row"]]
             top.errorbar(
-                100 * part["coverage"], y, xerr=100 * part["error"], fmt="o", ms=2.5, lw=0.8, color=colour[size]
+                100 * part["coverage"], y, xerr=100 * part["error"], fmt="o", ms=2.5, color=style["color"], lw=0.8
             )
-            for row, style in (("limit", "-"), ("gain at beta", ":")):
+            for row, dash in (("limit", "-"), ("gain at beta", ":")):
                 part = refused.filter(world=world, size=size, row=row)
-                middle.plot(FRACTIONS, part["refused"], style, color=colour[size], lw=1.2)
-            part = limits.filter(world=world, size=size)
-            bottom.plot(FRACTIONS, part["plugin"], "--", color=colour[size], lw=1.0)
-            bottom.plot(FRACTIONS, part["estimate"], "-", color=colour[size], lw=1.2)
+                middle.plot(FRACTIONS[: len(part)], 100 * part["refused"], dash, **style)
+            part = bias.filter(world=world, size=size, row="limit")
+            for name, dash in (("plugin", "--"), ("estimate", "-")):
+                bottom.plot(FRACTIONS[: len(part)], part[name], dash, **style)
         bottom.set_yscale("symlog", linthresh=1.0)
-        bottom.set_xlabel("KL / log M")
-    axes[2, WORLDS.index("bernoulli")].set_xlabel("KL / log 10")
+        bottom.set_yticks([0, -0.5, -1, -2, -5, -10, -20], ["0", "−½", "−1", "−2", "−5", "−10", "−20"], minor=False)
+        bottom.set_xlabel("KL / log 10" if world == "bernoulli" else "KL / log M")
+        top.set_xlabel("coverage (%)")
     axes[0, 0].set(yticks=range(len(ROWS)), yticklabels=ROWS, xlim=(88, 100), ylim=(len(ROWS) - 0.5, -0.5))
-    for axis in axes[0]:
-        axis.set_xlabel("coverage (%)")
-    axes[1, 0].set_ylabel("refused (%)\n— KL, ··· β fixed")
+    axes[1, 0].set_ylabel("refused (%)\n— fixed KL, ··· fixed β")
     axes[2, 0].set_ylabel("bias (%)\n— corrected, -- plug-in")
-    handles = [mpl.lines.Line2D([], [], color=colour[size], marker="o", ms=3, label=size) for size in sizes]
+    handles = [
+        mpl.lines.Line2D([], [], color=colour[size], marker="o", ms=3, label=size.replace("x", "×")) for size in sizes
+    ]
     plot.legend(handles=handles, title="prompts × samples", loc="outside lower center", ncols=len(sizes), frameon=False)
     plot.savefig(path, dpi=160, bbox_inches="tight")
 
@@ -237,20 +221,28 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--read", type=Path, default=Path("results/benchmarks/coverage"))
-    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--page", type=Path, default=Path("docs/estimators.md"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/coverage.png"))
     options = parser.parse_args()
     table = read(options.read)
     bias = biases(table)
     parts = [
+        "Coverage (%) of the intervals given as reliable ± its standard error; in brackets, the share (%) refused:",
         coverage_table(table),
-        verdict(table),
+        verdict(table) + "\n" + above_the_limit(table),
+        "Bias (%) of the gain at the largest KL (half of log M), corrected / plug-in:",
         bias_table(bias),
-        alternatives_table(bias),
         bias_verdict(bias),
+        "The same by every correction tried:",
+        alternatives_table(bias),
+        "Why rows are refused: share (%) of all rows by first reason; in brackets, how many (%) of those refused would "
+        "have covered:",
         refusal_table(table),
     ]
-    (options.read / "coverage.md").write_text("\n".join(parts))
-    figure(table, bias, options.out / "coverage.png")
+    before, rest = options.page.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    options.page.write_text(before + "\n\n".join([MARKS[0], *parts, MARKS[1]]) + after)
+    figure(table, bias, options.figure)
 
 
 if __name__ == "__main__":

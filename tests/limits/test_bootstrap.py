@@ -24,6 +24,13 @@ def test_studentised_interval_covers_a_skewed_mean_better_than_percentile() -> N
     assert covered["percentile"] < covered["studentised"] - 0.01
 
 
+def test_counts_made_in_batches_are_those_of_one_replicate_after_another() -> None:
+    rng = np.random.default_rng(7)
+    alone = [np.bincount(rng.integers(0, 700, 700), minlength=700) for _ in range(200)]
+    counts = PromptBootstrap(700, replicates=200, seed=7).counts  # two batches and a part of one
+    np.testing.assert_array_equal(counts, alone)
+
+
 def test_ratio_interval_is_paired() -> None:
     rng = np.random.default_rng(2)
     below = rng.gamma(2, size=(100, 1))

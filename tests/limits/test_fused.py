@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.limits.quarters import quarter
-from alignment_limits.limits.tilting import plain_sums
+from alignment_limits.limits.tilting import compiled_sums, plain_sums
 
 pytest.importorskip("numba")
 
@@ -25,17 +25,13 @@ def test_compiled_sums_equal_numpy_on_ragged_blocks_over_all_temperatures() -> N
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
 
 
-def test_small_inputs_do_not_wait_for_the_compiler_until_they_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alignment_limits.limits import tilting
+def test_the_kernel_serves_whatever_was_computed_before() -> None:
+    """Otherwise a first call would differ from later ones in the last digits."""
+    from alignment_limits.limits.fused import fused_sums
 
-    monkeypatch.delitem(sys.modules, "alignment_limits.limits.fused", raising=False)
-    monkeypatch.setattr(tilting, "_done_by_numpy", 0)
-    assert tilting._fused(tilting.WORTH_COMPILING - 1) is None
-    assert tilting._fused(1) is not None
+    assert compiled_sums() is fused_sums
 
 
 def test_without_numba_the_plain_sums_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alignment_limits.limits.tilting import WORTH_COMPILING, _fused
-
     monkeypatch.setitem(sys.modules, "alignment_limits.limits.fused", None)
-    assert _fused(WORTH_COMPILING + 1) is None
+    assert compiled_sums() is None

@@ -91,6 +91,35 @@ def test_gaussian_gap_with_independent_error_is_in_its_interval() -> None:
     np.testing.assert_allclose(table.ideal_gain, np.sqrt(1.25) / table.beta, rtol=0.03)
 
 
+def test_gap_rows_are_refused_beyond_the_reach_of_their_correction() -> None:
+    """64 samples: what lies beyond the correction's reach is off by many standard errors, and refused."""
+    rng = np.random.default_rng(5)
+    gold = rng.standard_normal((1024, 64))
+    proxy = gold + 0.5 * rng.standard_normal(gold.shape)
+    table = proxy_gap(proxy, gold, betas=[3.0, 1.6, 0.6, 0.5])
+    truth = 1 / table.beta
+    assert table.reliable.tolist() == [True, True, False, False]
+    assert np.all(((table.gold_gain_low <= truth) & (truth <= table.gold_gain_high)) == table.reliable)
+
+
+def test_the_verdict_on_a_gap_does_not_choose_low_ones_by_their_pareto_k() -> None:
+    """KL 0.42, 64 x 64: k-hat of the proxy is 0.4 give or take 0.03; a verdict cut there would take one in two."""
+    told = []
+    for seed in range(12):
+        gold, error = np.random.default_rng(seed).standard_normal((2, 64, 64))
+        told.append(proxy_gap(gold + 0.5 * error, gold, betas=[1.55, 1.1]).reliable)
+    share = np.mean(told, axis=0)
+    assert share[0] >= 0.9
+    assert share[1] == 0
+
+
+def test_a_proxy_equal_to_gold_loses_nothing_after_correction_either() -> None:
+    gold = np.random.default_rng(6).standard_normal((40, 64))
+    same = gap_contributions(gold, gold, BETAS)
+    np.testing.assert_allclose(same.gap, 0, atol=1e-12)
+    np.testing.assert_allclose(same.gold_gain, same.ideal_gain_at_beta, rtol=1e-9, atol=1e-12)
+
+
 def test_offsets_of_a_prompt_cost_nothing(rewards: tuple[np.ndarray, np.ndarray]) -> None:
     proxy, gold = rewards
     moved = proxy_gap(proxy + np.arange(24.0)[:, None], gold, betas=BETAS)

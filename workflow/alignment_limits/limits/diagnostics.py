@@ -18,13 +18,26 @@ HEAVY_PROMPTS = 256
 FEWEST_PROMPTS = 16
 FEWEST_SAMPLES = 16
 MOST_CAPPED = 0.05
-# At a fixed beta the correction is a series in 1/M. Weights need a variance for its first term, k < 1/2 (the margin is
-# for k-hat's error and for its prior, which pulls it towards 1/2), and the relative variance of a quarter's mean
-# weight, in which log Z is expanded, has to be small.
-LIGHT_K = 0.4
-MOST_VARIANCE = 1 / 7
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a correction by a series in 1/M goes, as at a fixed beta.
+
+    pareto_k : its first term needs weights of finite variance, k < 1/2 (k-hat's prior pulls it towards 1/2). variance :
+    the relative variance of a quarter's mean weight, in which log Z is expanded, has to be small.
+    """
+
+    pareto_k: float
+    variance: float
+
+
+AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
+# Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say):
+# a verdict by it would choose the low ones. The effective size of the quarters is known better.
+GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 16)
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def judge(
     reached: np.ndarray | None = None,
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
-    at_beta: bool = False,
+    reach: Reach | None = None,
     prompts: int | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
@@ -111,8 +124,9 @@ def judge(
     (levels.py; default: as 1/M has it).
     reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
     capped : share of quarters at their own ceiling (default: none). doubtful : where what the correction may miss is
-    not small beside the interval (default: nowhere). at_beta : the points are at a fixed beta, whose correction needs
-    a bias that falls as 1/M. prompts : behind the estimates, if `scores` are a part of them.
+    not small beside the interval (default: nowhere). reach : of a correction at a fixed beta, whose bias has to fall
+    as 1/M (default: of one at a fixed KL, which has no such need). prompts : behind the estimates, if `scores` are a
+    part of them.
     """
     count = ess.shape[1]
     ratio = np.full(count, 2.0) if ratio is None else ratio
@@ -147,11 +161,11 @@ def judge(
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:
             reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
-        elif at_beta and tail > HEAVY_TAIL:
+        elif reach and tail > HEAVY_TAIL:
             reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) at a fixed beta; read the curve at fixed KL"
-        elif at_beta and shape > LIGHT_K:
-            reason = f"Pareto k {shape:.2f} (needs {LIGHT_K} at a fixed beta); read the curve at fixed KL"
-        elif at_beta and QUARTERS * (1 / e - 1 / samples) > MOST_VARIANCE:
+        elif reach and shape > reach.pareto_k:
+            reason = f"Pareto k {shape:.2f} (needs {reach.pareto_k} at a fixed beta); read the curve at fixed KL"
+        elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
             reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read the curve at fixed KL"
         elif doubt:
             reason = "the correction at this beta is too uncertain beside the interval; read the curve at fixed KL"

@@ -10,7 +10,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.diagnostics import judge
+from alignment_limits.limits.diagnostics import AT_BETA, judge
 from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import check_betas
 
@@ -155,7 +155,7 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     # shrinks and the bias does not.
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
-    return rows | vars(judge(scores, 1.0 / beta, m.ess, doubtful=doubtful, at_beta=True))
+    return rows | vars(judge(scores, 1.0 / beta, m.ess, doubtful=doubtful, reach=AT_BETA))
 
 
 def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:

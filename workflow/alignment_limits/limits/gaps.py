@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, within_prompt_sd
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.diagnostics import judge
+from alignment_limits.limits.diagnostics import GAPS, judge
 from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
 
@@ -136,8 +136,8 @@ def proxy_gap(
     doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
         parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
     )
-    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, at_beta=True)
-    theirs = judge(truth, 1.0 / beta, parts.ess_gold, at_beta=True)
+    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, reach=GAPS)
+    theirs = judge(truth, 1.0 / beta, parts.ess_gold, reach=GAPS)
     reason = np.array(
         [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object
     )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import normal_quantile
-from alignment_limits.limits.diagnostics import Verdict, judge, log_m_ceiling
+from alignment_limits.limits.diagnostics import AT_BETA, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.hermite import interpolate, solve
 from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta
@@ -203,7 +203,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
     lam = 1.0 / beta
-    verdict = _judge(sums, lam, doubtful=doubtful, at_beta=True)
+    verdict = _judge(sums, lam, doubtful=doubtful, reach=AT_BETA)
     return {
         "at": np.full(len(beta), "beta", dtype=object),
         "budget": np.full(len(beta), "average", dtype=object),

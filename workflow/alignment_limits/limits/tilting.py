@@ -9,7 +9,6 @@ so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gai
 nats.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,7 +21,6 @@ from alignment_limits.limits.arrays import Array, centre, check_evaluated, check
 from alignment_limits.limits.quarters import Quartered, whole
 
 CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
-WORTH_COMPILING = 300_000_000  # exponentials NumPy does in the time that importing Numba takes
 NEVER = -1e250  # exponent of padding: weight 0 without -inf * 0
 OF_LEVEL = slice(0, 1), slice(1, 3), slice(3, 7)  # the blocks of all samples, of halves, of quarters
 LEVELS = len(OF_LEVEL)
@@ -89,18 +87,11 @@ def by_level(values: Array, weights: Array, level: int | None = None) -> Array:
     return np.stack([full, left + right, (quarters[0] + quarters[1]) + (quarters[2] + quarters[3])], axis=-1)
 
 
-_done_by_numpy = 0  # exponentials
-
-
-def _fused(work: int) -> Callable[..., tuple[Array, Array]] | None:
-    """The compiled kernel once all the work so far is worth its import, if it is to be had; else None."""
-    global _done_by_numpy
-    name = "alignment_limits.limits.fused"
-    if _done_by_numpy + work < WORTH_COMPILING and name not in sys.modules:
-        _done_by_numpy += work
-        return None
+def compiled_sums() -> Callable[..., tuple[Array, Array]] | None:
+    """The compiled kernel, or None where it is not to be had. The two differ in the last digits, so which one
+    serves must not hang on what a process has done before: results repeat bit by bit."""
     try:
-        kernel: Callable[..., tuple[Array, Array]] = import_module(name).fused_sums
+        kernel: Callable[..., tuple[Array, Array]] = import_module("alignment_limits.limits.fused").fused_sums
         return kernel
     except (ImportError, RuntimeError):  # no Numba, or nowhere to keep its cache
         return None
@@ -113,7 +104,7 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
     every evaluated reward. Short axes come first: NumPy then works along the long ones.
     """
     shift = inverse * parts.tops.T[:, :, None]
-    fused = _fused(parts.rewards.size * inverse.shape[1])
+    fused = compiled_sums()
     if fused is not None:
         return shift, *fused(parts.rewards, parts.tops, parts.features, parts.sizes, inverse)
     return shift, *plain_sums(parts, inverse)
