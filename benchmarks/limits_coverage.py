@@ -27,7 +27,6 @@ import polars as pl
 from alignment_limits.limits.bestofn import best_of_n
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.frontiers import frontier
-from alignment_limits.limits.fused import fused_sums  # noqa: F401  (compiled once, so that small studies use it too)
 from alignment_limits.limits.gaps import proxy_gap
 from alignment_limits.limits.worlds import WORLDS, World, efficiency
 
