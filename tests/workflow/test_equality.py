@@ -8,7 +8,7 @@ def tables(project):
     study = project.folder / "results/tiny"
     out = {str(f.relative_to(study)): f for f in study.rglob("*.parquet") if not f.is_symlink()}
     out = {name: pl.read_parquet(file) for name, file in out.items()}
-    for folder in (study / "samples/tiny", *(study / "scores").iterdir()):
+    for folder in (study / "samples/tiny", *(study / "scores").glob("[!.]*")):
         shards = [pl.read_parquet(f) for f in folder.glob("*.parquet")]
         out[folder.name] = pl.concat(shards).sort("prompt_id", "sample_id")
     return out
