@@ -45,10 +45,10 @@ why: $(INSTALLED)  ## say what would run again, and why
 	@$(BIN)/python -m alignment_limits.why $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
 
 verify: $(INSTALLED)  ## derive the checksums of a finished study again, and name what drifted
-	@$(BIN)/python -m alignment_limits.verify "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))"
+	@$(BIN)/python -m alignment_limits.verify $(RESULTS)
 
 timeline: $(INSTALLED)  ## draw when each job of a finished study ran, and what the workflow itself cost
-	@$(BIN)/python -m alignment_limits.timeline "$$($(BIN)/python -m alignment_limits.config.where $(STUDY))"
+	@$(BIN)/python -m alignment_limits.timeline $(RESULTS)
 
 check: $(INSTALLED)  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -38,10 +38,10 @@ def test_one_flipped_byte_is_named(finished, tmp_path):
     ]
 
 
-def test_every_file_of_a_study_but_logs_is_in_its_manifest(finished, monkeypatch):
+def test_every_result_of_a_study_is_in_its_manifest(finished, monkeypatch):
     monkeypatch.chdir(finished.folder)
     files = checksums(["results/tiny"])
-    left_out = {f for f in files if f.split("/")[2] in ("logs", "benchmarks", "manifest.json")}
+    left_out = {f for f in files if f.split("/")[2] in ("logs", "benchmarks", "preflight", "manifest.json")}
     manifest = json.loads(Path("results/tiny/manifest.json").read_text())
     assert manifest.keys() == files.keys() - left_out
     assert drift(manifest) == {}

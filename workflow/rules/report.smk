@@ -68,7 +68,7 @@ rule manifest:
         [
             file
             for file in [*of_the_start()[0], *of_the_start()[1]]
-            if file.startswith(results(""))
+            if file.startswith(results("")) and "/preflight/" not in file
         ],
         rules.standardise.output,
         rules.ensembles.output,
@@ -76,6 +76,7 @@ rule manifest:
         rules.best_of_n.output,
         rules.proxy_gap.output,
         rules.over_optimisation.output,
+        rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else [],
         rules.headline.output,
         rules.study_card.output,
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
