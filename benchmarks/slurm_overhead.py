@@ -100,6 +100,8 @@ def main() -> None:
     finally:
         subprocess.run(["bash", NODE, "down"], check=False)
         shutil.rmtree(folder)
+        for prompts in arguments.prompts:
+            shutil.rmtree(ROOT / f"results/slurm-overhead-{prompts}", ignore_errors=True)
     (small, s0, x0), (large, s1, x1) = rows[0], rows[-1]
     rate = (x1 - x0) / (large - small)
     fixed, snakemake = x0 - rate * small, (s0 + s1) / 2
