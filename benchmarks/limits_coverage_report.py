@@ -30,7 +30,7 @@ REASONS = {
     "M < 16 n": "samples per prompt for",
     "ratio of the decrements": "too few to correct",
     "fixed β: ESS of quarters": "quarters are too few at",
-    "fixed β: correction beside interval": "too uncertain",
+    "correction beside interval": "too uncertain",
 }
 MARKS = ("<!-- coverage: begin -->", "<!-- coverage: end -->")
 

@@ -205,3 +205,12 @@ def test_nothing_to_estimate_and_unknown_budget_are_refused() -> None:
         limit_at(r, [1.0], budget="both")
     with pytest.raises(EstimateError, match="finite and at least 0"):
         limit_at(r, [-1.0])
+
+
+def test_with_very_many_prompts_what_the_correction_leaves_is_held_against_the_interval() -> None:
+    """The interval of 60,000 prompts is narrower than the bias that 64 samples per prompt may leave at 1.2 nats."""
+    r = gaussian(60_000, 64)
+    table = limit_at(r, [0.2, 1.2], replicates=100)
+    assert table.reliable.tolist() == [True, False]
+    assert "narrow an interval" in table.reason[1]
+    assert limit_at(r[:512], [1.2]).reliable[0], "few prompts"

@@ -18,7 +18,8 @@ from alignment_limits.limits import (
     terms,
 )
 from alignment_limits.limits.arrays import split_labels
-from alignment_limits.limits.streamed import missed, t_quantile
+from alignment_limits.limits.levels import missed
+from alignment_limits.limits.streamed import t_quantile
 from alignment_limits.limits.streaming import GROUPS, SPECIMENS, Specimens
 
 BETAS = np.array([4.0, 2.0, 1.5, 0.6])  # well within or beyond what is reliable

@@ -22,7 +22,7 @@ from alignment_limits.limits.arrays import Array, within_prompt_sd
 from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
 from alignment_limits.limits.diagnostics import Verdict, judge
 from alignment_limits.limits.hermite import interpolate
-from alignment_limits.limits.levels import LEVELS, Correction, extrapolate
+from alignment_limits.limits.levels import LEVELS, MOST_LEFT, Correction, extrapolate, missed
 from alignment_limits.limits.quarters import deal
 from alignment_limits.limits.tilting import block_weights, by_level, moments_of
 
@@ -221,8 +221,11 @@ class CorrectedCurve:
         )  # fmt: skip
 
 
-def judge_points(scores: Array, points: CurvePoints) -> Verdict:
-    """The verdict on points read off the curve of `scores`."""
+def judge_points(scores: Array, points: CurvePoints, width: Array | None = None) -> Verdict:
+    """The verdict on points read off the curve of `scores`; width : (K,) of the optimized reward's interval, where what
+    the correction leaves is to be held against it (with very many prompts the interval shrinks and the bias does not).
+    """
+    left = missed(points.levels, points.correction.factor[:, None])[:, 0]
     return judge(
         scores,
         points.inverse,
@@ -230,4 +233,5 @@ def judge_points(scores: Array, points: CurvePoints) -> Verdict:
         points.correction.ratio,
         reached=points.reached,
         capped=points.capped,
+        doubtful=None if width is None else left > MOST_LEFT * width,
     )

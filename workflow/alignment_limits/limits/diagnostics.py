@@ -168,7 +168,9 @@ def judge(
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
             reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read the curve at fixed KL"
         elif doubt:
-            reason = "the correction at this beta is too uncertain beside the interval; read the curve at fixed KL"
+            reason = "the correction is too uncertain beside so narrow an interval" + (
+                "; read the curve at fixed KL" if reach else ": more samples per prompt would help, not more prompts"
+            )
         else:
             reason = ""
         reasons.append(reason)

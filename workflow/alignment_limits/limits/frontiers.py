@@ -176,4 +176,5 @@ def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: Prompt
         "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
     }
-    return rows | vars(judge_points(scores, points))
+    own_low, own_high = boot.interval(points.values[..., 0])
+    return rows | vars(judge_points(scores, points, own_high - own_low))

@@ -25,6 +25,7 @@ LEVELS = 3
 RATIO_FLOOR = 1.25  # a = 0.32: below this the samples do not show where the sum ends
 RATIO_CEILING = 5.0  # beyond it the quarters are too small to say anything; g = 0 there
 MOST_MISSED = 0.2  # size of the 1/M^2 term, as a share of an interval's width
+MOST_LEFT = 0.75  # the bound `missed` at a fixed KL, as a share of an interval's width; the error is a fifth of it
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,14 @@ def extrapolate(levels: Array) -> tuple[Array, Correction]:
     gained += np.where(np.isnan(step), 0.0, step) * (slope * influence)[..., None]
     values = full + gained
     return (values if levels.ndim == 4 else values[..., 0]), Correction(ratio, error, factor, slope)
+
+
+def missed(levels: Array, factor: Array) -> Array:
+    """A bound on what a correction F + g (F - H) leaves, from levels (3, ...); 0 where a level is missing.
+
+    Its distance from Richardson's for biases in 1/M and 1/M^2, F + (5 (F - H) - (H - Q)) / 3, or the second-order term
+    of that, |2 (F - H) - (H - Q)| / 3, where this is more: above the error on the worlds of known truth where reliable.
+    """
+    first, second = levels[0] - levels[1], levels[1] - levels[2]
+    apart = np.abs(factor * first - (5.0 * first - second) / 3.0)
+    return np.asarray(np.nan_to_num(np.maximum(apart, np.abs(2.0 * first - second) / 3.0)))

@@ -12,7 +12,7 @@ from alignment_limits.limits.bootstrap import normal_quantile
 from alignment_limits.limits.diagnostics import AT_BETA, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.hermite import interpolate, solve
-from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta
+from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta, missed
 from alignment_limits.limits.streaming import FrontierSums
 from alignment_limits.limits.tilting import check_betas, tilt
 
@@ -95,17 +95,6 @@ def t_quantile(level: float, freedom: int) -> float:
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return float(z + first / freedom + second / freedom**2 + third / freedom**3)
-
-
-def missed(levels: Array, factor: Array) -> Array:
-    """A bound on what a correction F + g (F - H) leaves, from levels (3, ...); 0 where a level is missing.
-
-    Its distance from Richardson's for biases in 1/M and 1/M^2, F + (5 (F - H) - (H - Q)) / 3, or the second-order term
-    of that, |2 (F - H) - (H - Q)| / 3, where this is more: above the error on the worlds of known truth where reliable.
-    """
-    first, second = levels[0] - levels[1], levels[1] - levels[2]
-    apart = np.abs(factor * first - (5.0 * first - second) / 3.0)
-    return np.asarray(np.nan_to_num(np.maximum(apart, np.abs(2.0 * first - second) / 3.0)))
 
 
 def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
