@@ -29,7 +29,7 @@ def test_more_kl_needs_more_samples_and_narrower_intervals_more_prompts() -> Non
 
 
 def test_best_of_n_asks_for_sixteen_samples_per_draw() -> None:
-    pilot = np.random.default_rng(2).standard_normal((32, 64))
+    pilot = np.random.default_rng(2).standard_normal((64, 64))
     planned = plan(pilot, [0.1], most_draws=32)
     assert planned.samples[0] == 512
     assert "best-of-32" in planned.reason[0]
@@ -40,6 +40,14 @@ def test_what_the_pilot_cannot_show_gets_a_lower_bound_and_no_promise() -> None:
     assert np.isnan(planned.prompts[0])
     assert planned.samples[0] >= 4 * np.exp(5)
     assert "cannot show" in planned.reason[0]
+
+
+def test_heavy_tails_get_no_promise_and_no_verdict_with_any_number_of_prompts() -> None:
+    r = np.random.default_rng(4).standard_exponential((600, 64))
+    planned = plan(r[:64], [0.05])
+    assert np.isnan(planned.prompts[0])
+    assert "heavy upper tail" in planned.reason[0]
+    assert "heavy upper tail" in limit_at(r, [0.05]).reason[0]
 
 
 def test_pilots_too_small_are_refused() -> None:

@@ -13,8 +13,6 @@ from alignment_limits.limits.pareto import pareto_k
 SMALLEST_ESS = 10.0
 LARGEST_K = 1.0  # PSIS says 0.7 for one integral; a corrected mean over many prompts covers beyond it
 HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.04, exponential 0.98 +- 0.05
-HEAVY_K = 0.4
-HEAVY_PROMPTS = 256
 FEWEST_PROMPTS = 16
 FEWEST_SAMPLES = 16
 MOST_CAPPED = 0.05
@@ -37,7 +35,7 @@ class Reach:
 AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
 # Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say):
 # a verdict by it would choose the low ones. The effective size of the quarters is known better.
-GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 16)
+GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
 
 
 @dataclass(frozen=True)
@@ -153,16 +151,12 @@ def judge(
             reason = f"{100 * share:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
-        elif tail > HEAVY_TAIL and prompts < HEAVY_PROMPTS:
-            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) with {prompts} prompts (needs {HEAVY_PROMPTS})"
-        elif tail > HEAVY_TAIL and shape > HEAVY_K:
-            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) with Pareto k {shape:.2f} (needs {HEAVY_K})"
+        elif tail > HEAVY_TAIL:
+            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}, needs {HEAVY_TAIL}): intervals fall short"
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:
             reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
-        elif reach and tail > HEAVY_TAIL:
-            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}) at a fixed beta; read the curve at fixed KL"
         elif reach and shape > reach.pareto_k:
             reason = f"Pareto k {shape:.2f} (needs {reach.pareto_k} at a fixed beta); read the curve at fixed KL"
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:

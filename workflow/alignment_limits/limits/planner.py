@@ -12,13 +12,13 @@ from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import (
     FEWEST_PROMPTS,
     FEWEST_SAMPLES,
-    HEAVY_PROMPTS,
     HEAVY_TAIL,
     SMALLEST_ESS,
     tail_ratio,
 )
 from alignment_limits.limits.methods import SAMPLES_PER_DRAW
 
+HEAVY = "heavy upper tail: intervals fall short with any number of prompts"
 MARGIN = 1.2  # a pilot's effective sample size is itself an estimate
 
 
@@ -81,7 +81,7 @@ def plan(
     gain, sd = points.values[..., 0].mean(axis=0), points.values[..., 0].std(axis=0, ddof=1)
     size = np.median(points.ess, axis=0)
     growth = _growth(scores, points.inverse, size, seed)
-    least_prompts = HEAVY_PROMPTS if tail_ratio(scores) > HEAVY_TAIL else FEWEST_PROMPTS
+    heavy = tail_ratio(scores) > HEAVY_TAIL
     z = normal_quantile(level)
     rows: dict[str, list[object]] = {name: [] for name in ("prompts", "samples", "reason")}
     for j, each in enumerate(kappa):
@@ -90,15 +90,16 @@ def plan(
             "quarters of the samples must show this KL": 4.0 * np.exp(each),
             "the fewest any estimate needs": float(FEWEST_SAMPLES),
         }
-        shown = points.reached[j] == 3 and np.isfinite(gain[j]) and gain[j] > 0
+        shown = not heavy and points.reached[j] == 3 and np.isfinite(gain[j]) and gain[j] > 0
+        without = HEAVY if heavy else f"the pilot's {room} samples cannot show this KL"
         needed = np.nan
         if shown:
             floor["effective sample size"] = room * (MARGIN * SMALLEST_ESS / size[j]) ** (1.0 / growth[j])
-            needed = max(float(np.ceil((z * sd[j] / (half_width * gain[j])) ** 2)), least_prompts)
+            needed = max(float(np.ceil((z * sd[j] / (half_width * gain[j])) ** 2)), FEWEST_PROMPTS)
         cause = max(floor, key=lambda name: floor[name])
         rows["prompts"].append(needed)
         rows["samples"].append(np.ceil(floor[cause]))
-        rows["reason"].append(cause if shown else f"the pilot's {room} samples cannot show this KL")
+        rows["reason"].append(cause if shown else without)
     with np.errstate(divide="ignore", invalid="ignore"):
         reached = z * sd / np.sqrt(prompts) / gain
     return Plan(
