@@ -152,7 +152,7 @@ def judge(
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
         elif tail > HEAVY_TAIL:
-            reason = f"heavy upper tail (mean-excess ratio {tail:.2f}, needs {HEAVY_TAIL}): intervals fall short"
+            reason = f"heavy upper tail (mean-excess ratio {tail:.3f}, at most {HEAVY_TAIL}): intervals fall short"
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
         elif rho > LARGEST_RATIO:
