@@ -27,6 +27,11 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
 
 
+if STUDY.policies:
+
+    include: "workflow/rules/policies.smk"
+
+
 report: "workflow/report/workflow.rst"
 
 
@@ -36,3 +41,4 @@ rule all:
         of_the_start()[1],
         rules.manifest.input,
         rules.manifest.output,
+        placed_policies() if STUDY.policies else [],

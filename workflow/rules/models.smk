@@ -3,7 +3,12 @@
 from alignment_limits.models.fetch import source_id
 
 BASE = STUDY.model.name
-USERS = [STUDY.model, STUDY.prompts, *STUDY.rewards.values()]
+USERS = [
+    STUDY.model,
+    STUDY.prompts,
+    *STUDY.rewards.values(),
+    *(STUDY.policies or []),
+]
 SOURCES = {
     source_id(user.source): user.source
     for user in USERS

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.limits import Limits
+from alignment_limits.config.policies import Policy
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
@@ -33,6 +34,7 @@ class Study(Strict):
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
+    policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
@@ -52,7 +54,7 @@ class Study(Strict):
             if missing:
                 raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
         else:
-            needless = [key for key, value in made.items() if value]
+            needless = [key for key, value in {**made, "policies": self.policies}.items() if value]
             if needless:
                 raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
             if self.gold != self.scores.gold:
@@ -80,6 +82,12 @@ class Study(Strict):
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice")
+        policies = [policy.name for policy in self.policies or []]
+        if len(set(policies)) != len(policies):
+            raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}")
+        for policy in self.policies or []:
+            if policy.optimized and policy.optimized not in self.ensembles:
+                known(policy.optimized, f"policies.{policy.name}.optimized")
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(

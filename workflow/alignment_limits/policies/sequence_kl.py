@@ -96,7 +96,8 @@ def _layout(
     width = max(len(p) + len(r) for p, r in pairs)
     ids = torch.zeros(len(pairs), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    row, position = [], []
+    row: list[int] = []
+    position: list[int] = []
     for i, (prompt, reply) in enumerate(pairs):
         length = len(prompt) + len(reply)
         ids[i, :length] = torch.tensor([*prompt, *reply])

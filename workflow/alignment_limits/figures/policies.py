@@ -1,0 +1,125 @@
+"""Policies on the KL-reward plane: where each stands beside the limit and best-of-n, in gold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from alignment_limits.figures.curves import curve, draw
+from alignment_limits.figures.style import BEST_OF_N, GREY, INK, Look, label
+
+MARKERS = "osD^vP*Xp<>h"
+PALE = 0.4  # what is not reliable
+
+
+def policies(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFrame, look: Look) -> Figure:
+    """Above: gold gain against KL, both with 95% intervals. Below: each policy's share of the limit at its KL.
+
+    Policies of one objective and optimised reward share a colour and a marker, and are joined in order of KL (a
+    sweep over the KL coefficient). One of infinite KL has no place and is named under the figure.
+
+    Args:
+        table: `policies/policies.parquet`. frontier, best_of_n: `limits/*.parquet`.
+    """
+    gold = look.gold
+    rows = table.filter(pl.col("evaluated") == gold)
+    drawn, lost = rows.filter(pl.col("kl").is_finite()), rows.filter(~pl.col("kl").is_finite())
+    limit = curve(frontier, gold, gold)
+    with look.applied():
+        figure = look.figure(height=min(1.05 * look.width, 4.6))
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
+        right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
+        right = max(right, min(1.02 * limit.end, 2 * right))
+        draw(top, limit, colour=INK, name="limit", width=1.5)
+        _best_of(top, best_of_n, gold, right)
+        for group, colour, marker in _groups(drawn, look):
+            _group(top, group, "gain", colour, marker, join=True)
+            _group(bottom, group.filter(pl.col("efficiency").is_finite()), "efficiency", colour, marker, join=False)
+        bottom.axhline(1, color=INK, lw=0.8, zorder=1)
+        bottom.axhline(0, color=GREY, lw=0.5, zorder=1)
+        top.axhline(0, color=GREY, lw=0.5, zorder=1)
+        top.set_xlim(-0.02 * right, right)
+        _heights(top, bottom, limit.gain[limit.kl <= right], drawn)
+        top.set_ylabel("gain in gold (base s.d.)")
+        bottom.set_ylabel("share\nof limit")
+        bottom.set_xlabel("KL from the base model (nats per sequence)")
+        _legend(figure, drawn, look)
+        if lost.height:
+            names = ", ".join(lost["policy"].to_list())
+            figure.text(0.5, -0.01, f"infinite KL, not drawn: {names}", ha="center", va="top", fontsize=look.small)
+    return figure
+
+
+def _groups(rows: pl.DataFrame, look: Look) -> list[tuple[pl.DataFrame, Any, str]]:
+    """Rows of each objective and optimised reward in order of KL, their colour and marker."""
+    keyed = rows.with_columns(_group=_key())
+    names = keyed["_group"].unique(maintain_order=True).to_list()
+    colours = sns.color_palette(look.palette, max(len(names), 1))
+    return [
+        (keyed.filter(pl.col("_group") == name).sort("kl"), colours[i], MARKERS[i % len(MARKERS)])
+        for i, name in enumerate(names)
+    ]
+
+
+def _key() -> pl.Expr:
+    """What a policy is called in the key: its objective and the reward it was trained on, else its own name."""
+    trained = pl.when(pl.col("optimized").is_null()).then(pl.lit("")).otherwise(pl.lit(" on ") + pl.col("optimized"))
+    return pl.when(pl.col("objective").is_null()).then(pl.col("policy")).otherwise(pl.col("objective") + trained)
+
+
+def _group(ax: Any, rows: pl.DataFrame, name: str, colour: Any, marker: str, *, join: bool) -> None:
+    if join and rows.height > 1:
+        ax.plot(rows["kl"], rows[name], color=colour, lw=0.7, alpha=0.6, zorder=3)
+    for row in rows.iter_rows(named=True):
+        bars = ax.errorbar(
+            row["kl"], row[name], yerr=_bar(row, name), xerr=_bar(row, "kl") if join else None, fmt=marker,
+            color=colour, ms=3.6, mew=0, elinewidth=0.9, zorder=5,
+            alpha=1.0 if join or row["reliable"] else PALE,
+        )  # fmt: skip
+        bars.lines[0].set_gid(f"{name}:{row['policy']}")
+
+
+def _bar(row: dict[str, Any], name: str) -> np.ndarray:
+    """Lengths below and above; zero where there is no interval."""
+    low, mid, high = (float(row[key]) for key in (f"{name}_low", name, f"{name}_high"))
+    return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
+
+
+def _best_of(ax: Any, table: pl.DataFrame, gold: str, right: float) -> None:
+    rows = table.filter(
+        (pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("method") == "best-of-n")
+        & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col("gain").is_finite()
+    ).sort("kl")  # fmt: skip
+    (line,) = ax.plot(rows["kl"], rows["gain"], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)
+    line.set_gid("best-of-n")
+
+
+def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
+    gains = [0.05, *limit[np.isfinite(limit)], *rows["gain"].to_list(), *rows["gain_high"].drop_nans().to_list()]
+    losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
+    top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
+    shares = rows["efficiency"].drop_nans().drop_nulls().to_list()
+    bottom.set_ylim(min([0.0, *shares]) - 0.08, max([1.0, *shares]) + 0.12)
+
+
+def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
+    handles = [
+        Line2D([], [], color=INK, lw=1.5, label="limit"),
+        Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
+    ]
+    for group, colour, marker in _groups(rows, look):
+        name = label(str(group["_group"][0]), 24)
+        handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
+    figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles, look))
+
+
+def _columns(handles: Sequence[Line2D], look: Look) -> int:
+    """As many columns as fit the width, at 0.55 of the type size a letter."""
+    longest = max(max(map(len, str(h.get_label()).split("\n"))) for h in handles) + 6
+    return int(np.clip(look.width * 72 / (0.55 * look.small * longest), 1, len(handles)))

@@ -1,0 +1,15 @@
+"""Draw the policies beside the limit of gold and best-of-n."""
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.figures.policies import policies
+from alignment_limits.figures.style import Look, save
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.policies import POLICIES
+from alignment_limits.scripting import job
+
+with job(snakemake):
+    look = Look.of(snakemake.params.p)
+    schemas = {"policies": POLICIES, "frontier": FRONTIER, "best_of_n": BEST_OF_N}
+    tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
+    figure = policies(tables["policies"], tables["frontier"], tables["best_of_n"], look)
+    save(figure, look, snakemake.output.pdf, snakemake.output.png)

@@ -1,0 +1,34 @@
+"""Where every policy stands: gain, KL to the base, the limit there, efficiency, optimality gap, win rate."""
+
+import json
+from pathlib import Path
+
+from alignment_limits.artifacts import read_table, read_tables, write_table
+from alignment_limits.grid import read_scores, reward_arrays, same_keys
+from alignment_limits.policies.table import labelled, on_base_scale, placements
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.policies import POLICIES, POLICY_KL
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input
+    names = [*p["rewards"], *p["ensembles"]]
+    base = reward_arrays(read_table(files.standardised, STANDARDISED), names)
+    scales = read_table(files.scales, SCALES)
+    placed, kl, samples, notes = {}, {}, {}, {}
+    for policy in p["policies"]:
+        scores = {reward: read_scores(files[f"{policy}/scores/{reward}"], reward) for reward in p["rewards"]}
+        kl[policy] = read_tables(files[f"{policy}/kl"], POLICY_KL)
+        samples[policy] = read_tables(files[f"{policy}/samples"], SAMPLES)
+        same_keys({"kl": kl[policy], "samples": samples[policy], **scores})
+        placed[policy] = on_base_scale(scores, scales, base, p["ensembles"])
+        notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
+    table = placements(base, placed, kl, replicates=p["bootstrap"], seed=p["seed"])
+    table = labelled(table, p["policies"], samples, notes)
+    for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
+        say(
+            f"{row['policy']}: KL {row['kl']:.3g}, gold gain {row['gain']:.3g} of {row['limit']:.3g} "
+            f"[{row['efficiency_low']:.0%}, {row['efficiency_high']:.0%}]{row['reason'] and ' — ' + row['reason']}"
+        )
+    write_table(table, snakemake.output.policies, POLICIES, provenance(snakemake, ["numba"]))

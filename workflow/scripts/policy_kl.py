@@ -1,0 +1,65 @@
+"""KL to the base of one shard of a policy's replies: both estimates of every reply, in float32."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+
+import time
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.files import file_sha256
+from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.policies.sequence_kl import sequence_kl
+from alignment_limits.policies.split_model import load_split
+from alignment_limits.sampling import tokens
+from alignment_limits.schemas.policies import POLICY_KL
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input
+    samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
+    tokenizer = tokens.load_tokenizer(Path(files.base), p["trust_remote_code"])
+    ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
+    sent = dict(zip(prompts["prompt_id"], ids, strict=True))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy, base = (
+        load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"])
+        for folder in (files.policy, files.base)
+    )
+    start = time.perf_counter()
+    kl = sequence_kl(
+        policy,
+        base,
+        [sent[prompt_id] for prompt_id in samples["prompt_id"]],
+        samples["token_ids"].to_list(),
+        SamplingLaw(p["temperature"], p["top_p"]),
+    )
+    seconds = time.perf_counter() - start
+    table = samples.select("prompt_id", "sample_id").with_columns(
+        **{name: pl.Series(getattr(kl, name)) for name in ("kl", "log_ratio", "logprob", "logprob_base")}
+    )
+    figures = {
+        "seconds": round(seconds, 2),
+        # the engine that drew the replies against the one that reads them
+        "engine_deviation": float((samples["logprob"] - table["logprob"]).abs().max()),
+        "infinite": float(table["kl"].is_infinite().mean()),
+    }
+    say(
+        f"{snakemake.wildcards.policy}: {samples['n_tokens'].sum() / seconds:.0f} tokens/s, mean KL "
+        f"{table['kl'].mean():.4g} nats (log-ratio {table['log_ratio'].mean():.4g}); the sampling engine's "
+        f"log-probabilities differ by at most {figures['engine_deviation']:.1g}"
+    )
+    if figures["infinite"]:
+        say(
+            f"{figures['infinite']:.0%} of the replies pass a token of the policy's top-p nucleus that the base's "
+            "lacks: their KL is infinite; set sampling.top_p: 1 to compare policies"
+        )
+    source = {"samples_sha256": file_sha256(files.samples)}
+    made = provenance(snakemake, ["torch", "transformers"], run=figures, source=source)
+    write_table(table, snakemake.output.kl, POLICY_KL, made)

@@ -1,0 +1,18 @@
+"""Turn a fetched policy into a plain model folder that shares the base's tokenizer, or refuse it."""
+
+from pathlib import Path
+
+from alignment_limits.policies.assemble import assemble
+from alignment_limits.scripting import job, say
+
+with job(snakemake):
+    p, policy = snakemake.params.p, snakemake.wildcards.policy
+    said = assemble(
+        Path(snakemake.input.fetched),
+        Path(snakemake.input.base),
+        Path(snakemake.output.folder),
+        name=policy,
+        trust_remote_code=p["trust_remote_code"],
+    )
+    for line in said:
+        say(f"policy {policy}: {line}")
