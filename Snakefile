@@ -41,4 +41,4 @@ rule all:
         of_the_start()[1],
         rules.manifest.input,
         rules.manifest.output,
-        placed_policies() if STUDY.policies else [],
+        of_policies() if STUDY.policies else [],

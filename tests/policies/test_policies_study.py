@@ -1,206 +1,245 @@
-"""A study with two policies on a real model: the base itself, and a LoRA adapter with random weights."""
+"""A study with three policies through the whole workflow: the base itself, a checkpoint and a LoRA adapter near it."""
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-import yaml
-from running import ROOT, snakemake
+import torch
+from peft import PeftModel
+from project import Project
+from tiny_policies import adapter, perturbed
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alignment_limits.artifacts import read_provenance, read_table
-from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.artifacts import read_provenance, read_table, read_tables
+from alignment_limits.schemas.limits import FRONTIER
 from alignment_limits.schemas.policies import POLICIES, POLICY_KL
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.scores import SCORES
+from alignment_limits.why import explain
 
-pytestmark = pytest.mark.study
-NAME, REWARDS, PROMPT_COUNT, SAMPLE_COUNT = "test-policies", ["letters", "vader"], 16, 32
-LINES = [f"{who} {what}" for who in ("I", "My friend", "The old man", "They") for what in
-         ("love this", "really hate it when", "said that the weather is", "went to the market and")]  # fmt: skip
-
-
-def study(**more) -> dict:
-    return {
-        "study": NAME,
-        "prompts": {"count": PROMPT_COUNT, "stratify_by": None} | more.pop("prompts", {}),
-        "sampling": {"engine": "transformers", "samples_per_prompt": SAMPLE_COUNT, "max_new_tokens": 8, "block": 32},
-        "gold": "letters",
-        "rewards": {
-            "letters": {"kind": "python", "function": "tests.policies.own_reward:letters"},
-            "vader": {"kind": "lexicon", "lexicon": "vader"},
-        },
-        "ensembles": {"both": {"members": REWARDS, "aggregator": "mean"}},
-        "limits": {"betas": [2, 1], "kls": [0.1, 0.25, 0.5], "best_of": [1, 2, 4], "bootstrap": 300},
-    } | more
-
-
-def base_folder() -> Path:
-    return next(p for p in (ROOT / "results/models").glob("smollm2-135m-instruct-*") if p.is_dir())
+PROMPT_COUNT, SAMPLE_COUNT = 16, 32
+EVALUATED = ("vowels", "letters", "words", "mean")
+STUDY = {
+    "prompts": {"count": PROMPT_COUNT},
+    # one shard: every job of a model takes seconds to start
+    "sampling": {
+        "samples_per_prompt": SAMPLE_COUNT,
+        "block": SAMPLE_COUNT,
+        "shard_tokens": 12 * PROMPT_COUNT * SAMPLE_COUNT,
+        "temperature": 0.9,
+    },
+    "limits": {"kls": [0.05, 0.1, 0.2, 0.5], "bootstrap": 300},
+    "policies": [
+        {"name": "same", "path": "model"},
+        {"name": "near", "path": "near", "objective": "noise", "optimized": "mean", "coefficient": 0.1, "seed": 3},
+        {"name": "lora", "adapter": "lora"},
+    ],
+}
+MORE = {"name": "third", "path": "near", "objective": "another name"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The study's file and the folder of its results."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    here = tmp_path_factory.mktemp("policies")
-    (here / "prompts.txt").write_text("\n".join(LINES))
-    file = here / "study.yaml"
-    prompts = {"prompts": {"source": {"path": str(here / "prompts.txt")}}}
-    file.write_text(yaml.safe_dump(study(**prompts)))
-    snakemake("convert", "--configfile", file)
-    torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(base_folder())
-    config = LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(base, config).save_pretrained(here / "adapter")
-    policies = [
-        {"name": "same", "path": str(base_folder())},
-        {"name": "lora", "path": str(here / "adapter"), "objective": "noise", "optimized": "both", "coefficient": 0.1},
-    ]
-    file.write_text(yaml.safe_dump(study(policies=policies, **prompts)))
-    snakemake("--configfile", file)
-    return file, ROOT / "results" / NAME
+def project(tmp_path_factory, tiny_model):
+    project = Project.new(tmp_path_factory.mktemp("policies") / "project", tiny_model)
+    perturbed(project.folder / "model", project.folder / "near", 0.07)
+    adapter(project.folder / "model", project.folder / "lora", 0.4)
+    project.study(STUDY)
+    project.run()
+    return project
 
 
-def shards(folder: Path, schema) -> pl.DataFrame:
-    return pl.concat([read_table(f, schema) for f in sorted(folder.glob("*.parquet"))])
+@pytest.fixture
+def edited(project):
+    """The project, whose study file is put back afterwards."""
+    yield project
+    project.study(STUDY)
 
 
-def row(finished, policy, evaluated="letters") -> dict:
-    table = read_table(finished[1] / "policies/policies.parquet", POLICIES)
+def shards(project, folder, schema) -> pl.DataFrame:
+    return read_tables(sorted((project.folder / "results/tiny" / folder).glob("*.parquet")), schema)
+
+
+def row(project, policy, evaluated="vowels") -> dict:
+    table = read_table(project.folder / "results/tiny/policies/policies.parquet", POLICIES)
     return table.row(by_predicate=(pl.col("policy") == policy) & (pl.col("evaluated") == evaluated), named=True)
 
 
-def test_every_policy_has_a_row_for_every_reward_and_ensemble(finished):
-    table = read_table(finished[1] / "policies/policies.parquet", POLICIES)
-    pairs = {(p, e) for p in ("same", "lora") for e in (*REWARDS, "both")}
-    assert set(table.select("policy", "evaluated").rows()) == pairs
-    assert table.height == len(pairs)
-    assert read_provenance(finished[1] / "policies/policies.parquet")["study"] == NAME
+def test_every_policy_has_a_row_for_every_reward_and_ensemble(project):
+    file = project.folder / "results/tiny/policies/policies.parquet"
+    found = read_table(file, POLICIES).select("policy", "evaluated").rows()
+    assert sorted(found) == sorted((p, e) for p in ("same", "near", "lora") for e in EVALUATED)
+    assert read_provenance(file)["study"] == "tiny"
 
 
-def test_the_base_as_its_own_policy_has_no_kl_and_no_efficiency(finished):
-    kl = shards(finished[1] / "policies/same/kl", POLICY_KL)
-    assert (kl["kl"] == 0).all()
-    assert (kl["log_ratio"] == 0).all()
-    for evaluated in (*REWARDS, "both"):
-        found = row(finished, "same", evaluated)
-        assert found["kl"] == found["kl_low"] == found["kl_high"] == 0
+def test_the_base_as_its_own_policy_has_no_kl_and_no_efficiency(project):
+    kl = shards(project, "policies/same/kl", POLICY_KL)
+    assert kl["kl"].abs().max() < 1e-5
+    assert kl["log_ratio"].abs().max() < 1e-5
+    for evaluated in EVALUATED:
+        found = row(project, "same", evaluated)
+        assert found["kl"] == pytest.approx(0, abs=1e-6)
         assert math.isnan(found["efficiency"])
         assert found["limit"] == 0
-        assert found["gain_low"] - 0.02 <= 0 <= found["gain_high"] + 0.02
+        width = found["gain_high"] - found["gain_low"]
+        assert abs(found["gain"]) < width, "twice its interval's half"
         assert found["gain"] != 0, "the policy has draws of its own"
-        assert found["win_rate_low"] - 0.02 <= 0.5 <= found["win_rate_high"] + 0.02
+        assert abs(found["win_rate"] - 0.5) < found["win_rate_high"] - found["win_rate_low"]
 
 
-def test_an_adapter_is_away_from_the_base_and_both_estimates_agree(finished):
-    found = row(finished, "lora")
-    assert 0.01 < found["kl_low"] < found["kl"] < found["kl_high"]
-    assert found["kl_log_ratio_low"] < found["kl"] < found["kl_log_ratio_high"]
-    kl = shards(finished[1] / "policies/lora/kl", POLICY_KL)
+@pytest.mark.parametrize("policy", ["near", "lora"])
+def test_a_policy_away_from_the_base_stands_below_the_limit_and_both_estimates_agree(project, policy):
+    kl = shards(project, f"policies/{policy}/kl", POLICY_KL)
+    assert kl.height == PROMPT_COUNT * SAMPLE_COUNT
     assert (kl["kl"] >= 0).all()
     assert (kl["log_ratio"] < 0).any(), "shown as they are"
-    assert kl["log_ratio"].var() > kl["kl"].var()
-    assert found["limit"] > 0
-    assert found["efficiency"] == pytest.approx(found["gain"] / found["limit"])
-    assert found["optimality_gap"] == pytest.approx((found["limit"] - found["gain"]) / found["beta"])
-    assert (found["objective"], found["optimized"], found["coefficient"]) == ("noise", "both", 0.1)
-    assert "LORA adapter" in found["note"]
+    assert kl["log_ratio"].var() > 2 * kl["kl"].var()
+    for evaluated in EVALUATED:
+        found = row(project, policy, evaluated)
+        assert 0.05 < found["kl_low"] < found["kl"] < found["kl_high"] < 1
+        assert found["kl"] == pytest.approx(kl["kl"].mean(), abs=1e-12)
+        assert found["kl_log_ratio_low"] < found["kl"] < found["kl_log_ratio_high"]
+        assert found["limit"] > found["gain"], "noise optimises nothing"
+        assert found["efficiency"] == pytest.approx(found["gain"] / found["limit"])
+        assert found["optimality_gap"] == pytest.approx((found["limit"] - found["gain"]) / found["beta"])
+        assert found["kl_estimator"] == "rao-blackwell"
 
 
-def test_the_kl_is_that_of_plain_forward_passes(finished):
-    """One reply at a time, the adapter applied by PEFT and not merged, logits of the whole models."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def test_labels_and_what_was_made_of_the_policy_are_told(project):
+    near, lora = row(project, "near"), row(project, "lora")
+    assert [near[key] for key in ("objective", "optimized", "coefficient", "seed")] == ["noise", "mean", 0.1, 3]
+    assert [lora[key] for key in ("objective", "optimized", "coefficient", "seed")] == [None] * 4
+    assert near["note"] == "a plain model folder, copied"
+    assert lora["note"].startswith("LORA adapter, made for ")
+    assert "merged into the study's base" in lora["note"]
 
-    file, folder = finished
-    adapter = yaml.safe_load(file.read_text())["policies"][1]["path"]
-    tokenizer = AutoTokenizer.from_pretrained(base_folder())
-    base = AutoModelForCausalLM.from_pretrained(base_folder())
-    policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_folder()), adapter)
-    prompts = dict(read_table(folder / "prompts.parquet", PROMPTS).select("prompt_id", "text").iter_rows())
-    rows = shards(folder / "policies/lora/samples", SAMPLES).join(
-        shards(folder / "policies/lora/kl", POLICY_KL), on=["prompt_id", "sample_id"], suffix="_read"
+
+def test_the_kl_is_that_of_plain_forward_passes(project):
+    """One reply at a time, the adapter applied by PEFT and not merged, logits of the whole models in float64."""
+    folder = project.folder
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    base, policy = (AutoModelForCausalLM.from_pretrained(folder / "model") for _ in range(2))
+    policy = PeftModel.from_pretrained(policy, folder / "lora").double().eval()
+    base = base.double().eval()
+    prompts = read_table(folder / "results/tiny/prompts.parquet", PROMPTS).select("prompt_id", "text")
+    prompts = dict(prompts.iter_rows())
+    rows = shards(project, "policies/lora/samples", SAMPLES).join(
+        shards(project, "policies/lora/kl", POLICY_KL), on=["prompt_id", "sample_id"], suffix="_read"
     )
-    assert (rows["logprob"] - rows["logprob_read"]).abs().max() < 2e-3, "the sampling engine's own"
-    for r in rows.sample(8, seed=0).iter_rows(named=True):
+    assert (rows["logprob"] - rows["logprob_read"]).abs().max() < 1e-4, "the sampling engine's own"
+    for r in rows.sample(20, seed=0).iter_rows(named=True):
         sent = tokenizer(prompts[r["prompt_id"]])["input_ids"]
         ids = torch.tensor([[*sent, *r["token_ids"]]])
         with torch.inference_mode():
-            p, q = (torch.log_softmax(m(ids).logits[0, len(sent) - 1 : -1].double(), -1) for m in (policy, base))
-        assert r["kl"] == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-4)
+            p, q = (torch.log_softmax(m(ids).logits[0, len(sent) - 1 : -1] / 0.9, -1) for m in (policy, base))
+        assert r["kl"] == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-5)
         at = torch.tensor(r["token_ids"])[:, None]
-        assert r["log_ratio"] == pytest.approx((p - q).gather(1, at).sum().item(), abs=1e-3)
+        assert r["log_ratio"] == pytest.approx((p - q).gather(1, at).sum().item(), abs=1e-4)
 
 
-def test_the_gain_is_measured_on_the_bases_scale(finished):
-    _, folder = finished
-    base, policy = (shards(f, SCORES) for f in (folder / "scores/letters", folder / "policies/lora/scores/letters"))
+def test_the_gain_is_measured_on_the_bases_scale(project):
+    base, policy = (shards(project, f, SCORES) for f in ("scores/letters", "policies/near/scores/letters"))
     base, policy = (
         t.sort("prompt_id", "sample_id")["score"].to_numpy().reshape(PROMPT_COUNT, -1) for t in (base, policy)
     )
     centred = base - base.mean(1, keepdims=True)
     sd = np.sqrt((centred**2).sum() / (centred.size - PROMPT_COUNT))
-    found = row(finished, "lora")
+    found = row(project, "near", "letters")
     assert found["gain"] == pytest.approx((policy.mean(1) - base.mean(1)).mean() / sd, abs=1e-9)
     pairs = policy[:, :, None] - base[:, None, :]
     assert found["win_rate"] == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean(), abs=1e-9)
 
 
-def test_policies_share_their_noise_but_not_with_the_base(finished):
-    _, folder = finished
-    seeds = [set(shards(folder / f, SAMPLES)["seed"]) for f in
-             ("samples/smollm2-135m-instruct", "policies/same/samples", "policies/lora/samples")]  # fmt: skip
+def test_the_limit_is_the_frontiers(project):
+    """At the policy's KL it lies between the frontier's own points around it."""
+    frontier = read_table(project.folder / "results/tiny/limits/frontier.parquet", FRONTIER)
+    own = (pl.col("optimized") == "vowels") & (pl.col("evaluated") == "vowels") & (pl.col("budget") == "average")
+    points = frontier.filter(own & (pl.col("at") == "kl")).sort("kl")
+    found = row(project, "near")
+    below, above = (points.filter(side) for side in (pl.col("kl") < found["kl"], pl.col("kl") > found["kl"]))
+    assert below["gain"][-1] < found["limit"] < above["gain"][0]
+
+
+def test_policies_share_their_noise_but_not_with_the_base(project):
+    seeds = [set(shards(project, f, SAMPLES)["seed"])
+             for f in ("samples/tiny", "policies/same/samples", "policies/near/samples")]  # fmt: skip
     assert seeds[1] == seeds[2]
     assert not seeds[0] & seeds[1]
     assert len(seeds[1]) == PROMPT_COUNT
 
 
-def test_the_report_shows_where_they_stand(finished):
-    _, folder = finished
+def test_the_study_shows_its_policies_shards_as_links(project):
+    for file in (project.folder / "results/tiny/policies").glob("*/*/**/*.parquet"):
+        assert file.is_symlink()
+        assert file.resolve().is_relative_to(project.folder / "results/shared")
+    for kind in ("samples", "kl", "scores/vowels", "scores/letters", "scores/words"):
+        assert len(list((project.folder / "results/tiny/policies/near" / kind).iterdir())) == 1
+
+
+def test_the_report_shows_where_they_stand(project):
+    folder = project.folder / "results/tiny"
     text = (folder / "report/policies.html").read_text("utf-8")
-    assert "By letters (gold)" in text
-    assert "no KL to speak of" in text
-    assert (folder / "figures/policies.png").read_bytes()[:4] == b"\x89PNG"
-    assert (folder / "figures/policies.pdf").stat().st_size > 5000
+    for said in ("By vowels (gold)", "By mean", "no KL to speak of", "objective noise; optimized mean"):
+        assert said in text
+    for evaluated in ("vowels", "mean"):
+        assert (folder / f"figures/policies-{evaluated}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (folder / f"figures/policies-{evaluated}.pdf").stat().st_size > 5000
+    assert not (folder / "figures/policies-letters.png").exists(), "no policy was trained on it"
 
 
-def test_a_second_run_does_nothing_and_one_more_policy_samples_only_itself(finished, tmp_path):
-    file, folder = finished
-    run = snakemake("--configfile", file)
-    assert "Nothing to be done" in run.stdout + run.stderr
-    more = yaml.safe_load(file.read_text())
-    more["policies"].append({"name": "third", "path": more["policies"][1]["path"]})
-    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
-    run = snakemake("--configfile", tmp_path / "more.yaml", "--dry-run")
-    text = run.stdout + run.stderr
-    assert "rule policy_sample" in text
-    assert not any(f"rule {rule}:" in text for rule in ("sample", "score", "frontier", "best_of_n", "standardise"))
-    for rule in ("policy_sample", "policy_kl", "policy_score"):
-        assert f"policies/same/{rule.removeprefix('policy_')}" not in text
-    assert read_table(folder / "ensembles/standardised.parquet", STANDARDISED).height == PROMPT_COUNT * SAMPLE_COUNT
+PLACING = {"place_policies": 1, "link_policies": 1, "policies_page": 1, "study_card": 1}
+CHANGES = {
+    "nothing": ({}, {}),
+    "one more policy": (
+        {"policies": [*STUDY["policies"], MORE]},
+        PLACING
+        | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 3, "figure_policies": 2},
+    ),
+    "one policy fewer": ({"policies": STUDY["policies"][:2]}, PLACING | {"figure_policies": 2}),
+    "a label": (
+        {"policies": [STUDY["policies"][0] | {"objective": "none"}, *STUDY["policies"][1:]]},
+        PLACING | {"figure_policies": 2},
+    ),
+    "a reward's sign": (
+        {"rewards": {"vowels": {"kind": "python", "function": "own_rewards:vowels"},
+                     "letters": {"kind": "python", "function": "own_rewards:letters", "sign": -1},
+                     "words": {"kind": "lexicon", "lexicon": "words", "source": {"path": "words.txt"}}}},
+        {"policy_score": 3},
+    ),
+    "more samples per prompt": (
+        {"sampling": STUDY["sampling"] | {"samples_per_prompt": 2 * SAMPLE_COUNT}},
+        {"policy_sample": 3, "policy_kl": 3, "policy_score": 9},
+    ),
+    "another study": ({"study": "second"}, {}),
+}  # fmt: skip
 
 
-def test_a_policy_of_another_tokenizer_stops_the_run_before_it_is_sampled(finished, tmp_path):
+@pytest.mark.parametrize(("change", "jobs"), CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_study_file_remakes_what_it_touches(edited, change, jobs):
+    edited.study(STUDY | change)
+    plan = edited.plan()
+    models = {"policy_model", "policy_sample", "policy_kl", "policy_score", "sample", "convert"}
+    if jobs.keys() <= models:
+        assert {rule: n for rule, n in plan.jobs.items() if rule in models - {"sample"}} == jobs, explain(plan)
+    else:
+        assert plan.jobs == jobs, explain(plan)
+    if not change:
+        assert not plan.jobs, explain(plan)
+
+
+def test_a_policy_of_another_tokenizer_stops_the_run_before_anything_is_sampled(edited, tmp_path):
     import shutil
 
-    file, _ = finished
-    shutil.copytree(base_folder(), tmp_path / "other")
-    tokenizer = json.loads((tmp_path / "other/tokenizer.json").read_text("utf-8"))
-    tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 49152, "content": "<|pad|>"})
-    (tmp_path / "other/tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    wrong = yaml.safe_load(file.read_text()) | {"policies": [{"name": "wrong", "path": str(tmp_path / "other")}]}
-    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(wrong))
-    run = snakemake("--configfile", tmp_path / "wrong.yaml", check=False)
-    text = run.stdout + run.stderr
-    assert run.returncode
-    assert "policy 'wrong' has another tokenizer than the base (1 tokens the base lacks such as '<|pad|>')" in text
-    assert "Traceback" not in text
-    assert not (ROOT / "results" / NAME / "policies/wrong").exists()
+    shutil.copytree(edited.folder / "model", edited.folder / "other")
+    file = edited.folder / "other/tokenizer.json"
+    tokenizer = json.loads(file.read_text("utf-8"))
+    tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 259, "content": "<|pad|>"})
+    file.write_text(json.dumps(tokenizer), "utf-8")
+    edited.study(STUDY | {"seed": 5, "study": "wrong", "policies": [{"name": "wrong", "path": "other"}]})
+    said = edited.run(check=False)
+    assert "policy 'wrong' has another tokenizer than the base (1 tokens the base lacks such as '<|pad|>')" in said
+    assert "Traceback" not in said
+    assert not list(edited.folder.glob("results/shared/*/policies/wrong-*"))
+    assert len(list(edited.folder.glob("results/shared/*/samples"))) == 1, "the base is not sampled with another seed"

@@ -35,6 +35,7 @@ PACKAGES = {
     "sklearn": ("scikit-learn",),
     "onnxruntime": ("onnxruntime",),
     "vaderSentiment": ("vaderSentiment",),
+    "peft": ("peft",),
 }
 _MESSAGES = ("say", "print")
 

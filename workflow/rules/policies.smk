@@ -1,29 +1,32 @@
 # in: policies (checkpoints, adapters), prompts, the base model, standardised rewards of its samples
-# out: policies/<policy>/{samples,scores/<reward>,kl}/<chunk>-<block>.parquet, sampled and scored as the base is;
-#      policies/policies.parquet: where each stands beside the limit
-from alignment_limits.files import digest
-
-POLICIES = {policy.name: policy for policy in STUDY.policies}
+# out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
+#      made as the base's are; policies/policies.parquet: where each stands beside the limit
+POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.policies}
 # One seed for all policies, so that they are compared under common noise; another than the base's, whose
 # samples also make the limit.
 POLICY_SEED = plan.block_seed(STUDY.seed, "policies", 0)
+POLICY_FOLDER = "results/models/policies/{policy}"
+# rewards by which policies stand beside the limit in figures: gold, and what they were trained on
+SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.policies} - {None}
 
 
 wildcard_constraints:
     policy="|".join(map(re.escape, POLICIES)),
-    made="[0-9a-f]{8}",
 
 
-def policy_folder(policy):
-    """Plain model folder of a policy, shared by all studies of this base."""
-    made_of = POLICIES[policy].source.model_dump() | {"base": MODEL_FOLDER}
-    return f"results/models/policies/{policy}/{digest(made_of)[:8]}"
+def of_policy(path):
+    """A shared file of a policy."""
+    return shared(f"policies/{{policy}}/{path}")
 
 
-def policy_shards(policy, kind):
-    """All shards of one kind of a policy: samples, kl, scores/<reward>."""
-    pattern = results(f"policies/{policy}/{kind}/{{chunk}}-{{block}}.parquet")
-    return expand(pattern, chunk=CHUNKS, block=BLOCKS)
+def kinds(policy):
+    """Kinds of a policy's shards, as the study calls them, and their shared folders."""
+    folder = shared(f"policies/{policy}")
+    scores = {
+        f"scores/{reward}": f"{folder}/scores/{STUDY.scorer_id(reward)}"
+        for reward in STUDY.rewards
+    }
+    return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
 
 
 # Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
@@ -32,12 +35,17 @@ rule policy_model:
         fetched=lambda w: fetched(POLICIES[w.policy].source),
         base=MODEL_FOLDER,
     output:
-        folder=directory("results/models/policies/{policy}/{made}"),
+        folder=directory(POLICY_FOLDER),
     log:
-        "results/models/logs/policy_model/{policy}-{made}.log",
+        "results/models/logs/policy_model/{policy}.log",
     priority: 95
     params:
-        p={"trust_remote_code": STUDY.model.trust_remote_code},
+        p=lambda w: {
+            "name": POLICIES[w.policy].name,
+            "adapter": bool(POLICIES[w.policy].adapter),
+            "base": BASE,
+            "trust_remote_code": STUDY.model.trust_remote_code,
+        },
         code=code("policy_model.py"),
     script:
         "../scripts/policy_model.py"
@@ -45,10 +53,10 @@ rule policy_model:
 
 use rule sample as policy_sample with:
     input:
-        prompts=rules.prompts_chunk.output.prompts,
-        model=lambda w: policy_folder(w.policy),
+        prompts=shared("prompts/{chunk}.parquet"),
+        model=POLICY_FOLDER,
     output:
-        samples=results("policies/{policy}/samples/{chunk}-{block}.parquet"),
+        samples=of_policy("samples/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_sample/{policy}/{chunk}-{block}.log"),
     benchmark:
@@ -59,27 +67,25 @@ use rule sample as policy_sample with:
 
 use rule score as policy_score with:
     input:
-        samples=results("policies/{policy}/samples/{chunk}-{block}.parquet"),
-        prompts=rules.prompts_chunk.output.prompts,
+        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
         files=reward_files,
     output:
-        scores=results("policies/{policy}/scores/{reward}/{chunk}-{block}.parquet"),
+        scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
     log:
-        results("logs/policy_score/{policy}/{reward}/{chunk}-{block}.log"),
+        results("logs/policy_score/{policy}/{scorer}/{chunk}-{block}.log"),
     benchmark:
-        results("benchmarks/policy_score/{policy}/{reward}/{chunk}-{block}.tsv")
-    wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
+        results("benchmarks/policy_score/{policy}/{scorer}/{chunk}-{block}.tsv")
 
 
 rule policy_kl:
     input:
-        samples=results("policies/{policy}/samples/{chunk}-{block}.parquet"),
-        prompts=rules.prompts_chunk.output.prompts,
-        policy=lambda w: policy_folder(w.policy),
+        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
+        policy=POLICY_FOLDER,
         base=MODEL_FOLDER,
     output:
-        kl=results("policies/{policy}/kl/{chunk}-{block}.parquet"),
+        kl=of_policy("kl/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_kl/{policy}/{chunk}-{block}.log"),
     benchmark:
@@ -100,16 +106,21 @@ rule policy_kl:
         "../scripts/policy_kl.py"
 
 
-def placed(policy):
-    """All that says where a policy stands, by name."""
-    kinds = ["samples", "kl", *(f"scores/{reward}" for reward in STUDY.rewards)]
-    files = {f"{policy}/{kind}": policy_shards(policy, kind) for kind in kinds}
-    return files | {f"{policy}/model": policy_folder(policy)}
+def placed():
+    """All that says where policies stand: shards of each kind, and the model's folder."""
+    files = {}
+    for policy_id, policy in POLICIES.items():
+        files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
+        for kind, folder in kinds(policy_id).items():
+            files[f"{policy.name}/{kind}"] = expand(
+                f"{folder}/{{chunk}}-{{block}}.parquet", chunk=CHUNKS, block=BLOCKS
+            )
+    return files
 
 
 rule place_policies:
     input:
-        **{name: files for policy in POLICIES for name, files in placed(policy).items()},
+        **placed(),
         standardised=results("ensembles/standardised.parquet"),
         scales=results("ensembles/scales.parquet"),
     output:
@@ -121,7 +132,7 @@ rule place_policies:
             "gold": STUDY.gold,
             "rewards": list(STUDY.rewards),
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
-            "policies": {name: policy.labels for name, policy in POLICIES.items()},
+            "policies": {policy.name: policy.labels for policy in STUDY.policies},
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
         },
@@ -130,23 +141,43 @@ rule place_policies:
         "../scripts/place_policies.py"
 
 
+use rule link_shards as link_policies with:
+    input:
+        results("policies/policies.parquet"),
+    output:
+        [directory(results(f"policies/{p.name}")) for p in STUDY.policies],
+    log:
+        results("logs/link_policies/link_policies.log"),
+    params:
+        p=rules.link_shards.rule.params.p
+        | {
+            "links": {
+                results(f"policies/{policy.name}/{kind}"): folder
+                for policy_id, policy in POLICIES.items()
+                for kind, folder in kinds(policy_id).items()
+            }
+        },
+
+
 rule figure_policies:
     input:
         policies=results("policies/policies.parquet"),
         frontier=results("limits/frontier.parquet"),
         best_of_n=results("limits/best_of_n.parquet"),
     output:
-        pdf=results("figures/policies.pdf"),
+        pdf=results("figures/policies-{evaluated}.pdf"),
         png=report(
-            results("figures/policies.png"),
+            results("figures/policies-{evaluated}.png"),
             caption="../report/figure_policies.rst",
             category="5 Policies",
-            labels={"figure": "policies beside the limit"},
+            labels={"figure": "policies beside the limit of {evaluated}"},
         ),
     log:
-        results("logs/figure_policies/figure.log"),
+        results("logs/figure_policies/{evaluated}.log"),
+    wildcard_constraints:
+        evaluated="|".join(map(re.escape, SHOWN)),
     params:
-        p=STYLE | {"gold": STUDY.gold},
+        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": w.evaluated},
         code=code("figure_policies.py"),
     script:
         "../scripts/figure_policies.py"
@@ -171,7 +202,14 @@ rule policies_page:
         "../scripts/policies_page.py"
 
 
-def placed_policies():
-    """What a study with policies makes more than another."""
-    made = rules.place_policies, rules.figure_policies, rules.policies_page
-    return [file for rule in made for file in rule.output]
+def of_policies():
+    """Targets that only a study with policies has."""
+    figure = results("figures/policies-{evaluated}.{kind}")
+    # as targets, shards that were deleted are made again
+    return [
+        *rules.place_policies.input,
+        *rules.place_policies.output,
+        *rules.link_policies.output,
+        *rules.policies_page.output,
+        *expand(figure, evaluated=sorted(SHOWN), kind=["pdf", "png"]),
+    ]

@@ -134,8 +134,13 @@ rule link_shards:
     localrule: True
     params:
         p={
-            "shared": shared(""),
-            "scorers": {name: scorer for scorer, name in SCORERS.items()},
+            "links": {
+                results(f"samples/{BASE}"): shared("samples"),
+                **{
+                    results(f"scores/{name}"): shared(f"scores/{scorer}")
+                    for scorer, name in SCORERS.items()
+                },
+            },
             "prompts": STUDY.prompts.count,
             "chunk": CHUNK,
             "samples_per_prompt": STUDY.sampling.samples_per_prompt,

@@ -1,4 +1,4 @@
-"""Draw the policies beside the limit of gold and best-of-n."""
+"""Draw the policies beside the limit of a reward and best-of-n."""
 
 from alignment_limits.artifacts import read_table
 from alignment_limits.figures.policies import policies
@@ -11,5 +11,6 @@ with job(snakemake):
     look = Look.of(snakemake.params.p)
     schemas = {"policies": POLICIES, "frontier": FRONTIER, "best_of_n": BEST_OF_N}
     tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
-    figure = policies(tables["policies"], tables["frontier"], tables["best_of_n"], look)
+    evaluated = snakemake.params.p["evaluated"]
+    figure = policies(tables["policies"], tables["frontier"], tables["best_of_n"], look, evaluated=evaluated)
     save(figure, look, snakemake.output.pdf, snakemake.output.png)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import read_scores, reward_arrays, same_keys
+from alignment_limits.grid import prompt_keys, read_scores, reward_arrays, same_keys
 from alignment_limits.policies.table import labelled, on_base_scale, placements
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.schemas.policies import POLICIES, POLICY_KL
@@ -14,7 +14,8 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     names = [*p["rewards"], *p["ensembles"]]
-    base = reward_arrays(read_table(files.standardised, STANDARDISED), names)
+    standardised = read_table(files.standardised, STANDARDISED)
+    base = reward_arrays(standardised, names)
     scales = read_table(files.scales, SCALES)
     placed, kl, samples, notes = {}, {}, {}, {}
     for policy in p["policies"]:
@@ -24,7 +25,8 @@ with job(snakemake):
         same_keys({"kl": kl[policy], "samples": samples[policy], **scores})
         placed[policy] = on_base_scale(scores, scales, base, p["ensembles"])
         notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
-    table = placements(base, placed, kl, replicates=p["bootstrap"], seed=p["seed"])
+    draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    table = placements(base, placed, kl, **draws)
     table = labelled(table, p["policies"], samples, notes)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
         say(

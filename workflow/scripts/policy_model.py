@@ -6,13 +6,15 @@ from alignment_limits.policies.assemble import assemble
 from alignment_limits.scripting import job, say
 
 with job(snakemake):
-    p, policy = snakemake.params.p, snakemake.wildcards.policy
+    p = snakemake.params.p
     said = assemble(
         Path(snakemake.input.fetched),
         Path(snakemake.input.base),
         Path(snakemake.output.folder),
-        name=policy,
+        name=p["name"],
+        base_name=p["base"],
+        adapter=p["adapter"],
         trust_remote_code=p["trust_remote_code"],
     )
     for line in said:
-        say(f"policy {policy}: {line}")
+        say(f"policy {p['name']}: {line}")

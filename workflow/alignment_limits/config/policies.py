@@ -11,13 +11,16 @@ from alignment_limits.config.source import Source
 
 
 class Policy(Source):
-    """A language model made from the base, and where it comes from: one of `path`, `hub`, `package`.
+    """A language model made from the base, and where it comes from: one of `path`, `hub`, `package`, `adapter`.
 
     A folder with config.json and safetensors is a model of its own, one with adapter_config.json an adapter
     (PEFT) on the study's base model. The labels are only carried into the table.
     """
 
     name: Name = Field(description="name of the policy; its samples lie in policies/<name>")
+    adapter: str | None = Field(
+        None, description="a PEFT adapter on the study's base: a local folder, or with `revision` a hub repository"
+    )
     revision: str | None = Field(None, description="the hub repository's 40-digit commit, if not part of `hub`")
     kind: Literal["model"] = Field("model", description="a hub repository of models")
     objective: str | None = Field(None, description="how it was trained (ppo, dpo, …); a label")
@@ -27,14 +30,22 @@ class Policy(Source):
 
     @model_validator(mode="before")
     @classmethod
-    def _pinned_by_revision(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("revision"):
+    def _one_pinned_source(cls, data: Any) -> Any:
+        """`adapter` and `revision` are other words for `path` and `hub`."""
+        if not isinstance(data, dict):
+            return data
+        adapter, revision = data.get("adapter"), data.get("revision")
+        if adapter:
+            if given := [key for key in ("package", "hub", "path") if data.get(key)]:
+                raise ValueError(f"`adapter` says where it comes from; leave out {', '.join(given)}")
+            data = data | {"hub" if revision else "path": adapter}
+        if revision:
             if not data.get("hub"):
-                raise ValueError("revision is the commit of a `hub` repository; paths and packages have none")
-            if "@" not in str(data["hub"]):
-                return data | {"hub": f"{data['hub']}@{data['revision']}"}
-            if not str(data["hub"]).endswith(f"@{data['revision']}"):
-                raise ValueError(f"hub says '{data['hub']}', revision '{data['revision']}'; give one of them")
+                raise ValueError("revision is the commit of a hub repository; paths and packages have none")
+            repository, _, commit = str(data["hub"]).partition("@")
+            if commit not in ("", revision):
+                raise ValueError(f"hub says '{commit}', revision '{revision}'; give one of them")
+            data = data | {"hub": f"{repository}@{revision}"}
         return data
 
     @property

@@ -116,6 +116,13 @@ class Study(Strict):
         """Name of a reward and of everything that decides its scores."""
         return f"{reward}-{digest(self.rewards[reward].model_dump(exclude={'note'}))}"
 
+    def policy_id(self, policy: Policy) -> str:
+        """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""
+        if not self.model:
+            raise TypeError("a study that starts at scores has no policies")
+        base = self.model.model_dump(exclude={"name", "dtype"})
+        return f"{policy.name}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
+
     @property
     def reward_names(self) -> list[str]:
         """Gold and proxies, in the file's order."""

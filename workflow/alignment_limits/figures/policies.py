@@ -1,4 +1,4 @@
-"""Policies on the KL-reward plane: where each stands beside the limit and best-of-n, in gold."""
+"""Policies on the KL-reward plane: where each stands beside the limit and best-of-n, by one reward."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ MARKERS = "osD^vP*Xp<>h"
 PALE = 0.4  # what is not reliable
 
 
-def policies(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFrame, look: Look) -> Figure:
-    """Above: gold gain against KL, both with 95% intervals. Below: each policy's share of the limit at its KL.
+def policies(
+    table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, evaluated: str
+) -> Figure:
+    """Above: gain in the evaluated reward against KL, with 95% intervals. Below: each policy's share of the limit.
 
     Policies of one objective and optimised reward share a colour and a marker, and are joined in order of KL (a
     sweep over the KL coefficient). One of infinite KL has no place and is named under the figure.
@@ -27,17 +29,16 @@ def policies(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFram
     Args:
         table: `policies/policies.parquet`. frontier, best_of_n: `limits/*.parquet`.
     """
-    gold = look.gold
-    rows = table.filter(pl.col("evaluated") == gold)
+    rows = table.filter(pl.col("evaluated") == evaluated)
     drawn, lost = rows.filter(pl.col("kl").is_finite()), rows.filter(~pl.col("kl").is_finite())
-    limit = curve(frontier, gold, gold)
+    limit = curve(frontier, evaluated, evaluated)
     with look.applied():
         figure = look.figure(height=min(1.05 * look.width, 4.6))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
-        _best_of(top, best_of_n, gold, right)
+        _best_of(top, best_of_n, evaluated, right)
         for group, colour, marker in _groups(drawn, look):
             _group(top, group, "gain", colour, marker, join=True)
             _group(bottom, group.filter(pl.col("efficiency").is_finite()), "efficiency", colour, marker, join=False)
@@ -46,7 +47,8 @@ def policies(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFram
         top.axhline(0, color=GREY, lw=0.5, zorder=1)
         top.set_xlim(-0.02 * right, right)
         _heights(top, bottom, limit.gain[limit.kl <= right], drawn)
-        top.set_ylabel("gain in gold (base s.d.)")
+        shown = "gold" if evaluated == look.gold else label(evaluated)
+        top.set_ylabel(f"gain in {shown} (base s.d.)")
         bottom.set_ylabel("share\nof limit")
         bottom.set_xlabel("KL from the base model (nats per sequence)")
         _legend(figure, drawn, look)
@@ -91,9 +93,9 @@ def _bar(row: dict[str, Any], name: str) -> np.ndarray:
     return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
 
 
-def _best_of(ax: Any, table: pl.DataFrame, gold: str, right: float) -> None:
+def _best_of(ax: Any, table: pl.DataFrame, reward: str, right: float) -> None:
     rows = table.filter(
-        (pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("method") == "best-of-n")
+        (pl.col("optimized") == reward) & (pl.col("evaluated") == reward) & (pl.col("method") == "best-of-n")
         & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col("gain").is_finite()
     ).sort("kl")  # fmt: skip
     (line,) = ax.plot(rows["kl"], rows["gain"], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)

@@ -23,13 +23,23 @@ from alignment_limits.sampling import tokens
 NOTES = "policy.json"  # in the folder: what `assemble` returned
 
 
-def assemble(fetched: Path, base: Path, folder: Path, *, name: str, trust_remote_code: bool = False) -> list[str]:
+def assemble(
+    fetched: Path,
+    base: Path,
+    folder: Path,
+    *,
+    name: str,
+    base_name: str,
+    adapter: bool = False,
+    trust_remote_code: bool = False,
+) -> list[str]:
     """Write `folder`, whole or not at all.
 
     Args:
         fetched: what the policy's source held.
         base: the base model's plain folder.
-        name: the policy's name, for messages.
+        name, base_name: the policy's and the base's names, for messages.
+        adapter: it must be one; else its files decide.
 
     Returns:
         lines worth telling: what was made of what, and what of the policy's own is not used.
@@ -41,8 +51,8 @@ def assemble(fetched: Path, base: Path, folder: Path, *, name: str, trust_remote
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         ready = Path(scratch) / "ready"
-        if (fetched / "adapter_config.json").is_file():
-            said = _merge(fetched, base, ready, name, trust_remote_code)
+        if adapter or (fetched / "adapter_config.json").is_file():
+            said = _merge(fetched, base, ready, name, base_name, trust_remote_code)
             own = fetched
         else:
             said = [_named(name, lambda: convert(fetched, ready, trust_remote_code=trust_remote_code))]
@@ -66,16 +76,18 @@ def _named(name: str, make: Any) -> Any:
         raise SourceError(f"policy '{name}': {error}") from error
 
 
-def _merge(adapter: Path, base: Path, ready: Path, name: str, trust_remote_code: bool) -> list[str]:
+def _merge(adapter: Path, base: Path, ready: Path, name: str, base_name: str, trust_remote_code: bool) -> list[str]:
     """The base with the adapter's change added to its weights, in float32."""
     import torch
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM
 
-    if not (adapter / "adapter_model.safetensors").is_file():
+    absent = [f for f in ("adapter_config.json", "adapter_model.safetensors") if not (adapter / f).is_file()]
+    if absent:
+        held = ", ".join(sorted(p.name for p in adapter.iterdir())[:10])
         raise SourceError(
-            f"policy '{name}': an adapter needs adapter_model.safetensors beside adapter_config.json; pickled "
-            "ones (*.bin) must be converted first"
+            f"policy '{name}': an adapter (PEFT) needs adapter_config.json and adapter_model.safetensors; "
+            f"{' and '.join(absent)} missing among: {held}; pickled ones (*.bin) must be converted first"
         )
     try:
         config = PeftConfig.from_pretrained(str(adapter))
@@ -108,7 +120,13 @@ def _merge(adapter: Path, base: Path, ready: Path, name: str, trust_remote_code:
     except ValueError as error:  # not finite
         raise SourceError(f"policy '{name}': {_first_line(error)}") from error
     plain.save_pretrained(ready)
-    return [f"{config.peft_type.value} adapter, made for {trained_on}, merged into the study's base in float32"]
+    said = [f"{config.peft_type.value} adapter, made for {trained_on}, merged into the study's base in float32"]
+    if Path(trained_on).name.lower() not in (base_name, base.name):
+        said.append(
+            f"by that name the adapter's base is not the study's ({base_name}); if their weights differ, what is "
+            "measured is not the policy that was trained"
+        )
+    return said
 
 
 def _check_weights(ready: Path, name: str, trust_remote_code: bool) -> None:

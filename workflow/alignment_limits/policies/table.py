@@ -68,6 +68,7 @@ def placements(
     *,
     replicates: int,
     seed: int,
+    keys: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """One row per policy and reward or ensemble: where the policy stands.
 
@@ -75,6 +76,7 @@ def placements(
         base: every reward and ensemble of the base's samples [p, m], standardised.
         policies: the same of each policy's samples, from `on_base_scale`.
         kl: table `policy_kl` of each policy.
+        replicates, seed, keys: as for `place`.
     """
     names = list(policies)
     spent, ratio = (np.stack([per_prompt(kl[p], c) for p in names], axis=1) for c in ("kl", "log_ratio"))
@@ -85,7 +87,8 @@ def placements(
     common["kl_infinite"] = [float(kl[p]["kl"].is_infinite().mean()) for p in names]  # type: ignore[arg-type]
     rows = []
     for evaluated, scores in base.items():
-        placed = place(scores, [policies[p][evaluated] for p in names], spent, replicates=replicates, seed=seed)
+        theirs = [policies[p][evaluated] for p in names]
+        placed = place(scores, theirs, spent, replicates=replicates, seed=seed, keys=keys)
         rows.append(pl.DataFrame(common | placed.columns()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
 
