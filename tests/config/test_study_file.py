@@ -61,6 +61,14 @@ def test_the_default_study_is_valid_and_names_its_proxies():
         ("study", "models", "folder shared by all studies"),
         ("study", "../elsewhere", "study: String should match pattern"),
         ("rewards.vader.lexicon", "words", "needs a source"),
+        ("policies", [{"name": "p"}], "exactly one of package, hub, path"),
+        ("policies", [{"name": "p", "path": "a", "adapter": "b"}], "leave out path"),
+        ("policies", [{"name": "p", "path": "a", "revision": "0" * 40}], "paths and packages have none"),
+        ("policies", [{"name": "p", "hub": "a/b@" + "1" * 40, "revision": "0" * 40}], "give one of them"),
+        ("policies", [{"name": "p", "hub": "a/b", "revision": "main"}], "owner/name@<40-digit commit>"),
+        ("policies", [{"name": "p", "path": "a"}, {"name": "p", "path": "b"}], "a name occurs twice"),
+        ("policies", [{"name": "p", "path": "a", "optimized": "nobody"}], "names the reward 'nobody'"),
+        ("policies", [], "policies: List should have at least 1 item"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_path(path, value, message):
@@ -93,6 +101,34 @@ def test_rewards_and_sources_of_a_study_replace_the_defaults_whole():
     assert list(study.rewards) == ["mood"]
     assert not study.ensembles, "the default's ensembles are made of rewards this study does not have"
     assert study.model.source.package is None
+
+
+def test_a_policys_source_is_a_folder_a_hub_commit_or_an_adapter():
+    commit = "0" * 40
+    given = [
+        {"name": "folder", "path": "runs/a"},
+        {"name": "hub", "hub": "a/b", "revision": commit},
+        {"name": "pinned", "hub": f"a/b@{commit}"},
+        {"name": "adapter", "adapter": "runs/b"},
+        {"name": "hub-adapter", "adapter": "a/b", "revision": commit, "optimized": "mean", "coefficient": 0.1},
+    ]
+    study = load_study(changed("policies", given))
+    found = [(p.source.path, p.source.hub, p.adapter) for p in study.policies]
+    hub = f"a/b@{commit}"
+    assert found == [
+        ("runs/a", None, None), (None, hub, None), (None, hub, None), ("runs/b", None, "runs/b"), (None, hub, "a/b"),
+    ]  # fmt: skip
+    ids = [study.policy_id(p) for p in study.policies]
+    relabelled = load_study(changed("policies", [given[0] | {"objective": "dpo"}]) | {"gold": "vader"})
+    assert relabelled.policy_id(relabelled.policies[0]) == ids[0], "labels decide no weights"
+    other = load_study(changed("model.source", {"path": "x"}) | {"policies": given})
+    assert not {other.policy_id(p) for p in other.policies} & set(ids), "an adapter's base does"
+
+
+def test_a_study_of_scores_has_no_policies():
+    scores = {"table": "t.csv", "gold": "a", "proxies": ["b"]}
+    with pytest.raises(ConfigError, match="no use for policies"):
+        load_study({"study": "s", "gold": "a", "scores": scores, "policies": [{"name": "p", "path": "x"}]})
 
 
 def test_the_json_schema_is_up_to_date():

@@ -251,3 +251,29 @@ def summary(*, prompts: int = 24) -> pl.DataFrame:
             "mean_logprob": [-40.0] * prompts,
         }
     )
+
+
+def policies(evaluated: tuple[str, ...] = ("gold", "vader")) -> pl.DataFrame:
+    """Four policies: a sweep of two at 0.8 of the limit, the base itself, and one of infinite KL."""
+    named = [("ppo-a", "ppo", 0.5, 0.8), ("ppo-b", "ppo", 1.2, 0.8), ("still", None, 0.0, math.nan)]
+    rows = []
+    for reward in evaluated:
+        for policy, objective, kl, share in [*named, ("cut", None, math.inf, math.nan)]:
+            limit = math.sqrt(2 * kl) if kl < math.inf else math.nan
+            gain = 0.4 if kl == math.inf else share * limit if kl else 0.01
+            reason = "" if 0 < kl < math.inf else "no KL to speak of" if kl == 0 else "infinite KL"
+            row = {
+                "policy": policy, "objective": objective, "optimized": "gold" if objective else None,
+                "coefficient": 0.1 if objective else None, "seed": None, "kl_estimator": "rao-blackwell",
+                "evaluated": reward, "limit": limit, "reliable": not reason, "reason": reason,
+                "kl_infinite": 0.25 if kl == math.inf else 0.0, "truncation_rate": 0.5, "mean_tokens": 12.5,
+                "note": "LORA adapter" if objective else "", "beta": 1.0,
+            }  # fmt: skip
+            shown = {"kl": kl, "kl_log_ratio": kl - 0.02, "gain": gain, "efficiency": share, "win_rate": 0.6,
+                     "optimality_gap": 0.1}  # fmt: skip
+            for name, value in shown.items():
+                row |= {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
+            if kl == math.inf:
+                row |= {"kl_low": math.nan, "kl_high": math.nan}
+            rows.append(row)
+    return pl.DataFrame(rows, schema_overrides={"objective": pl.String, "seed": pl.Int64})

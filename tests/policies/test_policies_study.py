@@ -1,4 +1,4 @@
-"""A study with three policies through the whole workflow: the base itself, a checkpoint and a LoRA adapter near it."""
+"""A study with two policies through the whole workflow: a checkpoint near the base, an adapter that changes nothing."""
 
 import json
 import math
@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from peft import PeftModel
 from project import Project
 from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,7 +20,8 @@ from alignment_limits.schemas.scores import SCORES
 from alignment_limits.why import explain
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32
-EVALUATED = ("vowels", "letters", "words", "mean")
+VOWELS, LETTERS = ({"kind": "python", "function": f"own_rewards:{name}"} for name in ("vowels", "letters"))
+EVALUATED = ("vowels", "letters", "mean")
 STUDY = {
     "prompts": {"count": PROMPT_COUNT},
     # one shard: every job of a model takes seconds to start
@@ -31,11 +31,12 @@ STUDY = {
         "shard_tokens": 12 * PROMPT_COUNT * SAMPLE_COUNT,
         "temperature": 0.9,
     },
-    "limits": {"kls": [0.05, 0.1, 0.2, 0.5], "bootstrap": 300},
+    "rewards": {"vowels": VOWELS, "letters": LETTERS},
+    "ensembles": {"mean": {"members": ["vowels", "letters"], "aggregator": "mean"}},
+    "limits": {"kls": [0.05, 0.1, 0.2, 0.5], "bootstrap": 300, "soft_temperatures": [], "pessimism_betas": []},
     "policies": [
-        {"name": "same", "path": "model"},
         {"name": "near", "path": "near", "objective": "noise", "optimized": "mean", "coefficient": 0.1, "seed": 3},
-        {"name": "lora", "adapter": "lora"},
+        {"name": "still", "adapter": "still"},
     ],
 }
 MORE = {"name": "third", "path": "near", "objective": "another name"}
@@ -45,7 +46,7 @@ MORE = {"name": "third", "path": "near", "objective": "another name"}
 def project(tmp_path_factory, tiny_model):
     project = Project.new(tmp_path_factory.mktemp("policies") / "project", tiny_model)
     perturbed(project.folder / "model", project.folder / "near", 0.07)
-    adapter(project.folder / "model", project.folder / "lora", 0.4)
+    adapter(project.folder / "model", project.folder / "still", trained=False)
     project.study(STUDY)
     project.run()
     return project
@@ -70,16 +71,16 @@ def row(project, policy, evaluated="vowels") -> dict:
 def test_every_policy_has_a_row_for_every_reward_and_ensemble(project):
     file = project.folder / "results/tiny/policies/policies.parquet"
     found = read_table(file, POLICIES).select("policy", "evaluated").rows()
-    assert sorted(found) == sorted((p, e) for p in ("same", "near", "lora") for e in EVALUATED)
+    assert sorted(found) == sorted((p, e) for p in ("near", "still") for e in EVALUATED)
     assert read_provenance(file)["study"] == "tiny"
 
 
-def test_the_base_as_its_own_policy_has_no_kl_and_no_efficiency(project):
-    kl = shards(project, "policies/same/kl", POLICY_KL)
+def test_a_policy_equal_to_the_base_has_no_kl_and_no_efficiency(project):
+    kl = shards(project, "policies/still/kl", POLICY_KL)
     assert kl["kl"].abs().max() < 1e-5
     assert kl["log_ratio"].abs().max() < 1e-5
     for evaluated in EVALUATED:
-        found = row(project, "same", evaluated)
+        found = row(project, "still", evaluated)
         assert found["kl"] == pytest.approx(0, abs=1e-6)
         assert math.isnan(found["efficiency"])
         assert found["limit"] == 0
@@ -89,15 +90,14 @@ def test_the_base_as_its_own_policy_has_no_kl_and_no_efficiency(project):
         assert abs(found["win_rate"] - 0.5) < found["win_rate_high"] - found["win_rate_low"]
 
 
-@pytest.mark.parametrize("policy", ["near", "lora"])
-def test_a_policy_away_from_the_base_stands_below_the_limit_and_both_estimates_agree(project, policy):
-    kl = shards(project, f"policies/{policy}/kl", POLICY_KL)
+def test_a_policy_away_from_the_base_stands_below_the_limit_and_both_estimates_agree(project):
+    kl = shards(project, "policies/near/kl", POLICY_KL)
     assert kl.height == PROMPT_COUNT * SAMPLE_COUNT
     assert (kl["kl"] >= 0).all()
     assert (kl["log_ratio"] < 0).any(), "shown as they are"
     assert kl["log_ratio"].var() > 2 * kl["kl"].var()
     for evaluated in EVALUATED:
-        found = row(project, policy, evaluated)
+        found = row(project, "near", evaluated)
         assert 0.05 < found["kl_low"] < found["kl"] < found["kl_high"] < 1
         assert found["kl"] == pytest.approx(kl["kl"].mean(), abs=1e-12)
         assert found["kl_log_ratio_low"] < found["kl"] < found["kl_log_ratio_high"]
@@ -108,25 +108,23 @@ def test_a_policy_away_from_the_base_stands_below_the_limit_and_both_estimates_a
 
 
 def test_labels_and_what_was_made_of_the_policy_are_told(project):
-    near, lora = row(project, "near"), row(project, "lora")
+    near, still = row(project, "near"), row(project, "still")
     assert [near[key] for key in ("objective", "optimized", "coefficient", "seed")] == ["noise", "mean", 0.1, 3]
-    assert [lora[key] for key in ("objective", "optimized", "coefficient", "seed")] == [None] * 4
+    assert [still[key] for key in ("objective", "optimized", "coefficient", "seed")] == [None] * 4
     assert near["note"] == "a plain model folder, copied"
-    assert lora["note"].startswith("LORA adapter, made for ")
-    assert "merged into the study's base" in lora["note"]
+    assert still["note"].startswith("LORA adapter, made for ")
+    assert "merged into the study's base" in still["note"]
 
 
 def test_the_kl_is_that_of_plain_forward_passes(project):
-    """One reply at a time, the adapter applied by PEFT and not merged, logits of the whole models in float64."""
+    """One reply at a time, logits of the whole models in float64."""
     folder = project.folder
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    base, policy = (AutoModelForCausalLM.from_pretrained(folder / "model") for _ in range(2))
-    policy = PeftModel.from_pretrained(policy, folder / "lora").double().eval()
-    base = base.double().eval()
+    base, policy = (AutoModelForCausalLM.from_pretrained(folder / f).double().eval() for f in ("model", "near"))
     prompts = read_table(folder / "results/tiny/prompts.parquet", PROMPTS).select("prompt_id", "text")
     prompts = dict(prompts.iter_rows())
-    rows = shards(project, "policies/lora/samples", SAMPLES).join(
-        shards(project, "policies/lora/kl", POLICY_KL), on=["prompt_id", "sample_id"], suffix="_read"
+    rows = shards(project, "policies/near/samples", SAMPLES).join(
+        shards(project, "policies/near/kl", POLICY_KL), on=["prompt_id", "sample_id"], suffix="_read"
     )
     assert (rows["logprob"] - rows["logprob_read"]).abs().max() < 1e-4, "the sampling engine's own"
     for r in rows.sample(20, seed=0).iter_rows(named=True):
@@ -164,7 +162,7 @@ def test_the_limit_is_the_frontiers(project):
 
 def test_policies_share_their_noise_but_not_with_the_base(project):
     seeds = [set(shards(project, f, SAMPLES)["seed"])
-             for f in ("samples/tiny", "policies/same/samples", "policies/near/samples")]  # fmt: skip
+             for f in ("samples/tiny", "policies/still/samples", "policies/near/samples")]  # fmt: skip
     assert seeds[1] == seeds[2]
     assert not seeds[0] & seeds[1]
     assert len(seeds[1]) == PROMPT_COUNT
@@ -174,7 +172,7 @@ def test_the_study_shows_its_policies_shards_as_links(project):
     for file in (project.folder / "results/tiny/policies").glob("*/*/**/*.parquet"):
         assert file.is_symlink()
         assert file.resolve().is_relative_to(project.folder / "results/shared")
-    for kind in ("samples", "kl", "scores/vowels", "scores/letters", "scores/words"):
+    for kind in ("samples", "kl", "scores/vowels", "scores/letters"):
         assert len(list((project.folder / "results/tiny/policies/near" / kind).iterdir())) == 1
 
 
@@ -194,26 +192,23 @@ CHANGES = {
     "nothing": ({}, {}),
     "one more policy": (
         {"policies": [*STUDY["policies"], MORE]},
-        PLACING
-        | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 3, "figure_policies": 2},
+        PLACING | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 2, "figure_policies": 2},
     ),
-    "one policy fewer": ({"policies": STUDY["policies"][:2]}, PLACING | {"figure_policies": 2}),
+    "one policy fewer": ({"policies": STUDY["policies"][:1]}, PLACING | {"figure_policies": 2}),
     "a label": (
         {"policies": [STUDY["policies"][0] | {"objective": "none"}, *STUDY["policies"][1:]]},
         PLACING | {"figure_policies": 2},
     ),
     "a reward's sign": (
-        {"rewards": {"vowels": {"kind": "python", "function": "own_rewards:vowels"},
-                     "letters": {"kind": "python", "function": "own_rewards:letters", "sign": -1},
-                     "words": {"kind": "lexicon", "lexicon": "words", "source": {"path": "words.txt"}}}},
-        {"policy_score": 3},
+        {"rewards": {"vowels": VOWELS, "letters": LETTERS | {"sign": -1}}},
+        {"policy_score": 2},
     ),
     "more samples per prompt": (
         {"sampling": STUDY["sampling"] | {"samples_per_prompt": 2 * SAMPLE_COUNT}},
-        {"policy_sample": 3, "policy_kl": 3, "policy_score": 9},
+        {"policy_sample": 2, "policy_kl": 2, "policy_score": 4},
     ),
     "another study": ({"study": "second"}, {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "jobs"), CHANGES.values(), ids=CHANGES)

@@ -20,10 +20,10 @@ def perturbed(base: Path, folder: Path, noise: float) -> Path:
     return folder
 
 
-def adapter(base: Path, folder: Path, alpha: float) -> Path:
-    """A LoRA adapter of rank 4 on queries and values, `alpha` times random weights."""
+def adapter(base: Path, folder: Path, *, trained: bool = True) -> Path:
+    """A LoRA adapter of rank 4 on queries and values; random weights, or those before training: no change."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base)
-    config = LoraConfig(r=4, lora_alpha=4 * alpha, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    config = LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=not trained)
     get_peft_model(model, config).save_pretrained(folder)
     return folder

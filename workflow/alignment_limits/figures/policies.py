@@ -38,7 +38,8 @@ def policies(
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
-        _best_of(top, best_of_n, evaluated, right)
+        _best_of(top, best_of_n, evaluated, "gain", right)
+        _best_of(bottom, best_of_n.filter("reliable"), evaluated, "efficiency", right)
         for group, colour, marker in _groups(drawn, look):
             _group(top, group, "gain", colour, marker, join=True)
             _group(bottom, group.filter(pl.col("efficiency").is_finite()), "efficiency", colour, marker, join=False)
@@ -54,7 +55,7 @@ def policies(
         _legend(figure, drawn, look)
         if lost.height:
             names = ", ".join(lost["policy"].to_list())
-            figure.text(0.5, -0.01, f"infinite KL, not drawn: {names}", ha="center", va="top", fontsize=look.small)
+            figure.supxlabel(f"infinite KL, not drawn: {names}", fontsize=look.small)
     return figure
 
 
@@ -93,13 +94,13 @@ def _bar(row: dict[str, Any], name: str) -> np.ndarray:
     return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
 
 
-def _best_of(ax: Any, table: pl.DataFrame, reward: str, right: float) -> None:
+def _best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) -> None:
     rows = table.filter(
         (pl.col("optimized") == reward) & (pl.col("evaluated") == reward) & (pl.col("method") == "best-of-n")
-        & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col("gain").is_finite()
+        & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col(name).is_finite()
     ).sort("kl")  # fmt: skip
-    (line,) = ax.plot(rows["kl"], rows["gain"], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)
-    line.set_gid("best-of-n")
+    (line,) = ax.plot(rows["kl"], rows[name], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)
+    line.set_gid(f"{name}:best-of-n")
 
 
 def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
