@@ -33,7 +33,7 @@ def copied(tmp_path):
 
 
 def made(source, base, folder, **more):
-    return assemble(source, base, folder, name="mine", base_name="model", **more)
+    return assemble(source, base, folder, name="mine", base_names=["Base", "model"], **more)
 
 
 def logits(model):
@@ -85,7 +85,7 @@ def test_an_adapter_made_for_a_base_of_another_name_is_told(tiny_model, lora, co
     other = copied(lora)
     edit(other / "adapter_config.json", base_model_name_or_path="org/Other-Model")
     said = made(other, tiny_model, tmp_path / "ready")
-    assert any("by that name the adapter's base is not the study's (model)" in line for line in said)
+    assert any("by that name the adapter's base is not the study's (Base)" in line for line in said)
 
 
 def spoil_adapter(folder, how):

@@ -45,7 +45,7 @@ MORE = {"name": "third", "path": "near", "objective": "another name"}
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, tiny_model):
     project = Project.new(tmp_path_factory.mktemp("policies") / "project", tiny_model)
-    perturbed(project.folder / "model", project.folder / "near", 0.07)
+    perturbed(project.folder / "model", project.folder / "near", 0.012)
     adapter(project.folder / "model", project.folder / "still", trained=False)
     project.study(STUDY)
     project.run()
@@ -114,6 +114,7 @@ def test_labels_and_what_was_made_of_the_policy_are_told(project):
     assert near["note"] == "a plain model folder, copied"
     assert still["note"].startswith("LORA adapter, made for ")
     assert "merged into the study's base" in still["note"]
+    assert "is not the study's" not in still["note"], "it names the folder that the base comes from"
 
 
 def test_the_kl_is_that_of_plain_forward_passes(project):

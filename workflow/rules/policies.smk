@@ -29,6 +29,14 @@ def kinds(policy):
     return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
 
 
+def base_names():
+    """What an adapter's settings may call the base model: here, by its folder, where it comes from."""
+    source = STUDY.model.source
+    origins = [source.hub, source.path, source.package, source.member]
+    origins = [re.split("@|==", origin)[0] for origin in origins if origin]
+    return [BASE, *(Path(name).name for name in [MODEL_FOLDER, *origins])]
+
+
 # Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
 rule policy_model:
     input:
@@ -43,7 +51,7 @@ rule policy_model:
         p=lambda w: {
             "name": POLICIES[w.policy].name,
             "adapter": bool(POLICIES[w.policy].adapter),
-            "base": BASE,
+            "base_names": base_names(),
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
         code=code("policy_model.py"),

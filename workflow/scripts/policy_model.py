@@ -12,7 +12,7 @@ with job(snakemake):
         Path(snakemake.input.base),
         Path(snakemake.output.folder),
         name=p["name"],
-        base_name=p["base"],
+        base_names=p["base_names"],
         adapter=p["adapter"],
         trust_remote_code=p["trust_remote_code"],
     )

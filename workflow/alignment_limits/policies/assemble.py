@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def assemble(
     folder: Path,
     *,
     name: str,
-    base_name: str,
+    base_names: Sequence[str],
     adapter: bool = False,
     trust_remote_code: bool = False,
 ) -> list[str]:
@@ -38,7 +39,7 @@ def assemble(
     Args:
         fetched: what the policy's source held.
         base: the base model's plain folder.
-        name, base_name: the policy's and the base's names, for messages.
+        name: the policy's, for messages. base_names: what the base may be called by those who adapt it.
         adapter: it must be one; else its files decide.
 
     Returns:
@@ -52,7 +53,7 @@ def assemble(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         ready = Path(scratch) / "ready"
         if adapter or (fetched / "adapter_config.json").is_file():
-            said = _merge(fetched, base, ready, name, base_name, trust_remote_code)
+            said = _merge(fetched, base, ready, name, base_names, trust_remote_code)
             own = fetched
         else:
             said = [_named(name, lambda: convert(fetched, ready, trust_remote_code=trust_remote_code))]
@@ -76,7 +77,9 @@ def _named(name: str, make: Any) -> Any:
         raise SourceError(f"policy '{name}': {error}") from error
 
 
-def _merge(adapter: Path, base: Path, ready: Path, name: str, base_name: str, trust_remote_code: bool) -> list[str]:
+def _merge(
+    adapter: Path, base: Path, ready: Path, name: str, base_names: Sequence[str], trust_remote_code: bool
+) -> list[str]:
     """The base with the adapter's change added to its weights, in float32."""
     import torch
     from peft import PeftConfig, PeftModel
@@ -121,9 +124,9 @@ def _merge(adapter: Path, base: Path, ready: Path, name: str, base_name: str, tr
         raise SourceError(f"policy '{name}': {_first_line(error)}") from error
     plain.save_pretrained(ready)
     said = [f"{config.peft_type.value} adapter, made for {trained_on}, merged into the study's base in float32"]
-    if Path(trained_on).name.lower() not in (base_name, base.name):
+    if Path(trained_on).name.lower() not in map(str.lower, base_names):
         said.append(
-            f"by that name the adapter's base is not the study's ({base_name}); if their weights differ, what is "
+            f"by that name the adapter's base is not the study's ({base_names[0]}); if their weights differ, what is "
             "measured is not the policy that was trained"
         )
     return said
