@@ -125,8 +125,8 @@ def speed(a: argparse.Namespace) -> None:
     whole, halves = [load(a.model, s) for s in (0.1, 0)], [SplitModel(load(a.model, s)) for s in (0.1, 0)]
     rng = np.random.default_rng(0)
     cases = {
-        "20 tokens after 15": np.full(128, 20),
-        "log-normal, median 60, σ = 0.8, after 15": np.clip(rng.lognormal(np.log(60), 0.8, 48), 1, 400).astype(int),
+        "20 tokens after 15": np.full(64, 20),
+        "log-normal, median 60, σ = 0.8, after 15": np.clip(rng.lognormal(np.log(60), 0.8, 32), 1, 400).astype(int),
     }
     print(
         "| replies | tokens per CPU second | speed beside a forward pass, same batches | beside one in batches of 16 |"

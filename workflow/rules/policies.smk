@@ -183,7 +183,7 @@ rule figure_policies:
     log:
         results("logs/figure_policies/{evaluated}.log"),
     wildcard_constraints:
-        evaluated="|".join(map(re.escape, SHOWN)),
+        evaluated="|".join(map(re.escape, sorted(SHOWN))),
     params:
         p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": w.evaluated},
         code=code("figure_policies.py"),
