@@ -23,13 +23,15 @@ else:
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/slurm.smk"
 
 
 if STUDY.policies:
 
     include: "workflow/rules/policies.smk"
+
+
+include: "workflow/rules/report.smk"
+include: "workflow/rules/slurm.smk"
 
 
 report: "workflow/report/workflow.rst"

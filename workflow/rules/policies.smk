@@ -47,6 +47,8 @@ rule policy_model:
     log:
         "results/models/logs/policy_model/{policy}.log",
     priority: 95
+    envmodules:
+        *MODULES,
     params:
         p=lambda w: {
             "name": POLICIES[w.policy].name,
@@ -99,7 +101,9 @@ rule policy_kl:
     benchmark:
         results("benchmarks/policy_kl/{policy}/{chunk}-{block}.tsv")
     priority: 20
-    threads: workflow.cores or 1
+    envmodules:
+        *MODULES,
+    threads: workflow.resource_settings.cores or 1
     resources:
         gpu=1,
     params:
@@ -112,6 +116,10 @@ rule policy_kl:
         code=code("policy_kl.py"),
     script:
         "../scripts/policy_kl.py"
+
+
+def policy_folders():
+    return expand(POLICY_FOLDER, policy=POLICIES)
 
 
 def placed():
@@ -135,6 +143,8 @@ rule place_policies:
         policies=results("policies/policies.parquet"),
     log:
         results("logs/place_policies/policies.log"),
+    benchmark:
+        results("benchmarks/place_policies/policies.tsv")
     params:
         p={
             "gold": STUDY.gold,
@@ -156,6 +166,8 @@ use rule link_shards as link_policies with:
         [directory(results(f"policies/{p.name}")) for p in STUDY.policies],
     log:
         results("logs/link_policies/link_policies.log"),
+    benchmark:
+        results("benchmarks/link_policies/link_policies.tsv")
     params:
         p=rules.link_shards.rule.params.p
         | {
@@ -182,6 +194,8 @@ rule figure_policies:
         ),
     log:
         results("logs/figure_policies/{evaluated}.log"),
+    benchmark:
+        results("benchmarks/figure_policies/{evaluated}.tsv")
     wildcard_constraints:
         evaluated="|".join(map(re.escape, sorted(SHOWN))),
     params:
@@ -203,6 +217,8 @@ rule policies_page:
         ),
     log:
         results("logs/policies_page/policies_page.log"),
+    benchmark:
+        results("benchmarks/policies_page/policies_page.tsv")
     params:
         p={"gold": STUDY.gold, "top_p": STUDY.sampling.top_p},
         code=code("policies_page.py"),

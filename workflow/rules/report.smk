@@ -67,7 +67,11 @@ rule manifest:
         # of the shards, the study's own links to them
         [
             file
-            for file in [*of_the_start()[0], *of_the_start()[1]]
+            for file in [
+                *of_the_start()[0],
+                *of_the_start()[1],
+                *(of_policies() if STUDY.policies else []),
+            ]
             if file.startswith(results("")) and "/preflight/" not in file
         ],
         rules.standardise.output,
