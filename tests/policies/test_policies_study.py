@@ -33,7 +33,7 @@ STUDY = {
     },
     "rewards": {"vowels": VOWELS, "letters": LETTERS},
     "ensembles": {"mean": {"members": ["vowels", "letters"], "aggregator": "mean"}},
-    "limits": {"kls": [0.05, 0.1, 0.2, 0.5], "bootstrap": 300, "soft_temperatures": [], "pessimism_betas": []},
+    "limits": {"kls": [0.1, 0.3, 0.5, 1.0], "bootstrap": 300, "soft_temperatures": [], "pessimism_betas": []},
     "policies": [
         {"name": "near", "path": "near", "objective": "noise", "optimized": "mean", "coefficient": 0.1, "seed": 3},
         {"name": "still", "adapter": "still"},
@@ -133,9 +133,9 @@ def test_the_kl_is_that_of_plain_forward_passes(project):
         ids = torch.tensor([[*sent, *r["token_ids"]]])
         with torch.inference_mode():
             p, q = (torch.log_softmax(m(ids).logits[0, len(sent) - 1 : -1] / 0.9, -1) for m in (policy, base))
-        assert r["kl"] == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-5)
+        assert r["kl"] == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-4)
         at = torch.tensor(r["token_ids"])[:, None]
-        assert r["log_ratio"] == pytest.approx((p - q).gather(1, at).sum().item(), abs=1e-4)
+        assert r["log_ratio"] == pytest.approx((p - q).gather(1, at).sum().item(), abs=1e-3)
 
 
 def test_the_gain_is_measured_on_the_bases_scale(project):

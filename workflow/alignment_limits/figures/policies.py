@@ -107,8 +107,10 @@ def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> No
     gains = [0.05, *limit[np.isfinite(limit)], *rows["gain"].to_list(), *rows["gain_high"].drop_nans().to_list()]
     losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
     top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
-    shares = rows["efficiency"].drop_nans().drop_nulls().to_list()
-    bottom.set_ylim(min([0.0, *shares]) - 0.08, max([1.0, *shares]) + 0.12)
+    placed = rows.filter(pl.col("efficiency").is_finite())
+    shares = [placed[name].to_list() for name in ("efficiency", "efficiency_low", "efficiency_high")]
+    shown = np.clip(np.nan_to_num(np.concatenate([[0.0, 1.0], *shares])), -2, 3)
+    bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
 
 
 def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
