@@ -46,6 +46,8 @@ rule policy_model:
         folder=directory(POLICY_FOLDER),
     log:
         "results/models/logs/policy_model/{policy}.log",
+    benchmark:
+        "results/models/benchmarks/policy_model/{policy}.tsv"
     priority: 95
     envmodules:
         *MODULES,
