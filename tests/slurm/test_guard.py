@@ -54,6 +54,12 @@ def test_no_answer_is_not_taken_for_no_jobs(squeue, tmp_path):
         slurm.refuse_beside_earlier_jobs(tmp_path, "small")
 
 
+def test_shards_too_small_for_a_task_are_told_with_the_key_to_change():
+    assert "sampling.shard_tokens" in slurm.small_shards(100, 50_000)
+    assert slurm.small_shards(100, slurm.TOKENS_IN_FIVE_MINUTES) == ""
+    assert slurm.small_shards(1, 50_000) == "", "one task cannot be joined with another"
+
+
 def test_arrays_and_a_limit_on_jobs_are_refused_together():
     for jobs, resources in ((50, {}), (None, {"gpu": 8}), (sys.maxsize, {"gpu": 8})):
         with pytest.raises(slurm.SlurmError, match="--jobs 50" if jobs == 50 else "gpu"):

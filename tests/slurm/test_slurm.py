@@ -22,6 +22,9 @@ def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_mem
     assert [name for name in expected if not expected[name].equals(tables[name])] == []
     sampling = [job for job in jobs(project.folder) if "rule_sample_" in job["Comment"]]
     assert {job["TresPerJob"] for job in sampling} == {"gres:gpu:1"}
+    scoring = [job for job in jobs(project.folder) if "rule_score_" in job["Comment"]]
+    assert scoring
+    assert all("vowels" in job["Comment"] for job in scoring), "word lists are scored where Snakemake runs"
     # this Slurm calls a task that it killed for memory FAILED, others OUT_OF_MEMORY
     completed = {job["MinMemoryNode"] for job in sampling if job["JobState"] == "COMPLETED"}
     killed = {job["MinMemoryNode"] for job in sampling if job["JobState"] != "COMPLETED"}

@@ -17,6 +17,7 @@ class SlurmError(AlignmentLimitsError):
 
 
 LOGS = Path(".snakemake/slurm_logs")  # where the plug-in puts Slurm's own logs
+TOKENS_IN_FIVE_MINUTES = 4_500_000  # at 15,000 tokens a second: a small model on one GPU
 _RUN = re.compile(r"(?:(?P<prefix>[A-Za-z0-9_-]+)_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED = re.compile(r"SLURM-job '(\d+(?:_\d+)?)' failed.*?SLURM status is: '(\w+)'")
 _MEMORY = re.compile("exceeded .*memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
@@ -84,6 +85,16 @@ def refuse_limited_arrays(arrays: str | None, jobs: int | None, resources: Itera
             f"with array jobs (slurm-array-jobs: {arrays}) a limit ({', '.join(limits)}) would make the Slurm plug-in "
             "wait for ever. Leave limits to Slurm, or turn arrays off: --slurm-array-jobs ''"
         )
+
+
+def small_shards(tasks: int, tokens: int, enough: int = TOKENS_IN_FIVE_MINUTES) -> str:
+    """What to do about tasks of at most `tokens` new tokens that end sooner than five minutes; '' if they do not."""
+    if tasks < 2 or tokens >= enough:
+        return ""
+    return (
+        f"{tasks} sampling tasks of at most {tokens:,} tokens: on a GPU they would start for longer than they work. "
+        f"With sampling.shard_tokens at {enough:,} or more a task takes minutes (docs/slurm.md); no sample changes"
+    )
 
 
 def explain(log: str, logs: Path = LOGS, lines: int = 15) -> str:

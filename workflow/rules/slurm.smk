@@ -11,6 +11,8 @@ localrules:
     figure_frontier,
     figure_gold_under_proxies,
     figure_ensemble_gap,
+    figure_win_rate,
+    figure_over_optimisation,
     study_card,
 
 
@@ -26,6 +28,23 @@ def through_slurm():
     return hasattr(workflow.executor_settings, "array_jobs")
 
 
+# Word lists need a second for what takes a GPU minutes.
+if through_slurm() and STUDY.scores is None:
+
+    use rule score as score_here with:
+        wildcard_constraints:
+            scorer="|".join(
+                re.escape(scorer)
+                for scorer, name in SCORERS.items()
+                if STUDY.rewards[name].light
+            ),
+
+    ruleorder: score_here > score
+
+    localrules:
+        score_here,
+
+
 onstart:
     if through_slurm():
         try:
@@ -35,6 +54,11 @@ onstart:
                 [r for r in workflow.resource_settings.resources if r[0] != "_"],
             )
             slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
+            if STUDY.sampling:
+                said = slurm.small_shards(
+                    len(CHUNKS) * len(BLOCKS), STUDY.sampling.shard_tokens
+                )
+                print(said, file=sys.stderr)
         except AlignmentLimitsError as error:
             raise WorkflowError(str(error))
 

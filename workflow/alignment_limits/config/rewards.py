@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from alignment_limits.config.source import Source
 
 class RewardBase(Strict):
     """What every reward has in common."""
+
+    light: ClassVar[bool] = False  # thousands of texts a second on one core: too little work for a cluster's job
 
     text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
     sign: Literal[-1, 1] = Field(1, description="-1 turns a badness (toxicity) into a reward")
@@ -30,6 +32,8 @@ class KerasBilstm(RewardBase):
 
 class SklearnScorer(RewardBase):
     """A scikit-learn vectoriser and classifier (joblib files, read by an allow-list); log-odds of class 1."""
+
+    light: ClassVar[bool] = True
 
     kind: Literal["sklearn"]
     source: Source
@@ -75,6 +79,8 @@ class SequenceClassifier(RewardBase):
 
 class Lexicon(RewardBase):
     """A word-list scorer: VADER's compound sentiment, or minus the count of listed words per word."""
+
+    light: ClassVar[bool] = True
 
     kind: Literal["lexicon"]
     lexicon: Literal["vader", "words"]
