@@ -86,37 +86,43 @@ SETTINGS = {
     ),
     "more samples per prompt": (
         {"sampling": {"samples_per_prompt": 24}},
-        once(SAMPLES) | {"sample": 2, "score": 6},
-        {"sample": NEW, "score": NEW, "samples_summary": "other files", "standardise": "other files"},
+        once(SAMPLES) | {"sample": 2, "score": 4, "score_light": 2},
+        {
+            "sample": NEW,
+            "score": NEW,
+            "score_light": NEW,
+            "samples_summary": "other files",
+            "standardise": "other files",
+        },
     ),
     "more prompts": (
         {"prompts": {"count": 12}},
-        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 6},
-        {"sample": NEW, "score": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "a chunk cut short is drawn again at its new length": (
         {"prompts": {"count": 10}},
-        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 6},
-        {"sample": NEW, "score": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "another seed": (
         {"seed": 1},
-        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 12},
-        {"sample": NEW, "score": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
-        once(PROMPTS) | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "score": 12},
-        {"fetch": NEW, "convert": NEW, "sample": NEW, "score": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        {"fetch": NEW, "convert": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
-        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 12},
-        {"sample": NEW, "score": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
 }
@@ -139,8 +145,8 @@ FILES = {
     "rewards: one kind's module": (
         f"{LIBRARY}/rewards/lexicon.py",
         ADD,
-        once(REWARDS) | {"score": 4} | ONE_PREFLIGHT,
-        {"score": "code of rewards.lexicon changed", "preflight_reward": "code of rewards.lexicon changed"},
+        once(REWARDS) | {"score_light": 4} | ONE_PREFLIGHT,
+        {"score_light": "code of rewards.lexicon changed", "preflight_reward": "code of rewards.lexicon changed"},
     ),
     "rewards: a user's own function": (
         "own_rewards.py",
@@ -157,13 +163,13 @@ FILES = {
     "rewards: a file's content": (
         "words.txt",
         "moron\n",
-        once(REWARDS) | {"fetch": 1, "score": 4} | ONE_PREFLIGHT,
+        once(REWARDS) | {"fetch": 1, "score_light": 4} | ONE_PREFLIGHT,
         {"fetch": "changed since: words.txt"},
     ),
     "sampling: the engine in use": (
         f"{LIBRARY}/sampling/transformers_engine.py",
         ADD,
-        once(SAMPLES) | {"sample": 4, "score": 12},
+        once(SAMPLES) | {"sample": 4, "score": 8, "score_light": 4},
         {"sample": "code of sampling.transformers_engine changed"},
     ),
     "sampling: an engine not in use": (f"{LIBRARY}/sampling/vllm_engine.py", ADD, {}, {}),
@@ -234,8 +240,8 @@ def test_a_package_that_matters_reruns_what_imports_it(project, tmp_path, monkey
     monkeypatch.setenv("PYTHONPATH", str(release.parent))
     assert_planned(
         project.plan(),
-        once(REWARDS) | {"score": 4} | ONE_PREFLIGHT,
-        dict.fromkeys(["score", "preflight_reward"], "version of vaderSentiment: 3.3.2 → 99"),
+        once(REWARDS) | {"score_light": 4} | ONE_PREFLIGHT,
+        dict.fromkeys(["score_light", "preflight_reward"], "version of vaderSentiment: 3.3.2 → 99"),
     )
 
 
@@ -271,6 +277,6 @@ def test_a_deleted_shard_is_made_again(project):
         real.unlink()
         plan = project.plan()
         assert plan.jobs["sample"] == 1, explain(plan)
-        assert plan.jobs["score"] == 3
+        assert (plan.jobs["score"], plan.jobs["score_light"]) == (2, 1)
     finally:
         real.write_bytes(content)

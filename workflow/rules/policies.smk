@@ -90,6 +90,18 @@ use rule score as policy_score with:
         results("benchmarks/policy_score/{policy}/{scorer}/{chunk}-{block}.tsv")
 
 
+use rule policy_score as policy_score_light with:
+    wildcard_constraints:
+        scorer="|".join(map(re.escape, LIGHT)),
+
+
+ruleorder: policy_score_light > policy_score
+
+
+localrules:
+    policy_score_light,
+
+
 rule policy_kl:
     input:
         samples=of_policy("samples/{chunk}-{block}.parquet"),

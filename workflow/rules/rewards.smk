@@ -118,6 +118,22 @@ rule score:
         "../scripts/score.py"
 
 
+# Word lists and linear models need a second for what takes a GPU minutes: no job for a cluster.
+LIGHT = [id for id, reward in SCORERS.items() if STUDY.rewards[reward].light]
+
+
+use rule score as score_light with:
+    wildcard_constraints:
+        scorer="|".join(map(re.escape, LIGHT)),
+
+
+ruleorder: score_light > score
+
+
+localrules:
+    score_light,
+
+
 # A study's own view of its shared shards, made when all are there: samples/<model>/<chunk>-<block>.parquet
 # and scores/<reward>/<chunk>-<block>.parquet are links.
 rule link_shards:

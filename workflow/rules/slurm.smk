@@ -28,23 +28,6 @@ def through_slurm():
     return hasattr(workflow.executor_settings, "array_jobs")
 
 
-# Word lists need a second for what takes a GPU minutes.
-if through_slurm() and STUDY.scores is None:
-
-    use rule score as score_here with:
-        wildcard_constraints:
-            scorer="|".join(
-                re.escape(scorer)
-                for scorer, name in SCORERS.items()
-                if STUDY.rewards[name].light
-            ),
-
-    ruleorder: score_here > score
-
-    localrules:
-        score_here,
-
-
 onstart:
     if through_slurm():
         try:
