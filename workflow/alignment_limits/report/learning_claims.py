@@ -255,8 +255,8 @@ def paired(rows: pl.DataFrame, tuning: str, a: str, b: str) -> Estimate:
     chosen = rows.filter(pl.col("tuning") == tuning)
     both = chosen.filter(pl.col("objective") == a).join(chosen.filter(pl.col("objective") == b), on=["seed", "n"])
     left, right = both["forward_kl"].to_numpy(), both["forward_kl_right"].to_numpy()
-    sure = np.isfinite(left).all() - np.isfinite(right).all()  # one always finite, the other not: told without a t-test
-    if sure:
+    sure = int(np.isfinite(left).all()) - int(np.isfinite(right).all())
+    if sure:  # one always finite, the other not: told without a t-test
         return Estimate(-sure * np.inf, -sure * np.inf, -sure * np.inf)
     with np.errstate(invalid="ignore"):
         return Estimate(*mean_interval(left - right))
