@@ -48,8 +48,10 @@ def line(
     shade = colour(objective, look)
     if bars:
         ax.vlines(at, np.maximum(low, value / 50), high, color=shade, lw=0.8, alpha=0.6)
-    own = {"marker": MARKERS[objective], "ms": 2.8, "mew": 0} if bars else {}
-    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=1.0, **own)
+    # coinciding curves are nested: the first of the key is the widest
+    width = 1 - list(MARKERS).index(objective) / len(MARKERS)
+    own = {"marker": MARKERS[objective], "ms": 2.2 + 2.4 * width, "mew": 0} if bars else {}
+    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.7 + 1.6 * width, **own)
     drawn.set_gid(objective)
 
 

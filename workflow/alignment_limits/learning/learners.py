@@ -18,7 +18,7 @@ from alignment_limits.learning.preferences import expected_wins
 from alignment_limits.learning.tabular import log_softmax, margins, preference_path
 
 REBEL_STEPS = 4
-SWEEPS = 4  # of refreshing an on-policy sampler at each coefficient; the last policy is where the next one starts
+SWEEPS, SETTLED = 200, 1e-7  # how often an on-policy sampler is refreshed, until log π moves by no more than this
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,20 @@ def _distillation(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
 
 
 def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
-    """Of pairs from the policy itself, all of them: the sampler is refreshed, never differentiated."""
+    """Of pairs from the policy itself, all of them: the sampler is refreshed, never differentiated.
+
+    The policy is the one that its own pairs leave where it is; one that does not settle is NaN.
+    """
     policy = np.broadcast_to(data.log_base, data.reward.shape)
     for beta in betas:
+        moved = np.full(policy.shape[:-1], np.inf)
         for _ in range(SWEEPS):
             wins = expected_wins(_labels(data), policy)
-            (policy,) = preference_path(wins, data.log_base, gamma=data.gamma, betas=[beta], start=policy)
+            (after,) = preference_path(wins, data.log_base, gamma=data.gamma, betas=[beta], start=policy)
+            moved, policy = np.abs(after - policy).max(-1), after
+            if not (moved > SETTLED).any():
+                break
+        policy = np.where((moved > SETTLED)[..., None], np.nan, policy)
         yield policy
 
 

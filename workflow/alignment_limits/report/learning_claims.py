@@ -44,6 +44,8 @@ def learning_claims(
         out += [never_worse(own), levels_off(means)]
     if lines.filter(pl.col("quantity") == "excess").height:
         out.append(floors(lines))
+        if "rlhf" in p["objectives"]:
+            out.append(collapses(lines, means))
     out.append(honest(means, p["slope_from"]))
     if "reward-dimension" in p["settings"]:
         out.append(smaller_class(rates, p["world"]))
@@ -174,6 +176,23 @@ def floors(slopes: pl.DataFrame) -> Verdict:
         f"Of {len(found)} floors {len(match)} agree, {len(near)} more are within 5 %. Measured for exact: {listed}.",
         "the intercept of forward KL in 1/n over the last five n minus the exact one, seed by seed: the interval of "
         "every mean holds 0",
+    )
+
+
+def collapses(slopes: pl.DataFrame, means: pl.DataFrame) -> Verdict:
+    """RLHF's exact floors at fixed β, beside the base's distance."""
+    rows = slopes.filter((pl.col("quantity") == "floor") & (pl.col("objective") == "rlhf")).sort("beta")
+    exact = dict(rows.select("beta", "exact").iter_rows())
+    base = means.filter((pl.col("quantity") == "forward_kl") & (pl.col("objective") == "base"))["value"][0]
+    listed = ", ".join(f"{number(x)} at β = {b:g}" for b, x in exact.items())
+    first, *_, last = exact.values()
+    verdict = HOLDS if first > base > last > 0 else PARTLY if first > last > 0 else FAILS
+    return Verdict(
+        "RLHF under-fits at any fixed β, and collapses as β falls",
+        verdict,
+        f"Forward KL to the target with the population itself: {listed}; the base is at {number(base)}.",
+        "exact values: holds if RLHF is farther than the base at the smallest fixed β, and nearer, but not there, at the "
+        "largest",
     )
 
 
