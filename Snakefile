@@ -6,31 +6,34 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
-# a study starts at a base model, or at a table of scores
-if STUDY.scores is None:
+# a study starts at a base model, at a table of scores, or in a world whose target is known
+if STUDY.learning:
 
-    include: "workflow/rules/models.smk"
-    include: "workflow/rules/prompts.smk"
-    include: "workflow/rules/sampling.smk"
-    include: "workflow/rules/rewards.smk"
-    include: "workflow/rules/generated_text.smk"
+    include: "workflow/rules/learning.smk"
 
 else:
+    if STUDY.scores is None:
 
-    include: "workflow/rules/scores.smk"
+        include: "workflow/rules/models.smk"
+        include: "workflow/rules/prompts.smk"
+        include: "workflow/rules/sampling.smk"
+        include: "workflow/rules/rewards.smk"
+        include: "workflow/rules/generated_text.smk"
+
+    else:
+
+        include: "workflow/rules/scores.smk"
+    include: "workflow/rules/ensembles.smk"
+    include: "workflow/rules/limits.smk"
+    include: "workflow/rules/figures.smk"
+    include: "workflow/rules/report.smk"
+
+    if STUDY.policies:
+
+        include: "workflow/rules/policies.smk"
 
 
-include: "workflow/rules/ensembles.smk"
-include: "workflow/rules/limits.smk"
-include: "workflow/rules/figures.smk"
-
-
-if STUDY.policies:
-
-    include: "workflow/rules/policies.smk"
-
-
-include: "workflow/rules/report.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/slurm.smk"
 
 
@@ -40,7 +43,5 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        of_the_start()[1],
-        rules.manifest.input,
+        MADE,
         rules.manifest.output,
-        of_policies() if STUDY.policies else [],

@@ -29,6 +29,10 @@ except AlignmentLimitsError as error:
 # Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
 MODULES = os.environ.get("MODULES", "").split()
 
+# Every stage adds what it makes: tables that the study card lists, and all files that a finished study has.
+TABLES = []
+MADE = []
+
 FIGURES = [
     "frontier",
     "win_rate",

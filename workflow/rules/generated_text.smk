@@ -21,3 +21,7 @@ rule sample_page:
         code=code("sample_page.py"),
     script:
         "../scripts/sample_page.py"
+
+
+if STUDY.report.show_samples:
+    MADE += rules.sample_page.output

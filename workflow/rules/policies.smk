@@ -240,14 +240,15 @@ rule policies_page:
         "../scripts/policies_page.py"
 
 
-def of_policies():
-    """Targets that only a study with policies has."""
-    figure = results("figures/policies-{evaluated}.{kind}")
-    # as targets, shards that were deleted are made again
-    return [
-        *rules.place_policies.input,
-        *rules.place_policies.output,
-        *rules.link_policies.output,
-        *rules.policies_page.output,
-        *expand(figure, evaluated=sorted(SHOWN), kind=["pdf", "png"]),
-    ]
+# shards and models are here for themselves, so that deleted ones are made again
+MADE += [
+    *rules.place_policies.input,
+    *rules.place_policies.output,
+    *rules.link_policies.output,
+    *rules.policies_page.output,
+    *expand(
+        results("figures/policies-{evaluated}.{kind}"),
+        evaluated=sorted(SHOWN),
+        kind=["pdf", "png"],
+    ),
+]

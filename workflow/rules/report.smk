@@ -1,7 +1,5 @@
 # in: all tables
-# out: report/headline.parquet and .html (the numbers and what they say), report/study.html (settings,
-#      versions, provenance); `make report` puts them and the figures together
-#      manifest.json: checksums of all of the study's files, for `make verify`
+# out: report/headline.parquet and .html (the numbers and what they say); `make report` puts pages and figures together
 rule headline:
     input:
         frontier=results("limits/frontier.parquet"),
@@ -34,65 +32,21 @@ rule headline:
         "../scripts/headline.py"
 
 
-rule study_card:
-    input:
-        tables=[
-            *of_the_start()[0],
-            results("ensembles/standardised.parquet"),
-            results("limits/frontier.parquet"),
-            results("limits/best_of_n.parquet"),
-            results("limits/over_optimisation.parquet"),
-            results("report/headline.parquet"),
-        ],
-    output:
-        html=report(
-            results("report/study.html"),
-            caption="../report/study_card.rst",
-            category="0 Summary",
-            labels={"page": "settings, versions, provenance"},
-        ),
-    log:
-        results("logs/study_card/study_card.log"),
-    benchmark:
-        results("benchmarks/study_card/study_card.tsv")
-    params:
-        p={"study": STUDY.model_dump(exclude_none=True)},
-        code=code("study_card.py"),
-    script:
-        "../scripts/study_card.py"
-
-
-rule manifest:
-    input:
-        # of the shards, the study's own links to them
-        [
-            file
-            for file in [
-                *of_the_start()[0],
-                *of_the_start()[1],
-                *(of_policies() if STUDY.policies else []),
-            ]
-            if file.startswith(results("")) and "/preflight/" not in file
-        ],
-        rules.standardise.output,
-        rules.ensembles.output,
-        rules.frontier.output,
-        rules.best_of_n.output,
-        rules.proxy_gap.output,
-        rules.over_optimisation.output,
-        rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else [],
-        rules.headline.output,
-        rules.study_card.output,
-        expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
-    output:
-        manifest=results("manifest.json"),
-    log:
-        results("logs/manifest/manifest.log"),
-    benchmark:
-        results("benchmarks/manifest/manifest.tsv")
-    localrule: True
-    params:
-        p={"study": STUDY.study},
-        code=code("manifest.py"),
-    script:
-        "../scripts/manifest.py"
+TABLES += [
+    results("ensembles/standardised.parquet"),
+    results("limits/frontier.parquet"),
+    results("limits/best_of_n.parquet"),
+    results("limits/over_optimisation.parquet"),
+    results("report/headline.parquet"),
+]
+MADE += [
+    *rules.standardise.output,
+    *rules.ensembles.output,
+    *rules.frontier.output,
+    *rules.best_of_n.output,
+    *rules.proxy_gap.output,
+    *rules.over_optimisation.output,
+    *(rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else []),
+    *rules.headline.output,
+    *expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
+]

@@ -21,22 +21,6 @@ def reward_spec(wildcards):
     ]
 
 
-def of_the_start():
-    """Tables for the study card and further targets that only this kind of start has."""
-    tables = [results("prompts.parquet"), SUMMARY]
-    # one shard of each kind, for the versions that made it
-    tables += shards("samples/{chunk}-{block}.parquet")[:1]
-    tables += [score_files(reward)[0] for reward in STUDY.rewards]
-    targets = [results("preflight/sampling.json"), results("preflight/rewards.json")]
-    targets += rules.link_shards.output
-    # as targets, shards that were deleted are made again
-    targets += shards("samples/{chunk}-{block}.parquet")
-    targets += [file for reward in STUDY.rewards for file in score_files(reward)]
-    if STUDY.report.show_samples:
-        targets.append(results("report/samples.html"))
-    return tables, targets
-
-
 def reward_files(wildcards):
     source = getattr(reward_spec(wildcards), "source", None)
     return fetched(source) if source else []
@@ -165,3 +149,22 @@ rule link_shards:
         code=code("link_shards.py"),
     script:
         "../scripts/link_shards.py"
+
+
+# one shard of each kind, for the versions that made it
+TABLES += [
+    results("prompts.parquet"),
+    SUMMARY,
+    *shards("samples/{chunk}-{block}.parquet")[:1],
+    *(score_files(reward)[0] for reward in STUDY.rewards),
+]
+# shards are here for themselves, so that deleted ones are made again
+MADE += [
+    results("prompts.parquet"),
+    SUMMARY,
+    results("preflight/sampling.json"),
+    results("preflight/rewards.json"),
+    *rules.link_shards.output,
+    *shards("samples/{chunk}-{block}.parquet"),
+    *(file for reward in STUDY.rewards for file in score_files(reward)),
+]

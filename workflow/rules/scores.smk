@@ -5,13 +5,6 @@ def score_files(reward):
     return [results(f"scores/{reward}/table.parquet")]
 
 
-def of_the_start():
-    """Tables for the study card and further targets that only this kind of start has."""
-    return [
-        results(f"scores/{reward}/table.parquet") for reward in STUDY.reward_names
-    ], []
-
-
 SUMMARY = []
 
 
@@ -29,3 +22,7 @@ rule import_scores:
         code=code("import_scores.py"),
     script:
         "../scripts/import_scores.py"
+
+
+TABLES += rules.import_scores.output
+MADE += rules.import_scores.output

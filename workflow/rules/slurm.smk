@@ -20,7 +20,7 @@ localrules:
 # are a run of their own: snakemake --workflow-profile slurm preflights
 rule preflights:
     input:
-        [file for file in of_the_start()[1] if "/preflight/" in file],
+        [file for file in MADE if "/preflight/" in file],
         policy_folders() if STUDY.policies else [],
 
 

@@ -36,10 +36,10 @@ def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[s
     """A study file laid over the default one: keys it leaves out keep the default's values.
 
     `source`, `rewards` and `ensembles` are taken as a whole; with rewards of its own, a study that names
-    no ensembles has none; one that brings its scores needs nothing that makes them.
+    no ensembles has none; one that brings its scores, or has a world of its own, needs nothing that makes them.
     """
     merged = dict(default)
-    if "scores" in study:
+    if "scores" in study or "learning" in study:
         merged = {k: v for k, v in merged.items() if k not in _MADE_BY_MODELS}
     if "rewards" in study:
         merged["ensembles"] = {}

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
 from alignment_limits.config.rewards import Ensemble, Reward
@@ -21,12 +22,15 @@ from alignment_limits.files import digest
 
 
 class Study(Strict):
-    """A whole study: from a base model on, or from a table of scores on."""
+    """A whole study: from a base model on, from a table of scores on, or in an enumerated world with a known target."""
 
     study: Name = Field(description="name of the study; its results lie in results/<study>")
     seed: int = Field(0, ge=0, lt=2**31)
     scores: Scores | None = Field(
         None, description="start here; model, prompts, sampling and rewards are then left out"
+    )
+    learning: Learning | None = Field(
+        None, description="start here, with worlds of known target: no model, prompts, scores or rewards"
     )
     model: Model | None = None
     prompts: Prompts | None = None
@@ -44,12 +48,18 @@ class Study(Strict):
     def _gold_of_the_table(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("scores"), dict) and "gold" not in data:
             return data | {"gold": data["scores"].get("gold")}
+        if isinstance(data, dict) and data.get("learning") is not None and "gold" not in data:
+            return data | {"gold": "target"}  # there, the reward whose tilt is the target
         return data
 
     @model_validator(mode="after")
     def _one_start(self) -> Study:
         made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
-        if self.scores is None:
+        if self.learning is not None:
+            needless = [key for key, value in (made | {"scores": self.scores}).items() if value]
+            if needless:
+                raise ValueError(f"a study of learning has no use for {', '.join(needless)}; leave them out")
+        elif self.scores is None:
             missing = [key for key, value in made.items() if not value]
             if missing:
                 raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
@@ -74,7 +84,8 @@ class Study(Strict):
             if name not in self.reward_names:
                 raise ValueError(f"{where} names the reward '{name}'; there are: {', '.join(self.reward_names)}")
 
-        known(self.gold, "gold")
+        if self.learning is None:
+            known(self.gold, "gold")
         for name, ensemble in self.ensembles.items():
             if name in self.reward_names:
                 raise ValueError(f"'{name}' is the name of a reward and of an ensemble")

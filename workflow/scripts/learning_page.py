@@ -1,0 +1,20 @@
+"""What the claims of the paper come to in this study, as a page."""
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.report.learning_claims import learning_claims
+from alignment_limits.report.learning_page import learning_page
+from alignment_limits.report.page import write_page
+from alignment_limits.schemas.learning import GAMMA, LEARNING_SUMMARY, RATES, SLOPES
+from alignment_limits.scripting import job, say
+
+with job(snakemake):
+    p = snakemake.params.p
+    rates = read_table(snakemake.input.rates, RATES)
+    summary = read_table(snakemake.input.summary, LEARNING_SUMMARY)
+    slopes = read_table(snakemake.input.slopes, SLOPES)
+    gammas = [read_table(file, GAMMA) for file in snakemake.input.gamma]
+    verdicts = learning_claims(rates, summary, slopes, p)
+    for verdict in verdicts:
+        say(f"{verdict.claim}: {verdict.verdict}")
+    page = learning_page(snakemake.config["study"], p, verdicts, summary, slopes, gammas)
+    write_page(page, snakemake.output.html)
