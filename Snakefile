@@ -25,8 +25,9 @@ include: "workflow/rules/limits.smk"
 include: "workflow/rules/figures.smk"
 
 
-if STUDY.policies:
+if STUDY.all_policies:
 
+    include: "workflow/rules/training.smk"
     include: "workflow/rules/policies.smk"
 
 
@@ -43,4 +44,4 @@ rule all:
         of_the_start()[1],
         rules.manifest.input,
         rules.manifest.output,
-        of_policies() if STUDY.policies else [],
+        of_policies() if STUDY.all_policies else [],

@@ -19,7 +19,7 @@ localrules:
 rule preflights:
     input:
         [file for file in of_the_start()[1] if "/preflight/" in file],
-        policy_folders() if STUDY.policies else [],
+        brought_folders() if STUDY.policies else [],
 
 
 def through_slurm():
