@@ -28,8 +28,9 @@ else:
     include: "workflow/rules/figures.smk"
     include: "workflow/rules/report.smk"
 
-    if STUDY.policies:
+    if STUDY.all_policies:
 
+        include: "workflow/rules/training.smk"
         include: "workflow/rules/policies.smk"
 
 

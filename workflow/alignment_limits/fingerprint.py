@@ -36,6 +36,7 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime",),
     "vaderSentiment": ("vaderSentiment",),
     "peft": ("peft",),
+    "trl": ("trl",),
 }
 _MESSAGES = ("say", "print")
 

@@ -1,13 +1,13 @@
-# in: policies (checkpoints, adapters), prompts, the base model, standardised rewards of its samples
+# in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
 # out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
 #      made as the base's are; policies/policies.parquet: where each stands beside the limit
-POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.policies}
+POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.all_policies}
 # One seed for all policies, so that they are compared under common noise; another than the base's, whose
 # samples also make the limit.
 POLICY_SEED = plan.block_seed(STUDY.seed, "policies", 0)
 POLICY_FOLDER = "results/models/policies/{policy}"
 # rewards by which policies stand beside the limit in figures: gold, and what they were trained on
-SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.policies} - {None}
+SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
 
 
 wildcard_constraints:
@@ -29,6 +29,14 @@ def kinds(policy):
     return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
 
 
+def policy_files(wildcards):
+    """Where a policy comes from: its source, or its training."""
+    policy = wildcards.policy
+    if policy in RUNS:
+        return TRAINED_MODEL.format(policy=policy)
+    return fetched(POLICIES[policy].source)
+
+
 def base_names():
     """What an adapter's settings may call the base model: here, by its folder, where it comes from."""
     source = STUDY.model.source
@@ -40,7 +48,7 @@ def base_names():
 # Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
 rule policy_model:
     input:
-        fetched=lambda w: fetched(POLICIES[w.policy].source),
+        fetched=policy_files,
         base=MODEL_FOLDER,
     output:
         folder=directory(POLICY_FOLDER),
@@ -54,7 +62,7 @@ rule policy_model:
     params:
         p=lambda w: {
             "name": POLICIES[w.policy].name,
-            "adapter": bool(POLICIES[w.policy].adapter),
+            "adapter": bool(getattr(POLICIES[w.policy], "adapter", None)),
             "base_names": base_names(),
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
@@ -132,8 +140,9 @@ rule policy_kl:
         "../scripts/policy_kl.py"
 
 
-def policy_folders():
-    return expand(POLICY_FOLDER, policy=POLICIES)
+def brought_folders():
+    """Policies that can be checked before anything is sampled."""
+    return [POLICY_FOLDER.format(policy=p) for p in POLICIES if p not in RUNS]
 
 
 def placed():
@@ -164,7 +173,7 @@ rule place_policies:
             "gold": STUDY.gold,
             "rewards": list(STUDY.rewards),
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
-            "policies": {policy.name: policy.labels for policy in STUDY.policies},
+            "policies": {policy.name: policy.labels for policy in STUDY.all_policies},
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
         },
@@ -177,7 +186,7 @@ use rule link_shards as link_policies with:
     input:
         results("policies/policies.parquet"),
     output:
-        [directory(results(f"policies/{p.name}")) for p in STUDY.policies],
+        [directory(results(f"policies/{p.name}")) for p in STUDY.all_policies],
     log:
         results("logs/link_policies/link_policies.log"),
     benchmark:

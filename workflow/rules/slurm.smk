@@ -21,7 +21,7 @@ localrules:
 rule preflights:
     input:
         [file for file in MADE if "/preflight/" in file],
-        policy_folders() if STUDY.policies else [],
+        brought_folders() if STUDY.policies else [],
 
 
 def through_slurm():

@@ -18,6 +18,7 @@ from alignment_limits.config.policies import Policy
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
+from alignment_limits.config.training import ONLINE, Recipe, Run
 from alignment_limits.files import digest
 
 
@@ -39,6 +40,9 @@ class Study(Strict):
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
+    training: dict[Name, Recipe] | None = Field(
+        None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
+    )
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
@@ -64,7 +68,9 @@ class Study(Strict):
             if missing:
                 raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
         else:
-            needless = [key for key, value in {**made, "policies": self.policies}.items() if value]
+            needless = [
+                key for key, value in {**made, "policies": self.policies, "training": self.training}.items() if value
+            ]
             if needless:
                 raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
             if self.gold != self.scores.gold:
@@ -93,12 +99,16 @@ class Study(Strict):
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice")
-        policies = [policy.name for policy in self.policies or []]
+        policies = [policy.name for policy in self.all_policies]
         if len(set(policies)) != len(policies):
             raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}")
         for policy in self.policies or []:
             if policy.optimized and policy.optimized not in self.ensembles:
                 known(policy.optimized, f"policies.{policy.name}.optimized")
+        for name, recipe in (self.training or {}).items():
+            for optimized in recipe.optimize:
+                if optimized not in self.ensembles:
+                    known(optimized, f"training.{name}.optimize")
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
@@ -106,6 +116,33 @@ class Study(Strict):
                 f"{self.sampling.samples_per_prompt} samples per prompt"
             )
         return self
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Study:
+        for name, recipe in (self.training or {}).items():
+            if not self.sampling:
+                continue
+            if recipe.objective in ONLINE and self.sampling.top_p < 1:
+                raise ValueError(
+                    f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "
+                    "or train by dpo or best-of-n"
+                )
+            if recipe.objective == "best-of-n" and max(recipe.coefficients) > self.sampling.samples_per_prompt:
+                raise ValueError(
+                    f"training.{name}: best of {max(recipe.coefficients):g} of "
+                    f"{self.sampling.samples_per_prompt} samples per prompt"
+                )
+        return self
+
+    @property
+    def runs(self) -> list[Run]:
+        """All training runs, in the file's order."""
+        return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name)]
+
+    @property
+    def all_policies(self) -> list[Policy | Run]:
+        """Policies brought along, then those trained here."""
+        return [*(self.policies or []), *self.runs]
 
     @property
     def base_id(self) -> str:
@@ -127,12 +164,27 @@ class Study(Strict):
         """Name of a reward and of everything that decides its scores."""
         return f"{reward}-{digest(self.rewards[reward].model_dump(exclude={'note'}))}"
 
-    def policy_id(self, policy: Policy) -> str:
+    def policy_id(self, policy: Policy | Run) -> str:
         """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""
-        if not self.model:
+        if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts at scores has no policies")
+        if isinstance(policy, Run):
+            # rewards are standardised on the base's samples, so those count
+            decides = {
+                "base": self.base_id,
+                "settings": policy.settings,
+                "rewards": [self.scorer_id(member) for member in self.members(policy.optimized)],
+                "ensemble": (e := self.ensembles.get(policy.optimized)) and e.model_dump(),
+                "prompts": self.prompts.count,
+                "samples_per_prompt": self.sampling.samples_per_prompt,
+            }
+            return f"{policy.name}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype"})
         return f"{policy.name}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
+
+    def members(self, optimized: str) -> list[str]:
+        """The rewards that a reward or an ensemble is made of."""
+        return self.ensembles[optimized].members if optimized in self.ensembles else [optimized]
 
     @property
     def reward_names(self) -> list[str]:

@@ -16,11 +16,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from alignment_limits.errors import SamplingError
 
-CLOSE = 1e-4  # of the largest logit; the halves run the same operations on other shapes
+# of the largest logit; the halves run the same operations on other shapes
+CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 
 
 class SplitModel:
-    """Both halves of a model on one device, in evaluation mode.
+    """Both halves of a model on one device; the model itself stays whole, and may go on being trained.
 
     Raises:
         SamplingError: the halves do not give the whole model's logits (an architecture that is no plain stack).
@@ -32,15 +33,14 @@ class SplitModel:
         probe = torch.arange(8, device=self.device)[None] % self.vocabulary
         with torch.inference_mode():
             whole = model(input_ids=probe).logits
+            probed = whole[..., : self.vocabulary]
         self._body = model.get_decoder()
         place = next((key for key, module in model.named_children() if module is self._body), None)
         if place is None:
             raise SamplingError(f"{name}: {type(model).__name__} has no plain body and head to take apart")
-        setattr(model, place, _Given())
-        # the model's own forward on given hidden states: head, and whatever it does to logits (soft caps, scales)
-        self._head = model
+        self._model, self._place = model, place
         halves = self.logits(self.hidden(probe, torch.ones_like(probe))[0])
-        if not torch.allclose(halves, whole[0], rtol=0, atol=CLOSE * float(whole.abs().max())):
+        if not torch.allclose(halves, whole[0], rtol=0, atol=CLOSE[model.dtype] * float(probed.abs().max())):
             raise SamplingError(
                 f"{name}: {type(model).__name__} gives other logits when taken apart; report this model"
             )
@@ -54,7 +54,12 @@ class SplitModel:
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Next-token logits [n, v] of hidden states [n, d]."""
-        logits: torch.Tensor = self._head(inputs_embeds=hidden[None], use_cache=False).logits[0]
+        # the model's own forward on given hidden states: head, and whatever it does to logits (soft caps, scales)
+        setattr(self._model, self._place, _Given())
+        try:
+            logits: torch.Tensor = self._model(inputs_embeds=hidden[None], use_cache=False).logits[0]
+        finally:
+            setattr(self._model, self._place, self._body)
         return logits
 
 

@@ -1,0 +1,116 @@
+"""Recipes by which policies are trained, and the runs they make: one policy per reward, coefficient and seed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from alignment_limits.config.base import Strict
+
+ONLINE = ("ppo", "grpo", "rloo")  # objectives that draw replies from the policy while they train it
+GROUPED = ("grpo", "rloo")  # those that compare replies to one prompt
+
+
+class Lora(Strict):
+    """A low-rank adapter on all linear layers of the base's last blocks."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16, gt=0, description="the adapter's change is scaled by alpha / rank")
+    layers: int | None = Field(None, ge=1, description="how many of the last blocks get one; default: all")
+
+
+class Recipe(Strict):
+    """How policies are trained; each (optimized reward, coefficient, seed) is one job and one policy."""
+
+    objective: Literal["ppo", "grpo", "rloo", "dpo", "best-of-n"] = Field(
+        description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples"
+    )
+    optimize: list[str] = Field(min_length=1, description="rewards or ensembles, each optimised by runs of its own")
+    coefficients: list[float] = Field(
+        min_length=1,
+        description="KL coefficients β of E r − β·KL, r in base standard deviations; for best-of-n: n",
+    )
+    seeds: list[int] = Field([0], min_length=1)
+    steps: int = Field(ge=1, description="batches of replies (of pairs, for dpo), each drawn and then trained on")
+    batch: int = Field(32, ge=2, description="replies (pairs, for dpo) of one step")
+    group: int | None = Field(
+        None, ge=2, description="replies to one prompt in a batch, for grpo and rloo, which compare them; default 8"
+    )
+    epochs: int = Field(1, ge=1, description="passes of the optimiser over each batch")
+    learning_rate: float = Field(1e-4, gt=0, description="of AdamW, constant")
+    lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the base's weights in training; bfloat16 only under an adapter, which is float32"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if self.objective in GROUPED and self.batch % self.replies_per_prompt:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of group ({self.replies_per_prompt})")
+        if self.objective not in GROUPED and self.group:
+            raise ValueError(
+                f"group is for {' and '.join(GROUPED)}; {self.objective} compares no replies: leave it out"
+            )
+        if self.objective not in ONLINE and self.epochs > 1:
+            raise ValueError(f"epochs is for {', '.join(ONLINE)}; for {self.objective} more steps do the same")
+        if self.dtype == "bfloat16" and self.lora is None:
+            raise ValueError("dtype bfloat16 rounds away small steps of full weights; use lora, or float32")
+        for name, values in (("optimize", self.optimize), ("coefficients", self.coefficients), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names a value twice")
+        if min(self.coefficients) <= 0:
+            raise ValueError("coefficients must be positive: without a KL penalty there is no limit to compare with")
+        if self.objective == "best-of-n" and any(n != int(n) or n < 2 for n in self.coefficients):
+            raise ValueError("for best-of-n, coefficients are numbers of replies: whole, at least 2")
+        if min(self.seeds) < 0 or max(self.seeds) >= 2**31:
+            raise ValueError("seeds lie between 0 and 2^31")
+        return self
+
+    @property
+    def replies_per_prompt(self) -> int:
+        """Replies to one prompt in a batch."""
+        return (self.group or 8) if self.objective in GROUPED else 1
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides a run's weights, apart from its reward, coefficient and seed."""
+        apart = {"optimize", "coefficients", "seeds", "group"}
+        return self.model_dump(exclude=apart) | {"group": self.replies_per_prompt}
+
+    def runs(self, name: str) -> list[Run]:
+        """Every run of the recipe called `name`."""
+        chosen = itertools.product(self.optimize, self.coefficients, self.seeds)
+        return [Run(name, self, *labels) for labels in chosen]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, and the policy it makes; has a policy's name and labels, but no source."""
+
+    recipe_name: str
+    recipe: Recipe
+    optimized: str
+    coefficient: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+        return f"{self.recipe_name}-{self.optimized}-{self.coefficient:g}-s{self.seed}"
+
+    @property
+    def objective(self) -> str:
+        return self.recipe.objective
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What the tables say of its training."""
+        return {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its job is told."""
+        return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed}

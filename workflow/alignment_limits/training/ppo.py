@@ -1,0 +1,135 @@
+"""PPO through TRL's experimental trainer, told so that its optimum is the tilt.
+
+TRL subtracts β·log(π/π₀) of each token from its reward and adds the reply's score at its end. With γ = λ = 1 a token's
+advantage is then all that follows it, less the critic's guess: its gradient is that of E r − β·KL(π‖π₀) whatever the
+critic thinks. What TRL cannot be told: advantages are brought to mean 0 and spread 1 over the batch, which changes the
+size of a step and no optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import inject_adapter_in_model
+from transformers import AutoModelForSequenceClassification
+from transformers.modeling_outputs import BaseModelOutput
+from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+from alignment_limits.training.arguments import common
+from alignment_limits.training.model import lora
+from alignment_limits.training.progress import Progress
+from alignment_limits.training.replies import cut, left_padded
+from alignment_limits.training.task import Task
+
+
+class _Batches:
+    """The prompts of each step, as TRL's loop takes them; taking them starts the step's noise."""
+
+    def __init__(self, task: Task, progress: Progress, padding: int) -> None:
+        self._task, self._progress, self.padding = task, progress, padding
+        self.row: list[int] = []
+        self.width = 0
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for row in self._task.rows[self._progress.start :]:
+            self._progress.seed()
+            self.row = row.tolist()
+            queries = left_padded([self._task.sent[i] for i in self.row], self.padding)
+            self.width = queries.shape[1]
+            yield {"input_ids": queries}
+
+
+class _Reward(torch.nn.Module):
+    """A reward on token ids, as TRL wants it: a body whose hidden states are the score, and a head that keeps them."""
+
+    base_model_prefix = "body"
+
+    def __init__(self, task: Task, progress: Progress, batches: _Batches) -> None:
+        super().__init__()
+        self.body, self.score = _Scores(task, progress, batches), torch.nn.Identity()
+
+
+class _Scores(torch.nn.Module):
+    def __init__(self, task: Task, progress: Progress, batches: _Batches) -> None:
+        super().__init__()
+        self._task, self._progress, self._batches = task, progress, batches
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> BaseModelOutput:
+        """The score at every position [n, t, 1]: TRL takes the last one's."""
+        at = slice(self._batches.width, None)
+        padding = self._batches.padding
+        replies = cut(input_ids[:, at].masked_fill(~attention_mask[:, at], padding), self._task.stop, padding)
+        scores = torch.tensor(self._progress.measure(self._batches.row, replies), dtype=torch.float32)
+        spread = scores.to(input_ids.device)[:, None, None].expand(*input_ids.shape, 1)
+        return BaseModelOutput(hidden_states=(spread,))
+
+
+class _Value(torch.nn.Module):
+    """The critic's head, which starts at the standardised reward's mean over the base's replies: 0."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(width, 1)
+        torch.nn.init.zeros_(self.linear.weight)
+        torch.nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = self.linear(hidden.float())
+        return value
+
+
+def critic(task: Task, dtype: torch.dtype) -> Any:
+    """The base with a scalar head and, where the policy has one, an adapter of the same shape of its own."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        task.base, dtype=dtype, num_labels=1, use_safetensors=True, trust_remote_code=task.trust_remote_code
+    )
+    adapter = lora(task.settings["lora"], model, "SEQ_CLS")
+    if adapter:
+        model = inject_adapter_in_model(adapter, model)
+        for name, weight in model.named_parameters():
+            weight.requires_grad_("lora_" in name)
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+    model.score = _Value(model.config.hidden_size)
+    return model
+
+
+def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
+    """TRL's trainer for what is left of the run."""
+    settings = task.settings
+    left = task.steps - progress.start
+    arguments = PPOConfig(
+        **common(task),
+        total_episodes=left * task.batch,
+        num_ppo_epochs=settings["epochs"],
+        num_mini_batches=1,
+        local_rollout_forward_batch_size=task.batch,
+        num_sample_generations=0,
+        response_length=task.longest,
+        temperature=task.law.temperature,
+        kl_coef=settings["coefficient"],
+        kl_estimator="k1",
+        whiten_rewards=False,
+        missing_eos_penalty=None,
+        gamma=1.0,
+        lam=1.0,
+    )
+    batches = _Batches(task, progress, tokenizer.pad_token_id)
+    made = PPOTrainer(
+        args=arguments,
+        processing_class=tokenizer,
+        model=model,
+        ref_model=None if peft_config else reference,
+        reward_model=_Reward(task, progress, batches),
+        train_dataset=Dataset.from_dict({"input_ids": [list(ids) for ids in task.sent]}),
+        value_model=critic(task, model.dtype).to(model.device),
+        peft_config=peft_config,
+        callbacks=[progress],
+    )
+    # TRL knows one stop token; generation knows them all, and pads after them
+    made.policy_model.generation_config.eos_token_id = list(task.stop) or None
+    made.dataloader = batches
+    return made

@@ -1,0 +1,126 @@
+"""What a run says of itself while it trains: a row of the curves per step, a line in the log, checkpoints.
+
+One TRL callback for all objectives. A row is measured on the step's own replies before the optimiser uses them, so
+it belongs to the policy that drew them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, set_seed
+
+from alignment_limits.files import atomic
+from alignment_limits.policies.sequence_kl import sequence_kl
+from alignment_limits.policies.split_model import SplitModel
+from alignment_limits.scripting import say
+from alignment_limits.training.task import Task, step_seed
+
+SECONDS_BETWEEN_CHECKPOINTS = 120.0
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Progress(TrainerCallback):
+    """Rows of the curves so far; where it goes on if a checkpoint of the same settings and code is there.
+
+    Args:
+        file: the checkpoint's. stamp: what must be equal for it to be taken up.
+    """
+
+    def __init__(self, task: Task, file: Path, stamp: str, every: float = SECONDS_BETWEEN_CHECKPOINTS) -> None:
+        self._task, self._file, self._stamp, self._every = task, file, stamp, every
+        self._saved = read(file, stamp)
+        self.rows: list[dict[str, float]] = self._saved["rows"] if self._saved else []
+        self.start = len(self.rows)
+        self._began = self._last_save = self._last_line = time.monotonic()
+        if self.start:
+            say(f"goes on after step {self.start} of {task.steps}")
+
+    def watch(self, policy: SplitModel, base: SplitModel, trained: torch.nn.Module, trainer: Any) -> None:
+        """The models whose KL is measured, the module whose weights are trained, and TRL's trainer."""
+        self._policy, self._base, self._trained, self._trainer = policy, base, trained, trainer
+
+    def seed(self) -> None:
+        """Start the next step's noise."""
+        set_seed(step_seed(self._task.settings["seed"], len(self.rows)))
+
+    def measure(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> np.ndarray:
+        """Score the step's replies [n] to the prompts at these rows, and add the step to the curves."""
+        reward = self._task.score(row, replies)
+        read = sequence_kl(self._policy, self._base, [self._task.sent[i] for i in row], replies, self._task.law)
+        self.rows.append(
+            {
+                "step": len(self.rows),
+                "reward": float(reward.mean()),
+                "kl": float(read.kl.mean()),
+                "kl_log_ratio": float(read.log_ratio.mean()),
+                "length": float(np.mean([len(reply) for reply in replies])),
+                # unbiased for the entropy of the law of replies, as the log-ratio is for its KL
+                "entropy": float(-read.logprob.mean()),
+            }
+        )
+        return reward
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take up the checkpoint's weights and optimiser."""
+        if self._saved:
+            with torch.no_grad():
+                for name, weight in _trained(self._trained).items():
+                    weight.copy_(self._saved["weights"][name])
+            self._trainer.optimizer.load_state_dict(self._saved["optimizer"])
+            self._saved = None
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """The step is over: its loss, the log's line, and perhaps a checkpoint."""
+        loss = logs.get("loss", logs.get("loss/policy_avg"))
+        if loss is None or not self.rows:
+            return
+        self.rows[-1]["loss"] = float(loss)
+        done, now = len(self.rows), time.monotonic()
+        if state.global_step % self._task.settings["epochs"] and "loss" in logs:
+            return  # between two passes over one batch
+        if now - self._last_line > SECONDS_BETWEEN_LINES or done == self._task.steps:
+            pace = (now - self._began) / (done - self.start)
+            r = self.rows[-1]
+            say(
+                f"step {done}/{self._task.steps}: reward {r['reward']:.2f}, KL {r['kl']:.3f} nats, "
+                f"{r['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
+            )
+            self._last_line = now
+        if now - self._last_save >= self._every:
+            self.save()
+            self._last_save = time.monotonic()
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().cpu() for name, weight in _trained(self._trained).items()}
+        content = {
+            "stamp": self._stamp,
+            "rows": self.rows,
+            "weights": weights,
+            "optimizer": self._trainer.optimizer.state_dict(),
+        }
+        with atomic(self._file) as temporary:
+            torch.save(content, temporary)
+
+
+def read(file: Path, stamp: str) -> dict[str, Any] | None:
+    """A checkpoint made by the same settings and code, or None."""
+    if not os.path.exists(file):
+        return None
+    saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    if saved["stamp"] != stamp:
+        say(f"{file} is of other settings or code: starting afresh")
+        return None
+    return saved
+
+
+def _trained(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}

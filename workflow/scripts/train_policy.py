@@ -1,0 +1,74 @@
+"""Train one policy: an objective, a reward, a KL coefficient and a seed."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from alignment_limits.artifacts import read_table, read_tables, write_table
+from alignment_limits.files import digest
+from alignment_limits.grid import Grid, read_scores
+from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.rewards.load import load_reward
+from alignment_limits.sampling import tokens
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.schemas.training import CURVES
+from alignment_limits.scripting import job, provenance, say
+from alignment_limits.training.run import train
+from alignment_limits.training.standard_reward import StandardReward
+from alignment_limits.training.task import Task
+
+
+def files(key):
+    found = snakemake.input.get(key) or []
+    return [found] if isinstance(found, str) else list(found)
+
+
+with job(snakemake):
+    p, base = snakemake.params.p, Path(snakemake.input.base)
+    prompts = pl.concat([read_table(file, PROMPTS) for file in files("prompts")]).sort("prompt_id")
+    samples = read_tables(files("samples"), SAMPLES)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models, raw = {}, {}
+    for name, spec in p["rewards"].items():
+        source = files(f"files/{name}")
+        models[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
+        scores = read_scores(files(f"scores/{name}"), name)
+        raw[name] = Grid.of(scores).array(scores["score"])
+    tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
+    folder = Path(snakemake.output.folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        task = Task(
+            settings=p["run"],
+            base=base,
+            sent=tokens.encode(prompts["text"].to_list(), tokenizer, p["template"]),
+            prompts=prompts["prompt"].to_list(),
+            law=SamplingLaw(p["sampling"]["temperature"], p["sampling"]["top_p"]),
+            longest=p["sampling"]["max_new_tokens"],
+            reward=StandardReward(models, raw, p["ensemble"]),
+            samples=samples.group_by("prompt_id", maintain_order=True).agg("token_ids")["token_ids"].to_list(),
+            tokenizer=tokenizer,
+            stop=tokens.stop_ids(base, tokenizer),
+            scratch=Path(scratch),
+            trust_remote_code=p["trust_remote_code"],
+        )
+        say(f"{p['labels']['policy']}: {task.steps} steps of {task.batch} (loading the model: ~20 s)")
+        start, cpu = time.perf_counter(), time.process_time()
+        stamp = digest({"settings": p, "code": snakemake.params.code})
+        rows = train(task, folder, folder.parent / "checkpoint.pt", stamp)
+    figures = {
+        "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+    }
+    labels = [pl.lit(value).alias(key) for key, value in p["labels"].items()]
+    made = provenance(snakemake, ["torch", "transformers", "trl", "peft"], run=figures)
+    write_table(pl.DataFrame(rows).with_columns(labels), snakemake.output.curves, CURVES, made)
