@@ -15,6 +15,10 @@ if STUDY.scores is None:
     include: "workflow/rules/rewards.smk"
     include: "workflow/rules/generated_text.smk"
 
+    if STUDY.documents is not None:
+
+        include: "workflow/rules/gold.smk"
+
 else:
 
     include: "workflow/rules/scores.smk"

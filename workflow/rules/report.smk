@@ -77,6 +77,7 @@ rule manifest:
         rules.proxy_gap.output,
         rules.over_optimisation.output,
         rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else [],
+        rules.gold.output if STUDY.documents else [],
         rules.headline.output,
         rules.study_card.output,
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),

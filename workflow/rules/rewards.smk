@@ -6,6 +6,8 @@ from alignment_limits.rewards.load import module_of
 SUMMARY = results("samples/summary.parquet")
 
 
+# kinds that take the study's own base model where no source is given
+READ_THE_BASE_MODEL = {"information-gain"}
 SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
 
 
@@ -38,8 +40,17 @@ def of_the_start():
 
 
 def reward_files(wildcards):
-    source = getattr(reward_spec(wildcards), "source", None)
+    spec = reward_spec(wildcards)
+    source = getattr(spec, "source", None)
+    if source is None and spec.kind in READ_THE_BASE_MODEL:
+        return MODEL_FOLDER
     return fetched(source) if source else []
+
+
+def beside(wildcards):
+    """The documents, for rewards that read them or their references."""
+    read = getattr(reward_spec(wildcards), "beside", "prompt") != "prompt"
+    return shared("documents") if read else []
 
 
 def reward_code(script):
@@ -99,6 +110,7 @@ rule score:
     input:
         samples=shared("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
+        documents=beside,
         files=reward_files,
     output:
         scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),

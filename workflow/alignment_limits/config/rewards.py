@@ -87,16 +87,71 @@ class Lexicon(RewardBase):
         return self
 
 
+Beside = Literal["prompt", "document", "reference"]
+
+
+class Static(Strict):
+    """Files of static word embeddings inside a source."""
+
+    weights: str = Field(description="safetensors file with one matrix, a row per token")
+    tokenizer: str = Field(description="the JSON file of `tokenizers`")
+
+
+class Similarity(RewardBase):
+    """Mean cosine of sentence embeddings between the reply and each text beside it."""
+
+    kind: Literal["similarity"]
+    source: Source
+    beside: Beside = Field(description="what the reply should resemble")
+    static: Static | None = Field(None, description="static embeddings instead of a transformers encoder")
+
+
+class Rouge(RewardBase):
+    """ROUGE of the reply against the text beside it."""
+
+    kind: Literal["rouge"]
+    beside: Beside = Field(description="what the reply should share words with")
+    measure: Literal["rouge-1", "rouge-2", "rouge-l"]
+    part: Literal["precision", "recall", "f1"] = "f1"
+
+
+class InformationGain(RewardBase):
+    """Nats the reply saves a causal language model on the text beside it (Shannon score)."""
+
+    kind: Literal["information-gain"]
+    source: Source | None = Field(None, description="a causal language model; default: the study's base model")
+    beside: Beside = Field(description="the text that the reply should tell about")
+    max_tokens: int | None = Field(None, ge=1, description="only so many tokens of the text count, for cost")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Length(RewardBase):
+    """The number of words; with `sign: -1`, brevity."""
+
+    kind: Literal["length"]
+
+
 class Python(RewardBase):
     """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
 
     kind: Literal["python"]
     function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
+    beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
 
 
 Reward = Annotated[
-    KerasBilstm | SklearnScorer | OnnxScorer | Embedding | SequenceClassifier | Lexicon | Python,
+    KerasBilstm
+    | SklearnScorer
+    | OnnxScorer
+    | Embedding
+    | SequenceClassifier
+    | Lexicon
+    | Similarity
+    | Rouge
+    | InformationGain
+    | Length
+    | Python,
     Field(discriminator="kind"),
 ]
 

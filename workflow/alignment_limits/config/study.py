@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.documents import Documents
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
@@ -29,6 +30,7 @@ class Study(Strict):
     )
     model: Model | None = None
     prompts: Prompts | None = None
+    documents: Documents | None = Field(None, description="the prompts' source holds documents with references")
     sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
@@ -80,6 +82,10 @@ class Study(Strict):
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice")
+        for name, reward in self.rewards.items():
+            beside = getattr(reward, "beside", "prompt")
+            if beside != "prompt" and self.documents is None:
+                raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
@@ -101,7 +107,7 @@ class Study(Strict):
             "prompts": self.prompts.model_dump(exclude={"count"}),
             "sampling": self.sampling.model_dump(exclude={"samples_per_prompt", "shard_tokens"}),
             "seed": self.seed,
-        }
+        } | ({"documents": self.documents.model_dump()} if self.documents else {})
         return f"{self.model.name}-{digest(decides)}"
 
     def scorer_id(self, reward: str) -> str:
