@@ -56,7 +56,8 @@ class Embedding(RewardBase):
 
 
 class SequenceClassifier(RewardBase):
-    """A transformers sequence classifier (reward model); the raw logit of one label is the score."""
+    """A transformers sequence classifier (reward model); the score is the raw logit of one label, or a weighted
+    sum of all labels' logits. A cost model is one with `sign: -1`."""
 
     kind: Literal["sequence-classifier"]
     source: Source
@@ -64,6 +65,12 @@ class SequenceClassifier(RewardBase):
         "chat", description="'chat' puts prompt and reply through the model's chat template"
     )
     label: int = Field(0, ge=0)
+    weights: list[float] | None = Field(
+        None,
+        min_length=1,
+        description="one weight for each label, instead of `label`: [-1, 1] is the log-odds of the second of two "
+        "classes; several objectives are weighed",
+    )
     max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -71,6 +78,28 @@ class SequenceClassifier(RewardBase):
         "move a little with the batch they are in",
     )
     trust_remote_code: bool = False
+
+
+class Guard(RewardBase):
+    """A guard model: a causal language model asked whether a reply is safe; the score is the log-odds of its answer."""
+
+    kind: Literal["guard"]
+    source: Source
+    safe: str = Field("safe", description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", description="the answer for a bad reply; its first token counts")
+    lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
+    wording: str | None = Field(
+        None, description="the question with {prompt} and {reply}; default: the model's chat template"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> Guard:
+        if self.wording is not None and "{reply}" not in self.wording:
+            raise ValueError("wording must hold {reply}, and {prompt} where the guard reads that, too")
+        return self
 
 
 class Lexicon(RewardBase):
@@ -146,6 +175,7 @@ Reward = Annotated[
     | OnnxScorer
     | Embedding
     | SequenceClassifier
+    | Guard
     | Lexicon
     | Similarity
     | Rouge

@@ -51,7 +51,7 @@ def load(
         hidden = body(ids, mask)[:, :-1]
         place = torch.arange(1, ids.shape[1], device=ids.device)
         counted = (place >= known[:, None]) & mask[:, 1:].bool()
-        logits = head(hidden[counted]).float()
+        logits = head(hidden[counted])
         each = torch.log_softmax(logits, 1).gather(1, ids[:, 1:][counted][:, None])[:, 0].double()
         row = counted.nonzero()[:, 0]
         return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, each)[:, None]

@@ -25,6 +25,7 @@ _MODULES = {
     "rouge": "rouge",
     "information-gain": "information_gain",
     "length": "length",
+    "guard": "guard",
     "python": "python_function",
 }
 _NOT_FOR_THE_MODEL = {"kind", "source", "note", "beside"}
