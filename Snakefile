@@ -19,6 +19,10 @@ if STUDY.scores is None:
 
         include: "workflow/rules/gold.smk"
 
+    if STUDY.gold_labels is not None:
+
+        include: "workflow/rules/proxies.smk"
+
 else:
 
     include: "workflow/rules/scores.smk"

@@ -38,6 +38,8 @@ FIGURES = [
 ]
 if len(STUDY.proxies) > 1:
     FIGURES.append("ensemble_gap")
+if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
+    FIGURES.append("proxy_quality")
 
 
 def results(path):

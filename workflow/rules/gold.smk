@@ -12,7 +12,7 @@ rule judge_reward:
     benchmark:
         results("benchmarks/judge_reward/{reward}.tsv")
     wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
+        reward="|".join(map(re.escape, GIVEN)),
     envmodules:
         *MODULES,
     params:
@@ -24,7 +24,7 @@ rule judge_reward:
 
 rule gold:
     input:
-        **{name: results(f"gold/{name}.parquet") for name in STUDY.rewards},
+        **{name: results(f"gold/{name}.parquet") for name in GIVEN},
         standardised=results("ensembles/rewards.parquet"),
     output:
         table=results("report/gold.parquet"),
@@ -42,8 +42,8 @@ rule gold:
         p={
             "gold": STUDY.gold,
             "beside": {
-                name: getattr(reward, "beside", "prompt")
-                for name, reward in STUDY.rewards.items()
+                name: getattr(STUDY.rewards[name], "beside", "prompt")
+                for name in GIVEN
             },
             "above_samples": 0.85,
             "above_other": 0.95,

@@ -4,10 +4,13 @@ from alignment_limits.models.fetch import source_id
 
 BASE = STUDY.model.name
 USERS = [STUDY.model, STUDY.prompts, *STUDY.rewards.values()]
+if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
+    USERS.append(STUDY.gold_labels.sweep)
 SOURCES = {
-    source_id(user.source): user.source
+    source_id(source): source
     for user in USERS
-    if getattr(user, "source", None)
+    for source in (getattr(user, "source", None), getattr(user, "features", None))
+    if source
 }
 MODEL_FOLDER = f"results/models/{BASE}-{source_id(STUDY.model.source)[-8:]}"
 

@@ -9,6 +9,8 @@ SUMMARY = results("samples/summary.parquet")
 # kinds that take the study's own base model where no source is given
 READ_THE_BASE_MODEL = {"information-gain"}
 SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
+# rewards that exist before a study does; trained ones are made and scored in proxies.smk
+GIVEN = [name for name, reward in STUDY.rewards.items() if reward.kind != "trained"]
 
 
 def score_files(reward):
@@ -78,7 +80,7 @@ rule preflight_reward:
     benchmark:
         results("benchmarks/preflight_reward/{reward}.tsv")
     wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
+        reward="|".join(map(re.escape, GIVEN)),
     priority: 100
     envmodules:
         *MODULES,
@@ -91,7 +93,7 @@ rule preflight_reward:
 
 rule preflight_rewards:
     input:
-        passed=expand(results("preflight/{reward}.json"), reward=STUDY.rewards),
+        passed=expand(results("preflight/{reward}.json"), reward=GIVEN),
     output:
         passed=results("preflight/rewards.json"),
     log:
@@ -100,7 +102,7 @@ rule preflight_rewards:
         results("benchmarks/preflight_rewards/rewards.tsv")
     priority: 100
     params:
-        p={"rewards": list(STUDY.rewards)},
+        p={"rewards": GIVEN},
         code=code("preflight_rewards.py"),
     script:
         "../scripts/preflight_rewards.py"
@@ -119,7 +121,7 @@ rule score:
     benchmark:
         results("benchmarks/score/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
-        scorer="|".join(map(re.escape, SCORERS)),
+        scorer="|".join(re.escape(STUDY.scorer_id(reward)) for reward in GIVEN),
     priority: 20
     envmodules:
         *MODULES,

@@ -160,6 +160,24 @@ class Length(RewardBase):
     kind: Literal["length"]
 
 
+class Trained(RewardBase):
+    """A linear head on frozen features, trained on gold labels of prompts the study does not use (`gold_labels`)."""
+
+    kind: Literal["trained"]
+    features: Source = Field(description="a mean-pooled transformers encoder")
+    labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry)")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="in gold's within-prompt spreads: the error's standard deviation on a label, or the scale of "
+        "the preferences' logistic noise",
+    )
+    seed: int = Field(0, ge=0, description="of labels and their noise")
+    loss: Literal["regression", "bradley-terry"] = "regression"
+    dimensions: float = Field(1.0, gt=0, le=1, description="share of the features that are used")
+    feature_seed: int | None = Field(None, ge=0, description="of the features used; default: seed")
+
+
 class Python(RewardBase):
     """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
 
@@ -181,6 +199,7 @@ Reward = Annotated[
     | Rouge
     | InformationGain
     | Length
+    | Trained
     | Python,
     Field(discriminator="kind"),
 ]

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.documents import Documents
+from alignment_limits.config.gold_labels import GoldLabels
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
@@ -34,6 +35,7 @@ class Study(Strict):
     sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
+    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained, and a sweep of them")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
@@ -86,6 +88,16 @@ class Study(Strict):
             beside = getattr(reward, "beside", "prompt")
             if beside != "prompt" and self.documents is None:
                 raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
+        trained = [name for name, reward in self.rewards.items() if reward.kind == "trained"]
+        if trained and self.gold_labels is None:
+            raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
+        if self.gold in trained:
+            raise ValueError(f"gold is '{self.gold}', which is trained on gold: choose another reward as the truth")
+        if self.gold_labels and self.sampling and self.gold_labels.samples_per_prompt % self.sampling.block:
+            raise ValueError(
+                f"gold_labels.samples_per_prompt ({self.gold_labels.samples_per_prompt}) must be a multiple of "
+                f"sampling.block ({self.sampling.block})"
+            )
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
@@ -112,7 +124,14 @@ class Study(Strict):
 
     def scorer_id(self, reward: str) -> str:
         """Name of a reward and of everything that decides its scores."""
-        return f"{reward}-{digest(self.rewards[reward].model_dump(exclude={'note'}))}"
+        spec = self.rewards[reward]
+        decides: dict[str, Any] = spec.model_dump(exclude={"note"})
+        if spec.kind == "trained" and self.gold_labels and self.prompts:  # the labels, too, decide them
+            decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
+                "gold": self.scorer_id(self.gold),
+                "first": self.prompts.count,
+            }
+        return f"{reward}-{digest(decides)}"
 
     @property
     def reward_names(self) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.training.heads import Array, Head, bradley_terry, ridge
+from alignment_limits.proxies.heads import Array, Head, bradley_terry, ridge
 
 _LABELS, _FEATURES = 0, 1  # random streams
 
@@ -82,9 +82,7 @@ def _used(count: int, share: float, seed: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng([seed, _FEATURES]).permutation(count)[:most])
 
 
-def _pairs(
-    prompt: NDArray[np.intp], count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _pairs(prompt: NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """`count` distinct pairs of two samples of one prompt."""
     order = rng.permutation(len(prompt))
     groups = [order[prompt[order] == p] for p in np.unique(prompt)]
