@@ -219,6 +219,14 @@ def test_heads_of_several_labels_are_weighed(make_classifier, weights):
         load_reward(_spec(text="reply", weights=[1, -1]), folder)
 
 
+def test_words_stand_around_prompt_and_reply(make_classifier):
+    folder = make_classifier("gpt_neox")
+    spec = _spec(text="prompt+reply", wording="USER: {prompt} BOT:{reply}<|endoftext|>")
+    score = load_reward(spec, folder).score(PROMPTS[:2], TEXTS[:2]).score
+    strings = [f"USER: {p} BOT:{r}<|endoftext|>" for p, r in zip(PROMPTS[:2], TEXTS[:2], strict=True)]
+    np.testing.assert_allclose(score, [_logit(folder, _ids(folder, s)) for s in strings], rtol=1e-5, atol=1e-5)
+
+
 def test_a_sharded_checkpoint_scores_as_a_whole_one(make_classifier):
     whole, sharded = make_classifier("qwen2"), make_classifier("qwen2", max_shard_size="40KB")
     assert len(list(sharded.glob("model-*.safetensors"))) > 1

@@ -71,6 +71,9 @@ class SequenceClassifier(RewardBase):
         description="one weight for each label, instead of `label`: [-1, 1] is the log-odds of the second of two "
         "classes; several objectives are weighed",
     )
+    wording: str | None = Field(
+        None, description="for 'prompt+reply': the text around them, with {prompt} and {reply} (default: nothing)"
+    )
     max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -78,6 +81,12 @@ class SequenceClassifier(RewardBase):
         "move a little with the batch they are in",
     )
     trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> SequenceClassifier:
+        if self.wording is not None and (self.text != "prompt+reply" or "{reply}" not in self.wording):
+            raise ValueError("wording is for text: prompt+reply, and must hold {reply} (and {prompt})")
+        return self
 
 
 class Guard(RewardBase):

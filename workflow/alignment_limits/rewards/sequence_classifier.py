@@ -40,6 +40,7 @@ def load(
     sign: int,
     label: int = 0,
     weights: Sequence[float] | None = None,
+    wording: str | None = None,
     max_length: int | None = None,
     dtype: str = "float32",
     trust_remote_code: bool = False,
@@ -49,6 +50,7 @@ def load(
     Args:
         weights: one for each label; the score is then the weighted sum of the logits: [−1, 1] is the log-odds of
             the second of two classes, and heads with several objectives are weighed by it. `label` is not used.
+        wording: around prompt and reply where there is no chat template, `{prompt}` and `{reply}` in it.
 
     Raises:
         RewardError: a file or the trained head is missing, labels and settings do not fit, the tokenizer has no
@@ -66,7 +68,8 @@ def load(
     pad = _set_padding(model, tokenizer, path)
     model.config.use_cache = False
     model = ready(model, device)
-    encode = encoder(tokenizer, text, _limit(max_length, context_length(tokenizer, model.config), path), path)
+    limit = _limit(max_length, context_length(tokenizer, model.config), path)
+    encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}")
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
