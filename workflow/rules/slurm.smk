@@ -5,12 +5,15 @@ from alignment_limits import slurm
 
 localrules:
     fetch,
+    documents,
     prompts_chunk,
     prompts,
     preflight_rewards,
     figure_frontier,
     figure_gold_under_proxies,
     figure_ensemble_gap,
+    figure_proxy_quality,
+    gold,
     study_card,
 
 
