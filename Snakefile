@@ -20,6 +20,14 @@ else:
         include: "workflow/rules/rewards.smk"
         include: "workflow/rules/generated_text.smk"
 
+        if STUDY.documents is not None:
+
+            include: "workflow/rules/gold.smk"
+
+        if STUDY.gold_labels is not None:
+
+            include: "workflow/rules/proxies.smk"
+
     else:
 
         include: "workflow/rules/scores.smk"

@@ -1,9 +1,12 @@
 """Scores made elsewhere: what is accepted, and how each defect is named."""
 
+import json
+
 import polars as pl
 import pytest
 
 from alignment_limits.errors import ArtifactError
+from alignment_limits.nested_scores import unnest
 from alignment_limits.score_table import read_score_table
 
 GOOD = "prompt_id,sample_id,gold,proxy\n1,0,1.5,2\n1,1,-3,4\n2,0,0,1\n"
@@ -67,3 +70,23 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "t.parquet").write_text("x")
     with pytest.raises(ArtifactError, match=r"cannot be read as parquet"):
         read_score_table(tmp_path / "t.parquet", ["gold"])
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_nested_lists_of_scores_become_rows(tmp_path, suffix):
+    records = [{"answers": ["a", "b", "c"], "gold_scores": [0.5, 1, 2]}, {"answers": [], "gold_scores": [3, 4, 5]}]
+    text = json.dumps(records) if suffix == "json" else "\n".join(map(json.dumps, records))
+    (tmp_path / f"gens.{suffix}").write_text(text)
+    table = unnest([tmp_path / f"gens.{suffix}"], ["gold_scores"], samples=2)
+    assert table.rows() == [
+        ("gens-00000", 0, 0.5),
+        ("gens-00000", 1, 1.0),
+        ("gens-00001", 0, 3.0),
+        ("gens-00001", 1, 4.0),
+    ]
+    with pytest.raises(ArtifactError, match="record 1 has no list 'proxy', but: answers, gold_scores"):
+        unnest([tmp_path / f"gens.{suffix}"], ["gold_scores", "proxy"])
+    records[1]["answers"] = [1.0]
+    (tmp_path / "gens.json").write_text(json.dumps(records[1:]))
+    with pytest.raises(ArtifactError, match="the lists of record 1 differ in length"):
+        unnest([tmp_path / "gens.json"], ["gold_scores", "answers"])

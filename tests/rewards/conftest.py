@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,38 +12,53 @@ from tiny_rewards import PROMPTS, TEXTS, byte_bpe, classifier_kinds
 
 @pytest.fixture(scope="session")
 def make_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """(kind, template=…, spare_rows=…) → folder of a tiny sequence classifier with two labels."""
+    """(kind, template=…, spare_rows=…, labels=…) → folder of a tiny sequence classifier with two labels."""
+    return functools.partial(_make, tmp_path_factory, "AutoModelForSequenceClassification")
 
-    def make(kind: str, template: str | None = "", spare_rows: int = 0) -> Path:
-        import torch
-        from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-        spec = classifier_kinds()[kind]
-        bpe = byte_bpe(spec["specials"], spec["tokens"].get("bos_token") if kind == "llama" else None)
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=128, **spec["tokens"])
-        tokenizer.chat_template = spec["template"] if template == "" else template
-        config = AutoConfig.for_model(
-            kind,
-            vocab_size=len(tokenizer) + spare_rows,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            num_labels=2,
-            initializer_range=0.3,  # large, so that scores differ by much more than rounding
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        torch.manual_seed(0)
-        folder = tmp_path_factory.mktemp(kind)
-        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
+@pytest.fixture(scope="session")
+def make_causal(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(kind, template=…) → folder of a tiny causal language model; each is made once."""
+    return functools.cache(functools.partial(_make, tmp_path_factory, "AutoModelForCausalLM"))
 
-    return make
+
+def _make(
+    scratch: pytest.TempPathFactory,
+    auto: str,
+    kind: str,
+    template: str | None = "",
+    spare_rows: int = 0,
+    labels: int = 2,
+    **saving: object,
+) -> Path:
+    import torch
+    import transformers
+    from transformers import AutoConfig, PreTrainedTokenizerFast
+
+    spec = classifier_kinds()[kind]
+    bpe = byte_bpe(spec["specials"], spec["tokens"].get("bos_token") if kind == "llama" else None)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=128, **spec["tokens"])
+    tokenizer.chat_template = spec["template"] if template == "" else template
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer) + spare_rows,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        num_labels=labels,
+        initializer_range=0.3,  # large, so that scores differ by much more than rounding
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    folder = scratch.mktemp(kind)
+    getattr(transformers, auto).from_config(config).save_pretrained(folder, **saving)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tiny_rewards import LLAMA, PROMPTS, TEXTS
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards import sequence_classifier
+from alignment_limits.rewards import conversation, sequence_classifier
 from alignment_limits.rewards.load import load_reward
 
 
@@ -113,7 +113,7 @@ class TestOneBos:
 
     def _first(self, folder, text: str, prompt: str = "Hello!") -> list[int]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        ids, _ = sequence_classifier.encoder(tokenizer, text, None, folder)(prompt, "No.")
+        ids, _ = conversation.encoder(tokenizer, text, None, folder)(prompt, "No.")
         return [i for i in ids if i == tokenizer.bos_token_id] + ids[:1]
 
     def test_template_with_bos(self, make_classifier):
@@ -145,7 +145,7 @@ def test_long_texts_lose_the_beginning_of_the_prompt_and_are_flagged(make_classi
     prompt, reply = "One two three four five six. " * 20 + "What happened?", " It rains."
     scores = load_reward(_spec(max_length=60), folder).score([prompt, "Hello!"], [reply, reply])
     assert scores.truncated.tolist() == [True, False]
-    ids, cut = sequence_classifier.encoder(tokenizer, "chat", 60, folder)(prompt, reply)
+    ids, cut = conversation.encoder(tokenizer, "chat", 60, folder)(prompt, reply)
     assert cut
     assert 50 <= len(ids) <= 60
     assert ids[0] == tokenizer.bos_token_id
@@ -157,7 +157,7 @@ def test_long_texts_lose_the_beginning_of_the_prompt_and_are_flagged(make_classi
 
 def test_a_reply_longer_than_the_limit_loses_its_beginning(make_classifier):
     folder = make_classifier("qwen2")
-    encode = sequence_classifier.encoder(AutoTokenizer.from_pretrained(folder), "chat", 48, folder)
+    encode = conversation.encoder(AutoTokenizer.from_pretrained(folder), "chat", 48, folder)
     ids, cut = encode("Hello!", "😀 " * 100 + "the end")
     assert cut
     assert len(ids) <= 48
@@ -201,6 +201,37 @@ def test_encoders_are_scored_at_their_own_pooling(encoder_folder, tmp_path, dtyp
 def test_equal_items_get_equal_scores_to_the_last_bit(make_classifier):
     score = load_reward(_spec(), make_classifier("qwen2")).score(PROMPTS, TEXTS).score
     assert score[1] == score[6]
+
+
+@pytest.mark.parametrize("weights", [[-1, 1, 0, 0], [0.5, 0.25, 0, 0.25]], ids=["logit difference", "objectives"])
+def test_heads_of_several_labels_are_weighed(make_classifier, weights):
+    folder = make_classifier("llama", labels=4)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        hidden = [model.base_model(**tokenizer(t, return_tensors="pt")).last_hidden_state[0, -1] for t in TEXTS]
+        heads = (model.score.weight @ torch.stack(hidden).T).double().numpy()
+    spec = _spec(text="reply", weights=weights)
+    np.testing.assert_allclose(load_reward(spec, folder).score(PROMPTS, TEXTS).score, weights @ heads, atol=1e-5)
+    cost = load_reward(spec | {"sign": -1}, folder).score(PROMPTS, TEXTS).score
+    np.testing.assert_allclose(cost, -(weights @ heads), atol=1e-5)
+    with pytest.raises(RewardError, match="has 4 labels; give one weight for each, not 2"):
+        load_reward(_spec(text="reply", weights=[1, -1]), folder)
+
+
+def test_words_stand_around_prompt_and_reply(make_classifier):
+    folder = make_classifier("gpt_neox")
+    spec = _spec(text="prompt+reply", wording="USER: {prompt} BOT:{reply}<|endoftext|>")
+    score = load_reward(spec, folder).score(PROMPTS[:2], TEXTS[:2]).score
+    strings = [f"USER: {p} BOT:{r}<|endoftext|>" for p, r in zip(PROMPTS[:2], TEXTS[:2], strict=True)]
+    np.testing.assert_allclose(score, [_logit(folder, _ids(folder, s)) for s in strings], rtol=1e-5, atol=1e-5)
+
+
+def test_a_sharded_checkpoint_scores_as_a_whole_one(make_classifier):
+    whole, sharded = make_classifier("qwen2"), make_classifier("qwen2", max_shard_size="40KB")
+    assert len(list(sharded.glob("model-*.safetensors"))) > 1
+    one, many = (load_reward(_spec(), f).score(PROMPTS, TEXTS).score for f in (whole, sharded))
+    np.testing.assert_array_equal(one, many)
 
 
 def test_what_is_no_trained_classifier_is_refused(make_classifier, tmp_path):

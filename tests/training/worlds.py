@@ -1,4 +1,4 @@
-"""Training tasks of seconds: the tiny model, many stop tokens, a reward with many levels; the exact law of one token."""
+"""Training tasks of seconds: the tiny model, many stop tokens, a reward of many levels; the law of one token."""
 
 from pathlib import Path
 

@@ -42,11 +42,18 @@ FIGURES = [
 ]
 if len(STUDY.proxies) > 1:
     FIGURES.append("ensemble_gap")
+if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
+    FIGURES.append("proxy_quality")
 
 
 def results(path):
     """A file of this study."""
     return f"results/{STUDY.study}/{path}"
+
+
+def one_of(names):
+    """The constraint of a wildcard that is one of these names; of none, if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def code(script, *modules):

@@ -156,3 +156,30 @@ rule figure_over_optimisation:
         code=code("figure_over_optimisation.py"),
     script:
         "../scripts/figure_over_optimisation.py"
+
+
+rule figure_proxy_quality:
+    input:
+        proxies=results("limits/proxies.parquet"),
+        ensembles=results("limits/proxy_ensembles.parquet"),
+    output:
+        pdf=results("figures/proxy_quality.pdf"),
+        png=report(
+            results("figures/proxy_quality.png"),
+            caption="../report/figure_proxy_quality.rst",
+            category="2 Proxies and ensembles",
+            labels={"figure": "proxies of every quality, ensembles of every size"},
+        ),
+    log:
+        results("logs/figure_proxy_quality/figure.log"),
+    benchmark:
+        results("benchmarks/figure_proxy_quality/figure.tsv")
+    params:
+        p=STYLE
+        | {
+            "gold": STUDY.gold,
+            "beta": min(STUDY.limits.ensemble_betas, key=lambda b: abs(b - 1)),
+        },
+        code=code("figure_proxy_quality.py"),
+    script:
+        "../scripts/figure_proxy_quality.py"

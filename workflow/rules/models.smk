@@ -9,10 +9,13 @@ USERS = [
     *STUDY.rewards.values(),
     *(STUDY.policies or []),
 ]
+if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
+    USERS.append(STUDY.gold_labels.sweep)
 SOURCES = {
-    source_id(user.source): user.source
+    source_id(source): source
     for user in USERS
-    if getattr(user, "source", None)
+    for source in (getattr(user, "source", None), getattr(user, "features", None))
+    if source
 }
 MODEL_FOLDER = f"results/models/{BASE}-{source_id(STUDY.model.source)[-8:]}"
 
@@ -44,7 +47,7 @@ rule fetch:
     log:
         "results/models/logs/fetch/{source}.log",
     wildcard_constraints:
-        source="|".join(map(re.escape, SOURCES)),
+        source=one_of(SOURCES),
     cache: CACHED
     priority: 100
     params:

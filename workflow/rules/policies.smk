@@ -11,7 +11,7 @@ SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {No
 
 
 wildcard_constraints:
-    policy="|".join(map(re.escape, POLICIES)),
+    policy=one_of(POLICIES),
 
 
 def of_policy(path):
@@ -89,6 +89,7 @@ use rule score as policy_score with:
     input:
         samples=of_policy("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
+        documents=beside,
         files=reward_files,
     output:
         scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
@@ -100,7 +101,7 @@ use rule score as policy_score with:
 
 use rule policy_score as policy_score_light with:
     wildcard_constraints:
-        scorer="|".join(map(re.escape, LIGHT)),
+        scorer=one_of(LIGHT),
 
 
 ruleorder: policy_score_light > policy_score
@@ -220,7 +221,7 @@ rule figure_policies:
     benchmark:
         results("benchmarks/figure_policies/{evaluated}.tsv")
     wildcard_constraints:
-        evaluated="|".join(map(re.escape, sorted(SHOWN))),
+        evaluated=one_of(sorted(SHOWN)),
     params:
         p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": w.evaluated},
         code=code("figure_policies.py"),

@@ -6,7 +6,11 @@ from alignment_limits.rewards.load import module_of
 SUMMARY = results("samples/summary.parquet")
 
 
+# kinds that take the study's own base model where no source is given
+READ_THE_BASE_MODEL = {"information-gain"}
 SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
+# rewards that exist before a study does; trained ones are made and scored in proxies.smk
+GIVEN = [name for name, reward in STUDY.rewards.items() if reward.kind != "trained"]
 
 
 def score_files(reward):
@@ -22,8 +26,17 @@ def reward_spec(wildcards):
 
 
 def reward_files(wildcards):
-    source = getattr(reward_spec(wildcards), "source", None)
+    spec = reward_spec(wildcards)
+    source = getattr(spec, "source", None)
+    if source is None and spec.kind in READ_THE_BASE_MODEL:
+        return MODEL_FOLDER
     return fetched(source) if source else []
+
+
+def beside(wildcards):
+    """The documents, for rewards that read them or their references."""
+    read = getattr(reward_spec(wildcards), "beside", "prompt") != "prompt"
+    return shared("documents") if read else []
 
 
 def reward_code(script):
@@ -51,7 +64,7 @@ rule preflight_reward:
     benchmark:
         results("benchmarks/preflight_reward/{reward}.tsv")
     wildcard_constraints:
-        reward="|".join(map(re.escape, STUDY.rewards)),
+        reward=one_of(GIVEN),
     priority: 100
     envmodules:
         *MODULES,
@@ -64,7 +77,7 @@ rule preflight_reward:
 
 rule preflight_rewards:
     input:
-        passed=expand(results("preflight/{reward}.json"), reward=STUDY.rewards),
+        passed=expand(results("preflight/{reward}.json"), reward=GIVEN),
     output:
         passed=results("preflight/rewards.json"),
     log:
@@ -73,7 +86,7 @@ rule preflight_rewards:
         results("benchmarks/preflight_rewards/rewards.tsv")
     priority: 100
     params:
-        p={"rewards": list(STUDY.rewards)},
+        p={"rewards": GIVEN},
         code=code("preflight_rewards.py"),
     script:
         "../scripts/preflight_rewards.py"
@@ -83,6 +96,7 @@ rule score:
     input:
         samples=shared("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
+        documents=beside,
         files=reward_files,
     output:
         scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
@@ -91,7 +105,7 @@ rule score:
     benchmark:
         results("benchmarks/score/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
-        scorer="|".join(map(re.escape, SCORERS)),
+        scorer=one_of(STUDY.scorer_id(reward) for reward in GIVEN),
     priority: 20
     envmodules:
         *MODULES,
@@ -108,7 +122,7 @@ LIGHT = [id for id, reward in SCORERS.items() if STUDY.rewards[reward].light]
 
 use rule score as score_light with:
     wildcard_constraints:
-        scorer="|".join(map(re.escape, LIGHT)),
+        scorer=one_of(LIGHT),
 
 
 ruleorder: score_light > score

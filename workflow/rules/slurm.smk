@@ -5,6 +5,7 @@ from alignment_limits import slurm
 
 localrules:
     fetch,
+    documents,
     prompts_chunk,
     prompts,
     preflight_rewards,
@@ -13,6 +14,8 @@ localrules:
     figure_ensemble_gap,
     figure_win_rate,
     figure_over_optimisation,
+    figure_proxy_quality,
+    gold,
     study_card,
 
 

@@ -66,7 +66,7 @@ rule train_policy:
     benchmark:
         results("benchmarks/train_policy/{policy}.tsv")
     wildcard_constraints:
-        policy="|".join(map(re.escape, RUNS)),
+        policy=one_of(RUNS),
     priority: 30
     envmodules:
         *MODULES,
@@ -119,8 +119,8 @@ rule figure_training_curves:
     benchmark:
         results("benchmarks/figure_training_curves/{recipe}-{optimized}.tsv")
     wildcard_constraints:
-        recipe="|".join(map(re.escape, STUDY.training or [])),
-        optimized="|".join(map(re.escape, {run.optimized for run in STUDY.runs})),
+        recipe=one_of(STUDY.training or []),
+        optimized=one_of({run.optimized for run in STUDY.runs}),
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_training_curves.py"),

@@ -60,7 +60,8 @@ class Embedding(RewardBase):
 
 
 class SequenceClassifier(RewardBase):
-    """A transformers sequence classifier (reward model); the raw logit of one label is the score."""
+    """A transformers sequence classifier (reward model); the score is the raw logit of one label, or a weighted
+    sum of all labels' logits. A cost model is one with `sign: -1`."""
 
     kind: Literal["sequence-classifier"]
     source: Source
@@ -68,6 +69,15 @@ class SequenceClassifier(RewardBase):
         "chat", description="'chat' puts prompt and reply through the model's chat template"
     )
     label: int = Field(0, ge=0)
+    weights: list[float] | None = Field(
+        None,
+        min_length=1,
+        description="one weight for each label, instead of `label`: [-1, 1] is the log-odds of the second of two "
+        "classes; several objectives are weighed",
+    )
+    wording: str | None = Field(
+        None, description="for 'prompt+reply': the text around them, with {prompt} and {reply} (default: nothing)"
+    )
     max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -75,6 +85,34 @@ class SequenceClassifier(RewardBase):
         "move a little with the batch they are in",
     )
     trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> SequenceClassifier:
+        if self.wording is not None and (self.text != "prompt+reply" or "{reply}" not in self.wording):
+            raise ValueError("wording is for text: prompt+reply, and must hold {reply} (and {prompt})")
+        return self
+
+
+class Guard(RewardBase):
+    """A guard model: a causal language model asked whether a reply is safe; the score is the log-odds of its answer."""
+
+    kind: Literal["guard"]
+    source: Source
+    safe: str = Field("safe", description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", description="the answer for a bad reply; its first token counts")
+    lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
+    wording: str | None = Field(
+        None, description="the question with {prompt} and {reply}; default: the model's chat template"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> Guard:
+        if self.wording is not None and "{reply}" not in self.wording:
+            raise ValueError("wording must hold {reply}, and {prompt} where the guard reads that, too")
+        return self
 
 
 class Lexicon(RewardBase):
@@ -93,16 +131,91 @@ class Lexicon(RewardBase):
         return self
 
 
+Beside = Literal["prompt", "document", "reference"]
+
+
+class Static(Strict):
+    """Files of static word embeddings inside a source."""
+
+    weights: str = Field(description="safetensors file with one matrix, a row per token")
+    tokenizer: str = Field(description="the JSON file of `tokenizers`")
+
+
+class Similarity(RewardBase):
+    """Mean cosine of sentence embeddings between the reply and each text beside it."""
+
+    kind: Literal["similarity"]
+    source: Source
+    beside: Beside = Field(description="what the reply should resemble")
+    static: Static | None = Field(None, description="static embeddings instead of a transformers encoder")
+
+
+class Rouge(RewardBase):
+    """ROUGE of the reply against the text beside it."""
+
+    kind: Literal["rouge"]
+    beside: Beside = Field(description="what the reply should share words with")
+    measure: Literal["rouge-1", "rouge-2", "rouge-l"]
+    part: Literal["precision", "recall", "f1"] = "f1"
+
+
+class InformationGain(RewardBase):
+    """Nats the reply saves a causal language model on the text beside it (Shannon score)."""
+
+    kind: Literal["information-gain"]
+    source: Source | None = Field(None, description="a causal language model; default: the study's base model")
+    beside: Beside = Field(description="the text that the reply should tell about")
+    max_tokens: int | None = Field(None, ge=1, description="only so many tokens of the text count, for cost")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Length(RewardBase):
+    """The number of words; with `sign: -1`, brevity."""
+
+    kind: Literal["length"]
+
+
+class Trained(RewardBase):
+    """A linear head on frozen features, trained on gold labels of prompts the study does not use (`gold_labels`)."""
+
+    kind: Literal["trained"]
+    features: Source = Field(description="a mean-pooled transformers encoder")
+    labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry)")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="in gold's within-prompt spreads: the error's standard deviation on a label, or the scale of "
+        "the preferences' logistic noise",
+    )
+    seed: int = Field(0, ge=0, description="of labels and their noise")
+    loss: Literal["regression", "bradley-terry"] = "regression"
+    dimensions: float = Field(1.0, gt=0, le=1, description="share of the features that are used")
+    feature_seed: int | None = Field(None, ge=0, description="of the features used; default: seed")
+
+
 class Python(RewardBase):
     """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
 
     kind: Literal["python"]
     function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
+    beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
 
 
 Reward = Annotated[
-    KerasBilstm | SklearnScorer | OnnxScorer | Embedding | SequenceClassifier | Lexicon | Python,
+    KerasBilstm
+    | SklearnScorer
+    | OnnxScorer
+    | Embedding
+    | SequenceClassifier
+    | Guard
+    | Lexicon
+    | Similarity
+    | Rouge
+    | InformationGain
+    | Length
+    | Trained
+    | Python,
     Field(discriminator="kind"),
 ]
 

@@ -12,6 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.documents import Documents
+from alignment_limits.config.gold_labels import GoldLabels
 from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
@@ -35,9 +37,11 @@ class Study(Strict):
     )
     model: Model | None = None
     prompts: Prompts | None = None
+    documents: Documents | None = Field(None, description="the prompts' source holds documents with references")
     sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
+    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained, and a sweep of them")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
     training: dict[Name, Recipe] | None = Field(
@@ -109,6 +113,22 @@ class Study(Strict):
             for optimized in recipe.optimize:
                 if optimized not in self.ensembles:
                     known(optimized, f"training.{name}.optimize")
+        for name, reward in self.rewards.items():
+            beside = getattr(reward, "beside", "prompt")
+            if beside != "prompt" and self.documents is None:
+                raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
+        trained = [name for name, reward in self.rewards.items() if reward.kind == "trained"]
+        if trained and self.gold_labels is None:
+            raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
+        if trained and self.all_policies:
+            raise ValueError(f"rewards.{trained[0]} is trained, and such rewards do not score policies: leave one out")
+        if self.gold in trained:
+            raise ValueError(f"gold is '{self.gold}', which is trained on gold: choose another reward as the truth")
+        if self.gold_labels and self.sampling and self.gold_labels.samples_per_prompt % self.sampling.block:
+            raise ValueError(
+                f"gold_labels.samples_per_prompt ({self.gold_labels.samples_per_prompt}) must be a multiple of "
+                f"sampling.block ({self.sampling.block})"
+            )
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
@@ -157,12 +177,19 @@ class Study(Strict):
             "prompts": self.prompts.model_dump(exclude={"count"}),
             "sampling": self.sampling.model_dump(exclude={"samples_per_prompt", "shard_tokens"}),
             "seed": self.seed,
-        }
+        } | ({"documents": self.documents.model_dump()} if self.documents else {})
         return f"{self.model.name}-{digest(decides)}"
 
     def scorer_id(self, reward: str) -> str:
         """Name of a reward and of everything that decides its scores."""
-        return f"{reward}-{digest(self.rewards[reward].model_dump(exclude={'note'}))}"
+        spec = self.rewards[reward]
+        decides: dict[str, Any] = spec.model_dump(exclude={"note"})
+        if spec.kind == "trained" and self.gold_labels and self.prompts:  # the labels, too, decide them
+            decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
+                "gold": self.scorer_id(self.gold),
+                "first": self.prompts.count,
+            }
+        return f"{reward}-{digest(decides)}"
 
     def policy_id(self, policy: Policy | Run) -> str:
         """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""

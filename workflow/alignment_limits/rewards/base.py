@@ -30,7 +30,7 @@ class RewardModel(Protocol):
     """A reward model, batching inside."""
 
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
-        """Score each reply to the prompt at the same place.
+        """Score each reply to the prompt at the same place (or to the document or reference: `beside`).
 
         Raises:
             RewardError: the two sequences differ in length, the model refuses a text, or a score is not a
@@ -81,6 +81,11 @@ def text_reward(
     if text not in readers:
         raise RewardError(f"text: '{text}' is not supported by this kind of reward; use {' or '.join(readers)}")
     return ItemReward(readers[text], score_texts, sign, tolerance)
+
+
+def pairs(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+    """Items of a reward that reads the reply and what is beside it: (beside, reply)."""
+    return list(zip(prompts, replies, strict=True))
 
 
 def untruncated(score: Any) -> Scores:

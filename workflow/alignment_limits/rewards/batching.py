@@ -39,10 +39,11 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.intp]]:
 
 def in_batches(
     ids: Sequence[Sequence[int]],
-    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    forward: Callable[..., torch.Tensor],
     *,
     pad: int,
     device: str,
+    more: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
     """Run a model over token ids in length-sorted batches, padded on the right.
 
@@ -50,6 +51,7 @@ def in_batches(
         ids: token ids of each text, special tokens included.
         forward: (input ids [b, t], attention mask [b, t]) → [b, k].
         pad: id of the padding token.
+        more: an integer of each text, which `forward` then gets as a third argument [b].
 
     Returns:
         float64 [n, k], in the order of `ids`.
@@ -65,7 +67,8 @@ def in_batches(
             for row, i in enumerate(batch):
                 tokens[row, : lengths[i]] = torch.tensor(ids[i], dtype=torch.long)
                 mask[row, : lengths[i]] = 1
-            rows.append(forward(tokens.to(device), mask.to(device)).double().cpu().numpy())
+            extra = () if more is None else (torch.tensor([more[i] for i in batch], device=device),)
+            rows.append(forward(tokens.to(device), mask.to(device), *extra).double().cpu().numpy())
             order.append(batch)
     out = np.concatenate(rows)
     result = np.empty_like(out)

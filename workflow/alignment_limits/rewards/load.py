@@ -21,9 +21,14 @@ _MODULES = {
     "embedding": "embedding",
     "sequence-classifier": "sequence_classifier",
     "lexicon": "lexicon",
+    "similarity": "similarity",
+    "rouge": "rouge",
+    "information-gain": "information_gain",
+    "length": "length",
+    "guard": "guard",
     "python": "python_function",
 }
-_NOT_FOR_THE_MODEL = {"kind", "source", "note"}
+_NOT_FOR_THE_MODEL = {"kind", "source", "note", "beside"}
 
 
 def module_of(kind: str, function: str | None = None) -> str:

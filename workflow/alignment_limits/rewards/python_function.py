@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores, untruncated
+from alignment_limits.rewards.base import ItemReward, Scores, pairs, untruncated
 
 
 def load(
@@ -32,18 +32,15 @@ def load(
     """
     call = _imported(function)
 
-    def score_pairs(pairs: list[tuple[str, str]]) -> Scores:
-        prompts, replies = [p for p, _ in pairs], [r for _, r in pairs]
+    def score_pairs(items: list[tuple[str, str]]) -> Scores:
+        prompts, replies = [p for p, _ in items], [r for _, r in items]
         try:
             returned = call(prompts, replies, **(options or {}))
         except Exception as error:
             raise RewardError(f"{function} raised {type(error).__name__}: {error}") from error
-        return untruncated(_floats(returned, len(pairs), function))
+        return untruncated(_floats(returned, len(items), function))
 
-    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
-        return list(zip(prompts, replies, strict=True))
-
-    return ItemReward(items, score_pairs, sign)
+    return ItemReward(pairs, score_pairs, sign)
 
 
 def _imported(function: str) -> Callable[..., Any]:

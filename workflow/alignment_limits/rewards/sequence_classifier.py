@@ -1,4 +1,4 @@
-"""transformers sequence classifiers (reward models): the raw logit of one label.
+"""transformers sequence classifiers (reward models): the raw logit of one label, or a weighted sum of logits.
 
 Where comparable code goes wrong, and what is done here:
 
@@ -12,25 +12,24 @@ Where comparable code goes wrong, and what is done here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores
+from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
 from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
+from alignment_limits.rewards.conversation import encoder
 
 Pair = tuple[str, str]  # prompt, reply
 
 _HEADS = ("score", "classifier", "classification_head")
 _BFLOAT16_TOLERANCE = 0.05  # of the spread of scores; 8 bits of mantissa through the body
-_DATE = "26 Jul 2024"  # Llama's templates print today's date otherwise, and scores would change overnight
 
 
 def load(
@@ -39,113 +38,50 @@ def load(
     device: str,
     text: str,
     sign: int,
-    label: int,
+    label: int = 0,
+    weights: Sequence[float] | None = None,
+    wording: str | None = None,
     max_length: int | None = None,
     dtype: str = "float32",
     trust_remote_code: bool = False,
 ) -> ItemReward:
     """A reward whose score is the logit of `label`; never a sigmoid or softmax.
 
+    Args:
+        weights: one for each label; the score is then the weighted sum of the logits: [−1, 1] is the log-odds of
+            the second of two classes, and heads with several objectives are weighed by it. `label` is not used.
+        wording: around prompt and reply where there is no chat template, `{prompt}` and `{reply}` in it.
+
     Raises:
-        RewardError: a file or the trained head is missing, there is no such label, the tokenizer has no chat
-            template, or `max_length` exceeds what the model can read.
+        RewardError: a file or the trained head is missing, labels and settings do not fit, the tokenizer has no
+            chat template, or `max_length` exceeds what the model can read.
     """
     path = need_checkpoint(folder)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     model = _load_model(path, dtype, trust_remote_code)
-    if label >= model.config.num_labels:
-        raise RewardError(f"{path} has {model.config.num_labels} labels; label must be below that, not {label}")
+    labels = model.config.num_labels
+    if weights is None and label >= labels:
+        raise RewardError(f"{path} has {labels} labels; label must be below that, not {label}")
+    if weights is not None and len(weights) != labels:
+        raise RewardError(f"{path} has {labels} labels; give one weight for each, not {len(weights)}")
+    weigh = np.eye(labels)[label] if weights is None else np.asarray(weights, dtype=np.float64)
     pad = _set_padding(model, tokenizer, path)
     model.config.use_cache = False
     model = ready(model, device)
-    encode = encoder(tokenizer, text, _limit(max_length, context_length(tokenizer, model.config), path), path)
+    limit = _limit(max_length, context_length(tokenizer, model.config), path)
+    encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}")
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
-        return logits[:, label : label + 1]
+        return logits
 
-    def score_pairs(pairs: list[Pair]) -> Scores:
-        encoded = [encode(prompt, reply) for prompt, reply in pairs]
-        score = in_batches([ids for ids, _ in encoded], forward, pad=pad, device=device)[:, 0]
+    def score_pairs(items: list[Pair]) -> Scores:
+        encoded = [encode(prompt, reply) for prompt, reply in items]
+        score = in_batches([ids for ids, _ in encoded], forward, pad=pad, device=device) @ weigh
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
     tolerance = None if dtype == "float32" else _BFLOAT16_TOLERANCE
-    return ItemReward(_pairs if text != "reply" else _replies_only, score_pairs, sign, tolerance)
-
-
-def encoder(tokenizer: Any, text: str, limit: int | None, path: Path) -> Callable[[str, str], tuple[list[int], bool]]:
-    """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
-
-    Args:
-        text: 'reply', 'prompt+reply' (joined) or 'chat' (the tokenizer's template).
-        limit: most tokens; longer texts lose the beginning of the prompt, then of the reply.
-        path: for messages.
-
-    Raises:
-        RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice
-            or does not fit into `limit`.
-    """
-    bos = tokenizer.bos_token_id
-    adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
-
-    def chat(prompt: str, reply: str) -> list[int]:
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
-        try:
-            ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, date_string=_DATE)
-        except jinja2.TemplateError as error:
-            raise RewardError(f"{path}: the chat template refuses a prompt and a reply: {error}") from error
-        ids = [bos, *ids] if adds_bos and ids[:1] != [bos] else list(ids)
-        _one_bos(ids, tokenizer, path)
-        return ids
-
-    def plain(prompt: str, reply: str) -> list[int]:
-        ids: list[int] = tokenizer(prompt + reply, verbose=False)["input_ids"]
-        own = adds_bos and ids[:2] == [bos, bos]  # the prompt brought its own, as chat-templated prompts do
-        ids = ids[1:] if own else ids
-        return ids or [tokenizer.eos_token_id]  # no BOS and an empty reply: all there is to read is its end
-
-    render = chat if text == "chat" else plain
-    if text == "chat" and not tokenizer.chat_template:
-        raise RewardError(f"{path}: the tokenizer has no chat template; set `text: prompt+reply` or `text: reply`")
-
-    def encode(prompt: str, reply: str) -> tuple[list[int], bool]:
-        ids = render(prompt, reply)
-        cut = False
-        while limit is not None and len(ids) > limit:
-            excess, cut = len(ids) - limit, True
-            if prompt:
-                prompt = drop_tokens(tokenizer, prompt, excess)
-            elif reply:
-                reply = drop_tokens(tokenizer, reply, excess)
-            else:
-                raise RewardError(f"{path}: the chat template alone takes {len(ids)} tokens; raise max_length={limit}")
-            ids = render(prompt, reply)
-        return ids, cut
-
-    return encode
-
-
-def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
-    """`text` without its first `count` tokens, at least one character shorter."""
-    if not tokenizer.is_fast:  # no character offsets: keep a like share of the characters
-        tokens = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        return text[max(1, len(text) * count // max(1, tokens)) :]
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    offsets = encoded["offset_mapping"]
-    return text[max(1, offsets[count][0]) :] if count < len(offsets) else ""
-
-
-def _one_bos(ids: list[int], tokenizer: Any, path: Path) -> None:
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        return
-    if ids[:2] == [bos, bos]:
-        raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
-    if bos != tokenizer.eos_token_id and ids.count(bos) > 1:
-        raise RewardError(
-            f"{path}: a prompt or reply holds a BOS token of its own, as prompts do that went through a chat "
-            "template before; score the plain prompt, or set `text: prompt+reply`"
-        )
+    return ItemReward(pairs if text != "reply" else _replies_only, score_pairs, sign, tolerance)
 
 
 def _load_model(path: Path, dtype: str, trust_remote_code: bool) -> Any:
@@ -202,10 +138,6 @@ def _limit(asked: int | None, context: int | None, path: Path) -> int | None:
     if asked is not None and context is not None and asked > context:
         raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
     return asked if asked is not None else context
-
-
-def _pairs(prompts: Sequence[str], replies: Sequence[str]) -> list[Pair]:
-    return list(zip(prompts, replies, strict=True))
 
 
 def _replies_only(prompts: Sequence[str], replies: Sequence[str]) -> list[Pair]:

@@ -1,0 +1,111 @@
+"""The dial of proxy quality on a world where errors are known, and what keeps training and evaluation apart."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from alignment_limits.errors import ArtifactError
+from alignment_limits.figures.proxy_quality import proxy_quality
+from alignment_limits.figures.style import Look
+from alignment_limits.limits.ensemble_study import member_errors
+from alignment_limits.proxies.sweep import ensembles, fit_members, proxies, within_prompt_ranks
+from alignment_limits.proxies.tables import held_out, training_arrays
+
+COMMON = {"betas": [2.0, 1.0], "at_kl": 0.5, "replicates": 200, "seed": 0, "keys": None}
+SETTINGS = {"noise": 0.5, "loss": "regression", "dimensions": 0.5}
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Gold is linear in 24 features; 60 prompts × 16 samples to train on, 40 × 32 to evaluate."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=24)
+    train, evaluate = rng.normal(size=(960, 24)), rng.normal(size=(40, 32, 24))
+    gold = evaluate @ truth
+    return (train, train @ truth, np.repeat(np.arange(60), 16)), evaluate, (gold - gold.mean(1, keepdims=True)) / 5
+
+
+@pytest.fixture(scope="module")
+def singles(world):
+    return proxies(*world, labels=[20, 500], count=2, settings=SETTINGS | {"dimensions": 1.0}, **COMMON)
+
+
+@pytest.fixture(scope="module")
+def groups(world):
+    aggregators = ["mean", "minimum"]
+    return ensembles(*world, sizes=[1, 2, 4], aggregators=aggregators, settings=SETTINGS | {"labels": 100}, **COMMON)
+
+
+def test_more_labels_err_less_and_cost_less(singles):
+    few, many = (singles.filter((pl.col("labels") == n) & (pl.col("beta") == 2)) for n in (20, 500))
+    for column in ("error_variance", "gap"):
+        assert many[column].max() < few[column].min()
+    assert many["spearman"].min() > few["spearman"].max()
+    np.testing.assert_allclose(singles["gap_predicted"], singles["error_variance"] / (2 * singles["beta"]))
+    # small errors at a gentle tilt: the prediction holds
+    np.testing.assert_allclose(many["gap"], many["gap_predicted"], rtol=0.15)
+
+
+def test_members_that_share_err_together_and_ensembles_of_them_stay_above_their_floor(groups):
+    rho = dict(groups.filter(pl.col("k") == 4).select("shared", "rho").iter_rows())
+    assert rho["neither"] < min(rho["labels"], rho["features"])
+    mean = groups.filter((pl.col("aggregator") == "mean") & (pl.col("beta") == 2))
+    for shared in rho:
+        own = mean.filter(pl.col("shared") == shared).sort("k")
+        assert own["gap"].is_sorted(descending=True)
+        assert own["gap"][-1] > 0.85 * own["gap_floor"][-1]
+        np.testing.assert_allclose(own["gap"], own["gap_predicted"], rtol=0.2)
+    assert set(groups.filter(pl.col("k") == 1)["aggregator"]) == {"mean"}
+    assert groups.height == 3 * 2 * (1 + 2 * 2)
+
+
+def test_what_the_mean_is_predicted_to_err_is_what_it_errs(world):
+    training, features, gold = world
+    members = np.stack(fit_members(training, features, count=4, shared="labels", labels=100, **SETTINGS))
+    errors = member_errors(members, gold, replicates=200)
+    error = members.mean(axis=0) - gold
+    observed = np.mean((error - error.mean(1, keepdims=True)) ** 2) * 32 / 31
+    assert errors.variance * (errors.correlation + (1 - errors.correlation) / 4) == pytest.approx(observed)
+
+
+def test_ranks_within_prompts_by_hand():
+    gold = np.array([[1.0, 2, 3, 4], [1, 2, 3, np.nan], [5, 5, 5, 5]])
+    proxy = np.array([[1.0, 2, 4, 3], [3, 2, 1, np.nan], [1, 2, 3, 4]])
+    assert within_prompt_ranks(proxy, gold) == pytest.approx((0.8 - 1) / 2)
+
+
+def test_prompts_of_the_study_are_never_trained_on():
+    training = pl.DataFrame({"prompt_id": ["c", "d"], "text": ["three", "one"]})
+    evaluation = pl.DataFrame({"prompt_id": ["a", "b"], "text": ["one", "two"]})
+    assert held_out(training, evaluation)["prompt_id"].to_list() == ["c"]  # 'one' is asked in evaluation, too
+    with pytest.raises(ArtifactError, match="1 prompts are trained and evaluated on, the first is a"):
+        held_out(pl.concat([training, evaluation[:1]]), evaluation)
+    with pytest.raises(ArtifactError, match="nothing to train on"):
+        held_out(training[1:], evaluation)
+
+
+def test_training_data_are_joined_by_key():
+    keys = [("b", 0), ("a", 1), ("a", 0)]
+    features = pl.DataFrame(keys, schema=["prompt_id", "sample_id"], orient="row")
+    features = features.with_columns(features=pl.Series([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
+    scores = features.select("prompt_id", "sample_id", score=pl.Series([0.5, 1.5, 2.5]))
+    x, gold, number = training_arrays(features, scores[[2, 0, 1]], pl.DataFrame({"prompt_id": ["a", "b"]}))
+    assert x.tolist() == [[4, 5], [2, 3], [0, 1]]
+    assert gold.tolist() == [2.5, 1.5, 0.5]
+    assert number.tolist() == [0, 0, 1]
+    x, _, _ = training_arrays(features, scores, pl.DataFrame({"prompt_id": ["a"]}))
+    assert x.tolist() == [[4, 5], [2, 3]]
+    with pytest.raises(ArtifactError, match="not of the same samples"):
+        training_arrays(features, scores[1:], pl.DataFrame({"prompt_id": ["a", "b"]}))
+
+
+def test_the_figure_shows_the_tables(singles, groups):
+    figure = proxy_quality(singles, groups, Look(), beta=2.0)
+    top, middle, bottom = figure.axes
+    (points,) = [x for x in top.get_lines() if x.get_gid() == "errors"]
+    assert sorted(points.get_ydata()) == sorted(singles.filter(pl.col("beta") == 2)["error_variance"])
+    drawn = [y for line in middle.get_lines() if line.get_marker() == "o" for y in line.get_ydata()]
+    assert sorted(drawn) == sorted(singles["gap"])
+    mean = groups.filter((pl.col("aggregator") == "mean") & (pl.col("beta") == 2) & (pl.col("shared") == "labels"))
+    (line,) = [x for x in bottom.get_lines() if x.get_gid() == "gap:labels"]
+    assert list(line.get_ydata()) == mean.sort("k")["gap"].to_list()

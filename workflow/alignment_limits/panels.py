@@ -1,0 +1,49 @@
+"""`python -m alignment_limits.panels RESULTS… OUT`: finished studies side by side as OUT.pdf and OUT.png.
+
+For the main figure: `python -m alignment_limits.panels results/safety results/summarisation main`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alignment_limits.artifacts import read_provenance, read_table
+from alignment_limits.errors import AlignmentLimitsError
+from alignment_limits.figures.panels import Panel, panels
+from alignment_limits.figures.style import Look, save
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+
+
+def read_panel(study: Path) -> Panel:
+    """What a finished study's folder holds for its panel.
+
+    Raises:
+        ArtifactError: a table is missing or damaged.
+    """
+    tables = {name: study / f"limits/{name}.parquet" for name in ("frontier", "best_of_n")}
+    made = read_provenance(tables["best_of_n"])
+    gold, rewards = made["config"]["gold"], made["config"]["relatives_of"]
+    frontier, best_of_n = read_table(tables["frontier"], FRONTIER), read_table(tables["best_of_n"], BEST_OF_N)
+    return Panel(f"{made['study']}: {gold}", frontier, best_of_n, gold, tuple(r for r in rewards if r != gold))
+
+
+def main(studies: Sequence[Path], out: Path) -> str | None:
+    """Draw the panels; a message if there is nothing to draw."""
+    look = Look(width=6.8)
+    try:
+        figure = panels([read_panel(study) for study in studies], look)
+    except AlignmentLimitsError as error:
+        return str(error)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, look, out.with_suffix(".pdf"), out.with_suffix(".png"))
+    print(f"drawn: {out}.png")
+    return None
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    *given, last = map(Path, sys.argv[1:])
+    sys.exit(main(given, last))

@@ -1,0 +1,106 @@
+"""Proxy reward models of chosen quality: which labels they see, how noisy, which features; NumPy only.
+
+Labels are gold scores in units of gold's within-prompt spread on the training samples, so that noise and
+loss mean the same for every gold reward. Random streams of labels and of features are apart: members of an
+ensemble can share the one, the other, or neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.proxies.heads import Array, Head, bradley_terry, ridge
+
+_LABELS, _FEATURES = 0, 1  # random streams
+
+
+def fit_proxy(
+    features: Array,
+    gold: Array,
+    prompt: NDArray[np.intp],
+    *,
+    labels: int,
+    noise: float,
+    loss: str,
+    seed: int,
+    dimensions: float = 1.0,
+    feature_seed: int | None = None,
+) -> Head:
+    """A head trained on `labels` labels (regression) or preferences (Bradley-Terry) drawn without replacement.
+
+    Args:
+        features: [n, d] of all training samples. gold: [n]. prompt: [n] which prompt each sample answers.
+        labels: how many samples (pairs of one prompt's samples) are labelled.
+        noise: regression: standard deviation of the error on a label. Bradley-Terry: a is preferred to b with
+            probability σ((gold_a − gold_b)/noise); 0: always the better one, ties by a coin. In gold's spreads.
+        loss: 'regression' or 'bradley-terry'.
+        seed: of labels and their noise. feature_seed: of the features used; default: seed.
+        dimensions: share of features used, in (0, 1].
+
+    Raises:
+        EstimateError: fewer samples or pairs than labels, or gold is constant within every prompt.
+    """
+    rng = np.random.default_rng([seed, _LABELS])
+    values = _standard(gold, prompt)
+    used = _used(features.shape[1], dimensions, seed if feature_seed is None else feature_seed)
+    if loss == "regression":
+        if labels > len(gold):
+            raise EstimateError(f"{labels} labels are asked for, but there are only {len(gold)} training samples")
+        picked = rng.permutation(len(gold))[:labels]
+        head = ridge(features[np.ix_(picked, used)], values[picked] + noise * rng.standard_normal(labels))
+    else:
+        a, b = _pairs(prompt, labels, rng)
+        margin = values[a] - values[b]
+        uniform = rng.random(labels)  # drawn whatever the noise, so that noise alone changes
+        with np.errstate(over="ignore"):
+            chance = 1 / (1 + np.exp(-margin / noise)) if noise > 0 else 0.5 + 0.5 * np.sign(margin)
+        chosen = uniform < chance
+        better, worse = np.where(chosen, a, b), np.where(chosen, b, a)
+        head = bradley_terry(features[np.ix_(better, used)] - features[np.ix_(worse, used)])
+    weight = np.zeros(features.shape[1])
+    weight[used] = head.weight
+    return replace(head, weight=weight)
+
+
+def _standard(gold: Array, prompt: NDArray[np.intp]) -> Array:
+    """Gold less its overall mean, in units of its pooled within-prompt spread."""
+    _, row, count = np.unique(prompt, return_inverse=True, return_counts=True)
+    centred = gold - (np.bincount(row, gold) / count)[row]
+    freedom = len(gold) - len(count)
+    spread = float(np.sqrt(np.sum(centred**2) / max(freedom, 1)))
+    if not spread > 1e-12 * max(1.0, float(np.abs(gold).max(initial=0.0))):
+        raise EstimateError("gold is constant within every training prompt: there is nothing to learn")
+    return (gold - gold.mean()) / spread
+
+
+def _used(count: int, share: float, seed: int) -> NDArray[np.intp]:
+    most = max(1, round(share * count))
+    return np.sort(np.random.default_rng([seed, _FEATURES]).permutation(count)[:most])
+
+
+def _pairs(prompt: NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`count` distinct pairs of two samples of one prompt."""
+    order = rng.permutation(len(prompt))
+    groups = [order[prompt[order] == p] for p in np.unique(prompt)]
+    rounds = max((len(g) // 2 for g in groups), default=0)
+    # in every round each prompt gives one pair of samples not used before, then pairs are dealt anew
+    pairs: list[tuple[int, int]] = []
+    seen: set[tuple[int, int]] = set()
+    most = sum(len(g) * (len(g) - 1) // 2 for g in groups)
+    if count > most:
+        raise EstimateError(f"{count} preferences are asked for, but there are only {most} pairs of training samples")
+    while len(pairs) < count:
+        groups = [rng.permutation(g) for g in groups]
+        for turn in range(rounds):
+            for g in groups:
+                if 2 * turn + 1 < len(g):
+                    pair = (int(g[2 * turn]), int(g[2 * turn + 1]))
+                    if (key := (min(pair), max(pair))) not in seen:
+                        seen.add(key)
+                        pairs.append(pair)
+    first, second = np.array(pairs[:count], dtype=np.intp).T
+    return first, second

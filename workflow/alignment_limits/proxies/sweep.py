@@ -1,0 +1,163 @@
+"""A dial of proxy quality: what proxies with few or many labels cost, and how far ensembles of them help ([L]).
+
+Members of an ensemble are linear heads on a share of the features, so that they can differ in their labels, in
+their features, in both; single proxies read all of them. All rewards are standardised on the evaluated samples
+first, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.ensemble_study import member_errors
+from alignment_limits.limits.ensembles import aggregate
+from alignment_limits.limits.gaps import gap_contributions, proxy_gap
+from alignment_limits.limits.standardisation import standardise
+from alignment_limits.proxies.fit import fit_proxy
+from alignment_limits.proxies.heads import Array
+
+# what members share -> their seeds of labels and of features
+SHARED = {
+    "labels": lambda member: (0, member),
+    "features": lambda member: (member, 0),
+    "neither": lambda member: (member, member),
+}
+
+
+def fit_members(
+    training: tuple[Array, Array, Any], features: Array, *, count: int, shared: str, first: int = 0, **settings: Any
+) -> list[Array]:
+    """Standardised scores (P, M) of `count` members on evaluated features (P, M, d).
+
+    Args:
+        training: features [n, d], gold [n] and prompt [n] of held-out prompts.
+        shared: 'labels', 'features' or 'neither'.
+        first: number of the first member.
+        settings: of `fit_proxy` (labels, noise, loss, dimensions).
+    """
+    out = []
+    for member in range(first, first + count):
+        seed, feature_seed = SHARED[shared](member)
+        head = fit_proxy(*training, seed=seed, feature_seed=feature_seed, **settings)
+        out.append(standardise(head(features), name=f"member {member}").scores)
+    return out
+
+
+def proxies(
+    training: tuple[Array, Array, Any],
+    features: Array,
+    gold: Array,
+    *,
+    labels: Sequence[int],
+    count: int,
+    betas: Sequence[float],
+    at_kl: float,
+    settings: Mapping[str, Any],
+    replicates: int,
+    seed: int,
+    keys: Any,
+) -> pl.DataFrame:
+    """Single proxies with few to many labels: error, gap at each β, gold gained at a fixed KL."""
+    rows = []
+    for n in labels:
+        members = fit_members(training, features, count=count, shared="neither", labels=n, **settings)
+        for member, proxy in enumerate(members):
+            table = proxy_gap(proxy, gold, betas=betas, replicates=replicates, seed=seed, keys=keys)
+            gained = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl])).values[:, 0, 1]
+            frame = pl.DataFrame(
+                {
+                    **{
+                        name: table.columns()[name] for name in ("beta", "error_variance", "gap", "gap_low", "gap_high")
+                    },
+                    "reliable": table.reliable,
+                    "gap_predicted": table.error_variance / (2 * table.beta),
+                }
+            )
+            rows.append(
+                frame.with_columns(
+                    labels=pl.lit(n),
+                    member=pl.lit(member),
+                    spearman=pl.lit(within_prompt_ranks(proxy, gold)),
+                    gold_gain_at_kl=pl.lit(float(gained.mean())),
+                    at_kl=pl.lit(float(at_kl)),
+                )
+            )
+    return pl.concat(rows)
+
+
+def ensembles(
+    training: tuple[Array, Array, Any],
+    features: Array,
+    gold: Array,
+    *,
+    sizes: Sequence[int],
+    aggregators: Sequence[str],
+    betas: Sequence[float],
+    at_kl: float,
+    settings: Mapping[str, Any],
+    replicates: int,
+    seed: int,
+    keys: Any,
+) -> pl.DataFrame:
+    """Ensembles whose members share labels, features or neither: gap against size, and what ρ predicts.
+
+    Of the largest size there is one ensemble; smaller ones are disjoint runs of its members, averaged over.
+    """
+    rows = []
+    boot = PromptBootstrap(len(gold), replicates=replicates, seed=seed)
+    most = max(sizes)
+    for shared in SHARED:
+        members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
+        errors = member_errors(members, gold, replicates=replicates, seed=seed)
+        for size in sizes:
+            groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
+            for aggregator in aggregators if size > 1 else ["mean"]:
+                gaps, gained = [], []
+                for group in groups:
+                    reward = aggregate(group, aggregator)
+                    curve = CorrectedCurve(reward, [gold], seed=seed, keys=keys)
+                    gaps.append(gap_contributions(reward, gold, np.asarray(betas, dtype=float), curve).gap)
+                    gained.append(curve.at(np.array([at_kl])).values[:, 0, 1])
+                gap = np.mean(gaps, axis=0)
+                low, high = boot.interval(gap)
+                variance, rho = errors.variance, errors.correlation if most > 1 else 0.0
+                left = variance * (rho + (1 - rho) / size)
+                for i, beta in enumerate(betas):
+                    rows.append(
+                        {
+                            "shared": shared,
+                            "aggregator": aggregator,
+                            "k": size,
+                            "beta": float(beta),
+                            "rho": errors.correlation,
+                            "rho_low": errors.correlation_low,
+                            "rho_high": errors.correlation_high,
+                            "gap": float(gap[:, i].mean()),
+                            "gap_low": float(low[i]),
+                            "gap_high": float(high[i]),
+                            "gap_predicted": left / (2 * beta),
+                            "gap_floor": rho * variance / (2 * beta),
+                            "gold_gain_at_kl": float(np.mean(gained)),
+                            "at_kl": float(at_kl),
+                        }
+                    )
+    return pl.DataFrame(rows)
+
+
+def within_prompt_ranks(proxy: Array, gold: Array) -> float:
+    """Mean over prompts of Spearman's correlation of two (P, M) arrays; constant prompts are left out."""
+    frame = pl.DataFrame(
+        {
+            "prompt": np.repeat(np.arange(len(gold)), gold.shape[1]),
+            "proxy": proxy.ravel(),
+            "gold": gold.ravel(),
+        }
+    ).filter(pl.col("gold").is_not_nan())
+    each = frame.group_by("prompt").agg(rho=pl.corr("proxy", "gold", method="spearman"))["rho"]
+    return float(each.fill_nan(None).mean() or 0.0)  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""Information gain: how many nats a reply saves a language model on the text beside it.
+
+log p(text | "Summary: reply") − log p(text | "Summary: (none)"), the Shannon score of Egan et al. (2022,
+arXiv 2103.10918) in nats: a summary is good when who has read it is less surprised by what it sums up. A
+list of keywords or an invented fact saves less than it seems to, so it is harder to fool than overlap or
+similarity; it costs a forward pass over the text for each reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import ItemReward, Scores, distinct_items, pairs
+from alignment_limits.rewards.batching import in_batches
+from alignment_limits.rewards.causal import first_tokens, load_causal
+
+_NOTHING = "(none)"
+
+
+def load(
+    folder: Path | None,
+    *,
+    device: str,
+    text: str,
+    sign: int,
+    max_tokens: int | None = None,
+    dtype: str = "float32",
+) -> ItemReward:
+    """A reward in nats; `text` is not used. Lines beside the reply count as one text.
+
+    Args:
+        max_tokens: only so many tokens of the text count, for cost.
+
+    Raises:
+        RewardError: no causal language model, or (when scoring) a reply and its text exceed its context.
+    """
+    tokenizer, body, head, context = load_causal(folder, device, dtype)
+    start = first_tokens(tokenizer)
+
+    def encode(string: str) -> list[int]:
+        ids: list[int] = tokenizer(string, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """Log-probability [b, 1] of the tokens behind the first `known` of each row."""
+        hidden = body(ids, mask)[:, :-1]
+        place = torch.arange(1, ids.shape[1], device=ids.device)
+        counted = (place >= known[:, None]) & mask[:, 1:].bool()
+        logits = head(hidden[counted])
+        each = torch.log_softmax(logits, 1).gather(1, ids[:, 1:][counted][:, None])[:, 0].double()
+        row = counted.nonzero()[:, 0]
+        return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, each)[:, None]
+
+    def log_p(before: Sequence[list[int]], after: Sequence[list[int]]) -> np.ndarray:
+        ids = [b + a for b, a in zip(before, after, strict=True)]
+        longest = max(map(len, ids))
+        if context is not None and longest > context:
+            raise RewardError(
+                f"a reply and its text take {longest} tokens, the model reads {context}; lower max_tokens"
+            )
+        return in_batches(ids, forward, pad=0, device=device, more=[len(b) for b in before])[:, 0]
+
+    def score_pairs(items: list[tuple[str, str]]) -> Scores:
+        texts, where = distinct_items([beside for beside, _ in items])
+        targets = [encode(" " + " ".join(t.split())) for t in texts]
+        cut = np.array([max_tokens is not None and len(t) > max_tokens for t in targets])
+        targets = [t[:max_tokens] for t in targets]
+        # tokenised apart from the text, so that the same tokens are predicted whatever the reply
+        prefixes = [start + encode(f"Summary: {' '.join(reply.split()) or _NOTHING}\nText:") for _, reply in items]
+        told = log_p(prefixes, [targets[i] for i in where])
+        alone = log_p([start + encode(f"Summary: {_NOTHING}\nText:")] * len(texts), targets)
+        return Scores(told - alone[where], cut[where])
+
+    return ItemReward(pairs, score_pairs, sign)

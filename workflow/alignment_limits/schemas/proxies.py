@@ -1,0 +1,46 @@
+"""Features of replies, and what proxies of every quality cost."""
+
+import polars as pl
+
+from alignment_limits.artifacts import Schema
+
+FEATURES = Schema(
+    "features",
+    {"prompt_id": pl.String, "sample_id": pl.Int32, "features": pl.List(pl.Float32), "truncated": pl.Boolean},
+)
+PROXIES = Schema(
+    "proxies",
+    {
+        "labels": pl.Int32,
+        "member": pl.Int32,
+        "beta": pl.Float64,
+        "error_variance": pl.Float64,
+        "spearman": pl.Float64,
+        "gap": pl.Float64,
+        "gap_low": pl.Float64,
+        "gap_high": pl.Float64,
+        "gap_predicted": pl.Float64,
+        "reliable": pl.Boolean,
+        "gold_gain_at_kl": pl.Float64,
+        "at_kl": pl.Float64,
+    },
+)
+PROXY_ENSEMBLES = Schema(
+    "proxy_ensembles",
+    {
+        "shared": pl.String,  # what members share: labels, features, neither
+        "aggregator": pl.String,
+        "k": pl.Int32,
+        "beta": pl.Float64,
+        "rho": pl.Float64,
+        "rho_low": pl.Float64,
+        "rho_high": pl.Float64,
+        "gap": pl.Float64,
+        "gap_low": pl.Float64,
+        "gap_high": pl.Float64,
+        "gap_predicted": pl.Float64,
+        "gap_floor": pl.Float64,
+        "gold_gain_at_kl": pl.Float64,
+        "at_kl": pl.Float64,
+    },
+)

@@ -1,0 +1,147 @@
+# in: samples of further prompts, gold's scores of them
+# out: features/<encoder>/<chunk>-<block>.parquet, heads/<reward and its digest>.safetensors, scores of trained
+#      rewards (all shared); limits/proxies.parquet and limits/proxy_ensembles.parquet of a sweep
+TRAINED = {
+    STUDY.scorer_id(name): reward
+    for name, reward in STUDY.rewards.items()
+    if reward.kind == "trained"
+}
+# prompts behind the study's own: whatever is trained on them is held out
+FIRST = STUDY.prompts.count
+END = FIRST + STUDY.gold_labels.prompts
+TRAINING_CHUNKS = [
+    f"p{i:05d}-{min(i + CHUNK, END):05d}" for i in range(FIRST, END, CHUNK)
+]
+TRAINING_BLOCKS = plan.block_names(
+    STUDY.gold_labels.samples_per_prompt, STUDY.sampling.block
+)
+
+
+def training_shards(pattern):
+    """Shards of the training prompts' samples."""
+    return expand(shared(pattern), chunk=TRAINING_CHUNKS, block=TRAINING_BLOCKS)
+
+
+def feature_shards(reader, of):
+    """Shards of the features that a trained reward or a sweep reads; `of` is shards or training_shards."""
+    return of(f"features/{encoder_id(reader)}/{{chunk}}-{{block}}.parquet")
+
+
+def encoder_id(reader):
+    """Name of an encoder and of what it reads."""
+    return f"{source_id(reader.features)}-{reader.text.replace('+', '-')}"
+
+
+ENCODERS = {
+    encoder_id(r): r
+    for r in [*TRAINED.values(), STUDY.gold_labels.sweep]
+    if r is not None
+}
+
+
+rule features:
+    input:
+        samples=shared("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
+        files=lambda w: fetched(ENCODERS[w.encoder].features),
+    output:
+        features=shared("features/{encoder}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/features/{encoder}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/features/{encoder}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        encoder=one_of(ENCODERS),
+    priority: 20
+    envmodules:
+        *MODULES,
+    params:
+        p=lambda w: {"text": ENCODERS[w.encoder].text},
+        code=code("features.py"),
+    script:
+        "../scripts/features.py"
+
+
+GOLD_LABELS = training_shards(
+    f"scores/{STUDY.scorer_id(STUDY.gold)}/{{chunk}}-{{block}}.parquet"
+)
+
+
+rule train_head:
+    input:
+        features=lambda w: feature_shards(TRAINED[w.scorer], training_shards),
+        gold=GOLD_LABELS,
+        prompts=expand(shared("prompts/{chunk}.parquet"), chunk=TRAINING_CHUNKS),
+        evaluation=results("prompts.parquet"),
+    output:
+        head=shared("heads/{scorer}.safetensors"),
+    log:
+        results("logs/train_head/{scorer}.log"),
+    benchmark:
+        results("benchmarks/train_head/{scorer}.tsv")
+    wildcard_constraints:
+        scorer=one_of(TRAINED),
+    params:
+        p=lambda w: TRAINED[w.scorer].model_dump(
+            include={
+                *("labels", "noise", "seed"),
+                *("loss", "dimensions", "feature_seed"),
+            }
+        ),
+        code=code("train_head.py"),
+    script:
+        "../scripts/train_head.py"
+
+
+rule score_trained:
+    input:
+        features=lambda w: shared(
+            f"features/{encoder_id(TRAINED[w.scorer])}/{w.chunk}-{w.block}.parquet"
+        ),
+        head=shared("heads/{scorer}.safetensors"),
+    output:
+        scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/score_trained/{scorer}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/score_trained/{scorer}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        scorer=one_of(TRAINED),
+    params:
+        p=lambda w: {"sign": TRAINED[w.scorer].sign},
+        code=code("score_trained.py"),
+    script:
+        "../scripts/score_trained.py"
+
+
+if STUDY.gold_labels.sweep is not None:
+
+    rule proxy_sweep:
+        input:
+            training=feature_shards(STUDY.gold_labels.sweep, training_shards),
+            evaluation=feature_shards(STUDY.gold_labels.sweep, shards),
+            gold=GOLD_LABELS,
+            training_prompts=rules.train_head.input.prompts,
+            evaluation_prompts=results("prompts.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+        output:
+            proxies=results("limits/proxies.parquet"),
+            ensembles=results("limits/proxy_ensembles.parquet"),
+        log:
+            results("logs/proxy_sweep/sweep.log"),
+        benchmark:
+            results("benchmarks/proxy_sweep/sweep.tsv")
+        params:
+            p=STUDY.gold_labels.sweep.model_dump(exclude={"features", "text"})
+            | {
+                "gold": STUDY.gold,
+                "betas": STUDY.limits.ensemble_betas,
+                "at_kl": STUDY.limits.reference_kl,
+                "bootstrap": STUDY.limits.bootstrap,
+                "seed": STUDY.seed,
+            },
+            code=code("proxy_sweep.py"),
+        script:
+            "../scripts/proxy_sweep.py"
+
+    MADE += rules.proxy_sweep.output

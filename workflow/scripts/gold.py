@@ -1,0 +1,30 @@
+"""Which rewards are fit to be gold: a table and a page."""
+
+import polars as pl
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.gold import shares
+from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.gold_page import gold_page
+from alignment_limits.report.page import write_page
+from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.gold import GOLD, TRIALS
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p = snakemake.params.p
+    standardised = read_table(snakemake.input.standardised, STANDARDISED)
+    agreement = within_prompt_spearman(standardised, p["gold"], list(p["beside"]), seed=p["seed"])
+    rows = []
+    for name, beside in p["beside"].items():
+        judged = shares(read_table(snakemake.input[name], TRIALS), seed=p["seed"])
+        fit = judged["above_samples"] >= p["above_samples"] and judged["above_other"] >= p["above_other"]
+        rows.append({"reward": name, "beside": beside, **judged, "fit": fit})
+    ranks = agreement.rename({"low": "spearman_low", "high": "spearman_high"}).drop("prompts")
+    table = pl.DataFrame(rows).join(ranks, on="reward", how="left", maintain_order="left")
+    gold = table.row(by_predicate=pl.col("reward") == p["gold"], named=True)
+    found = f"expert above base replies {gold['above_samples']:.0%}, above others {gold['above_other']:.0%}"
+    say(f"gold {p['gold']}: {found}")
+    write_table(table, snakemake.output.table, GOLD, provenance(snakemake))
+    thresholds = p["above_samples"], p["above_other"]
+    write_page(gold_page(snakemake.config["study"], table, p["gold"], *thresholds), snakemake.output.html)

@@ -1,0 +1,29 @@
+"""Score experts' replies, base replies and replies to other documents with one reward."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+
+from pathlib import Path
+
+import polars as pl
+
+from alignment_limits.artifacts import read_table, read_tables, write_table
+from alignment_limits.gold import trials
+from alignment_limits.rewards.device import device_for
+from alignment_limits.rewards.load import load_reward
+from alignment_limits.schemas.documents import DOCUMENTS
+from alignment_limits.schemas.gold import TRIALS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input.get("files")
+    samples = read_tables(snakemake.input.samples, SAMPLES)
+    documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
+    documents = documents.join(samples, on="prompt_id", how="semi")
+    table = trials(documents, samples, p["spec"].get("beside", "prompt"), p["per_document"])
+    reward = load_reward(p["spec"], Path(files) if files else None, device=device_for(snakemake.resources))
+    scores = reward.score(table["beside"].to_list(), table["reply"].to_list())
+    out = table.select("prompt_id", "role", score=pl.Series(scores.score))
+    write_table(out, snakemake.output.scores, TRIALS, provenance(snakemake, ["torch", "transformers"]))

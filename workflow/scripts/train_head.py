@@ -1,0 +1,28 @@
+"""Train one proxy reward on gold labels of prompts the study does not use."""
+
+import json
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import save_file
+
+from alignment_limits.artifacts import read_table, read_tables
+from alignment_limits.files import atomic
+from alignment_limits.proxies.fit import fit_proxy
+from alignment_limits.proxies.tables import held_out, training_arrays
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.proxies import FEATURES
+from alignment_limits.schemas.scores import SCORES
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    training = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    prompts = held_out(training, read_table(snakemake.input.evaluation, PROMPTS))
+    features = read_tables(snakemake.input.features, FEATURES)
+    x, gold, prompt = training_arrays(features, read_tables(snakemake.input.gold, SCORES), prompts)
+    head = fit_proxy(x, gold, prompt, **snakemake.params.p)
+    say(f"{snakemake.wildcards.scorer}: error {head.held_out:.3g} on labels left out, penalty {head.penalty:.2g}")
+    figures = {"held_out": head.held_out, "penalty": head.penalty, "prompts": prompts.height, "samples": len(gold)}
+    metadata = {"alignment_limits": json.dumps(provenance(snakemake, run=figures), sort_keys=True)}
+    with atomic(snakemake.output.head) as temporary:
+        save_file({"weight": head.weight, "bias": np.array([head.bias])}, temporary, metadata)
