@@ -41,6 +41,10 @@ else:
         include: "workflow/rules/training.smk"
         include: "workflow/rules/policies.smk"
 
+    if STUDY.enumerable:
+
+        include: "workflow/rules/enumerable.smk"
+
 
 include: "workflow/rules/study.smk"
 include: "workflow/rules/slurm.smk"

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.documents import Documents
+from alignment_limits.config.enumerable import Enumerable
 from alignment_limits.config.gold_labels import GoldLabels
 from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
@@ -47,6 +48,7 @@ class Study(Strict):
     training: dict[Name, Recipe] | None = Field(
         None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
     )
+    enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
@@ -73,7 +75,14 @@ class Study(Strict):
                 raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
         else:
             needless = [
-                key for key, value in {**made, "policies": self.policies, "training": self.training}.items() if value
+                key
+                for key, value in {
+                    **made,
+                    "policies": self.policies,
+                    "training": self.training,
+                    "enumerable": self.enumerable,
+                }.items()
+                if value
             ]
             if needless:
                 raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
@@ -129,6 +138,11 @@ class Study(Strict):
                 f"gold_labels.samples_per_prompt ({self.gold_labels.samples_per_prompt}) must be a multiple of "
                 f"sampling.block ({self.sampling.block})"
             )
+        if self.enumerable and self.prompts and self.enumerable.population < self.prompts.count:
+            raise ValueError(
+                f"enumerable.population is {self.enumerable.population}, but the study's own "
+                f"{self.prompts.count} prompts are part of it"
+            )
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(
@@ -142,6 +156,10 @@ class Study(Strict):
         for name, recipe in (self.training or {}).items():
             if not self.sampling:
                 continue
+            if recipe.objective == "exact" and (not self.enumerable or self.sampling.top_p < 1):
+                raise ValueError(
+                    f"training.{name}: exact is for studies whose replies are all listed (`enumerable:`), with top_p: 1"
+                )
             if recipe.objective in ONLINE and self.sampling.top_p < 1:
                 raise ValueError(
                     f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "
