@@ -6,47 +6,12 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
-# a study starts at a base model, at a table of scores, or in a world whose target is known
-if STUDY.learning:
+# one file a stage, in the order the data flow: alignment_limits/config/stages.py
+for stage in stages(STUDY):
 
-    include: "workflow/rules/learning.smk"
-
-else:
-    if STUDY.scores is None:
-
-        include: "workflow/rules/models.smk"
-        include: "workflow/rules/prompts.smk"
-        include: "workflow/rules/sampling.smk"
-        include: "workflow/rules/rewards.smk"
-        include: "workflow/rules/generated_text.smk"
-
-        if STUDY.documents is not None:
-
-            include: "workflow/rules/gold.smk"
-
-        if STUDY.gold_labels is not None:
-
-            include: "workflow/rules/proxies.smk"
-
-    else:
-
-        include: "workflow/rules/scores.smk"
-    include: "workflow/rules/ensembles.smk"
-    include: "workflow/rules/limits.smk"
-    include: "workflow/rules/figures.smk"
-    include: "workflow/rules/report.smk"
-
-    if STUDY.all_policies:
-
-        include: "workflow/rules/training.smk"
-        include: "workflow/rules/policies.smk"
-
-    if STUDY.enumerable:
-
-        include: "workflow/rules/enumerable.smk"
+    include: f"workflow/rules/{stage}.smk"
 
 
-include: "workflow/rules/study.smk"
 include: "workflow/rules/slurm.smk"
 
 

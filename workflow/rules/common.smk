@@ -9,6 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from alignment_limits.config.load import load_study, over_default
+from alignment_limits.config.stages import stages
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.fingerprint import code_fingerprint
 

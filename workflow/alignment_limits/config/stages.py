@@ -1,0 +1,21 @@
+"""Which stages a study has, in the order its data flow; each is a file of workflow/rules."""
+
+from __future__ import annotations
+
+from alignment_limits.config.study import Study
+
+
+def stages(study: Study) -> list[str]:
+    """A study starts at a base model, at a table of scores, or in worlds whose target is known."""
+    if study.learning:
+        return ["learning", "study"]
+    if study.scores:
+        start = ["scores"]
+    else:
+        start = ["models", "prompts", "sampling", "rewards", "generated_text"]
+        start += ["gold"] if study.documents else []
+        start += ["proxies"] if study.gold_labels else []
+    rest = ["ensembles", "limits", "figures", "report"]
+    rest += ["training", "policies"] if study.all_policies else []
+    rest += ["enumerable"] if study.enumerable else []
+    return [*start, *rest, "study"]
