@@ -18,7 +18,7 @@ from alignment_limits.learning.preferences import expected_wins
 from alignment_limits.learning.tabular import log_softmax, margins, preference_path
 
 REBEL_STEPS = 4
-SWEEPS, SETTLED = 200, 1e-7  # how often an on-policy sampler is refreshed, until log π moves by no more than this
+SWEEPS, SETTLED = 100, 1e-5  # how often an on-policy sampler is refreshed, until log π moves by no more than this
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,23 @@ def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.n
 
     The policy is the one that its own pairs leave where it is; one that does not settle is NaN.
     """
-    policy = np.broadcast_to(data.log_base, data.reward.shape)
+    shape = data.reward.shape
+    labels = _labels(data).reshape(-1, shape[-1], shape[-1])
+    base = np.broadcast_to(data.log_base, shape).reshape(-1, shape[-1])
+    policy = base.copy()
     for beta in betas:
-        moved = np.full(policy.shape[:-1], np.inf)
+        moving = np.arange(len(policy))
         for _ in range(SWEEPS):
-            wins = expected_wins(_labels(data), policy)
-            (after,) = preference_path(wins, data.log_base, gamma=data.gamma, betas=[beta], start=policy)
-            moved, policy = np.abs(after - policy).max(-1), after
-            if not (moved > SETTLED).any():
+            before = policy[moving]
+            wins = expected_wins(labels[moving], before)
+            (after,) = preference_path(wins, base[moving], gamma=data.gamma, betas=[beta], start=before)
+            policy[moving] = log_softmax((before + after) / 2)  # whole steps would swing to and fro
+            moving = moving[np.abs(after - before).max(-1) > SETTLED]  # never those that are NaN
+            if not moving.size:
                 break
-        policy = np.where((moved > SETTLED)[..., None], np.nan, policy)
-        yield policy
+        settled = policy.copy()
+        settled[moving] = np.nan
+        yield settled.reshape(shape)
 
 
 def _reverse_kl(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:

@@ -191,8 +191,8 @@ def collapses(slopes: pl.DataFrame, means: pl.DataFrame) -> Verdict:
         "RLHF under-fits at any fixed β, and collapses as β falls",
         verdict,
         f"Forward KL to the target with the population itself: {listed}; the base is at {number(base)}.",
-        "exact values: holds if RLHF is farther than the base at the smallest fixed β, and nearer, but not there, at the "
-        "largest",
+        "exact values: holds if RLHF is farther than the base at the smallest fixed β, and nearer, but not there, at "
+        "the largest",
     )
 
 
