@@ -147,7 +147,7 @@ def levels_off(means: pl.DataFrame) -> Verdict:
     told = ours.high < floor.value / 2 and theirs.high >= floor.value
     verdict = HOLDS if told else PARTLY if ours.high < theirs.low else FAILS if ours.low > theirs.high else UNKNOWN
     sentence = (
-        f"At n = {largest:,}: reverse KL {interval(ours)} nats, RLHF {interval(theirs)}; the least that any β of the grid "
+        f"At n = {largest:,}: reverse KL {interval(ours)} nats, RLHF {interval(theirs)}; the least any β of the grid "
         f"leaves RLHF with the population itself is {number(floor.value)}; the base is at {number(base['value'][0])}."
     )
     return Verdict(
