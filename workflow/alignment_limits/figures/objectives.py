@@ -38,9 +38,9 @@ def line(
     if bars:
         ax.vlines(at, np.maximum(low, value / 50), high, color=shade, lw=0.8, alpha=0.6)
     # coinciding curves are nested: the first of the key is the widest
-    width = 1 - list(NAMES).index(objective) / len(NAMES)
-    own = {"marker": MARKERS[objective], "ms": 2.2 + 2.4 * width, "mew": 0} if bars else {}
-    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.7 + 1.6 * width, **own)
+    width = (1 - list(NAMES).index(objective) / len(NAMES)) ** 2
+    own = {"marker": MARKERS[objective], "ms": 2.0 + 4.0 * width, "mew": 0} if bars else {}
+    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.6 + (2.6 if bars else 1.0) * width, **own)
     drawn.set_gid(objective)
 
 

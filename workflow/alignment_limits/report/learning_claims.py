@@ -170,13 +170,13 @@ def floors(slopes: pl.DataFrame) -> Verdict:
     match = [k for k, e in found.items() if e.low <= 0 <= e.high]
     near = [k for k, e in found.items() if k not in match and abs(e.value) <= 0.05 * exact[k][1]]
     text = "; ".join(f"{named(o)} at β = {b:g}: {number(v)} for {number(x)}" for (o, b), (v, x) in exact.items())
-    verdict = HOLDS if len(match) == len(found) else PARTLY if match or near else FAILS
+    verdict = HOLDS if len(match) == len(found) else PARTLY if len(match) + len(near) == len(found) else FAILS
     return Verdict(
         "At fixed β each method stops at the population minimiser of its objective",
         verdict,
         f"Of {len(found)} floors {len(match)} agree, {len(near)} more are within 5 %. Measured for exact: {text}.",
         "the intercept of forward KL in 1/n over the last five n minus the exact one, seed by seed: the interval of "
-        "every mean holds 0",
+        "every mean holds 0; where one does not but the mean is within 5 % of the floor, partly",
     )
 
 
