@@ -14,11 +14,10 @@ import numpy as np
 
 from alignment_limits.learning.closed_forms import ipo_direction, rebel_policy, reverse_kl_policy, rlhf_policy
 from alignment_limits.learning.objectives import sigmoid
-from alignment_limits.learning.preferences import expected_wins
+from alignment_limits.learning.on_policy import on_policy_path
 from alignment_limits.learning.tabular import log_softmax, margins, preference_path
 
 REBEL_STEPS = 4
-SWEEPS, SETTLED = 100, 1e-5  # how often an on-policy sampler is refreshed, until log π moves by no more than this
 
 
 @dataclass(frozen=True)
@@ -51,27 +50,8 @@ def _distillation(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
 
 
 def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
-    """Of pairs from the policy itself, all of them: the sampler is refreshed, never differentiated.
-
-    The policy is the one that its own pairs leave where it is; one that does not settle is NaN.
-    """
-    shape = data.reward.shape
-    labels = _labels(data).reshape(-1, shape[-1], shape[-1])
-    base = np.broadcast_to(data.log_base, shape).reshape(-1, shape[-1])
-    policy = base.copy()
-    for beta in betas:
-        moving = np.arange(len(policy))
-        for _ in range(SWEEPS):
-            before = policy[moving]
-            wins = expected_wins(labels[moving], before)
-            (after,) = preference_path(wins, base[moving], gamma=data.gamma, betas=[beta], start=before)
-            policy[moving] = log_softmax((before + after) / 2)  # whole steps would swing to and fro
-            moving = moving[np.abs(after - before).max(-1) > SETTLED]  # never those that are NaN
-            if not moving.size:
-                break
-        settled = policy.copy()
-        settled[moving] = np.nan
-        yield settled.reshape(shape)
+    """Of pairs from the policy itself, all of them."""
+    return on_policy_path(_labels(data), data.log_base, gamma=data.gamma, betas=betas)
 
 
 def _reverse_kl(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
