@@ -25,6 +25,10 @@ else:
         include: "workflow/rules/scores.smk"
     include: "workflow/rules/ensembles.smk"
     include: "workflow/rules/limits.smk"
+
+    if STUDY.preferences:
+
+        include: "workflow/rules/preferences.smk"
     include: "workflow/rules/figures.smk"
     include: "workflow/rules/report.smk"
 

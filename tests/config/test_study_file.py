@@ -135,6 +135,28 @@ def test_a_wrong_study_of_learning_is_refused_with_its_path(learning, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("preferences", "message"),
+    [
+        ({"reward": "vadr"}, "preferences.reward names the reward 'vadr'"),
+        ({"settings": {"gamma-error": [2]}}, "preferences.settings.gamma-error"),
+        ({"settings": {"label-noise": [0.9]}}, "settings.label-noise must be from 0 to 0.5, not 0.9"),
+        ({"gamma": 0}, "preferences.gamma: Input should be greater than 0"),
+    ],
+)
+def test_wrong_preferences_are_refused(preferences, message):
+    with pytest.raises(ConfigError) as error:
+        load_study(DEFAULT | {"preferences": preferences})
+    assert message in str(error.value)
+
+
+def test_preferences_of_a_target_need_log_probabilities():
+    scores = {"study": "mine", "scores": {"table": "x.csv", "gold": "g"}}
+    assert load_study(scores | {"preferences": {"reward": "g"}}).preferences.reward == "g"
+    with pytest.raises(ConfigError, match="a table of scores has no log-probabilities"):
+        load_study(scores | {"preferences": {}})
+
+
 def test_a_study_of_learning_takes_no_model_and_no_scores():
     with pytest.raises(ConfigError, match="a study of learning has no use for scores; leave them out"):
         load_study({"study": "mine", "learning": {}, "scores": {"table": "x.csv", "gold": "g"}})

@@ -56,5 +56,6 @@ MADE = [
     rules.over_optimisation.output,
     rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else [],
     rules.headline.output,
+    PREFERENCES if STUDY.preferences else [],
     expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
 ]
