@@ -151,3 +151,59 @@ def test_every_key_of_the_default_study_is_commented_or_obvious():
     for section in (study, study.model, study.prompts, study.sampling, study.limits, study.figures, study.report):
         for key in type(section).model_fields:
             assert f"{key}:" in text, f"config.yaml does not mention {key}"
+
+
+def test_every_key_of_a_study_of_learning_is_in_the_toy():
+    text = (ROOT / "config/studies/toy.yaml").read_text("utf-8")
+    learning = load_study({"study": "mine", "learning": {}}).learning
+    for section in (learning, learning.world):
+        for key in type(section).model_fields:
+            assert f"{key}:" in text, f"toy.yaml does not mention {key}"
+
+
+@pytest.mark.parametrize(
+    ("learning", "message"),
+    [
+        ({"sedes": 3}, "learning.sedes: unknown key; did you mean 'seeds'?"),
+        ({"settings": {"label-noise": [0.7]}}, "settings.label-noise must be from 0 to 0.5, not 0.7"),
+        ({"settings": {"label-noise": []}}, "settings.label-noise needs levels, each once"),
+        ({"settings": {"reward-dimension": [2]}}, "rewards of some dimension need world.target_dimension"),
+        ({"estimate_gamma": [2]}, "rewards of some dimension need world.target_dimension"),
+        ({"fixed_betas": [0.3]}, "fixed_betas must be among betas; 0.3 is not"),
+        ({"n": [4, 4]}, "values are repeated"),
+        ({"objectives": ["ppo"]}, "learning.objectives.0: Input should be"),
+    ],
+)
+def test_a_wrong_study_of_learning_is_refused_with_its_path(learning, message):
+    with pytest.raises(ConfigError) as error:
+        load_study({"study": "mine", "learning": learning})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("preferences", "message"),
+    [
+        ({"reward": "vadr"}, "preferences.reward names the reward 'vadr'"),
+        ({"settings": {"gamma-error": [2]}}, "preferences.settings.gamma-error"),
+        ({"settings": {"label-noise": [0.9]}}, "settings.label-noise must be from 0 to 0.5, not 0.9"),
+        ({"gamma": 0}, "preferences.gamma: Input should be greater than 0"),
+    ],
+)
+def test_wrong_preferences_are_refused(preferences, message):
+    with pytest.raises(ConfigError) as error:
+        load_study(DEFAULT | {"preferences": preferences})
+    assert message in str(error.value)
+
+
+def test_preferences_of_a_target_need_log_probabilities():
+    scores = {"study": "mine", "scores": {"table": "x.csv", "gold": "g"}}
+    assert load_study(scores | {"preferences": {"reward": "g"}}).preferences.reward == "g"
+    with pytest.raises(ConfigError, match="a table of scores has no log-probabilities"):
+        load_study(scores | {"preferences": {}})
+
+
+def test_a_study_of_learning_takes_no_model_and_no_scores():
+    with pytest.raises(ConfigError, match="a study of learning has no use for scores; leave them out"):
+        load_study({"study": "mine", "learning": {}, "scores": {"table": "x.csv", "gold": "g"}})
+    merged = over_default(DEFAULT, {"study": "mine", "learning": {}})
+    assert load_study(merged).model is None

@@ -23,6 +23,15 @@ def test_caption(path):
     assert "snakemake.config" not in html
 
 
+def test_the_reports_front_page_of_a_study_of_learning():
+    config = {"study": "toy", "learning": {}}
+    source = (ROOT / "workflow/report/workflow.rst").read_text("utf-8")
+    text = jinja2.Template(source, undefined=jinja2.StrictUndefined).render(snakemake=SimpleNamespace(config=config))
+    html = publish_string(text, writer="html5", settings_overrides={"halt_level": 2, "output_encoding": "unicode"})
+    assert "<strong>toy</strong>" in html
+    assert "best-of-n" not in html
+
+
 def test_there_is_a_caption_for_every_figure_and_page():
     figures = {p.stem for p in (ROOT / "workflow/scripts").glob("figure_*.py")}
     assert {p.stem for p in CAPTIONS} == figures | {
@@ -32,4 +41,5 @@ def test_there_is_a_caption_for_every_figure_and_page():
         "sample_page",
         "policies_page",
         "gold",
+        "learning_page",
     }

@@ -1,6 +1,7 @@
 """What the claims of the paper come to in this study, as a page."""
 
 from alignment_limits.artifacts import read_table
+from alignment_limits.report.learning_breadth import nearest
 from alignment_limits.report.learning_claims import learning_claims
 from alignment_limits.report.learning_page import learning_page
 from alignment_limits.report.page import write_page
@@ -16,5 +17,5 @@ with job(snakemake):
     verdicts = learning_claims(rates, summary, slopes, p)
     for verdict in verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
-    page = learning_page(snakemake.config["study"], p, verdicts, summary, slopes, gammas)
+    page = learning_page(snakemake.config["study"], p, verdicts, summary, slopes, nearest(rates, summary), gammas)
     write_page(page, snakemake.output.html)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +25,20 @@ Setting = Literal[
 Positive = Annotated[float, Field(gt=0)]
 _AT_LEAST = {"gamma-error": 0.01, "tempered-pairs": 0.01, "best-of-n-pairs": 1, "reward-dimension": 1}
 _AT_MOST = {"label-noise": 0.5}
+
+
+def check_levels(settings: Mapping[Any, Sequence[float]], free: float = float("inf")) -> None:
+    """Every setting's levels: at least one, each once, in its range.
+
+    Raises:
+        ValueError: says which is not.
+    """
+    for name, levels in settings.items():
+        if not levels or len(set(levels)) != len(levels):
+            raise ValueError(f"settings.{name} needs levels, each once")
+        low, high = _AT_LEAST.get(name, 0), free if name == "reward-dimension" else _AT_MOST.get(name, float("inf"))
+        if bad := [x for x in levels if not low <= x <= high]:
+            raise ValueError(f"settings.{name} must be from {low:g} to {high:g}, not {bad[0]:g}")
 
 
 class World(Strict):
@@ -78,13 +93,7 @@ class Learning(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> Learning:
-        free = self.world.contexts * (self.world.responses - 1)
-        for name, levels in self.settings.items():
-            if not levels or len(set(levels)) != len(levels):
-                raise ValueError(f"settings.{name} needs levels, each once")
-            low, high = _AT_LEAST.get(name, 0), free if name == "reward-dimension" else _AT_MOST.get(name, float("inf"))
-            if bad := [x for x in levels if not low <= x <= high]:
-                raise ValueError(f"settings.{name} must be from {low:g} to {high:g}, not {bad[0]:g}")
+        check_levels(self.settings, self.world.contexts * (self.world.responses - 1))
         unknown = [b for b in self.fixed_betas if b not in self.betas]
         if unknown:
             raise ValueError(f"fixed_betas must be among betas; {unknown[0]:g} is not")

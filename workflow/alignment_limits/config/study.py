@@ -18,6 +18,7 @@ from alignment_limits.config.gold_labels import GoldLabels
 from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
+from alignment_limits.config.preferences import Preferences
 from alignment_limits.config.rewards import Ensemble, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
@@ -49,6 +50,7 @@ class Study(Strict):
         None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
     )
     enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
+    preferences: Preferences | None = Field(None, description="make tables of preference pairs among the samples")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
@@ -66,7 +68,7 @@ class Study(Strict):
     def _one_start(self) -> Study:
         made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
         if self.learning is not None:
-            needless = [key for key, value in (made | {"scores": self.scores}).items() if value]
+            needless = [k for k, v in (made | {"scores": self.scores, "preferences": self.preferences}).items() if v]
             if needless:
                 raise ValueError(f"a study of learning has no use for {', '.join(needless)}; leave them out")
         elif self.scores is None:
@@ -105,6 +107,16 @@ class Study(Strict):
 
         if self.learning is None:
             known(self.gold, "gold")
+        if self.preferences and self.preferences.reward:
+            known(self.preferences.reward, "preferences.reward")
+        if (
+            self.preferences
+            and self.scores
+            and (not self.preferences.reward or "tempered-pairs" in self.preferences.settings)
+        ):
+            raise ValueError(
+                "a table of scores has no log-probabilities: preferences need a `reward`, and no setting tempered-pairs"
+            )
         for name, ensemble in self.ensembles.items():
             if name in self.reward_names:
                 raise ValueError(f"'{name}' is the name of a reward and of an ensemble")

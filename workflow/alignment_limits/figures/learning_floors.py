@@ -8,9 +8,9 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from alignment_limits.figures.keys import place
-from alignment_limits.figures.learning_rates import first_setting
-from alignment_limits.figures.objectives import colour, handles, in_order, line
+from alignment_limits.figures.objectives import colour, handles, line
 from alignment_limits.figures.style import GREY, Look
+from alignment_limits.learning.names import first_setting, in_order
 
 
 def learning_floors(summary: pl.DataFrame, slopes: pl.DataFrame, look: Look, objectives: Sequence[str]) -> Figure:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alignment_limits.figures.keys import place
-from alignment_limits.figures.objectives import handles, in_order, line
+from alignment_limits.figures.objectives import handles, line
 from alignment_limits.figures.style import GREY, INK, SHADE, Look
+from alignment_limits.learning.names import first_setting, in_order
 
 _KLS = {"forward_kl": "KL(target‖policy)", "reverse_kl": "KL(policy‖target)"}
 
@@ -48,13 +49,6 @@ def learning_rates(summary: pl.DataFrame, look: Look, objectives: Sequence[str])
         place(axes[0, 1], handles(objectives, look), look, "β chosen for each n", 2)
         figure.supxlabel("preference pairs n", fontsize=look.font_size)
     return figure
-
-
-def first_setting(summary: pl.DataFrame) -> tuple[str, float]:
-    """The setting without departures, or the first there is, at its lowest level."""
-    settings = summary["setting"].unique().sort().to_list()
-    setting = "as-modelled" if "as-modelled" in settings else settings[0]
-    return setting, summary.filter(pl.col("setting") == setting)["level"].min()  # type: ignore[return-value]
 
 
 def _free(ax: Any, rows: pl.DataFrame, look: Look, objectives: Sequence[str]) -> None:

@@ -9,8 +9,9 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from alignment_limits.figures.keys import place
-from alignment_limits.figures.objectives import handles, in_order, line
+from alignment_limits.figures.objectives import handles, line
 from alignment_limits.figures.style import GREY, Look
+from alignment_limits.learning.names import in_order
 
 LEVELS = {
     "label-noise": "share of labels flipped",

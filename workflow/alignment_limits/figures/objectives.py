@@ -1,4 +1,4 @@
-"""One look for each objective in every figure of learning: colour, marker, and the order they are named in."""
+"""One look for each objective in every figure of learning: colour, marker, size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.lines import Line2D
 
 from alignment_limits.figures.style import GREY, Look
+from alignment_limits.learning.names import NAMES, in_order, named
 
 MARKERS = {
     "reverse-kl": "o",
@@ -21,22 +22,10 @@ MARKERS = {
     "rebel": "<",
     "ipo": "X",
 }
-LABELS = {"reverse-kl": "reverse KL", "pmle": "PMLE", "distillation-on-policy": "distillation, on-policy"}
-UPPER = {"rlhf", "dpo", "rebel", "ipo"}
-
-
-def named(objective: str) -> str:
-    """An objective as figures and pages write it."""
-    return LABELS.get(objective, objective.upper() if objective in UPPER else objective)
-
-
-def in_order(objectives: Sequence[str]) -> list[str]:
-    """Those drawn, each with its own colour whichever others there are."""
-    return [o for o in MARKERS if o in objectives]
 
 
 def colour(objective: str, look: Look) -> Any:
-    return GREY if objective == "base" else Look(palette=look.palette, gold="", names=tuple(MARKERS)).colour(objective)
+    return GREY if objective == "base" else Look(palette=look.palette, gold="", names=tuple(NAMES)).colour(objective)
 
 
 def line(
@@ -49,9 +38,9 @@ def line(
     if bars:
         ax.vlines(at, np.maximum(low, value / 50), high, color=shade, lw=0.8, alpha=0.6)
     # coinciding curves are nested: the first of the key is the widest
-    width = 1 - list(MARKERS).index(objective) / len(MARKERS)
-    own = {"marker": MARKERS[objective], "ms": 2.2 + 2.4 * width, "mew": 0} if bars else {}
-    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.7 + 1.6 * width, **own)
+    width = (1 - list(NAMES).index(objective) / len(NAMES)) ** 2
+    own = {"marker": MARKERS[objective], "ms": 2.0 + 4.0 * width, "mew": 0} if bars else {}
+    (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.6 + (2.6 if bars else 1.0) * width, **own)
     drawn.set_gid(objective)
 
 

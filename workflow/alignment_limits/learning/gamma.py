@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from alignment_limits.learning.linear import logistic_fit
 from alignment_limits.learning.objectives import sigmoid
 
-DROP = float(chi2.ppf(0.95, 1)) / 2  # of the profile log-likelihood, at the ends of a 95% interval
+DROP = float(chdtri(1, 0.05)) / 2  # of the profile log-likelihood, at the ends of a 95% interval
 _FLAT = 1e-6  # share of γ's information left once the rewards are fitted, under which there is none
 _STEPS = 30
 

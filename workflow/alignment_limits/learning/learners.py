@@ -14,11 +14,10 @@ import numpy as np
 
 from alignment_limits.learning.closed_forms import ipo_direction, rebel_policy, reverse_kl_policy, rlhf_policy
 from alignment_limits.learning.objectives import sigmoid
-from alignment_limits.learning.preferences import expected_wins
+from alignment_limits.learning.on_policy import on_policy_path
 from alignment_limits.learning.tabular import log_softmax, margins, preference_path
 
 REBEL_STEPS = 4
-SWEEPS, SETTLED = 200, 1e-7  # how often an on-policy sampler is refreshed, until log π moves by no more than this
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,8 @@ def _distillation(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
 
 
 def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
-    """Of pairs from the policy itself, all of them: the sampler is refreshed, never differentiated.
-
-    The policy is the one that its own pairs leave where it is; one that does not settle is NaN.
-    """
-    policy = np.broadcast_to(data.log_base, data.reward.shape)
-    for beta in betas:
-        moved = np.full(policy.shape[:-1], np.inf)
-        for _ in range(SWEEPS):
-            wins = expected_wins(_labels(data), policy)
-            (after,) = preference_path(wins, data.log_base, gamma=data.gamma, betas=[beta], start=policy)
-            moved, policy = np.abs(after - policy).max(-1), after
-            if not (moved > SETTLED).any():
-                break
-        policy = np.where((moved > SETTLED)[..., None], np.nan, policy)
-        yield policy
+    """Of pairs from the policy itself, all of them."""
+    return on_policy_path(_labels(data), data.log_base, gamma=data.gamma, betas=betas)
 
 
 def _reverse_kl(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:

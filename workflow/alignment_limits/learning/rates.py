@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 GROUP = ("setting", "level", "objective", "tuning")
 QUANTITIES = ("forward_kl", "reverse_kl", "gain", "predicted")
@@ -97,7 +97,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     mean = float(values.mean()) if values.size else np.nan
     if not finite or values.size < 2:
         return mean, np.nan, np.nan
-    half = float(student.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    half = float(stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size))
     return mean, mean - half, mean + half
 
 

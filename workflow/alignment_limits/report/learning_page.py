@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.figures.objectives import in_order, named
+from alignment_limits.learning.names import in_order, named
 from alignment_limits.report.claims import Verdict
 from alignment_limits.report.headline_page import claim
 from alignment_limits.report.lookup import Estimate
@@ -42,12 +42,14 @@ def learning_page(
     verdicts: Sequence[Verdict],
     summary: pl.DataFrame,
     slopes: pl.DataFrame,
+    nearest: Sequence[Sequence[str]],
     gammas: Sequence[pl.DataFrame],
 ) -> str:
     """HTML of claims and tables.
 
     Args:
         p: the study file's `learning`: objectives, settings.
+        nearest: from `learning_breadth.nearest`.
         gammas: the table of estimates of γ, if the study made one.
     """
     objectives = in_order(p["objectives"])
@@ -63,6 +65,9 @@ def learning_page(
     for tuning in ("none", "oracle", "held-out"):
         body.append(tag("h3", {"none": "Without regularisation", "oracle": "β by oracle"}.get(tuning, "β held out")))
         body.append(_by_n(summary, tuning, objectives) if len(several) == 1 else _by_level(summary, tuning, objectives))
+    if len(several) > 1:
+        head = ["setting and level", "nearest", "forward KL", "surely farther", "not surely"]
+        body += [tag("h2", "Which objective is nearest, β held out"), table(head, nearest)]
     if slopes.height and len(several) == 1:
         body += [tag("h2", "Slopes and floors"), _slopes(slopes)]
     for gamma in gammas:

@@ -22,6 +22,16 @@ OUR_CHOICE = (
     "The base law is the model cut at the token limit: a sequence ends at its end token or there, and KL and "
     "gain are of that truncated law.",
 )
+OUR_CHOICE_OF_LEARNING = (
+    "The worlds are enumerated: no language model, no prompts, no sampled text; policies and distances are exact.",
+    "Of [B] (arXiv 2506.01523) the toy gives contexts, responses, γ, the laws of the logits and n up to 65,536. The "
+    "sampler of pairs, seeds, larger n and every world and setting beside that toy are our choice.",
+    "The grid of β, and how it is chosen: by an oracle (least mean forward KL over seeds at each n), and by each "
+    "seed's own held-out pairs.",
+    "A normal prior keeps fitted rewards finite on separable data. PMLE and distillation with a bounded KL have no "
+    "global minimum there: theirs is the one joined to π₀ as β falls from infinity.",
+    "Intervals are t-intervals over seeds; the thresholds behind the verdicts.",
+)
 
 
 def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]]) -> str:
@@ -33,9 +43,7 @@ def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, 
     """
     body = [
         tag("h2", "What is our choice"),
-        bullets(OUR_CHOICE),
-        tag("h2", "Rewards and their caveats"),
-        _rewards(config),
+        *_choices(config),
         tag("h2", "Seeds"),
         pairs(_seeds(config, provenance)),
         tag("h2", "Software"),
@@ -54,6 +62,12 @@ def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, 
     ]
     lead = "The exact settings, seeds and versions behind every number and figure of this report."
     return page(f"Study card: {config.get('study', 'unnamed')}", body, lead)
+
+
+def _choices(config: Mapping[str, Any]) -> list[str]:
+    if config.get("learning"):
+        return [bullets(OUR_CHOICE_OF_LEARNING)]
+    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config)]
 
 
 def _rewards(config: Mapping[str, Any]) -> str:
@@ -85,7 +99,14 @@ def _seeds(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]
     for p in provenance.values():
         stage = str(p.get("stage", "?"))
         seeds[f"stage {stage}"] = str(p.get("seed", "–"))
-    seeds["samples"] = "each request's seed derives from study seed, prompt and block; it is a column of the samples"
+    if config.get("learning"):
+        seeds["worlds and pairs"] = (
+            "a world's derive from study seed, its own number and n; it is a column of the rates"
+        )
+    else:
+        seeds["samples"] = (
+            "each request's seed derives from study seed, prompt and block; it is a column of the samples"
+        )
     return seeds
 
 

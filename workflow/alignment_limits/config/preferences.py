@@ -1,0 +1,40 @@
+"""Preference pairs among a study's own samples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from alignment_limits.config.base import Strict
+from alignment_limits.config.learning import check_levels
+
+PairSetting = Literal[
+    "as-modelled",
+    "label-noise",
+    "ties-flipped",
+    "ties-dropped",
+    "context-effects",
+    "annotator-bias",
+    "tempered-pairs",
+    "best-of-n-pairs",
+]
+
+
+class Preferences(Strict):
+    """Pairs of samples judged as the target, or one reward, would; a table for each setting."""
+
+    reward: str | None = Field(
+        None, description="Bradley-Terry on this reward; without it, the target: gold's tilt of the base"
+    )
+    beta: float = Field(1, gt=0, description="of the tilt that is the target; gold is in units of its spread")
+    gamma: float = Field(0.1, gt=0, description="P = sigma(gamma log pi*(a)/pi*(b)), or sigma(gamma (r(a) - r(b)))")
+    pairs_per_prompt: int = Field(32, ge=1)
+    settings: dict[PairSetting, list[Annotated[float, Field(ge=0)]]] = Field(
+        {"as-modelled": [0]}, min_length=1, description="what the pairs depart from the model in, and how far"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Preferences:
+        check_levels(self.settings)
+        return self
