@@ -1,4 +1,4 @@
-"""Training tasks of seconds: the tiny model, many stop tokens, a reward of many levels; the law of one token."""
+"""Training tasks of seconds: the tiny model, many stop tokens, a many-levelled reward; the exact law of one token."""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ DEFAULTS = {
     "batch": 32,
     "group": 1,
     "epochs": 1,
+    "kl_every": 1,
     "learning_rate": 1e-2,
     "lora": {"rank": 4, "alpha": 8, "layers": None},
     "dtype": "float32",

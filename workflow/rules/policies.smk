@@ -5,6 +5,10 @@ POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.all_policies}
 # One seed for all policies, so that they are compared under common noise; another than the base's, whose
 # samples also make the limit.
 POLICY_SEED = plan.block_seed(STUDY.seed, "policies", 0)
+POLICY_BLOCKS = plan.block_names(
+    STUDY.sampling.policy_samples_per_prompt or STUDY.sampling.samples_per_prompt,
+    STUDY.sampling.block,
+)
 POLICY_FOLDER = "results/models/policies/{policy}"
 # rewards by which policies stand beside the limit in figures: gold, and what they were trained on
 SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
@@ -153,7 +157,9 @@ def placed():
         files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
         for kind, folder in kinds(policy_id).items():
             files[f"{policy.name}/{kind}"] = expand(
-                f"{folder}/{{chunk}}-{{block}}.parquet", chunk=CHUNKS, block=BLOCKS
+                f"{folder}/{{chunk}}-{{block}}.parquet",
+                chunk=CHUNKS,
+                block=POLICY_BLOCKS,
             )
     return files
 

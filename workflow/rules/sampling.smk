@@ -62,9 +62,7 @@ rule sample:
         p=lambda w: {
             "model": STUDY.model.model_dump(exclude={"source"}),
             # how many samples there are in all, and how they are sharded, changes no shard
-            "sampling": STUDY.sampling.model_dump(
-                exclude={"samples_per_prompt", "shard_tokens"}
-            ),
+            "sampling": STUDY.sampling.model_dump(exclude=STUDY.sampling.how_many),
             "template": STUDY.prompts.template,
             "seed": STUDY.seed,
             "block": int(w.block[1:]),

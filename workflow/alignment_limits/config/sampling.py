@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,8 +38,15 @@ class Prompts(Strict):
 class Sampling(Strict):
     """How the base model is sampled."""
 
+    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # decides no sample
+
     engine: Literal["vllm", "transformers"] = "vllm"
     samples_per_prompt: int = Field(64, ge=2, description="M; the estimates reach to about ½·log M nats")
+    policy_samples_per_prompt: int | None = Field(
+        None,
+        ge=2,
+        description="of each policy; default: as many as of the base, whose samples must also show the limit",
+    )
     max_new_tokens: int = Field(20, ge=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -54,10 +61,8 @@ class Sampling(Strict):
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> Sampling:
-        if self.samples_per_prompt % self.block:
-            below = self.samples_per_prompt // self.block * self.block
-            raise ValueError(
-                f"samples_per_prompt ({self.samples_per_prompt}) must be a multiple of block ({self.block}), "
-                f"for example {below + self.block}"
-            )
+        for key in ("samples_per_prompt", "policy_samples_per_prompt"):
+            if (given := getattr(self, key)) and given % self.block:
+                above = (given // self.block + 1) * self.block
+                raise ValueError(f"{key} ({given}) must be a multiple of block ({self.block}), for example {above}")
         return self

@@ -205,7 +205,9 @@ class Study(Strict):
         decides = {
             "model": self.model.model_dump(exclude={"name"}),
             "prompts": self.prompts.model_dump(exclude={"count"}),
-            "sampling": self.sampling.model_dump(exclude={"samples_per_prompt", "shard_tokens"}),
+            "sampling": self.sampling.model_dump(
+                exclude={"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}
+            ),
             "seed": self.seed,
         } | ({"documents": self.documents.model_dump()} if self.documents else {})
         return f"{self.model.name}-{digest(decides)}"

@@ -43,6 +43,9 @@ class Recipe(Strict):
     epochs: int = Field(1, ge=1, description="passes of the optimiser over each batch")
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW, constant")
     lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
+    kl_every: int = Field(
+        1, ge=1, description="steps between KLs in the training curves; each costs two forward passes"
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the base's weights in training; bfloat16 only under an adapter, which is float32"
     )

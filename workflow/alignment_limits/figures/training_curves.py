@@ -52,6 +52,7 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
 
 
 def _lines(ax: Any, rows: pl.DataFrame, column: str, coefficient: float, colour: Any) -> None:
+    rows = rows.drop_nulls(column)
     for (_,), run in rows.group_by("seed", maintain_order=True):
         ax.plot(run["step"], run[column], color=colour, lw=0.5, alpha=0.35, zorder=2)
     mean = rows.group_by("step").agg(pl.col(column).mean()).sort("step")

@@ -31,9 +31,10 @@ def load(folder: Path, dtype: str, stop: list[int], trust_remote_code: bool = Fa
     # nothing of the checkpoint's own settings enters the law
     model.generation_config = GenerationConfig(eos_token_id=stop or None, pad_token_id=padding)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: (ids[0].clamp(max=padding - 1),))
-    model.get_output_embeddings().register_forward_hook(
-        lambda _module, _input, logits: functional.pad(logits.float(), (0, 1), value=NEVER)
-    )
+    head = model.get_output_embeddings()
+    # hidden states of a few positions are a slice; torch would copy a frozen head for every reply to multiply them
+    head.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
+    head.register_forward_hook(lambda _module, _input, logits: functional.pad(logits.float(), (0, 1), value=NEVER))
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -53,18 +53,14 @@ class Progress(TrainerCallback):
     def measure(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> np.ndarray:
         """Score the step's replies [n] to the prompts at these rows, and add the step to the curves."""
         reward = self._task.score(row, replies)
-        read = sequence_kl(self._policy, self._base, [self._task.sent[i] for i in row], replies, self._task.law)
-        self.rows.append(
-            {
-                "step": len(self.rows),
-                "reward": float(reward.mean()),
-                "kl": float(read.kl.mean()),
-                "kl_log_ratio": float(read.log_ratio.mean()),
-                "length": float(np.mean([len(reply) for reply in replies])),
-                # unbiased for the entropy of the law of replies, as the log-ratio is for its KL
-                "entropy": float(-read.logprob.mean()),
-            }
-        )
+        length = float(np.mean([len(reply) for reply in replies]))
+        self.rows.append({"step": len(self.rows), "reward": float(reward.mean()), "length": length})
+        if (len(self.rows) - 1) % self._task.settings["kl_every"] == 0 or len(self.rows) == self._task.steps:
+            sent = [self._task.sent[i] for i in row]
+            read = sequence_kl(self._policy, self._base, sent, replies, self._task.law)
+            # minus the log-probability is unbiased for the entropy of the law of replies
+            means = {"kl": read.kl.mean(), "kl_log_ratio": read.log_ratio.mean(), "entropy": -read.logprob.mean()}
+            self.rows[-1] |= {name: float(value) for name, value in means.items()}
         return reward
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -87,10 +83,10 @@ class Progress(TrainerCallback):
             return  # between two passes over one batch
         if now - self._last_line > SECONDS_BETWEEN_LINES or done == self._task.steps:
             pace = (now - self._began) / (done - self.start)
-            r = self.rows[-1]
+            row, kl = self.rows[-1], [r["kl"] for r in self.rows if "kl" in r][-1]
             say(
-                f"step {done}/{self._task.steps}: reward {r['reward']:.2f}, KL {r['kl']:.3f} nats, "
-                f"{r['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
+                f"step {done}/{self._task.steps}: reward {row['reward']:.2f}, KL {kl:.3f} nats, "
+                f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
             )
             self._last_line = now
         if now - self._last_save >= self._every:

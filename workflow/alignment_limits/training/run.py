@@ -30,6 +30,7 @@ def train(
         rows of the table `curves`, without labels.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and slow
     settings = task.settings
     if settings["objective"] == "exact":  # no batches, no TRL
         return trainer_of("exact")(task, folder)
