@@ -25,4 +25,11 @@ def test_caption(path):
 
 def test_there_is_a_caption_for_every_figure_and_page():
     figures = {p.stem for p in (ROOT / "workflow/scripts").glob("figure_*.py")}
-    assert {p.stem for p in CAPTIONS} == figures | {"workflow", "headline", "study_card", "sample_page", "gold"}
+    assert {p.stem for p in CAPTIONS} == figures | {
+        "workflow",
+        "headline",
+        "study_card",
+        "sample_page",
+        "gold",
+        "proxies_page",
+    }

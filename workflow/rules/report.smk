@@ -78,7 +78,11 @@ rule manifest:
         rules.over_optimisation.output,
         rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else [],
         rules.gold.output if STUDY.documents else [],
-        rules.proxy_sweep.output if "proxy_quality" in FIGURES else [],
+        (
+            [rules.proxy_sweep.output, rules.proxies_page.output]
+            if "proxy_quality" in FIGURES
+            else []
+        ),
         rules.headline.output,
         rules.study_card.output,
         expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
