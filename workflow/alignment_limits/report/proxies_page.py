@@ -15,7 +15,7 @@ from alignment_limits.report.text import interval, number
 _ABOUT = (
     "Proxies are linear heads on frozen sentence embeddings, trained on gold's scores of base samples for prompts the "
     "study does not use. Gaps are what tilting by the proxy instead of gold costs in the regularised objective, in "
-    "base standard deviations of gold, with 95% intervals over prompts. Heads, features, noise and grids are our choice."
+    "base standard deviations of gold, with 95% intervals over prompts. Heads, features, noise, grids: our choice."
 )
 
 
