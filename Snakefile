@@ -17,11 +17,16 @@ if STUDY.scores is None:
 
     if STUDY.documents is not None:
 
+        include: "workflow/rules/documents.smk"
         include: "workflow/rules/gold.smk"
 
     if STUDY.gold_labels is not None:
 
         include: "workflow/rules/proxies.smk"
+
+        if STUDY.gold_labels.sweep is not None:
+
+            include: "workflow/rules/proxy_sweep.smk"
 
 else:
 
