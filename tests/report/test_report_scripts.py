@@ -11,7 +11,8 @@ from snakemake.iocontainers import InputFiles, OutputFiles
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
+from alignment_limits.schemas.gold import GOLD, TRIALS
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.report import HEADLINE
 from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
@@ -135,3 +136,35 @@ def test_a_missing_table_is_one_message_without_a_traceback(run, tables, capsys)
     message = capsys.readouterr().err
     assert "nowhere.parquet does not exist" in message
     assert "Traceback" not in message
+
+
+def test_is_gold_fit_to_be_gold(run, tables, tmp_path):
+    roles = ["expert", "other", *["sample"] * 4]
+    rows = [(f"p{d}", role, float(role == "expert")) for d in range(9) for role in roles]
+    trials = pl.DataFrame(rows, schema=["prompt_id", "role", "score"], orient="row")
+    write_table(trials, tmp_path / "good.parquet", TRIALS, MADE)
+    upside_down = trials.with_columns(score=-pl.col("score"))
+    write_table(upside_down, tmp_path / "bad.parquet", TRIALS, MADE)
+    inputs = {"standardised": tables["standardised"], "gold": "good.parquet", "vader": "bad.parquet"}
+    out = run(
+        "gold",
+        inputs,
+        {"table": "gold.parquet", "html": "gold.html"},
+        gold="gold",
+        beside={"gold": "document", "vader": "prompt"},
+        above_samples=0.85,
+        above_other=0.95,
+        seed=0,
+    )
+    table = read_table(out / "gold.parquet", GOLD)
+    assert dict(table.select("reward", "fit").iter_rows()) == {"gold": True, "vader": False}
+    assert table["spearman"].is_null().to_list() == [True, False]
+    assert "The gold reward gold passes." in (out / "gold.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("script", ["proxy_gap", "over_optimisation"])
+def test_a_study_of_gold_alone_has_empty_tables_of_proxies(run, tables, script):
+    schema, output = {"proxy_gap": (PROXY_GAP, "proxy_gap"), "over_optimisation": (OVER_OPTIMISATION, "table")}[script]
+    settings = {"gold": "gold", "optimized": [], "betas": [1.0], "bootstrap": 200, "seed": 0}
+    out = run(script, {"standardised": tables["standardised"]}, {output: "t.parquet"}, **settings)
+    assert read_table(out / "t.parquet", schema).height == 0

@@ -104,6 +104,9 @@ def test_information_gain_is_the_difference_of_two_log_probabilities(make_causal
         assert score == pytest.approx(with_it - without, abs=1e-4)
     assert scores.score[3] == pytest.approx(0, abs=1e-5)  # no summary saves nothing
     assert np.ptp(scores.score) > 0.1
+    priced = load_reward(spec | {"price": 0.5}, folder).score(PROMPTS, TEXTS)
+    words = np.array([len(t.split()) for t in TEXTS])
+    np.testing.assert_allclose(scores.score - priced.score, 0.5 * words, atol=1e-9)
     flags = [len(ids(" " + p)) > 20 for p in PROMPTS]
     assert scores.truncated.tolist() == flags
 

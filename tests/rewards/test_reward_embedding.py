@@ -92,3 +92,11 @@ def test_batches_hold_every_text_once_within_the_budget():
     assert all(max(lengths[i] for i in g) * len(g) <= 256 for g in groups[1:] if len(g) > 1)
     padded = sum(max(lengths[i] for i in g) * len(g) for g in groups)
     assert padded < 1.1 * sum(lengths)
+
+
+def test_an_empty_text_has_an_embedding_where_no_special_tokens_are_added(make_causal):
+    from alignment_limits.rewards.embedding import load_encoder
+
+    vectors, truncated = load_encoder(make_causal("gpt_neox"), "cpu")(["", "No."])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert not truncated.any()

@@ -11,14 +11,14 @@ from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES
 ENCODER = {"path": "model"}  # any transformers model with a padding token
 CHANGE = {
     "gold_labels": {
-        "prompts": 8,
-        "samples_per_prompt": 16,
-        "sweep": {"features": ENCODER, "labels": [20, 100], "members": [1, 2], "ensemble_labels": 20},
+        "prompts": 4,
+        "samples_per_prompt": 8,
+        "sweep": {"features": ENCODER, "labels": [10, 30], "members": [1, 2], "ensemble_labels": 20},
     },
     "rewards": {
         "vowels": {"kind": "python", "function": "own_rewards:vowels"},
-        "by-labels": {"kind": "trained", "features": ENCODER, "labels": 100},
-        "by-pairs": {"kind": "trained", "features": ENCODER, "labels": 60, "loss": "bradley-terry", "noise": 1},
+        "by-labels": {"kind": "trained", "features": ENCODER, "labels": 30},
+        "by-pairs": {"kind": "trained", "features": ENCODER, "labels": 20, "loss": "bradley-terry", "noise": 1},
     },
     "ensembles": {},
 }
@@ -28,21 +28,20 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     project.study(CHANGE)
     plan = project.plan()
-    assert plan.jobs["sample"] == plan.jobs["prompts_chunk"] * 2 == 4, "only the prompts for labels are drawn"
-    assert plan.jobs["features"] == 8, "once a shard, whoever reads them"
+    assert plan.jobs["sample"] == plan.jobs["prompts_chunk"] == 1, "only the prompts for labels are drawn"
+    assert plan.jobs["features"] == 4 + 1, "once a shard, whoever reads them"
     assert plan.jobs["train_head"] == plan.jobs["preflight_reward"] + 2 == 2
     results = project.folder / "results/tiny"
-    scores = [f"results/tiny/limits/{name}.parquet" for name in ("proxies", "proxy_ensembles", "frontier")]
-    project.run(*scores)
+    project.run("results/tiny/limits/proxies.parquet", "results/tiny/prompts.parquet")
     assert read_table(results / "limits/proxies.parquet", PROXIES).height == 2 * 2 * 1
     assert read_table(results / "limits/proxy_ensembles.parquet", PROXY_ENSEMBLES).height == 3 * (1 + 4)
-    assert set(pl.read_parquet(results / "limits/frontier.parquet")["optimized"]) == set(CHANGE["rewards"])
+    assert set(CHANGE["rewards"]) < set(pl.read_parquet(results / "ensembles/rewards.parquet").columns)
 
     (shared,) = (project.folder / "results/shared").iterdir()
     evaluated = set(pl.read_parquet(results / "prompts.parquet")["text"])
     chunks = {f.stem: set(pl.read_parquet(f)["text"]) for f in (shared / "prompts").iterdir()}
     trained = set().union(*(texts for name, texts in chunks.items() if name >= "p00008"))
-    assert len(trained) == 8
+    assert len(trained) == 4
     assert not trained & evaluated
 
     heads = sorted((shared / "heads").iterdir())
@@ -50,8 +49,8 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     with safe_open(heads[0], "np") as head:
         made = json.loads(head.metadata()["alignment_limits"])
         weight = head.get_tensor("weight")
-    assert made["config"]["labels"] == 100
-    assert made["run"]["samples"] == 8 * 16
+    assert made["config"]["labels"] == 30
+    assert made["run"]["samples"] == 4 * 8
     assert weight.any()
 
     project.study(CHANGE | {"rewards": CHANGE["rewards"] | {"by-labels": CHANGE["rewards"]["by-labels"] | {"seed": 1}}})

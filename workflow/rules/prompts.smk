@@ -1,4 +1,4 @@
-# in: the fetched prompt source; of documents, shared/<base>/documents/ makes prompts first
+# in: the fetched prompt source, or the prompts made of documents
 # out: prompts/<chunk>.parquet, one per shard's worth of prompts (shared), and prompts.parquet, all of them
 
 
@@ -32,26 +32,10 @@ def chunk_settings(wildcards):
     }
 
 
-PROMPT_SOURCE = fetched(STUDY.prompts.source)
-
-if STUDY.documents is not None:
-    PROMPT_SOURCE = shared("documents")
-
-    rule documents:
-        input:
-            source=fetched(STUDY.prompts.source),
-        output:
-            folder=directory(PROMPT_SOURCE),
-        log:
-            results("logs/documents/documents.log"),
-        benchmark:
-            results("benchmarks/documents/documents.tsv")
-        priority: 100
-        params:
-            p=STUDY.documents.model_dump(),
-            code=code("documents.py"),
-        script:
-            "../scripts/documents.py"
+# documents are made into prompts first (documents.smk)
+PROMPT_SOURCE = (
+    shared("documents") if STUDY.documents else fetched(STUDY.prompts.source)
+)
 
 
 rule prompts_chunk:

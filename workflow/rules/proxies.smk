@@ -1,6 +1,6 @@
 # in: samples of further prompts, gold's scores of them
 # out: features/<encoder>/<chunk>-<block>.parquet, heads/<reward and its digest>.safetensors, scores of trained
-#      rewards (all shared); limits/proxies.parquet and limits/proxy_ensembles.parquet of a sweep
+#      rewards (all shared)
 TRAINED = {
     STUDY.scorer_id(name): reward
     for name, reward in STUDY.rewards.items()
@@ -112,36 +112,3 @@ rule score_trained:
         code=code("score_trained.py"),
     script:
         "../scripts/score_trained.py"
-
-
-if STUDY.gold_labels.sweep is not None:
-
-    rule proxy_sweep:
-        input:
-            training=feature_shards(STUDY.gold_labels.sweep, training_shards),
-            evaluation=feature_shards(STUDY.gold_labels.sweep, shards),
-            gold=GOLD_LABELS,
-            training_prompts=rules.train_head.input.prompts,
-            evaluation_prompts=results("prompts.parquet"),
-            standardised=results("ensembles/rewards.parquet"),
-        output:
-            proxies=results("limits/proxies.parquet"),
-            ensembles=results("limits/proxy_ensembles.parquet"),
-        log:
-            results("logs/proxy_sweep/sweep.log"),
-        benchmark:
-            results("benchmarks/proxy_sweep/sweep.tsv")
-        params:
-            p=STUDY.gold_labels.sweep.model_dump(exclude={"features", "text"})
-            | {
-                "gold": STUDY.gold,
-                "betas": STUDY.limits.ensemble_betas,
-                "at_kl": STUDY.limits.reference_kl,
-                "bootstrap": STUDY.limits.bootstrap,
-                "seed": STUDY.seed,
-            },
-            code=code("proxy_sweep.py"),
-        script:
-            "../scripts/proxy_sweep.py"
-
-    MADE += rules.proxy_sweep.output

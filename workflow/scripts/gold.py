@@ -14,7 +14,8 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p = snakemake.params.p
     standardised = read_table(snakemake.input.standardised, STANDARDISED)
-    agreement = within_prompt_spearman(standardised, p["gold"], list(p["beside"]), seed=p["seed"])
+    others = [name for name in p["beside"] if name != p["gold"]]
+    agreement = within_prompt_spearman(standardised, p["gold"], others, seed=p["seed"])
     rows = []
     for name, beside in p["beside"].items():
         judged = shares(read_table(snakemake.input[name], TRIALS), seed=p["seed"])

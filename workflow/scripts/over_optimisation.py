@@ -21,5 +21,5 @@ with job(snakemake):
             where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"nowhere: {row['reason']}"
             say(f"{name}, {row['path']}: gold peaks {where}")
             rows.append({"optimized": name, **row})
-    table = pl.DataFrame(rows, infer_schema_length=None)
+    table = pl.DataFrame(rows, None if rows else OVER_OPTIMISATION.columns, infer_schema_length=None)
     write_table(table, snakemake.output.table, OVER_OPTIMISATION, provenance(snakemake, ["numba"]))

@@ -19,4 +19,5 @@ with job(snakemake):
     for name in p["optimized"]:
         gap = proxy_gap(scores[name], gold, betas=p["betas"], replicates=p["bootstrap"], seed=p["seed"], keys=keys)
         rows.append(pl.DataFrame(gap.columns()).with_columns(optimized=pl.lit(name)))
-    write_table(pl.concat(rows), snakemake.output.proxy_gap, PROXY_GAP, provenance(snakemake, ["numba"]))
+    found = pl.concat(rows) if rows else pl.DataFrame(schema=PROXY_GAP.columns)  # gold alone has no gap
+    write_table(found, snakemake.output.proxy_gap, PROXY_GAP, provenance(snakemake, ["numba"]))

@@ -166,6 +166,7 @@ class InformationGain(RewardBase):
     source: Source | None = Field(None, description="a causal language model; default: the study's base model")
     beside: Beside = Field(description="the text that the reply should tell about")
     max_tokens: int | None = Field(None, ge=1, description="only so many tokens of the text count, for cost")
+    price: float = Field(0.0, ge=0, description="nats taken off for each word: what is saved, less what it costs")
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 

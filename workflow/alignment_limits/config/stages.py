@@ -13,8 +13,9 @@ def stages(study: Study) -> list[str]:
         start = ["scores"]
     else:
         start = ["models", "prompts", "sampling", "rewards", "generated_text"]
-        start += ["gold"] if study.documents else []
+        start += ["documents", "gold"] if study.documents else []
         start += ["proxies"] if study.gold_labels else []
+        start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
     rest = ["ensembles", "limits"]
     rest += ["preferences"] if study.preferences else []
     rest += ["figures", "report"]

@@ -46,7 +46,7 @@ def headline_page(
     body = [
         tag("h2", "What the paper's claims come to here"),
         tag("p", _ABOUT_L, "soft"),
-        *(claim(v) for v in verdicts),
+        *(claim_box(v) for v in verdicts),
         tag("h2", "The limit for gold"),
         _long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),
         tag("h2", "Best-of-n"),
@@ -60,8 +60,8 @@ def headline_page(
     return page(f"Headline numbers: {study}", body, _LEAD)
 
 
-def claim(v: Verdict) -> str:
-    """A verdict as a coloured box: the claim, the verdict with its numbers, the rule."""
+def claim_box(v: Verdict) -> str:
+    """A claim with its verdict, its numbers and its rule."""
     inner = [
         tag("h3", v.claim),
         f"<p>{tag('span', v.verdict.capitalize() + '.', 'verdict')} {tag('span', v.sentence)}</p>",

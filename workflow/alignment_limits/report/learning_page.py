@@ -9,7 +9,7 @@ import polars as pl
 
 from alignment_limits.learning.names import in_order, named
 from alignment_limits.report.claims import Verdict
-from alignment_limits.report.headline_page import claim
+from alignment_limits.report.headline_page import claim_box
 from alignment_limits.report.lookup import Estimate
 from alignment_limits.report.page import page, table, tag
 from alignment_limits.report.text import interval, number
@@ -56,7 +56,7 @@ def learning_page(
     body = [
         tag("h2", "What the paper's claims come to here"),
         tag("p", _ABOUT_B, "soft"),
-        *(claim(v) for v in verdicts),
+        *(claim_box(v) for v in verdicts),
         tag("h2", "Forward KL to the target"),
         tag("p", _ABOUT_CHOICE, "soft"),
         tag("p", _ABOUT_PMLE, "soft"),

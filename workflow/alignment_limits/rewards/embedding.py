@@ -73,6 +73,8 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
         truncated = np.array([limit is not None and len(i) > limit for i in ids], dtype=bool)
         for row in np.flatnonzero(truncated):
             ids[row] = tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
+        # where a tokenizer adds no special tokens, an empty text has none at all, and their mean is no number
+        ids = [i or [tokenizer.pad_token_id] for i in ids]
         return in_batches(ids, forward, pad=tokenizer.pad_token_id, device=device), truncated
 
     return encode

@@ -3,7 +3,8 @@
 log p(text | "Summary: reply") − log p(text | "Summary: (none)"), the Shannon score of Egan et al. (2022,
 arXiv 2103.10918) in nats: a summary is good when who has read it is less surprised by what it sums up. A
 list of keywords or an invented fact saves less than it seems to, so it is harder to fool than overlap or
-similarity; it costs a forward pass over the text for each reply.
+similarity; it costs a forward pass over the text for each reply. As longer replies can only tell more, each
+word may be given a price: what a summary saves, less what it costs to read.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ def load(
     text: str,
     sign: int,
     max_tokens: int | None = None,
+    price: float = 0.0,
     dtype: str = "float32",
 ) -> ItemReward:
     """A reward in nats; `text` is not used. Lines beside the reply count as one text.
 
     Args:
         max_tokens: only so many tokens of the text count, for cost.
+        price: nats taken off for each word of the reply.
 
     Raises:
         RewardError: no causal language model, or (when scoring) a reply and its text exceed its context.
@@ -74,6 +77,7 @@ def load(
         prefixes = [start + encode(f"Summary: {' '.join(reply.split()) or _NOTHING}\nText:") for _, reply in items]
         told = log_p(prefixes, [targets[i] for i in where])
         alone = log_p([start + encode(f"Summary: {_NOTHING}\nText:")] * len(texts), targets)
-        return Scores(told - alone[where], cut[where])
+        words = np.array([len(reply.split()) for _, reply in items])
+        return Scores(told - alone[where] - price * words, cut[where])
 
     return ItemReward(pairs, score_pairs, sign)

@@ -1,0 +1,69 @@
+"""Verdicts on trained proxies follow their printed rules."""
+
+import polars as pl
+import pytest
+
+from alignment_limits.report import proxy_claims
+from alignment_limits.report.claims import FAILS, HOLDS, PARTLY, UNKNOWN
+from alignment_limits.report.proxies_page import proxies_page
+
+
+def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):
+    """Gap = error/(2β), two members; `few` and `many` are the errors with 20 and 500 labels."""
+    rows = [
+        {"labels": n, "member": m, "beta": b, "error_variance": e, "gap": e / (2 * b), "reliable": reliable}
+        | {"gap_low": e / (2 * b) - half, "gap_high": e / (2 * b) + half, "spearman": 0.5, "gold_gain_at_kl": 1.0}
+        for n, e in ((20, few), (500, many))
+        for m in (0, 1)
+        for b in (1.0, 2.0)
+    ]
+    return pl.DataFrame(rows)
+
+
+def _ensembles(last=0.2, half=0.02, predicted=0.2):
+    rows = [
+        {"shared": s, "aggregator": "mean", "k": k, "beta": 1.0, "gap": g, "gap_low": g - half, "gap_high": g + half}
+        | {"gap_predicted": predicted, "gap_floor": 0.15, "rho": 0.4, "rho_low": 0.3, "rho_high": 0.5}
+        for s in ("labels", "neither")
+        for k, g in ((1, 0.4), (4, 0.3), (16, last))
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "verdict"),
+    [
+        (_proxies(), HOLDS),
+        (_proxies(few=0.1, many=0.5), FAILS),
+        (_proxies(few=0.3, many=0.2, half=0.04), UNKNOWN),
+        (_proxies(few=0.3, many=0.2, half=0.02), PARTLY),  # at β = 1 apart, at 2 not
+        (_proxies(reliable=False), UNKNOWN),
+    ],
+)
+def test_cost_against_error(proxies, verdict):
+    assert proxy_claims.error_costs(proxies).verdict == verdict
+
+
+def test_cost_against_beta_needs_two_reliable_temperatures():
+    assert proxy_claims.small_beta_costs(_proxies()).verdict == PARTLY  # 0.05 and 0.025 ± 0.02 are not apart
+    assert proxy_claims.small_beta_costs(_proxies(half=0.01)).verdict == HOLDS
+    one = _proxies().with_columns(reliable=pl.col("beta") == 2)
+    assert proxy_claims.small_beta_costs(one).verdict == UNKNOWN
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.2, HOLDS), (0.39, UNKNOWN), (0.5, FAILS)])
+def test_cost_against_size(last, verdict):
+    assert proxy_claims.size_helps(_ensembles(last)).verdict == verdict
+
+
+@pytest.mark.parametrize(("predicted", "verdict"), [(0.21, HOLDS), (0.3, FAILS)])
+def test_the_floor(predicted, verdict):
+    assert proxy_claims.floor_is_predicted(_ensembles(predicted=predicted)).verdict == verdict
+
+
+def test_the_page_shows_verdicts_and_numbers():
+    proxies, ensembles = _proxies(), _ensembles()
+    page = proxies_page("s", "gold", proxies, ensembles, proxy_claims.proxy_claims(proxies, ensembles))
+    assert "Holds." in page
+    assert "0.40 [0.30, 0.50]" in page
+    assert "β = 1: 0.250 [0.230, 0.270] falls to 0.050 [0.030, 0.070]" in page

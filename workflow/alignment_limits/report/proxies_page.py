@@ -1,0 +1,68 @@
+"""The page about trained proxies: verdicts, and the numbers of every quality and size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from alignment_limits.report.claims import Verdict
+from alignment_limits.report.headline_page import claim_box
+from alignment_limits.report.lookup import Estimate
+from alignment_limits.report.page import page, table, tag
+from alignment_limits.report.text import interval, number
+
+_ABOUT = (
+    "Proxies are linear heads on frozen sentence embeddings, trained on gold's scores of base samples for prompts the "
+    "study does not use. Gaps are what tilting by the proxy instead of gold costs in the regularised objective, in "
+    "base standard deviations of gold, with 95% intervals over prompts. Heads, features, noise, grids: our choice."
+)
+
+
+def proxies_page(
+    study: str, gold: str, proxies: pl.DataFrame, ensembles: pl.DataFrame, verdicts: Sequence[Verdict]
+) -> str:
+    """A self-contained HTML page.
+
+    Args:
+        proxies: `limits/proxies.parquet`. ensembles: `limits/proxy_ensembles.parquet`.
+        verdicts: from `proxy_claims`.
+    """
+    body = [
+        *(claim_box(v) for v in verdicts),
+        tag("h2", "Proxies by their labels"),
+        table(["labels", "error variance", "rank correlation", "gold at fixed KL"], _by_labels(proxies)),
+        tag("h2", "Ensembles by size and by what members share"),
+        table(["share", "K", "aggregator", "β", "ρ [95%]", "gap [95%]", "predicted"], _by_size(ensembles)),
+    ]
+    return page(f"Trained proxies of {gold}", body, f"study {study}. {_ABOUT}")
+
+
+def _by_labels(proxies: pl.DataFrame) -> list[list[str]]:
+    """Medians over members; the range in brackets. Gold at fixed KL as it stands in the table."""
+    rows = []
+    once = proxies.unique(["labels", "member"], keep="first", maintain_order=True)
+    for (labels,), part in once.group_by(["labels"], maintain_order=True):
+        cells = [_range(part[c]) for c in ("error_variance", "spearman", "gold_gain_at_kl")]
+        rows.append([f"{labels:,}", *cells])
+    return rows
+
+
+def _range(values: pl.Series) -> str:
+    low, middle, high = (float(x) for x in (values.min(), values.median(), values.max()))  # type: ignore[arg-type]
+    return f"{number(middle)} ({number(low)} to {number(high)})"
+
+
+def _by_size(ensembles: pl.DataFrame) -> list[list[str]]:
+    return [
+        [
+            row["shared"],
+            str(row["k"]),
+            row["aggregator"],
+            f"{row['beta']:g}",
+            interval(Estimate(row["rho"], row["rho_low"], row["rho_high"])),
+            interval(Estimate(row["gap"], row["gap_low"], row["gap_high"])),
+            number(row["gap_predicted"], 3) if row["aggregator"] == "mean" else "–",
+        ]
+        for row in ensembles.sort("shared", "beta", "aggregator", "k").iter_rows(named=True)
+    ]
