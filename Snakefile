@@ -31,6 +31,11 @@ if STUDY.all_policies:
     include: "workflow/rules/policies.smk"
 
 
+if STUDY.enumerable:
+
+    include: "workflow/rules/enumerable.smk"
+
+
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
 
@@ -45,3 +50,4 @@ rule all:
         rules.manifest.input,
         rules.manifest.output,
         of_policies() if STUDY.all_policies else [],
+        of_enumerable() if STUDY.enumerable else [],

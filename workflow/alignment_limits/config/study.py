@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
 from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.enumerable import Enumerable
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
 from alignment_limits.config.rewards import Ensemble, Reward
@@ -39,6 +40,7 @@ class Study(Strict):
     training: dict[Name, Recipe] | None = Field(
         None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
     )
+    enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
@@ -59,7 +61,14 @@ class Study(Strict):
                 raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
         else:
             needless = [
-                key for key, value in {**made, "policies": self.policies, "training": self.training}.items() if value
+                key
+                for key, value in {
+                    **made,
+                    "policies": self.policies,
+                    "training": self.training,
+                    "enumerable": self.enumerable,
+                }.items()
+                if value
             ]
             if needless:
                 raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
@@ -98,6 +107,10 @@ class Study(Strict):
             for optimized in recipe.optimize:
                 if optimized not in self.ensembles:
                     known(optimized, f"training.{name}.optimize")
+        if self.enumerable and self.prompts and self.enumerable.population < self.prompts.count:
+            raise ValueError(
+                f"enumerable.population ({self.enumerable.population}) holds the study's own {self.prompts.count} prompts"
+            )
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:
             raise ValueError(

@@ -1,0 +1,115 @@
+# in: the base model and policies, whose replies can all be listed; the tables of estimates
+# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value beside its estimate);
+#      enumerable/replies.parquet (every reply to every prompt, its exact log-probability) and its scores (shared)
+EVERY_PROMPT = shared(f"prompts/p00000-{STUDY.enumerable.population:05d}.parquet")
+REPLIES = shared(f"enumerable/{STUDY.enumerable.population}/replies.parquet")
+EXACT_SCORES = shared(f"enumerable/{STUDY.enumerable.population}/{{scorer}}.parquet")
+LISTING = {
+    "template": STUDY.prompts.template,
+    "temperature": STUDY.sampling.temperature,
+    "top_p": STUDY.sampling.top_p,
+    "max_new_tokens": STUDY.sampling.max_new_tokens,
+    "trust_remote_code": STUDY.model.trust_remote_code,
+}
+EXACT = ["frontier", "best_of_n"] + (["policies"] if STUDY.policies else [])
+
+
+rule exact_replies:
+    input:
+        base=MODEL_FOLDER,
+        prompts=EVERY_PROMPT,
+    output:
+        replies=REPLIES,
+    log:
+        results("logs/exact_replies/replies.log"),
+    benchmark:
+        results("benchmarks/exact_replies/replies.tsv")
+    params:
+        p=LISTING,
+        code=code("exact_replies.py"),
+    script:
+        "../scripts/exact_replies.py"
+
+
+use rule score as exact_score with:
+    input:
+        samples=REPLIES,
+        prompts=EVERY_PROMPT,
+        files=reward_files,
+    output:
+        scores=EXACT_SCORES,
+    log:
+        results("logs/exact_score/{scorer}.log"),
+    benchmark:
+        results("benchmarks/exact_score/{scorer}.tsv")
+
+
+if STUDY.policies:
+
+    # one job for all: what takes time is starting
+    rule exact_policies:
+        input:
+            **{
+                policy.name: POLICY_FOLDER.format(policy=policy_id)
+                for policy_id, policy in POLICIES.items()
+            },
+            base=MODEL_FOLDER,
+            prompts=EVERY_PROMPT,
+            replies=REPLIES,
+        output:
+            policies=results("exact/logprobs.parquet"),
+        log:
+            results("logs/exact_policies/policies.log"),
+        benchmark:
+            results("benchmarks/exact_policies/policies.tsv")
+        params:
+            p=LISTING | {"policies": [policy.name for policy in POLICIES.values()]},
+            code=code("exact_policies.py"),
+        script:
+            "../scripts/exact_policies.py"
+
+
+def exact_inputs():
+    """Every reply with its scores and log-probabilities, and the tables of estimates."""
+    files = {
+        f"scores/{reward}": EXACT_SCORES.format(scorer=STUDY.scorer_id(reward))
+        for reward in STUDY.rewards
+    }
+    files |= {
+        "replies": REPLIES,
+        "standardised": results("ensembles/rewards.parquet"),
+        "scales": results("ensembles/scales.parquet"),
+        "frontier": results("limits/frontier.parquet"),
+        "best_of_n": results("limits/best_of_n.parquet"),
+    }
+    if STUDY.policies:
+        files |= {
+            "logprobs": results("exact/logprobs.parquet"),
+            "policies": results("policies/policies.parquet"),
+        }
+    return files
+
+
+rule exact:
+    input:
+        **exact_inputs(),
+    output:
+        **{name: results(f"exact/{name}.parquet") for name in EXACT},
+    log:
+        results("logs/exact/exact.log"),
+    benchmark:
+        results("benchmarks/exact/exact.tsv")
+    params:
+        p={
+            "rewards": list(STUDY.rewards),
+            "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
+            "policies": [policy.name for policy in STUDY.policies or []],
+        },
+        code=code("exact.py"),
+    script:
+        "../scripts/exact.py"
+
+
+def of_enumerable():
+    """Targets that only a study has whose replies are all listed."""
+    return [*rules.exact.output]

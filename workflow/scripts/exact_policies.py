@@ -1,0 +1,27 @@
+"""The exact log-probability of every reply under every policy."""
+
+from pathlib import Path
+
+import polars as pl
+
+from alignment_limits.artifacts import KEY, read_table, write_table
+from alignment_limits.enumerable.listing import exact_logprobs, load_exact, replies_of
+from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.sampling import tokens
+from alignment_limits.schemas.enumerable import EXACT_POLICIES
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    p, base = snakemake.params.p, Path(snakemake.input.base)
+    prompts = read_table(snakemake.input.prompts, PROMPTS)
+    table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, as listed
+    tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
+    sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
+    stop, law = tokens.stop_ids(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
+    for name in p["policies"]:
+        model = load_exact(Path(snakemake.input[name]), p["trust_remote_code"])
+        logp = exact_logprobs(model, sent, replies_of(model, stop, p["max_new_tokens"]), law)
+        table = table.with_columns(pl.Series(name, logp.ravel()))
+    write_table(table, snakemake.output.policies, EXACT_POLICIES, provenance(snakemake, ["torch", "transformers"]))
