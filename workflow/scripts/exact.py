@@ -9,7 +9,7 @@ from alignment_limits.enumerable.estimands import Everything
 from alignment_limits.grid import read_scores, reward_arrays
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.standardisation import standardise
-from alignment_limits.schemas import enumerable, ensembles, limits, policies, samples
+from alignment_limits.schemas import ensembles, enumerable, limits, policies, samples
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
@@ -40,7 +40,7 @@ with job(snakemake):
         "policies": (policies.POLICIES, enumerable.EXACT_OF_POLICIES, lambda of: of.policy),
     }
     for name, (schema, contract, exact) in tables.items():
-        if name not in files.keys():
+        if name not in files.keys():  # noqa: SIM118 (a list with names)
             continue
         keys = [column for column in contract.columns if column not in enumerable.VALUES]
         table = beside(read_table(files[name], schema), keys, exact, own, population)

@@ -109,7 +109,8 @@ class Study(Strict):
                     known(optimized, f"training.{name}.optimize")
         if self.enumerable and self.prompts and self.enumerable.population < self.prompts.count:
             raise ValueError(
-                f"enumerable.population ({self.enumerable.population}) holds the study's own {self.prompts.count} prompts"
+                f"enumerable.population is {self.enumerable.population}, but the study's own "
+                f"{self.prompts.count} prompts are part of it"
             )
         worst = max(self.limits.best_of)
         if self.sampling and worst > self.sampling.samples_per_prompt:

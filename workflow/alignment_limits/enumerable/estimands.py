@@ -29,6 +29,7 @@ class Everything:
     rewards: Mapping[str, Array]
     policies: Mapping[str, Array] = field(default_factory=dict)
     _limits: dict[Any, Limit] = field(default_factory=dict)
+    _picks: dict[Any, Array] = field(default_factory=dict)
 
     def limit(self, reward: str, budget: Any, convention: str) -> Limit:
         """The limit of a reward at a budget; each is looked for once."""
@@ -84,8 +85,14 @@ class Everything:
         return values
 
     def _pick(self, row: Row) -> Array:
-        reward, n, temperature = self.rewards[row["optimized"]], row["n"], row["temperature"]
-        match row["method"]:
+        key = tuple(row[name] for name in ("method", "optimized", "n", "temperature"))
+        if key not in self._picks:
+            self._picks[key] = self._picked(*key)
+        return self._picks[key]
+
+    def _picked(self, method: str, optimized: str, n: int, temperature: float) -> Array:
+        reward = self.rewards[optimized]
+        match method:
             case "best-of-n":
                 return laws.best_of_n(self.base, reward, n)
             case "best-of-poisson":
@@ -94,7 +101,7 @@ class Everything:
                 return laws.soft_best_of_n(self.base, reward, n, temperature)
             case "chi2-pessimism":
                 return laws.chi2_pessimism(self.base, reward, temperature)
-        raise EstimateError(f"no exact law is known for the method '{row['method']}'")
+        raise EstimateError(f"no exact law is known for the method '{method}'")
 
 
 def _mean(values: Array) -> float:

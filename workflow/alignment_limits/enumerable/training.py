@@ -84,7 +84,7 @@ def train(
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     def look(step: int) -> Progress:
@@ -97,7 +97,7 @@ def train(
 
     path = [look(0)]
     while path[-1].gap > close and path[-1].step < steps:
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)
         path.append(look(path[-1].step + EVERY))
         told(path[-1])
     if path[-1].gap > close:

@@ -6,6 +6,7 @@ units; nothing here is estimated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from alignment_limits.enumerable.laws import tilt
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 
-HOTTEST, COLDEST = -12.0, 12.0  # log 1/β between which the limit is looked for, in units of the reward's spread
+COLDEST, HOTTEST = -14.0, 14.0  # log 1/β between which the limit is looked for, β in units of the reward's spread
+STEPS = 40
 
 
 def kl(law: Array, base: Array) -> Array:
@@ -70,24 +72,41 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
     """
     spent = np.broadcast_to(np.asarray(budget, dtype=np.float64), len(base))
     if convention == "average":
-        beta = np.full(len(base), _beta_at(base, reward, float(spent.mean())))
+        beta = _beta_at(base, reward, np.full(len(base), spent.mean()), np.mean)
     elif convention == "per-prompt":
-        beta = np.array([_beta_at(base[[i]], reward[[i]], float(spent[i])) for i in range(len(base))])
+        beta = _beta_at(base, reward, spent, lambda each: each)
     else:
         raise EstimateError(f"there is no budget convention '{convention}', but average and per-prompt")
     return Limit(tilt(base, reward, beta), float(beta.mean()))
 
 
-def _beta_at(base: Array, reward: Array, budget: float) -> float:
-    """β at which the mean KL of the tilt is `budget`, by bisection on log 1/β: KL grows with it."""
-    if budget <= 0:
-        return np.inf
-    if kl(tilt(base, reward, 0.0), base).mean() <= budget:
-        return 0.0
+def _beta_at(base: Array, reward: Array, budget: Array, pool: Callable[[Array], ArrayLike]) -> Array:
+    """β [p] at which the pooled KL of the tilt is the budget.
+
+    Newton's steps in x = log 1/β, dKL/dx = Var r / β², halving the bracket where a step would leave it.
+    """
     unit = spread(base, reward)
-    low, high = HOTTEST, COLDEST
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        spent = kl(tilt(base, reward, unit * np.exp(-middle)), base).mean()
-        low, high = (middle, high) if spent < budget else (low, middle)
-    return float(unit * np.exp(-0.5 * (low + high)))
+    if unit == 0 or budget.max() <= 0:
+        return np.full(len(base), np.inf)
+    floor = kl(tilt(base, reward, 0.0), base)
+    dearest = np.broadcast_to(np.asarray(pool(floor)), budget.shape)
+    low, high = np.full(len(base), COLDEST), np.full(len(base), HOTTEST)
+    x = np.zeros(len(base))
+    for _ in range(STEPS):
+        spent, slope = (
+            np.broadcast_to(np.asarray(pool(v)), x.shape) for v in _tilted_kl(base, reward, np.exp(x) / unit)
+        )
+        low, high = np.where(spent < budget, x, low), np.where(spent < budget, high, x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = x - (spent - budget) / slope
+        x = np.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
+    return np.where(budget <= 0, np.inf, np.where(budget >= dearest, 0.0, unit * np.exp(-x)))
+
+
+def _tilted_kl(base: Array, reward: Array, inverse: Array) -> tuple[Array, Array]:
+    """KL of the tilt at λ = 1/β [p], and its derivative in log λ, both [p]."""
+    below = reward - reward.max(axis=1, keepdims=True)
+    w = np.exp(base + inverse[:, None] * below)
+    total = w.sum(axis=1)
+    first, second = (w * below).sum(axis=1) / total, (w * below**2).sum(axis=1) / total
+    return inverse * first - np.log(total), inverse**2 * np.maximum(second - first**2, 0.0)

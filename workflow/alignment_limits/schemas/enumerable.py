@@ -26,9 +26,11 @@ EXACT_FRONTIER = Schema(
 )
 EXACT_BEST_OF_N = Schema(
     "exact_best_of_n",
-    {"method": pl.String} | _PAIR | {"budget": pl.String, "n": pl.Int32, "temperature": pl.Float64, "reliable": pl.Boolean}
+    {"method": pl.String}
+    | _PAIR
+    | {"budget": pl.String, "n": pl.Int32, "temperature": pl.Float64, "reliable": pl.Boolean}
     | VALUES,
-)  # fmt: skip
+)
 EXACT_OF_POLICIES = Schema(
     "exact_of_policies",
     {
