@@ -11,7 +11,7 @@ LISTING = {
     "max_new_tokens": STUDY.sampling.max_new_tokens,
     "trust_remote_code": STUDY.model.trust_remote_code,
 }
-EXACT = ["frontier", "best_of_n"] + (["policies"] if STUDY.policies else [])
+EXACT = ["frontier", "best_of_n"] + (["policies"] if STUDY.all_policies else [])
 
 
 rule exact_replies:
@@ -44,7 +44,7 @@ use rule score as exact_score with:
         results("benchmarks/exact_score/{scorer}.tsv")
 
 
-if STUDY.policies:
+if STUDY.all_policies:
 
     # one job for all: what takes time is starting
     rule exact_policies:
@@ -82,7 +82,7 @@ def exact_inputs():
         "frontier": results("limits/frontier.parquet"),
         "best_of_n": results("limits/best_of_n.parquet"),
     }
-    if STUDY.policies:
+    if STUDY.all_policies:
         files |= {
             "logprobs": results("exact/logprobs.parquet"),
             "policies": results("policies/policies.parquet"),
@@ -103,7 +103,7 @@ rule exact:
         p={
             "rewards": list(STUDY.rewards),
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
-            "policies": [policy.name for policy in STUDY.policies or []],
+            "policies": [policy.name for policy in STUDY.all_policies],
         },
         code=code("exact.py"),
     script:

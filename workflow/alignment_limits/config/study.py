@@ -125,6 +125,10 @@ class Study(Strict):
         for name, recipe in (self.training or {}).items():
             if not self.sampling:
                 continue
+            if recipe.objective == "exact" and (not self.enumerable or self.sampling.top_p < 1):
+                raise ValueError(
+                    f"training.{name}: exact is for studies whose replies are all listed (`enumerable:`), with top_p: 1"
+                )
             if recipe.objective in ONLINE and self.sampling.top_p < 1:
                 raise ValueError(
                     f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "

@@ -25,8 +25,9 @@ class Lora(Strict):
 class Recipe(Strict):
     """How policies are trained; each (optimized reward, coefficient, seed) is one job and one policy."""
 
-    objective: Literal["ppo", "grpo", "rloo", "dpo", "best-of-n"] = Field(
-        description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples"
+    objective: Literal["ppo", "grpo", "rloo", "dpo", "best-of-n", "exact"] = Field(
+        description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples; exact: L-BFGS on the "
+        "objective summed over all replies, for a study with `enumerable:`"
     )
     optimize: list[str] = Field(min_length=1, description="rewards or ensembles, each optimised by runs of its own")
     coefficients: list[float] = Field(

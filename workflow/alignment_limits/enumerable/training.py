@@ -22,6 +22,7 @@ from alignment_limits.limits.arrays import Array
 from alignment_limits.policies.next_token import SamplingLaw
 
 EVERY = 20  # iterations of L-BFGS between two looks
+CLOSE = 1e-3  # of the optimum, in units of the reward
 MEMORY = 100  # its pairs of steps and gradients
 
 
@@ -47,7 +48,7 @@ def train(
     beta: float,
     *,
     law: SamplingLaw | None = None,
-    close: float = 5e-4,
+    close: float = CLOSE,
     steps: int = 3000,
     told: Callable[[Progress], object] = lambda progress: None,
 ) -> list[Progress]:

@@ -32,6 +32,8 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and slow
     settings = task.settings
+    if settings["objective"] == "exact":  # no batches, no TRL
+        return trainer_of("exact")(task, folder)
     progress = Progress(task, checkpoint, stamp, every)
     set_seed(step_seed(settings["seed"], -1))  # the adapter's first weights
     model, reference = (

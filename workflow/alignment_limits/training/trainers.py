@@ -6,7 +6,14 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-_MODULES = {"ppo": "ppo", "grpo": "grouped", "rloo": "grouped", "dpo": "dpo", "best-of-n": "best_of_n"}
+_MODULES = {
+    "ppo": "ppo",
+    "grpo": "grouped",
+    "rloo": "grouped",
+    "dpo": "dpo",
+    "best-of-n": "best_of_n",
+    "exact": "exact",
+}
 
 
 def module_of(objective: str) -> str:
