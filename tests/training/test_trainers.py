@@ -1,11 +1,15 @@
 """Every objective, trained on a tiny model, goes where its documentation says; killed, it goes on where it was."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from worlds import World
+from worlds import SAMPLES, World
 
+from alignment_limits.training.from_samples import pairs, picks
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.run import train
 
@@ -16,7 +20,6 @@ OBJECTIVES = {
     "dpo": {"objective": "dpo"},
     "best-of-n": {"objective": "best-of-n", "coefficient": 8},
 }
-FULL = {"lora": None, "learning_rate": 2e-3}
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +44,55 @@ def run(tmp_path):
     return run
 
 
-def tilted(world, task, beta):
-    """The tilt's log-probabilities, and the standardised reward of each token [prompts, vocabulary]."""
-    base = world.first_token()
-    rows = np.repeat(np.arange(len(base)), base.shape[1])
-    reward = task.score(rows, [[token] for _ in base for token in range(base.shape[1])]).reshape(base.shape)
-    log = base + reward / beta
-    return log - np.log(np.exp(log).sum(1, keepdims=True)), reward
+def kl(p, q):
+    """Of laws given by log-probabilities [prompts, vocabulary], a mean over prompts."""
+    return (np.exp(p) * (p - q)).sum(1).mean()
 
 
-@pytest.mark.parametrize("objective", ["ppo", "grpo", "rloo"])
-def test_the_optimum_is_the_tilt_at_the_coefficient(one_token, run, tmp_path, objective):
-    """Of 𝒥 = E r − β·KL the policy has nearly all that the tilt has; at another coefficient it would not."""
+@pytest.mark.parametrize(("objective", "group"), [("ppo", 1), ("grpo", 2), ("rloo", 4)])
+def test_the_optimum_is_the_tilt_at_the_coefficient(one_token, run, tmp_path, objective, group):
+    """Small groups, so that a group's mean taken for its expectation would be seen: β would be twice as large."""
     beta = 1.0
-    settings = OBJECTIVES[objective] | FULL | {"coefficient": beta, "steps": 120, "batch": 64}
-    _, folder = run(one_token, **settings)
-    tilt, reward = tilted(one_token, one_token.task(tmp_path), beta)
+    settings = {"objective": objective, "group": group, "coefficient": beta, "steps": 80, "batch": 256, "kl_every": 40}
+    _, folder = run(one_token, **settings, lora=None, learning_rate=1e-3)
     base, policy = one_token.first_token(), one_token.first_token(folder)
+    rows = np.repeat(np.arange(len(base)), base.shape[1])
+    reward = one_token.task(tmp_path).score(rows, [[token] for _ in base for token in range(base.shape[1])])
 
-    def kl(p, q):
-        return (np.exp(p) * (p - q)).sum(1).mean()
+    def tilt(beta):
+        log = base + reward.reshape(base.shape) / beta
+        return log - np.log(np.exp(log).sum(1, keepdims=True))
 
-    def gain(p):
-        return ((np.exp(p) - np.exp(base)) * reward).sum(1).mean()
+    assert kl(policy, tilt(beta)) < 0.2 * kl(base, tilt(beta))
+    assert kl(policy, base) == pytest.approx(kl(tilt(beta), base), rel=0.25)
+    assert kl(policy, tilt(beta)) < 0.5 * min(kl(policy, tilt(beta / 2)), kl(policy, tilt(beta * 2)))
 
-    print(objective, kl(policy, base), kl(tilt, base), gain(policy), gain(tilt), kl(policy, tilt))
-    assert kl(policy, base) == pytest.approx(kl(tilt, base), rel=0.2)
-    assert gain(policy) == pytest.approx(gain(tilt), rel=0.1)
-    assert kl(policy, tilt) < 0.15 * kl(base, tilt)
+
+def test_pairs_are_preferred_as_bradley_and_terry_have_it(world, tmp_path):
+    """The share of wins, by the difference of standardised rewards."""
+    task = world.task(tmp_path, steps=100, batch=100)
+    rewards = [dict(zip(map(tuple, s), r, strict=True)) for s, r in zip(world.samples, task.reward.base, strict=True)]
+    known = {tuple(sent): reward for sent, reward in zip(world.sent, rewards, strict=True)}
+    drawn = [(known[tuple(p["prompt_ids"])], p) for p in pairs(task)]
+    margin = np.array([r[tuple(p["chosen_ids"])] - r[tuple(p["rejected_ids"])] for r, p in drawn])
+    for low, high in ((0.1, 0.5), (0.5, 1.0), (1.0, 2.0)):
+        some = margin[(np.abs(margin) > low) & (np.abs(margin) < high)]
+        expected = 1 / (1 + np.exp(-np.abs(some)))
+        error = np.sqrt((expected * (1 - expected)).sum()) / len(some)
+        assert (some > 0).mean() == pytest.approx(expected.mean(), abs=4 * error)
+
+
+def test_picks_have_best_of_ns_law(world, tmp_path):
+    """Their mean reward is that of the best of n of the base's samples, by ranks."""
+    n, task = 4, world.task(tmp_path, steps=100, batch=100, coefficient=4)
+    row = {tuple(ids): i for i, ids in enumerate(world.sent)}
+    of = [[(i == -100) for i in pick["labels"]] for pick in picks(task)]
+    sent = [tuple(itertools.compress(pick["input_ids"], prompt)) for pick, prompt in zip(picks(task), of, strict=True)]
+    replies = [pick["labels"][len(s) :] for pick, s in zip(picks(task), sent, strict=True)]
+    reward = task.score([row[s] for s in sent], replies)
+    ranked = np.sort(task.reward.base, axis=1)
+    weights = [math.comb(i, n - 1) / math.comb(SAMPLES, n) for i in range(SAMPLES)]
+    assert reward.mean() == pytest.approx((ranked * weights).sum(1).mean(), abs=4 * reward.std() / 100)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -88,7 +112,7 @@ def test_training_raises_the_reward_and_a_large_coefficient_holds_the_policy(wor
         assert held < 0.1 * late["kl"], held
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["ppo", "grpo", "dpo"])
 def test_a_killed_run_goes_on_at_its_last_checkpoint_as_if_nothing_had_happened(world, run, monkeypatch, objective):
     settings = OBJECTIVES[objective] | {"steps": 8, "learning_rate": 3e-3}
     rows, whole = run(world, name="whole", **settings)
@@ -106,7 +130,7 @@ def test_a_killed_run_goes_on_at_its_last_checkpoint_as_if_nothing_had_happened(
     resumed, folder = run(world, name="killed", **settings)
     assert seen == [0, 1, 2, 3, 4, 5, 5, 6, 7]
     assert resumed == rows
-    weights = [load_file(f / "adapter_model.safetensors") for f in (whole, folder)]
+    weights = [load_file(made / "adapter_model.safetensors") for made in (whole, folder)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 

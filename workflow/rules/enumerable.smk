@@ -110,4 +110,51 @@ rule exact:
         "../scripts/exact.py"
 
 
-MADE += rules.exact.output
+rule figure_exact:
+    input:
+        **{name: results(f"exact/{name}.parquet") for name in EXACT},
+    output:
+        pdf=results("figures/exact.pdf"),
+        png=report(
+            results("figures/exact.png"),
+            caption="../report/figure_exact.rst",
+            category="6 Exact values",
+            labels={"figure": "estimates beside exact values"},
+        ),
+    log:
+        results("logs/figure_exact/figure.log"),
+    benchmark:
+        results("benchmarks/figure_exact/figure.tsv")
+    params:
+        p=STYLE | {"gold": STUDY.gold, "evaluated": STUDY.gold},
+        code=code("figure_exact.py"),
+    script:
+        "../scripts/figure_exact.py"
+
+
+rule exact_page:
+    input:
+        **{name: results(f"exact/{name}.parquet") for name in EXACT},
+    output:
+        html=report(
+            results("report/exact.html"),
+            caption="../report/exact_page.rst",
+            category="6 Exact values",
+            labels={"page": "estimates beside exact values"},
+        ),
+    log:
+        results("logs/exact_page/exact_page.log"),
+    benchmark:
+        results("benchmarks/exact_page/exact_page.tsv")
+    params:
+        p={"gold": STUDY.gold},
+        code=code("exact_page.py"),
+    script:
+        "../scripts/exact_page.py"
+
+
+MADE += [
+    *rules.exact.output,
+    *rules.figure_exact.output,
+    *rules.exact_page.output,
+]

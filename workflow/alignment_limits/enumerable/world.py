@@ -35,7 +35,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=END, pad_token=END, unk_token=END)
 
 
-def base_model() -> LlamaForCausalLM:
+def base_model(seed: int = SEED) -> LlamaForCausalLM:
     """Random weights; the head is scaled so that next-token laws are neither flat nor certain."""
     config = LlamaConfig(
         vocab_size=len(WORDS) + 1,
@@ -47,7 +47,7 @@ def base_model() -> LlamaForCausalLM:
         pad_token_id=0,
         **SHAPE,
     )
-    model, rng = LlamaForCausalLM(config).eval(), np.random.default_rng(SEED)
+    model, rng = LlamaForCausalLM(config).eval(), np.random.default_rng(seed)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1:

@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
 from trl import SFTConfig, SFTTrainer
 
 from alignment_limits.training.arguments import common
+from alignment_limits.training.from_samples import picks
 from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.task import Task
-
-
-def picks(task: Task) -> list[dict[str, Any]]:
-    """All the run's replies, steps × batch of them; only their own tokens count in the loss."""
-    rng = np.random.default_rng([task.settings["seed"], 2])
-    n = int(task.settings["coefficient"])
-    out = []
-    for row in task.rows.ravel().tolist():
-        drawn = rng.choice(len(task.samples[row]), n, replace=False)
-        best = list(task.samples[row][int(drawn[np.argmax(task.reward.base[row, drawn])])])
-        sent = list(task.sent[row])
-        out.append({"input_ids": sent + best, "labels": [-100] * len(sent) + best})
-    return out
 
 
 class _Sft(SFTTrainer):

@@ -8,29 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
 from trl import DPOConfig, DPOTrainer
 
 from alignment_limits.training.arguments import common
+from alignment_limits.training.from_samples import pairs
 from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.task import Task
-
-
-def pairs(task: Task) -> list[dict[str, Any]]:
-    """All the run's pairs, steps × batch of them: two different samples of a prompt each, the preferred one named."""
-    rng = np.random.default_rng([task.settings["seed"], 2])
-    out = []
-    for row in task.rows.ravel().tolist():
-        first, second = rng.choice(len(task.samples[row]), 2, replace=False).tolist()
-        margin = task.reward.base[row, first] - task.reward.base[row, second]
-        if rng.random() > 1 / (1 + np.exp(-margin)):
-            first, second = second, first
-        reply = {"chosen_ids": list(task.samples[row][first]), "rejected_ids": list(task.samples[row][second])}
-        out.append({"prompt_ids": list(task.sent[row])} | reply)
-    return out
 
 
 class _Dpo(DPOTrainer):
