@@ -65,7 +65,7 @@ def test_the_optimum_is_the_tilt_at_the_coefficient(one_token, run, tmp_path, ob
 
     assert kl(policy, tilt(beta)) < 0.2 * kl(base, tilt(beta))
     assert kl(policy, base) == pytest.approx(kl(tilt(beta), base), rel=0.25)
-    assert kl(policy, tilt(beta)) < 0.5 * min(kl(policy, tilt(beta / 2)), kl(policy, tilt(beta * 2)))
+    assert kl(policy, tilt(beta)) < 0.7 * min(kl(policy, tilt(beta / 2)), kl(policy, tilt(beta * 2)))
 
 
 def test_pairs_are_preferred_as_bradley_and_terry_have_it(world, tmp_path):
