@@ -70,7 +70,7 @@ rule manifest:
             for file in [
                 *of_the_start()[0],
                 *of_the_start()[1],
-                *(of_policies() if STUDY.policies else []),
+                *(of_policies() if STUDY.all_policies else []),
             ]
             if file.startswith(results("")) and "/preflight/" not in file
         ],
