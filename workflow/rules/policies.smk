@@ -5,10 +5,10 @@ POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.all_policies}
 # One seed for all policies, so that they are compared under common noise; another than the base's, whose
 # samples also make the limit.
 POLICY_SEED = plan.block_seed(STUDY.seed, "policies", 0)
-POLICY_BLOCKS = plan.block_names(
-    STUDY.sampling.policy_samples_per_prompt or STUDY.sampling.samples_per_prompt,
-    STUDY.sampling.block,
+POLICY_SAMPLES = (
+    STUDY.sampling.policy_samples_per_prompt or STUDY.sampling.samples_per_prompt
 )
+POLICY_BLOCKS = plan.block_names(POLICY_SAMPLES, STUDY.sampling.block)
 POLICY_FOLDER = "results/models/policies/{policy}"
 # rewards by which policies stand beside the limit in figures: gold, and what they were trained on
 SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
@@ -201,11 +201,12 @@ use rule link_shards as link_policies with:
     params:
         p=rules.link_shards.rule.params.p
         | {
+            "samples_per_prompt": POLICY_SAMPLES,
             "links": {
                 results(f"policies/{policy.name}/{kind}"): folder
                 for policy_id, policy in POLICIES.items()
                 for kind, folder in kinds(policy_id).items()
-            }
+            },
         },
 
 

@@ -80,7 +80,8 @@ rule train_policy:
         "../scripts/train_policy.py"
 
 
-use rule link_shards as link_training with:
+# A study's own view of its runs: training/<policy>/model and curves.parquet are links.
+rule link_training:
     input:
         expand(CURVES, policy=RUNS),
     output:
@@ -89,14 +90,17 @@ use rule link_shards as link_training with:
         results("logs/link_training/link_training.log"),
     benchmark:
         results("benchmarks/link_training/link_training.tsv")
+    localrule: True
     params:
-        p=rules.link_shards.rule.params.p
-        | {
+        p={
             "links": {
                 results(f"training/{run.name}"): shared(f"training/{run_id}")
                 for run_id, run in RUNS.items()
             }
         },
+        code=code("link_training.py"),
+    script:
+        "../scripts/link_training.py"
 
 
 rule figure_training_curves:

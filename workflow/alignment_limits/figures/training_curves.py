@@ -47,7 +47,8 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
         figure.supxlabel("step", fontsize=look.font_size)
         handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in colours.items()]
         what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), title=what)
+        key = {"ncols": min(len(handles), 5), "title": what, "title_fontproperties": {"size": look.small}}
+        figure.legend(handles=handles, loc="outside upper center", **key)
     return figure
 
 

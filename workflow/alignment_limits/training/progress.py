@@ -89,7 +89,7 @@ class Progress(TrainerCallback):
                 f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
             )
             self._last_line = now
-        if now - self._last_save >= self._every:
+        if now - self._last_save >= self._every and done < self._task.steps:  # at least one step is left to go on with
             self.save()
             self._last_save = time.monotonic()
 

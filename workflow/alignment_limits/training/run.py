@@ -50,9 +50,8 @@ def train(
     base = WithoutAdapter(policy) if peft_config else SplitModel(reference)
     progress.watch(live, base, trainer.model, trainer)
     trainer.remove_callback(PrinterCallback)
-    if progress.start < task.steps:
-        gc.freeze()  # PPO collects garbage thrice a step, at 0.2 s each where all modules' objects are looked at
-        trainer.train()
+    gc.freeze()  # PPO collects garbage thrice a step, at 0.2 s each where all modules' objects are looked at
+    trainer.train()
     if folder.exists():
         shutil.rmtree(folder)
     _save(policy, task, folder)

@@ -1,0 +1,61 @@
+"""The figure of training curves says what the table says."""
+
+import numpy as np
+import polars as pl
+import pytest
+from reading import gids, line, overlaps, texts
+
+from alignment_limits.figures.style import Look, save
+from alignment_limits.figures.training_curves import training_curves
+
+STEPS = 40
+
+
+def table(every=1):
+    rows = []
+    for coefficient in (0.1, 1.0):
+        for seed in (0, 1):
+            for step in range(STEPS):
+                rise = (1 - np.exp(-step / 10)) / (1 + coefficient)
+                read = step % every == 0
+                rows.append(
+                    {
+                        "policy": f"grpo-gold-{coefficient}-s{seed}",
+                        "objective": "grpo",
+                        "optimized": "gold",
+                        "coefficient": coefficient,
+                        "seed": seed,
+                        "step": step,
+                        "reward": rise + 0.1 * seed,
+                        "kl": rise**2 if read else None,
+                        "length": 10.0 - rise,
+                        "entropy": 30 - rise if read else None,
+                    }
+                )
+    return pl.DataFrame(rows)
+
+
+def test_a_line_is_the_mean_over_seeds_and_the_last_twentieth_of_the_run():
+    figure = training_curves(table(), Look())
+    for panel, name in enumerate(("reward", "kl", "length", "entropy")):
+        for coefficient in (0.1, 1.0):
+            x, y = line(figure, f"{name}:{coefficient:g}", panel)
+            rows = table().filter(pl.col("coefficient") == coefficient).group_by("step").agg(pl.col(name).mean())
+            values = rows.sort("step")[name].to_numpy()
+            assert x.tolist() == list(range(STEPS))
+            assert y[0] == pytest.approx(values[0])
+            assert y[1:] == pytest.approx((values[1:] + values[:-1]) / 2)
+
+
+def test_steps_without_a_kl_are_left_out():
+    figure = training_curves(table(every=8), Look())
+    assert line(figure, "kl:1", 1)[0].tolist() == [0, 8, 16, 24, 32]
+    assert len(line(figure, "reward:1", 0)[0]) == STEPS
+
+
+def test_coefficients_are_named_and_nothing_overlaps(tmp_path):
+    figure = training_curves(table(), Look())
+    save(figure, Look(), tmp_path / "curves.png", tmp_path / "curves.pdf")
+    assert {"KL coefficient", "0.1", "1", "step"} <= {t.get_text() for t in texts(figure)}
+    assert not overlaps(figure)
+    assert len(gids(figure)) >= 8
