@@ -1,9 +1,12 @@
-"""Preference pairs among samples: their probabilities are exact, their labels follow them."""
+"""Preference pairs among samples: their probabilities are exact, their labels follow them; a user's own are checked."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-from alignment_limits.learning.pairs import draw_pairs
+from alignment_limits.errors import ArtifactError
+from alignment_limits.learning.pairs import draw_pairs, fitted_rewards
+from alignment_limits.preference_table import read_preference_table
 
 RNG = np.random.default_rng(0)
 LOG_BASE, REWARD = -np.abs(RNG.normal(size=6)), RNG.normal(size=6)
@@ -57,3 +60,39 @@ def test_dropped_ties_leave_fewer_pairs_and_a_lonely_sample_none():
     assert 0 < len(drawn("ties-dropped", 1.0, 1000).chosen) < 1000
     alone = draw_pairs(TARGET[:1], LOG_BASE[:1], REWARD[:1], 5, np.random.default_rng(0), gamma=GAMMA)
     assert len(alone.chosen) == len(alone.probability) == 0
+
+
+def test_rewards_fitted_to_many_pairs_are_the_targets():
+    found = drawn(pairs=200_000)
+    fitted = fitted_rewards(found.chosen, found.rejected, prior_sd=10)
+    np.testing.assert_allclose(fitted, GAMMA * (TARGET - TARGET.mean()), atol=0.05)
+
+
+JUDGED = pl.DataFrame({"prompt_id": ["p", "p", "q"], "sample_id": [0, 1, 0], "value": [1.0, 3.0, 0.0]}).with_columns(
+    pl.col("sample_id").cast(pl.Int32)
+)
+
+
+def test_a_users_pairs_get_the_models_probability(tmp_path):
+    (tmp_path / "mine.csv").write_text("prompt_id,chosen_id,rejected_id\np,0,1\np,1,0\n")
+    found = read_preference_table(tmp_path / "mine.csv", JUDGED, gamma=0.5)
+    assert found["probability"].to_list() == pytest.approx([1 / (1 + np.e), np.e / (1 + np.e)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt_id,chosen_id\np,0\n", "has no column rejected_id; it has: prompt_id, chosen_id"),
+        ("prompt_id,chosen_id,rejected_id\np,0,1\np,1,1\n", "a sample is preferred to itself, in row 2"),
+        (
+            "prompt_id,chosen_id,rejected_id\nq,0,1\n",
+            "no sample of the study has this prompt_id and rejected_id, in row 1",
+        ),
+        ("prompt_id,chosen_id,rejected_id\np,x,1\n", "'chosen_id' is no number ('x'), in row 1"),
+    ],
+)
+def test_a_users_bad_pairs_are_refused_with_the_row(text, message, tmp_path):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(ArtifactError) as error:
+        read_preference_table(tmp_path / "mine.csv", JUDGED, gamma=0.5)
+    assert message in str(error.value)

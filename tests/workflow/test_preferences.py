@@ -5,14 +5,17 @@ import polars as pl
 
 from alignment_limits.artifacts import read_table
 from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.preferences import PREFERENCES
+from alignment_limits.schemas.preferences import FITTED_REWARDS, PREFERENCES
 
 
 def test_pairs_of_samples_have_the_exact_targets_probability(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     settings = {"as-modelled": [0], "label-noise": [0.1, 0.3]}
-    project.study({"preferences": {"gamma": 0.2, "beta": 0.5, "pairs_per_prompt": 20, "settings": settings}})
-    wanted = [f"results/tiny/preferences/{s}.parquet" for s in settings]
+    prompt = read_table(project.folder / "results/tiny/ensembles/standardised.parquet", STANDARDISED)["prompt_id"][0]
+    (project.folder / "mine.csv").write_text(f"prompt_id,chosen_id,rejected_id\n{prompt},3,1\n{prompt},0,5\n")
+    made = {"gamma": 0.2, "beta": 0.5, "pairs_per_prompt": 20, "settings": settings, "table": "mine.csv"}
+    project.study({"preferences": made})
+    wanted = [f"results/tiny/preferences/{s}.parquet" for s in (*settings, "table", "rewards/label-noise")]
     said = project.run(*wanted)
     assert "rule sample:" not in said, "nothing is sampled again"
     folder = project.folder
@@ -25,11 +28,20 @@ def test_pairs_of_samples_have_the_exact_targets_probability(finished, tmp_path)
     )
     target = both.with_columns(value=pl.col("logprob") + pl.col("vowels") / 0.5)
     value = {(r["prompt_id"], r["sample_id"]): r["value"] for r in target.iter_rows(named=True)}
-    margin = np.array(
-        [value[p, c] - value[p, r] for p, c, r in pairs.select("prompt_id", "chosen_id", "rejected_id").rows()]
-    )
-    np.testing.assert_allclose(pairs["probability"], 1 / (1 + np.exp(-0.2 * margin)), rtol=1e-9)
+
+    def modelled(table):
+        ids = table.select("prompt_id", "chosen_id", "rejected_id").rows()
+        return [1 / (1 + np.exp(-0.2 * (value[p, c] - value[p, r]))) for p, c, r in ids]
+
+    np.testing.assert_allclose(pairs["probability"], modelled(pairs), rtol=1e-9)
     noise = pairs["level"].to_numpy()
     np.testing.assert_allclose(pairs["observed"], (1 - 2 * noise) * pairs["probability"] + noise)
     assert set(pairs["setting"]) == {"label-noise"}
     assert pairs["gamma"].unique().to_list() == [0.2]
+    own = read_table(folder / wanted[2], PREFERENCES)
+    assert own.select("prompt_id", "chosen_id", "rejected_id").rows() == [(prompt, 3, 1), (prompt, 0, 5)]
+    np.testing.assert_allclose(own["probability"], modelled(own), rtol=1e-9)
+    rewards = read_table(folder / wanted[3], FITTED_REWARDS)
+    assert set(rewards["level"]) == {0.1, 0.3}
+    sums = rewards.group_by("level", "prompt_id").agg(pl.col("score").sum())["score"]
+    np.testing.assert_allclose(sums, 0, atol=1e-9)

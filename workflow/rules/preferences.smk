@@ -1,14 +1,34 @@
-# in: sample shards (their log-probabilities), standardised rewards
-# out: preferences/<setting>.parquet: pairs of samples and which was preferred
-PREFERENCES = [
-    results(f"preferences/{setting}.parquet") for setting in STUDY.preferences.settings
+# in: sample shards (their log-probabilities), standardised rewards; a user's own pairs
+# out: preferences/<setting>.parquet: pairs of samples and which was preferred (setting `table`: the user's);
+#      preferences/rewards/<setting>.parquet: Bradley-Terry rewards fitted to them
+PAIRS_OF = [
+    *STUDY.preferences.settings,
+    *(["table"] if STUDY.preferences.table else []),
 ]
+PREFERENCES = [
+    *[results(f"preferences/{setting}.parquet") for setting in PAIRS_OF],
+    *[results(f"preferences/rewards/{setting}.parquet") for setting in PAIRS_OF],
+]
+JUDGED = {
+    "standardised": results("ensembles/rewards.parquet"),
+    "samples": [] if STUDY.scores else shards("samples/{chunk}-{block}.parquet"),
+}
+JUDGES = STUDY.preferences.model_dump(include={"reward", "beta", "gamma"}) | {
+    "gold": STUDY.gold,
+    "seed": STUDY.seed,
+}
+
+
+wildcard_constraints:
+    setting="[a-z-]+",
+
+
+ruleorder: import_preferences > preferences
 
 
 rule preferences:
     input:
-        standardised=results("ensembles/rewards.parquet"),
-        samples=[] if STUDY.scores else shards("samples/{chunk}-{block}.parquet"),
+        **JUDGED,
     output:
         preferences=results("preferences/{setting}.parquet"),
     log:
@@ -16,16 +36,48 @@ rule preferences:
     benchmark:
         results("benchmarks/preferences/{setting}.tsv")
     params:
-        p=lambda wildcards: STUDY.preferences.model_dump(exclude={"settings"})
+        p=lambda wildcards: JUDGES
         | {
-            "gold": STUDY.gold,
+            "pairs_per_prompt": STUDY.preferences.pairs_per_prompt,
             "setting": wildcards.setting,
             "levels": STUDY.preferences.settings[wildcards.setting],
-            "seed": STUDY.seed,
         },
         code=code("preferences.py"),
     script:
         "../scripts/preferences.py"
+
+
+rule import_preferences:
+    input:
+        **JUDGED,
+        table=STUDY.preferences.table or [],
+    output:
+        preferences=results("preferences/table.parquet"),
+    log:
+        results("logs/import_preferences/table.log"),
+    benchmark:
+        results("benchmarks/import_preferences/table.tsv")
+    params:
+        p=JUDGES,
+        code=code("import_preferences.py"),
+    script:
+        "../scripts/import_preferences.py"
+
+
+rule fit_rewards:
+    input:
+        preferences=results("preferences/{setting}.parquet"),
+    output:
+        rewards=results("preferences/rewards/{setting}.parquet"),
+    log:
+        results("logs/fit_rewards/{setting}.log"),
+    benchmark:
+        results("benchmarks/fit_rewards/{setting}.tsv")
+    params:
+        p={"prior_sd": STUDY.preferences.prior_sd},
+        code=code("fit_rewards.py"),
+    script:
+        "../scripts/fit_rewards.py"
 
 
 MADE += PREFERENCES

@@ -3,32 +3,24 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import KEY, read_table, write_table
+from alignment_limits.artifacts import write_table
 from alignment_limits.grid import Grid, prompt_keys
 from alignment_limits.learning.pairs import draw_pairs
-from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.preference_table import judged_samples
 from alignment_limits.schemas.preferences import PREFERENCES
-from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
-    p = snakemake.params.p
-    scores = read_table(snakemake.input.standardised, STANDARDISED).select(
-        *KEY, p["gold"], reward=p["reward"] or p["gold"]
-    )
-    samples = [read_table(file, SAMPLES).select(*KEY, "logprob") for file in snakemake.input.samples]
-    # a study of scores alone knows no log-probabilities, and its pairs need none
-    table = scores.join(pl.concat(samples), on=KEY) if samples else scores.with_columns(logprob=pl.lit(0.0))
-    grid, keys = Grid.of(table), prompt_keys(table)
-    ids = grid.array(table["sample_id"])
-    log_base, reward = grid.array(table["logprob"]), grid.array(table["reward"])
-    log_target = reward if p["reward"] else log_base + reward / p["beta"]
+    p, files = snakemake.params.p, snakemake.input
+    judged = judged_samples(files.standardised, files.samples, gold=p["gold"], reward=p["reward"], beta=p["beta"])
+    grid, keys = Grid.of(judged), prompt_keys(judged)
+    ids, log_base, reward, value = (grid.array(judged[c]) for c in ("sample_id", "logprob", "reward", "value"))
     rows = []
     for level in p["levels"]:
         for i, prompt in enumerate(grid.prompt_ids):
-            known = np.isfinite(reward[i])
+            known = np.isfinite(value[i])
             drawn = draw_pairs(
-                log_target[i][known],
+                value[i][known],
                 log_base[i][known],
                 reward[i][known],
                 p["pairs_per_prompt"],

@@ -8,7 +8,7 @@ import numpy as np
 
 from alignment_limits.learning.preferences import best_of_n_sampler
 from alignment_limits.learning.settings import comparisons
-from alignment_limits.learning.tabular import log_softmax
+from alignment_limits.learning.tabular import log_softmax, reward_fit
 from alignment_limits.learning.worlds import World
 
 
@@ -68,3 +68,11 @@ def draw_pairs(
     won = rng.random(len(first)) < judged.table[0, first, second]
     chosen, rejected = np.where(won, first, second), np.where(won, second, first)
     return Pairs(chosen, rejected, model.table[0, chosen, rejected], judged.table[0, chosen, rejected])
+
+
+def fitted_rewards(chosen: np.ndarray, rejected: np.ndarray, *, prior_sd: float) -> np.ndarray:
+    """Bradley-Terry rewards (M,) of one prompt's samples 0 … M − 1 that are in some pair, under a normal prior."""
+    size = int(max(chosen.max(), rejected.max())) + 1
+    wins = np.zeros((size, size))
+    np.add.at(wins, (chosen, rejected), 1)
+    return reward_fit(wins, ridge=prior_sd**-2.0)

@@ -1,0 +1,21 @@
+"""Check a user's preference pairs among the study's samples, and add what the model gives each."""
+
+from pathlib import Path
+
+import polars as pl
+
+from alignment_limits.artifacts import write_table
+from alignment_limits.files import file_sha256
+from alignment_limits.preference_table import judged_samples, read_preference_table
+from alignment_limits.schemas.preferences import PREFERENCES
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input
+    judged = judged_samples(files.standardised, files.samples, gold=p["gold"], reward=p["reward"], beta=p["beta"])
+    file = Path(files.table)
+    pairs = read_preference_table(file, judged, gamma=p["gamma"])
+    told = {"gamma": p["gamma"], "setting": "table", "seed": p["seed"], "level": 0.0, "observed": None}
+    pairs = pairs.with_columns(**{k: pl.lit(v) for k, v in told.items()})
+    made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)})
+    write_table(pairs, snakemake.output.preferences, PREFERENCES, made)
