@@ -81,4 +81,6 @@ def test_the_page_says_whether_gold_passes():
     row |= {"spearman_low": 1.0, "spearman_high": 1.0}
     page = gold_page("s", pl.DataFrame([row]), "g", 0.85, 0.95)
     assert "The gold reward g does not pass." in page
+    unjudged = row | {"documents": 0} | {k: float("nan") for k in row if k.startswith("above")}
+    assert "cannot be judged" in gold_page("s", pl.DataFrame([unjudged]), "g", 0.85, 0.95)
     assert "at least 85%" in page and "at least 95%" in page  # noqa: PT018

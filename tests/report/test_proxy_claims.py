@@ -20,10 +20,11 @@ def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):
     return pl.DataFrame(rows)
 
 
-def _ensembles(last=0.2, half=0.02, predicted=0.2):
+def _ensembles(last=0.2, half=0.02, predicted=0.2, reliable=True):
     rows = [
         {"shared": s, "aggregator": "mean", "k": k, "beta": 1.0, "gap": g, "gap_low": g - half, "gap_high": g + half}
         | {"gap_predicted": predicted, "gap_floor": 0.15, "rho": 0.4, "rho_low": 0.3, "rho_high": 0.5}
+        | {"reliable": reliable}
         for s in ("labels", "neither")
         for k, g in ((1, 0.4), (4, 0.3), (16, last))
     ]
@@ -59,6 +60,11 @@ def test_cost_against_size(last, verdict):
 @pytest.mark.parametrize(("predicted", "verdict"), [(0.21, HOLDS), (0.3, FAILS)])
 def test_the_floor(predicted, verdict):
     assert proxy_claims.floor_is_predicted(_ensembles(predicted=predicted)).verdict == verdict
+
+
+def test_what_is_not_reliable_supports_no_verdict():
+    table = _ensembles(reliable=False)
+    assert proxy_claims.size_helps(table).verdict == proxy_claims.floor_is_predicted(table).verdict == UNKNOWN
 
 
 def test_the_page_shows_verdicts_and_numbers():

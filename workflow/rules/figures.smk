@@ -178,7 +178,7 @@ rule figure_proxy_quality:
         p=STYLE
         | {
             "gold": STUDY.gold,
-            "beta": min(STUDY.limits.ensemble_betas, key=lambda b: abs(b - 1)),
+            "beta": max(STUDY.limits.ensemble_betas),  # the gentlest tilt is told best
         },
         code=code("figure_proxy_quality.py"),
     script:

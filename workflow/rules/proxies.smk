@@ -62,6 +62,8 @@ rule features:
         "../scripts/features.py"
 
 
+# what of a trained reward's settings decides its head
+FITTING = set("labels noise seed loss dimensions feature_seed".split())
 GOLD_LABELS = training_shards(
     f"scores/{STUDY.scorer_id(STUDY.gold)}/{{chunk}}-{{block}}.parquet"
 )
@@ -82,12 +84,7 @@ rule train_head:
     wildcard_constraints:
         scorer=one_of(TRAINED),
     params:
-        p=lambda w: TRAINED[w.scorer].model_dump(
-            include={
-                *("labels", "noise", "seed"),
-                *("loss", "dimensions", "feature_seed"),
-            }
-        ),
+        p=lambda w: TRAINED[w.scorer].model_dump(include=FITTING),
         code=code("train_head.py"),
     script:
         "../scripts/train_head.py"

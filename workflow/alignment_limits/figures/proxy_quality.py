@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from alignment_limits.figures.keys import place
 from alignment_limits.figures.style import DASHED, GREY, INK, Look
 
 SHARED = ("neither", "features", "labels")  # what members of an ensemble share
@@ -34,7 +35,7 @@ def proxy_quality(proxies: pl.DataFrame, ensembles: pl.DataFrame, look: Look, *,
         top, middle, bottom = figure.subplots(3, 1, height_ratios=[1, 1.25, 1.25])
         _errors(top, proxies.filter(pl.col("beta") == betas[0]))
         _gaps(middle, proxies, of_beta)
-        _sizes(bottom, ensembles.filter((pl.col("beta") == beta) & (pl.col("aggregator") == "mean")), of_shared)
+        _sizes(bottom, ensembles.filter((pl.col("beta") == beta) & (pl.col("aggregator") == "mean")), look, of_shared)
         bottom.set_ylabel(f"gap at β = {beta:g}\n(base s.d.)")
     return figure
 
@@ -70,7 +71,7 @@ def _gaps(ax: Any, rows: pl.DataFrame, look: Look) -> None:
     ax.legend(ncols=2, loc="upper left")
 
 
-def _sizes(ax: Any, rows: pl.DataFrame, look: Look) -> None:
+def _sizes(ax: Any, rows: pl.DataFrame, style: Look, look: Look) -> None:
     handles = []
     for name in look.names:
         own = rows.filter(pl.col("shared") == name).sort("k")
@@ -78,7 +79,10 @@ def _sizes(ax: Any, rows: pl.DataFrame, look: Look) -> None:
             continue
         colour, k = look.colour(name), own["k"]
         ax.fill_between(k, own["gap_low"], own["gap_high"], color=colour, alpha=0.15, lw=0)
-        ax.plot(k, own["gap"], "o-", ms=2.6, lw=1.0, color=colour)[0].set_gid(f"gap:{name}")
+        ax.plot(k, own["gap"], "-", lw=1.0, color=colour)[0].set_gid(f"gap:{name}")
+        for told, face in ((True, colour), (False, "white")):
+            some = own.filter(pl.col("reliable") == told)
+            ax.plot(some["k"], some["gap"], "o", ms=2.6, mew=0.7, mec=colour, mfc=face)
         ax.plot(k, own["gap_predicted"], lw=0.9, ls=DASHED, color=colour)
         ax.axhline(own["gap_floor"][0], lw=0.8, ls=":", color=colour)
         label = f"share {name}, ρ = {own['rho'][0]:.2f}"
@@ -90,4 +94,4 @@ def _sizes(ax: Any, rows: pl.DataFrame, look: Look) -> None:
     ax.set_xticks(sizes, [str(k) for k in sizes])
     ax.set_ylim(bottom=0)
     ax.set_xlabel("proxies in the ensemble, K")
-    ax.legend(handles=handles, ncols=2, loc="lower left")
+    place(ax, handles, style, "", 2)

@@ -118,12 +118,15 @@ def ensembles(
         for size in sizes:
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
             for aggregator in aggregators if size > 1 else ["mean"]:
-                gaps, gained = [], []
+                gaps, gained, told = [], [], []
                 for group in groups:
                     reward = aggregate(group, aggregator)
                     curve = CorrectedCurve(reward, [gold], seed=seed, keys=keys)
                     gaps.append(gap_contributions(reward, gold, np.asarray(betas, dtype=float), curve).gap)
                     gained.append(curve.at(np.array([at_kl])).values[:, 0, 1])
+                    told.append(
+                        proxy_gap(reward, gold, betas=betas, replicates=replicates, seed=seed, keys=keys).reliable
+                    )
                 gap = np.mean(gaps, axis=0)
                 low, high = boot.interval(gap)
                 variance, rho = errors.variance, errors.correlation if most > 1 else 0.0
@@ -143,6 +146,7 @@ def ensembles(
                             "gap_high": float(high[i]),
                             "gap_predicted": left / (2 * beta),
                             "gap_floor": rho * variance / (2 * beta),
+                            "reliable": bool(np.all(told, axis=0)[i]),
                             "gold_gain_at_kl": float(np.mean(gained)),
                             "at_kl": float(at_kl),
                         }

@@ -18,6 +18,8 @@ def gold_page(study: str, rewards: pl.DataFrame, gold: str, above_samples: float
     """
     own = rewards.row(by_predicate=pl.col("reward") == gold, named=True)
     verdict = "passes" if own["fit"] else "does not pass"
+    if not own["documents"]:
+        verdict = "cannot be judged: the only reference it could read is the expert's reply itself"
     rule = (
         f"A gold reward should put an expert's reply above a random reply of the base model in at least "
         f"{above_samples:.0%} of cases, and above an expert's reply to another document in at least {above_other:.0%}."

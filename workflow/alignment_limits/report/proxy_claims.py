@@ -13,6 +13,8 @@ from alignment_limits.report.claims import Verdict, judge
 from alignment_limits.report.lookup import Estimate
 from alignment_limits.report.text import interval, number
 
+_NONE = "no β where both are reliable"
+
 
 def proxy_claims(proxies: pl.DataFrame, ensembles: pl.DataFrame) -> list[Verdict]:
     """All verdicts.
@@ -35,7 +37,7 @@ def error_costs(proxies: pl.DataFrame) -> Verdict:
         f"of the {few}-label and the {many:,}-label proxies, those of median error; holds if the interval of the "
         "first's gap lies above the second's at every β where both are reliable"
     )
-    said = "; ".join(f"β = {b:g}: {_gap(x)} falls to {_gap(y)}" for b, x, y in pairs) or "no β where both are reliable"
+    said = "; ".join(f"β = {b:g}: {_gap(x)} falls to {_gap(y)}" for b, x, y in pairs) or _NONE
     for_it, against = _compare([(x, y) for _, x, y in pairs])
     return Verdict("The cost of a proxy grows with its error", judge(for_it, against, len(pairs)), said, rule)
 
@@ -63,9 +65,9 @@ def size_helps(ensembles: pl.DataFrame) -> Verdict:
     pairs = [(shared, one, all_) for shared, _, one, all_ in _ends(ensembles)]
     most = int(ensembles["k"].max())  # type: ignore[arg-type]
     said = "; ".join(f"share {s}, β = {x['beta']:g}: {_gap(x)} falls to {_gap(y)}" for s, x, y in pairs)
-    rule = f"mean of {most} members against one, at each β and for what members share; holds if all intervals are apart"
+    rule = f"mean of {most} members against one, at each reliable β and for what members share; holds if all are apart"
     for_it, against = _compare([(x, y) for _, x, y in pairs])
-    return Verdict("Ensembles shrink the cost", judge(for_it, against, len(pairs)), said, rule)
+    return Verdict("Ensembles shrink the cost", judge(for_it, against, len(pairs)), said or _NONE, rule)
 
 
 def floor_is_predicted(ensembles: pl.DataFrame) -> Verdict:
@@ -78,19 +80,21 @@ def floor_is_predicted(ensembles: pl.DataFrame) -> Verdict:
         for s, _, _, row in cases
     )
     rule = (
-        "mean of the most members, at each β and for what members share: holds where the interval of its gap contains "
-        "σ²(ρ + (1 − ρ)/K)/(2β), which is for small errors and gentle tilts"
+        "mean of the most members, at each reliable β and for what members share: holds where the interval of its gap "
+        "contains σ²(ρ + (1 − ρ)/K)/(2β), which is for small errors and gentle tilts"
     )
     verdict = judge(sum(inside), len(inside) - sum(inside), len(inside))
-    return Verdict("What is left is set by the members' correlation", verdict, said, rule)
+    return Verdict("What is left is set by the members' correlation", verdict, said or _NONE, rule)
 
 
 def _ends(ensembles: pl.DataFrame) -> list[tuple[str, float, dict[str, Any], dict[str, Any]]]:
-    """What is shared, β, the row of one member and that of the most, mean aggregator."""
+    """What is shared, β, the row of one member and that of the most, mean aggregator, where both are reliable."""
     mean = ensembles.filter(pl.col("aggregator") == "mean").sort("shared", "beta", "k")
     out = []
     for (shared, beta), part in mean.group_by(["shared", "beta"], maintain_order=True):
-        out.append((str(shared), float(beta), part.row(0, named=True), part.row(-1, named=True)))
+        one, most = part.row(0, named=True), part.row(-1, named=True)
+        if one["reliable"] and most["reliable"]:
+            out.append((str(shared), float(beta), one, most))
     return out
 
 

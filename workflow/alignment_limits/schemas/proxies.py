@@ -40,6 +40,7 @@ PROXY_ENSEMBLES = Schema(
         "gap_high": pl.Float64,
         "gap_predicted": pl.Float64,
         "gap_floor": pl.Float64,
+        "reliable": pl.Boolean,
         "gold_gain_at_kl": pl.Float64,
         "at_kl": pl.Float64,
     },
