@@ -48,7 +48,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         _bound(top, sigma, right)
         draw(top, per_prompt, colour=PER_PROMPT, name="per-prompt", width=0.8, band=0)
         draw(top, average, colour=INK, name="average", width=1.5)
-        draw_best_of(top, points, look)
+        _best_of(top, points, look)
         top.set_ylim(0, _top(average, per_prompt, points))
         for ax in {top, bottom}:
             _unreliable(ax, average, right, look, name=ax is top)
@@ -76,7 +76,7 @@ def _bound(ax: Any, sigma: float, right: float) -> None:
     line.set_gid("bound")
 
 
-def draw_best_of(ax: Any, points: pl.DataFrame, look: Look) -> None:
+def _best_of(ax: Any, points: pl.DataFrame, look: Look) -> None:
     """Points with error bars (paler where not reliable), labelled by n."""
     rows = points.unique("n", keep="first", maintain_order=True)  # one row per budget: same gain and KL
     for row in rows.iter_rows(named=True):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from alignment_limits.figures.curves import curve, draw
-from alignment_limits.figures.frontier import draw_best_of
-from alignment_limits.figures.keys import columns, key
-from alignment_limits.figures.style import INK, Look, order
+from alignment_limits.figures.keys import columns, place
+from alignment_limits.figures.style import INK, Look, label, order
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def panels(studies: Sequence[Panel], look: Look) -> Figure:
     room = 72 * look.width / len(studies) - 6 * look.font_size
     with look.applied():
         lines = max(
-            -(-len(s.proxies) // columns(list(s.proxies), own, room)) for s, own in zip(studies, looks, strict=True)
+            -(-(len(_GOLDS) + len(s.proxies)) // columns([*_GOLDS, *s.proxies], own, room))
+            for s, own in zip(studies, looks, strict=True)
         )
         figure = look.figure(height=0.78 * look.width / len(studies) + 0.14 * (lines + 1) + 0.4)
         axes = np.atleast_1d(figure.subplots(1, len(studies), sharex=True, sharey=True))
@@ -56,13 +58,54 @@ def panels(studies: Sequence[Panel], look: Look) -> Figure:
                 & (pl.col("n") > 1)
                 & pl.col("gain").is_finite()
             ).sort("n")
-            draw_best_of(ax, points, own)
-            key(ax, ranked, own, (), study.title, columns(ranked, own, room))
+            _best_of(ax, points, own)
+            place(ax, _handles(ranked, own), own, study.title, columns([*_GOLDS, *ranked], own, room))
             drawn = [ideal.high[ideal.reliable], ideal.gain, points["gain"].to_numpy()]
             highest = max(highest, float(np.nanmax(np.concatenate(drawn))))
             furthest = max(furthest, ideal.end, *points["kl"].to_list())
-        axes[0].set_ylim(min(0.0, axes[0].get_ylim()[0]), 1.08 * highest)
+        lowest = min(0.0, *(float(np.nanmin(y)) for ax in axes for y in map(_heights, ax.get_lines()) if y.size))
+        axes[0].set_ylim(1.1 * lowest, 1.08 * highest)
         axes[0].set_xlim(0, 1.03 * furthest)
         axes[0].set_ylabel("gain in gold (base s.d.)")
         figure.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
     return figure
+
+
+_GOLDS = ("limit", "best-of-n")
+
+
+def _best_of(ax: Any, points: pl.DataFrame, look: Look) -> None:
+    """Open circles with 95% bars, the smallest and the largest n named; paler where not reliable."""
+    rows = points.unique("n", keep="first", maintain_order=True)  # one row per budget: same gain and KL
+    for row in rows.iter_rows(named=True):
+        alpha = 1.0 if row["reliable"] else 0.4
+        low, high = row["gain_low"], row["gain_high"]
+        ax.vlines(row["kl"], low, high, color=INK, lw=0.7, alpha=alpha, zorder=5)
+        (mark,) = ax.plot(row["kl"], row["gain"], "o", ms=3.4, mfc="white", mec=INK, mew=0.8, alpha=alpha, zorder=6)
+        mark.set_gid(f"best-of-{row['n']}")
+        if row["n"] in (rows["n"][0], rows["n"][-1]):
+            ax.annotate(
+                f"n = {row['n']}",
+                (row["kl"], row["gain"]),
+                xytext=(4, -3),
+                textcoords="offset points",
+                va="top",
+                fontsize=look.small,
+                color=INK,
+                alpha=max(alpha, 0.7),
+            )
+
+
+def _handles(names: Sequence[str], look: Look) -> list[Line2D]:
+    """The limit and best-of-n, then proxies."""
+    golds = [
+        Line2D([], [], color=INK, lw=1.5, label=_GOLDS[0]),
+        Line2D([], [], color=INK, marker="o", ms=3.4, mfc="white", mew=0.8, lw=0, label=_GOLDS[1]),
+    ]
+    return golds + [Line2D([], [], color=look.colour(n), lw=1.3, label=label(n, 40)) for n in names]
+
+
+def _heights(line: Any) -> np.ndarray:
+    """Finite y of a line."""
+    y = np.asarray(line.get_ydata(), float)
+    return y[np.isfinite(y)]
