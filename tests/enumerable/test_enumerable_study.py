@@ -19,8 +19,9 @@ pytestmark = pytest.mark.study
 
 @pytest.fixture(scope="session")
 def study():
-    """Folder of the finished study."""
-    snakemake("--configfile", "config/studies/enumerable.yaml")
+    """Folder of the finished study; its models are so small that two jobs with one core each are quickest."""
+    alone = [f"{rule}=1" for rule in ("sample", "train_policy", "policy_sample", "policy_kl")]
+    snakemake("--configfile", "config/studies/enumerable.yaml", "--set-threads", *alone, "--resources", "gpu=2")
     return ROOT / "results/enumerable"
 
 
@@ -77,12 +78,13 @@ def test_replies_are_drawn_from_their_law(study, logprobs):
 
 @pytest.mark.parametrize("name", ["frontier", "best_of_n", "policies"])
 def test_intervals_hold_the_exact_values(study, name):
-    """Rows share samples, so misses come in clusters: nine in ten must hold the value they speak of, and the study's
-    own, whose prompts are no sample, may be missed no more often."""
+    """Rows share samples, so misses come in clusters: nine in ten must hold the value they speak of; the value for the
+    study's own prompts, which are no sample, may be missed less often."""
     contract = {"frontier": EXACT_FRONTIER, "best_of_n": EXACT_BEST_OF_N, "policies": EXACT_OF_POLICIES}[name]
     rows = read_table(study / f"exact/{name}.parquet", contract).filter("reliable", pl.col("holds_exact").is_not_null())
     assert rows.height > 30
-    assert rows["holds_population"].mean() >= 0.9
+    if name != "policies":  # trained on the study's prompts, they are other policies elsewhere
+        assert rows["holds_population"].mean() >= 0.9
     assert rows["holds_exact"].mean() >= 0.95
     half = (rows["high"] - rows["low"]) / 2
     assert (half > 0).mean() > 0.8

@@ -15,7 +15,8 @@ _LEAD = (
     "All replies of this study's model are listed, so every quantity is also known exactly, as a sum over them. Exact "
     "values are given for the study's own prompts, and for all prompts of the source, which the study's are a sample "
     "of and which its 95% intervals speak of. Estimates of one study share their samples, so hits and misses come "
-    "together: a few misses more or less than 5% mean nothing by themselves."
+    "together: a few misses more or less than 5% mean nothing by themselves. Policies trained here were trained on the "
+    "study's own prompts, and their intervals speak of those alone."
 )
 _POLICIES = (
     "Exact values on the study's own prompts. No policy can gain more than the limit at its own KL. The last column is "
