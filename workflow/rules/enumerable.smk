@@ -44,31 +44,6 @@ use rule score as exact_score with:
         results("benchmarks/exact_score/{scorer}.tsv")
 
 
-if STUDY.all_policies:
-
-    # one job for all: what takes time is starting
-    rule exact_policies:
-        input:
-            **{
-                policy.name: POLICY_FOLDER.format(policy=policy_id)
-                for policy_id, policy in POLICIES.items()
-            },
-            base=MODEL_FOLDER,
-            prompts=EVERY_PROMPT,
-            replies=REPLIES,
-        output:
-            policies=results("exact/logprobs.parquet"),
-        log:
-            results("logs/exact_policies/policies.log"),
-        benchmark:
-            results("benchmarks/exact_policies/policies.tsv")
-        params:
-            p=LISTING | {"policies": [policy.name for policy in POLICIES.values()]},
-            code=code("exact_policies.py"),
-        script:
-            "../scripts/exact_policies.py"
-
-
 def exact_inputs():
     """Every reply with its scores and log-probabilities, and the tables of estimates."""
     files = {

@@ -20,5 +20,7 @@ def stages(study: Study) -> list[str]:
     rest += ["preferences"] if study.preferences else []
     rest += ["figures", "report"]
     rest += ["training", "policies"] if study.all_policies else []
-    rest += ["enumerable"] if study.enumerable else []
+    if study.enumerable:
+        rest += ["enumerable"]
+        rest += ["exact_policies"] if study.all_policies else []
     return [*start, *rest, "study"]
