@@ -40,6 +40,7 @@ def test_there_is_a_caption_for_every_figure_and_page():
         "study_card",
         "sample_page",
         "policies_page",
+        "exact_page",
         "gold",
         "learning_page",
         "proxies_page",
