@@ -43,16 +43,20 @@ def training_settings(wildcards):
     }
 
 
-def training_code(wildcards):
+def training_code(script):
     """The closure of the script, of the objective's module, and of the rewards' modules."""
-    run = RUNS[wildcards.policy]
-    modules = [f"alignment_limits.training.{trainers.module_of(run.objective)}"]
-    for name in STUDY.members(run.optimized):
-        spec = STUDY.rewards[name]
-        modules.append(module_of(spec.kind))
-        if spec.kind == "python":
-            modules.append(module_of(spec.kind, spec.function))
-    return code("train_policy.py", *modules)
+
+    def fingerprint(wildcards):
+        run = RUNS[wildcards.policy]
+        modules = [f"alignment_limits.training.{trainers.module_of(run.objective)}"]
+        for name in STUDY.members(run.optimized):
+            spec = STUDY.rewards[name]
+            modules.append(module_of(spec.kind))
+            if spec.kind == "python":
+                modules.append(module_of(spec.kind, spec.function))
+        return code(script, *modules)
+
+    return fingerprint
 
 
 rule train_policy:
@@ -75,7 +79,7 @@ rule train_policy:
         gpu=1,
     params:
         p=training_settings,
-        code=training_code,
+        code=training_code("train_policy.py"),
     script:
         "../scripts/train_policy.py"
 
