@@ -10,6 +10,7 @@ rule documents:
     benchmark:
         results("benchmarks/documents/documents.tsv")
     priority: 100
+    localrule: True
     params:
         p=STUDY.documents.model_dump(),
         code=code("documents.py"),

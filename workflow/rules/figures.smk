@@ -19,6 +19,7 @@ rule figure_frontier:
         results("logs/figure_frontier/figure.log"),
     benchmark:
         results("benchmarks/figure_frontier/figure.tsv")
+    localrule: True
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_frontier.py"),
@@ -41,6 +42,7 @@ rule figure_gold_under_proxies:
         results("logs/figure_gold_under_proxies/figure.log"),
     benchmark:
         results("benchmarks/figure_gold_under_proxies/figure.tsv")
+    localrule: True
     params:
         p=STYLE
         | {
@@ -90,6 +92,7 @@ rule figure_ensemble_gap:
         results("logs/figure_ensemble_gap/figure.log"),
     benchmark:
         results("benchmarks/figure_ensemble_gap/figure.tsv")
+    localrule: True
     params:
         # the temperature of the table nearest to 1
         p=STYLE
@@ -117,6 +120,7 @@ rule figure_win_rate:
         results("logs/figure_win_rate/figure.log"),
     benchmark:
         results("benchmarks/figure_win_rate/figure.tsv")
+    localrule: True
     params:
         p=STYLE
         | {
@@ -146,6 +150,7 @@ rule figure_over_optimisation:
         results("logs/figure_over_optimisation/figure.log"),
     benchmark:
         results("benchmarks/figure_over_optimisation/figure.tsv")
+    localrule: True
     params:
         p=STYLE
         | {
@@ -174,6 +179,7 @@ rule figure_proxy_quality:
         results("logs/figure_proxy_quality/figure.log"),
     benchmark:
         results("benchmarks/figure_proxy_quality/figure.tsv")
+    localrule: True
     params:
         p=STYLE
         | {

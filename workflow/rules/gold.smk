@@ -38,6 +38,7 @@ rule gold:
         results("logs/gold/gold.log"),
     benchmark:
         results("benchmarks/gold/gold.tsv")
+    localrule: True
     params:
         p={
             "gold": STUDY.gold,

@@ -50,6 +50,7 @@ rule fetch:
         source=one_of(SOURCES),
     cache: CACHED
     priority: 100
+    localrule: True
     params:
         p=lambda w: SOURCES[w.source].model_dump(),
         code=code("fetch.py"),

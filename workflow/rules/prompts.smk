@@ -49,6 +49,7 @@ rule prompts_chunk:
     benchmark:
         results("benchmarks/prompts_chunk/{chunk}.tsv")
     priority: 90
+    localrule: True
     params:
         p=chunk_settings,
         code=code("prompts_chunk.py"),
@@ -66,6 +67,7 @@ rule prompts:
     benchmark:
         results("benchmarks/prompts/prompts.tsv")
     priority: 90
+    localrule: True
     params:
         p={"study": STUDY.study},
         code=code("prompts.py"),

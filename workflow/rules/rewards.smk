@@ -85,6 +85,7 @@ rule preflight_rewards:
     benchmark:
         results("benchmarks/preflight_rewards/rewards.tsv")
     priority: 100
+    localrule: True
     params:
         p={"rewards": GIVEN},
         code=code("preflight_rewards.py"),

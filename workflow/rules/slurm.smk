@@ -1,22 +1,6 @@
-# Only for runs through Slurm: which rules are too light for a job of their own, no second run beside one
-# whose jobs still work, and what to do about jobs that Slurm ended.
+# Only for runs through Slurm: preflights first, no second run beside one whose jobs still work, and what to do about
+# jobs that Slurm ended. Rules too light for a job of their own say `localrule: True` where they stand.
 from alignment_limits import slurm
-
-
-localrules:
-    fetch,
-    documents,
-    prompts_chunk,
-    prompts,
-    preflight_rewards,
-    figure_frontier,
-    figure_gold_under_proxies,
-    figure_ensemble_gap,
-    figure_win_rate,
-    figure_over_optimisation,
-    figure_proxy_quality,
-    gold,
-    study_card,
 
 
 # Locally, preflights come before sampling by priority. Slurm starts what it has room for, so there they

@@ -15,6 +15,7 @@ rule study_card:
         results("logs/study_card/study_card.log"),
     benchmark:
         results("benchmarks/study_card/study_card.tsv")
+    localrule: True
     params:
         p={"study": STUDY.model_dump(exclude_none=True)},
         code=code("study_card.py"),
