@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
+from alignment_limits.rewards.checkpoints import context_length, load_trained, need_checkpoint, ready
 
 Hidden = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -28,22 +28,10 @@ def load_causal(
     """
     path = need_checkpoint(folder)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise RewardError(f"{path} is not a causal language model transformers can load: {error}") from error
-    if info["missing_keys"]:
-        raise RewardError(
-            f"{path} lacks trained weights for {', '.join(sorted(info['missing_keys'])[:4])}; it is no causal "
-            "language model, its probabilities would be random"
-        )
+    lacking = "no causal language model, its probabilities would be random"
+    model = load_trained(
+        AutoModelForCausalLM, path, dtype, trust_remote_code, kind="causal language model", lacking=lacking
+    )
     model.config.use_cache = False
     model = ready(model, device)
     head = model.get_output_embeddings()

@@ -39,6 +39,32 @@ def need_checkpoint(folder: Path | None) -> Path:
     return path
 
 
+def load_trained(auto: Any, path: Path, dtype: str, trust_remote_code: bool, *, kind: str, lacking: str) -> Any:
+    """A model of one of transformers' auto classes, none of whose weights is made up.
+
+    Args:
+        kind: what it should be, for messages. lacking: what it is when trained weights are missing.
+
+    Raises:
+        RewardError: transformers cannot load it as that, or weights are missing.
+    """
+    try:
+        model, info = auto.from_pretrained(
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise RewardError(f"{path} is not a {kind} transformers can load: {error}") from error
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:4])
+        raise RewardError(f"{path} lacks trained weights for {missing}; it is {lacking}")
+    return model
+
+
 def context_length(tokenizer: Any, config: Any) -> int | None:
     """Tokens the model can read, special tokens included; None: no limit is known."""
     text_config = config.get_text_config()

@@ -23,7 +23,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
+from alignment_limits.rewards.checkpoints import context_length, load_trained, need_checkpoint, ready
 from alignment_limits.rewards.conversation import encoder
 
 Pair = tuple[str, str]  # prompt, reply
@@ -85,22 +85,10 @@ def load(
 
 
 def _load_model(path: Path, dtype: str, trust_remote_code: bool) -> Any:
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise RewardError(f"{path} is not a sequence classifier transformers can load: {error}") from error
-    if info["missing_keys"]:
-        raise RewardError(
-            f"{path} lacks trained weights for {', '.join(sorted(info['missing_keys'])[:4])}; it is no "
-            "sequence classifier (a base model?), its scores would be random"
-        )
+    lacking = "no sequence classifier (a base model?), its scores would be random"
+    model = load_trained(
+        AutoModelForSequenceClassification, path, dtype, trust_remote_code, kind="sequence classifier", lacking=lacking
+    )
     if dtype != "float32":
         _float32_head(model, path)
     return model
