@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from cluster import NODE, SlurmProject
+from cluster import NODE, TABLES, SlurmProject
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def slurm():
 
 @pytest.fixture(scope="session")
 def local(slurm, tmp_path_factory, tiny_model):
-    """The tiny study finished without Slurm."""
+    """The tables of the tiny study, made without Slurm."""
     project = SlurmProject.new(tmp_path_factory.mktemp("slurm") / "local", tiny_model)
-    project.run()
+    project.run(*TABLES)
     return project

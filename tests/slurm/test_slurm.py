@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from cluster import SlurmProject, finish, jobs, until
+from cluster import TABLES, SlurmProject, finish, jobs, until
 
 pytestmark = pytest.mark.slurm
 
@@ -15,7 +15,7 @@ def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_mem
     project.through_slurm("preflights")
     first = jobs(project.folder)
     assert not [job for job in first if "rule_sample" in job["Comment"]], "preflights come before sampling"
-    said = project.through_slurm("--set-resources", "sample:mem_mb=500*attempt")
+    said = project.through_slurm(*TABLES, "--set-resources", "sample:mem_mb=500*attempt")
     assert "Submitted array job" in said
     tables = project.tables()
     assert tables.keys() == (expected := local.tables()).keys()

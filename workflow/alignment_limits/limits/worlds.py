@@ -15,7 +15,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class World(ABC):
     """One prompt's reward law. steepest : lambda where the tilt ceases; ceiling : KL of the best reply."""
 
@@ -60,7 +60,7 @@ class World(ABC):
         return inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gaussian(World):
     """N(0, sd^2): G* = sd sqrt(2 kappa)."""
 
@@ -80,7 +80,7 @@ class Gaussian(World):
         return log(n) - (n - 1) / n, self.sd * float(np.sum((values[1:] + values[:-1]) / 2) * (x[1] - x[0]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exponential(World):
     """Exp(1); the tilt is Exp(1 - lambda): heavy-tailed weights, finite for lambda < 1 only."""
 
@@ -97,7 +97,7 @@ class Exponential(World):
         return log(n) - (n - 1) / n, float(np.sum(1.0 / np.arange(1, n + 1))) - 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Uniform(World):
     """Uniform on [0, 1]: saturates at gain 1/2."""
 
@@ -118,7 +118,7 @@ class Uniform(World):
         return 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bernoulli(World):
     """Reward 1 with probability p, else 0: ties, and a ceiling of log 1/p nats."""
 
