@@ -1,0 +1,30 @@
+"""Draw the limit, best-of-n, the target and the policies that learn it on one plane."""
+
+import polars as pl
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.figures.style import Look, save
+from alignment_limits.figures.target_plane import target_plane
+from alignment_limits.policies.distances import chosen, distances, main_setting
+from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.schemas.policies import POLICIES
+from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
+from alignment_limits.scripting import job
+
+with job(snakemake):
+    files, look = snakemake.input, Look.of(snakemake.params.p)
+    targets = read_table(files.targets, TARGETS)
+    found = distances(targets, read_table(files.exact, EXACT_TARGETS) if files.exact else None)
+    base = dict(found.filter(pl.col("policy") == "base").select("quantity", "value").iter_rows())
+    spent = base["forward_kl"]
+    gained = targets["beta"][0] * (spent + base["reverse_kl"])  # a tilt's gain is β times the Jeffreys divergence
+    figure = target_plane(
+        chosen(main_setting(found)),
+        (spent, gained),
+        read_table(files.policies, POLICIES),
+        read_table(files.frontier, FRONTIER),
+        read_table(files.best_of_n, BEST_OF_N),
+        look,
+        evaluated=targets["reward"][0],
+    )
+    save(figure, look, snakemake.output.pdf, snakemake.output.png)
