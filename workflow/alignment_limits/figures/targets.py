@@ -22,7 +22,7 @@ _OTHERS = "hd8pH*"  # of objectives that are not of learning from preferences
 
 def targets(rows: pl.DataFrame, look: Look) -> Figure:
     """Above forward, below reverse KL in nats. Left: a point for each seed, lines through their means. Right: policies
-    that learned from a reward, not from pairs. Dashed: the base. Hollow: not reliable; arrows: at or below zero.
+    that learned from a reward, not from pairs. Dashed: the base. Hollow: not reliable; arrows: below the axis.
 
     Args:
         rows: from `distances`, of one setting, `chosen`.
