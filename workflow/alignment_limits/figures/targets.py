@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from alignment_limits.figures.objectives import MARKERS
 from alignment_limits.figures.policies import columns
@@ -43,9 +44,14 @@ def targets(rows: pl.DataFrame, look: Look) -> Figure:
                 _panel(ax, parts[i].filter(of), names, look, floor, against_pairs=i == 0)
                 _base(ax, rows.filter(of & (pl.col("policy") == "base")))
                 ax.set_yscale("log")
+                ax.yaxis.set_minor_formatter(NullFormatter())
+            decades = np.log10(above[0].get_ylim()[1] / above[0].get_ylim()[0])
+            above[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if decades < 3 else (1.0,)))
+            above[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             above[0].set_ylabel(f"{text}\n(nats)")
         for ax, i in zip(axes[1], shown, strict=True):
             ax.set_xlabel(("preference pairs n", "no pairs")[i])
+        figure.align_xlabels(axes[1])
         _legend(figure, names, look)
     return figure
 
