@@ -11,6 +11,14 @@ DISTANCES = {
     "exact": results("exact/targets.parquet") if STUDY.enumerable else [],
 }
 
+ON_PLANE = {
+    "policies": results("policies/policies.parquet"),
+    "frontier": results("limits/frontier.parquet"),
+    "best_of_n": results("limits/best_of_n.parquet"),
+}
+if STUDY.enumerable:
+    ON_PLANE |= {f"exact_{name}": results(f"exact/{name}.parquet") for name in ON_PLANE}
+
 
 # KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
 use rule policy_kl as policy_on_base with:
@@ -96,9 +104,7 @@ rule figure_targets:
 rule figure_target_plane:
     input:
         **DISTANCES,
-        policies=results("policies/policies.parquet"),
-        frontier=results("limits/frontier.parquet"),
-        best_of_n=results("limits/best_of_n.parquet"),
+        **ON_PLANE,
     output:
         pdf=results("figures/target_plane.pdf"),
         png=report(

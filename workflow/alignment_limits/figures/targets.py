@@ -18,6 +18,7 @@ from alignment_limits.learning.names import NAMES, named
 from alignment_limits.policies.distances import objectives_of
 
 _KLS = {"forward_kl": "KL(target‖policy)", "reverse_kl": "KL(policy‖target)"}
+_AS_BEST_OF_N = "distillation-on-policy"  # whose colour best-of-n has on the plane
 _OTHERS = "hd8pH*"  # of objectives that are not of learning from preferences
 
 
@@ -57,9 +58,16 @@ def targets(rows: pl.DataFrame, look: Look) -> Figure:
 
 
 def style(objective: str, names: Sequence[str], look: Look) -> tuple[Any, str]:
-    """Colour and marker of an objective, those of the figures of learning where it is one of theirs."""
+    """Colour and marker of an objective, those of the figures of learning where it is one of theirs.
+
+    The others of `names` have the last colours of ten, and then those that are left over.
+    """
     others = [name for name in names if name not in NAMES]
-    colour = Look(palette=look.palette, gold="", names=(*NAMES, *others)).colour(objective)
+    places = [*NAMES, *others[:2]]
+    left = [i for i, name in enumerate(NAMES) if name not in names and name != _AS_BEST_OF_N]
+    for i, name in zip(left, others[2:], strict=False):
+        places[i] = name
+    colour = Look(palette=look.palette, gold="", names=tuple(places)).colour(objective)
     return colour, MARKERS.get(objective) or _OTHERS[others.index(objective) % len(_OTHERS)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from alignment_limits.learning.names import NAMES
+from alignment_limits.schemas.enumerable import VALUES
 
 LABELS = ("policy", "objective", "optimized", "coefficient", "seed", "setting", "pairs", "quantity")
 
@@ -23,6 +24,24 @@ def distances(targets: pl.DataFrame, exact: pl.DataFrame | None) -> pl.DataFrame
         value = pl.col("exact")
         rows = exact.select(*LABELS, value=value, low=value, high=value, reliable=pl.lit(True), reason=pl.lit(""))
     return rows.with_columns(objective=pl.col("objective").fill_null(pl.col("policy")))
+
+
+def with_exact(table: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
+    """A table of estimates with KL and gain, and the ends of their intervals, replaced by their exact values.
+
+    Args:
+        exact: the table of `exact/` with this one's name; rows without an exact value stay as they are.
+    """
+    keys = [c for c in exact.columns if c not in VALUES and c in table.columns]
+    for quantity in ("gain", "kl"):  # a KL may be a key of gains
+        on = [key for key in keys if key != quantity]
+        values = exact.filter((pl.col("quantity") == quantity) & pl.col("exact").is_finite()).select(
+            *on, _exact="exact"
+        )
+        places = [c for c in (quantity, f"{quantity}_low", f"{quantity}_high") if c in table.columns]
+        table = table.join(values.unique(on), on=on, how="left", nulls_equal=True, maintain_order="left")
+        table = table.with_columns(pl.coalesce("_exact", place).alias(place) for place in places).drop("_exact")
+    return table
 
 
 def chosen(rows: pl.DataFrame) -> pl.DataFrame:
