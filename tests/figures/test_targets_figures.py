@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 import synthetic
 from learned import BASE, DISTANCE, EXACT, SIZES, TARGETS_TABLE
+from matplotlib.colors import to_hex
 from reading import cut_off, gids, line, overlaps, texts
 
-from alignment_limits.figures.style import Look, save
+from alignment_limits.figures.style import BEST_OF_N, Look, save
 from alignment_limits.figures.target_plane import target_plane
-from alignment_limits.figures.targets import targets
+from alignment_limits.figures.targets import style, targets
 from alignment_limits.policies.distances import chosen, distances, main_setting
 
 
@@ -119,3 +120,11 @@ def test_the_plane_has_limit_best_of_n_target_and_every_policy(tmp_path):
     save(drawn, Look(), tmp_path / "a.png")
     save(plane(Look()), Look(), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_every_objective_has_a_colour_and_a_marker_of_its_own():
+    names = ["reverse-kl", "pmle", "distillation", "dpo", "exact", "ppo", "grpo", "rloo", "best-of-n"]
+    found = [style(name, names, Look()) for name in names]
+    assert len({tuple(colour) for colour, _ in found}) == len({marker for _, marker in found}) == len(names)
+    assert not any(to_hex(colour) == BEST_OF_N for colour, _ in found)
+    assert style("dpo", ["dpo"], Look()) == style("dpo", names, Look()), "the same in every figure"
