@@ -12,11 +12,13 @@ from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment_limits.artifacts import read_provenance, read_table, read_tables
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.schemas.limits import FRONTIER
 from alignment_limits.schemas.policies import POLICIES, POLICY_KL
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.scores import SCORES
+from alignment_limits.schemas.targets import TARGETS
 from alignment_limits.why import explain
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32
@@ -239,3 +241,46 @@ def test_a_policy_of_another_tokenizer_stops_the_run_before_anything_is_sampled(
     assert "Traceback" not in said
     assert not list(edited.folder.glob("results/shared/*/policies/wrong-*"))
     assert len(list(edited.folder.glob("results/shared/*/samples"))) == 1, "the base is not sampled with another seed"
+
+
+def test_the_distance_to_the_target_of_preferences(edited):
+    """`still` is the base, so it stands where the base does; `near` by sums written out here."""
+    edited.study(STUDY | {"preferences": {"beta": 1, "gamma": 0.1}})
+    made = ("policies/targets.parquet", "figures/targets.png", "figures/target_plane.pdf", "report/targets.html")
+    said = edited.run(*(f"results/tiny/{file}" for file in made))
+    assert "rule sample:" not in said
+    folder = edited.folder / "results/tiny"
+    table = read_table(folder / made[0], TARGETS)
+    found = {(r["policy"], r["quantity"]): r for r in table.iter_rows(named=True)}
+    assert len(found) == table.height == 2 * 3
+    frontier = read_table(folder / "limits/frontier.parquet", FRONTIER).filter(
+        (pl.col("optimized") == "vowels") & (pl.col("evaluated") == "vowels") & (pl.col("at") == "beta")
+    )
+    tilt = frontier.filter(pl.col("beta") == 1).row(0, named=True)
+    assert found["base", "forward_kl"]["estimate"] == pytest.approx(tilt["kl"], abs=1e-12)
+    assert found["base", "reverse_kl"]["estimate"] == pytest.approx(tilt["kl_reverse"], abs=1e-12)
+    still = found["still", "forward_kl"]
+    assert still["estimate"] == pytest.approx(tilt["kl"], abs=1e-4)
+    assert found["still", "reverse_kl"]["low"] < tilt["kl_reverse"] < found["still", "reverse_kl"]["high"]
+
+    base = shards(edited, "samples/tiny", SAMPLES).sort("prompt_id", "sample_id")
+    (file,) = edited.folder.glob("results/shared/*/policies/near-*/on_base/*.parquet")
+    read = read_tables([file], POLICY_KL)
+    assert read.select("prompt_id", "sample_id").equals(base.select("prompt_id", "sample_id"))
+    assert (read["logprob"] - base["logprob"]).abs().max() < 1e-4, "the base's samples, read by the base"
+    ratio = (read["logprob_base"] - read["logprob"]).to_numpy().reshape(PROMPT_COUNT, -1)
+    reward = read_table(folder / "ensembles/rewards.parquet", STANDARDISED).sort("prompt_id", "sample_id")
+    r = reward["vowels"].to_numpy().reshape(PROMPT_COUNT, -1)
+    w = np.exp(r) / np.exp(r).sum(1, keepdims=True)
+    kl = (w * np.log(w * SAMPLE_COUNT)).sum(1) - (w * ratio).sum(1) + ratio.mean(1)
+    forward = kl + read["kl"].to_numpy().reshape(PROMPT_COUNT, -1).mean(1)
+    assert found["near", "forward_kl"]["plugin"] == pytest.approx(forward.mean(), abs=1e-9)
+    scales = read_table(folder / "ensembles/scales.parquet", SCALES).filter(pl.col("reward") == "vowels")
+    own = shards(edited, "policies/near/scores/vowels", SCORES).join(scales, on="prompt_id")
+    gain = ((own["score"] - own["centre"]) / own["scale"]).mean()
+    reverse = shards(edited, "policies/near/kl", POLICY_KL)["kl"].mean() - gain + np.log(np.exp(r).mean(1)).mean()
+    assert found["near", "reverse_kl"]["plugin"] == pytest.approx(reverse, abs=1e-9)
+    assert found["near", "forward_kl"]["pairs"] is None
+    page = (folder / made[3]).read_text("utf-8")
+    assert "No two policies here learned from preference pairs" in page
+    assert (folder / made[1]).read_bytes()[:4] == b"\x89PNG"

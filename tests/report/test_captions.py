@@ -44,4 +44,5 @@ def test_there_is_a_caption_for_every_figure_and_page():
         "gold",
         "learning_page",
         "proxies_page",
+        "targets_page",
     }

@@ -23,4 +23,6 @@ def stages(study: Study) -> list[str]:
     if study.enumerable:
         rest += ["enumerable"]
         rest += ["exact_policies"] if study.all_policies else []
+    if study.preferences and study.all_policies:
+        rest += ["targets"] + (["exact_targets"] if study.enumerable else [])
     return [*start, *rest, "study"]

@@ -38,8 +38,8 @@ def policies(
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
-        _best_of(top, best_of_n, evaluated, "gain", right)
-        _best_of(bottom, best_of_n.filter("reliable"), evaluated, "efficiency", right)
+        best_of(top, best_of_n, evaluated, "gain", right)
+        best_of(bottom, best_of_n.filter("reliable"), evaluated, "efficiency", right)
         for group, colour, marker in _groups(drawn, look):
             _group(top, group, "gain", colour, marker, join=True)
             _group(bottom, group.filter(pl.col("efficiency").is_finite()), "efficiency", colour, marker, join=False)
@@ -81,20 +81,21 @@ def _group(ax: Any, rows: pl.DataFrame, name: str, colour: Any, marker: str, *, 
         ax.plot(rows["kl"], rows[name], color=colour, lw=0.7, alpha=0.6, zorder=3)
     for row in rows.iter_rows(named=True):
         bars = ax.errorbar(
-            row["kl"], row[name], yerr=_bar(row, name), xerr=_bar(row, "kl") if join else None, fmt=marker,
+            row["kl"], row[name], yerr=bar(row, name), xerr=bar(row, "kl") if join else None, fmt=marker,
             color=colour, ms=3.6, mew=0, elinewidth=0.9, zorder=5,
             alpha=1.0 if join or row["reliable"] else PALE,
         )  # fmt: skip
         bars.lines[0].set_gid(f"{name}:{row['policy']}")
 
 
-def _bar(row: dict[str, Any], name: str) -> np.ndarray:
+def bar(row: dict[str, Any], name: str) -> np.ndarray:
     """Lengths below and above; zero where there is no interval."""
     low, mid, high = (float(row[key]) for key in (f"{name}_low", name, f"{name}_high"))
     return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
 
 
-def _best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) -> None:
+def best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) -> None:
+    """Best-of-n by a reward, its gain or its share of the limit, up to a KL."""
     rows = table.filter(
         (pl.col("optimized") == reward) & (pl.col("evaluated") == reward) & (pl.col("method") == "best-of-n")
         & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col(name).is_finite()
@@ -121,10 +122,10 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 24)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
-    figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles, look))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns(handles, look))
 
 
-def _columns(handles: Sequence[Line2D], look: Look) -> int:
+def columns(handles: Sequence[Line2D], look: Look) -> int:
     """As many columns as fit the width, at 0.55 of the type size a letter."""
     longest = max(max(map(len, str(h.get_label()).split("\n"))) for h in handles) + 6
     return int(np.clip(look.width * 72 / (0.55 * look.small * longest), 1, len(handles)))

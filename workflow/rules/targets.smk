@@ -1,0 +1,153 @@
+# in: the preferences' target (a reward of the base's samples, tilted), policies with their samples, scores and KLs
+# out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples as policies see them;
+#      policies/targets.parquet: how far each policy is from the target; figures, report/targets.html
+TARGET = {
+    "reward": STUDY.preferences.reward or STUDY.gold,
+    "beta": STUDY.preferences.beta,
+}
+ON_BASE = of_policy("on_base/{chunk}-{block}.parquet")
+DISTANCES = {
+    "targets": results("policies/targets.parquet"),
+    "exact": results("exact/targets.parquet") if STUDY.enumerable else [],
+}
+
+ON_PLANE = {
+    "policies": results("policies/policies.parquet"),
+    "frontier": results("limits/frontier.parquet"),
+    "best_of_n": results("limits/best_of_n.parquet"),
+}
+if STUDY.enumerable:
+    ON_PLANE |= {f"exact_{name}": results(f"exact/{name}.parquet") for name in ON_PLANE}
+
+
+# KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
+use rule policy_kl as policy_on_base with:
+    input:
+        samples=shared("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
+        policy=MODEL_FOLDER,
+        base=POLICY_FOLDER,
+    output:
+        kl=ON_BASE,
+    log:
+        results("logs/policy_on_base/{policy}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/policy_on_base/{policy}/{chunk}-{block}.tsv")
+
+
+def targets_inputs():
+    """Shards of each policy: scores by the target's reward and KLs of its own samples, and the base's samples."""
+    files = {}
+    for policy_id, policy in POLICIES.items():
+        of = kinds(policy_id)
+        for name, kind in (("scores", f"scores/{TARGET['reward']}"), ("kl", "kl")):
+            files[f"{policy.name}/{name}"] = expand(
+                f"{of[kind]}/{{chunk}}-{{block}}.parquet",
+                chunk=CHUNKS,
+                block=POLICY_BLOCKS,
+            )
+        files[f"{policy.name}/on_base"] = expand(
+            ON_BASE, policy=policy_id, chunk=CHUNKS, block=BLOCKS
+        )
+    return files
+
+
+rule targets:
+    input:
+        **targets_inputs(),
+        standardised=results("ensembles/rewards.parquet"),
+        scales=results("ensembles/scales.parquet"),
+    output:
+        targets=results("policies/targets.parquet"),
+    log:
+        results("logs/targets/targets.log"),
+    benchmark:
+        results("benchmarks/targets/targets.tsv")
+    params:
+        p=TARGET
+        | {
+            "policies": {
+                policy.name: policy.labels
+                | {name: getattr(policy, name, None) for name in ("setting", "pairs")}
+                for policy in STUDY.all_policies
+            },
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("targets.py"),
+    script:
+        "../scripts/targets.py"
+
+
+rule figure_targets:
+    input:
+        **DISTANCES,
+    output:
+        pdf=results("figures/targets.pdf"),
+        png=report(
+            results("figures/targets.png"),
+            caption="../report/figure_targets.rst",
+            category="5 Policies",
+            labels={"figure": "distance to the preferences' target"},
+        ),
+    log:
+        results("logs/figure_targets/figure.log"),
+    benchmark:
+        results("benchmarks/figure_targets/figure.tsv")
+    params:
+        p=STYLE | {"gold": STUDY.gold},
+        code=code("figure_targets.py"),
+    script:
+        "../scripts/figure_targets.py"
+
+
+rule figure_target_plane:
+    input:
+        **DISTANCES,
+        **ON_PLANE,
+    output:
+        pdf=results("figures/target_plane.pdf"),
+        png=report(
+            results("figures/target_plane.png"),
+            caption="../report/figure_target_plane.rst",
+            category="5 Policies",
+            labels={"figure": "the target, what is learned of it, and the limit"},
+        ),
+    log:
+        results("logs/figure_target_plane/figure.log"),
+    benchmark:
+        results("benchmarks/figure_target_plane/figure.tsv")
+    params:
+        p=STYLE | {"gold": STUDY.gold},
+        code=code("figure_target_plane.py"),
+    script:
+        "../scripts/figure_target_plane.py"
+
+
+rule targets_page:
+    input:
+        **DISTANCES,
+    output:
+        html=report(
+            results("report/targets.html"),
+            caption="../report/targets_page.rst",
+            category="5 Policies",
+            labels={"page": "distance to the preferences' target"},
+        ),
+    log:
+        results("logs/targets_page/targets_page.log"),
+    benchmark:
+        results("benchmarks/targets_page/targets_page.tsv")
+    params:
+        code=code("targets_page.py"),
+    script:
+        "../scripts/targets_page.py"
+
+
+MADE += [
+    *rules.targets.input,
+    *rules.targets.output,
+    *rules.figure_targets.output,
+    *rules.figure_target_plane.output,
+    *rules.targets_page.output,
+]

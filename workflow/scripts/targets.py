@@ -1,0 +1,38 @@
+"""How far every policy is from the target of the study's preferences, by samples of the base and its own."""
+
+from alignment_limits.artifacts import read_table, read_tables, write_table
+from alignment_limits.grid import prompt_keys, read_scores, reward_arrays
+from alignment_limits.policies.target import target_distances
+from alignment_limits.policies.target_table import policy_at_base, targets_table
+from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.policies import POLICY_KL
+from alignment_limits.schemas.targets import TARGETS
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input
+    reward, beta = p["reward"], p["beta"]
+    standardised = read_table(files.standardised, STANDARDISED)
+    scales = read_table(files.scales, SCALES)
+    placed = [
+        policy_at_base(
+            standardised,
+            scales,
+            reward,
+            read_scores(files[f"{policy}/scores"], reward),
+            read_tables(files[f"{policy}/kl"], POLICY_KL),
+            read_tables(files[f"{policy}/on_base"], POLICY_KL),
+        )
+        for policy in p["policies"]
+    ]
+    base = reward_arrays(standardised, [reward])[reward]
+    draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    found = target_distances(base, beta, placed, **draws)
+    table = targets_table(found, p["policies"], base.shape[1], reward=reward, beta=beta)
+    for row in table.filter(table["quantity"] == "forward_kl").iter_rows(named=True):
+        say(
+            f"{row['policy']}: KL(target‖policy) {row['estimate']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+            f"{row['reason'] and ' — ' + row['reason']}"
+        )
+    say(f"effective sample size of the target {table['ess'][0]:.1f} of {base.shape[1]}, at least {found.ess.min():.1f}")
+    write_table(table, snakemake.output.targets, TARGETS, provenance(snakemake, ["numba"]))
