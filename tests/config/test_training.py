@@ -61,7 +61,11 @@ def test_what_decides_no_weight_keeps_the_id():
 REFUSED = {
     "unknown reward": ({"optimize": ["toxblock"]}, {}, "training.short.optimize names the reward 'toxblock'"),
     "batch": ({"batch": 30}, {}, "batch (30) must be a multiple of group (8)"),
-    "group": ({"objective": "ppo", "group": 4}, {}, "group is for grpo, rloo, reverse-kl, rlhf; ppo compares no replies"),
+    "group": (
+        {"objective": "ppo", "group": 4},
+        {},
+        "group is for grpo, rloo, reverse-kl, rlhf; ppo compares no replies",
+    ),
     "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for ppo, grpo, rloo"),
     "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo takes no account of top-p"),
     "precision": ({"lora": None, "dtype": "bfloat16"}, {}, "dtype bfloat16 rounds away"),
