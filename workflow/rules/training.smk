@@ -39,7 +39,7 @@ def training_settings(wildcards):
     rewards = {name: STUDY.rewards[name] for name in STUDY.members(run.optimized)}
     return {
         "run": run.settings,
-        "labels": {"policy": run.name} | run.labels,
+        "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
         "preferences": learned_from(run, STUDY.preferences),
         "rewards": {n: r.model_dump(exclude={"note"}) for n, r in rewards.items()},
         "ensemble": ensemble and ensemble.model_dump(),
@@ -151,8 +151,8 @@ if RUNS:
         *rules.link_training.output,
         *(
             results(f"figures/training-{recipe}-{subject}.{kind}")
-            for recipe, optimized in sorted(
-                {(run.recipe_name, run.optimized) for run in STUDY.runs}
+            for recipe, subject in sorted(
+                {(run.recipe_name, run.subject) for run in STUDY.runs}
             )
             for kind in ("pdf", "png")
         ),

@@ -154,8 +154,9 @@ class Run:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the tables say of its training."""
-        return {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
+        """What the tables say of its training; a coefficient is that of E r − β·KL, which no pairs' objective is."""
+        shown = {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
+        return shown | ({"coefficient": None} if self.setting else {})
 
     @property
     def settings(self) -> dict[str, Any]:
