@@ -64,7 +64,10 @@ class Recipe(Strict):
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW, constant")
     lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
     kl_every: int = Field(
-        1, ge=1, description="steps between KLs in the training curves; each costs two forward passes"
+        1,
+        ge=1,
+        description="steps between KLs in the training curves; each costs two forward passes (what learns from pairs "
+        "without drawing replies draws some for the curves at these steps only)",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the base's weights in training; bfloat16 only under an adapter, which is float32"

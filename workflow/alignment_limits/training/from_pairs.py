@@ -115,7 +115,7 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
         train_dataset=Dataset.from_list(list(examples)[progress.start * task.batch :]),
         processing_class=tokenizer,
         peft_config=peft_config,
-        callbacks=[Watching(task, progress, tokenizer.pad_token_id), progress],
+        callbacks=[Watching(task, progress, tokenizer.pad_token_id, always=False), progress],
     )
     made.loss = loss_of(objective, coefficient=coefficient, gamma=task.pairs.gamma)
     made.needs_base = reads_base(objective, coefficient)
