@@ -33,7 +33,7 @@ from alignment_limits.training.standard_reward import StandardReward
 from alignment_limits.training.task import Task
 
 disable_progress_bar()
-GAMMA, SAMPLES, SEED = 0.5, 256, 0
+GAMMA, SAMPLES, PAIRS = 1.0, 256, 1024  # samples and pairs of each prompt
 
 
 def softmax(logits):
@@ -158,10 +158,11 @@ class Known:
         self.target = tilt(self.log_base, self.gold, 1.0)
         aim = np.take_along_axis(self.target, drawn, 1)
         some = [
-            draw_pairs(aim[i], self.log_base_drawn[i], self.standard.base[i], 256, rng, gamma=GAMMA) for i in range(16)
+            draw_pairs(aim[i], self.log_base_drawn[i], self.standard.base[i], PAIRS, rng, gamma=GAMMA)
+            for i in range(16)
         ]
         chosen, rejected = (np.concatenate([getattr(p, side) for p in some]) for side in ("chosen", "rejected"))
-        row = np.repeat(np.arange(16), 256)
+        row = np.repeat(np.arange(16), PAIRS)
         # the gold itself as the only feature: the smallest class of rewards that holds the target's
         features = self.standard.base[..., None]
         self.fitted = fit_reward(features, self.log_base_drawn, row, chosen, rejected)
@@ -169,8 +170,8 @@ class Known:
 
     def task(self, scratch, **settings):
         scratch.mkdir(exist_ok=True)
-        shape = {"steps": 60, "batch": 64, "group": 1, "epochs": 1, "kl_every": 30, "learning_rate": 2e-3}
-        settings = shape | {"lora": None, "dtype": "float32", "seed": SEED, "setting": "as-modelled"} | settings
+        shape = {"steps": 60, "batch": 128, "group": 1, "epochs": 1, "kl_every": 30, "learning_rate": 2e-3}
+        settings = shape | {"lora": None, "dtype": "float32", "seed": 0, "setting": "as-modelled"} | settings
         signal = None
         if settings["objective"] in ("reverse-kl", "rlhf"):
             rows = {prompt: i for i, prompt in enumerate(self.prompts)}
@@ -211,10 +212,10 @@ def test_the_fitted_reward_finds_the_targets(known):
 RUNS = {
     "pmle": {"coefficient": 0.0},
     "distillation": {"coefficient": 0.0},
-    "dpo": {"coefficient": 1.0},
-    "ipo": {"coefficient": 0.5},
-    "reverse-kl": {"coefficient": 0.0, "group": 16, "batch": 128, "steps": 50},
-    "rlhf": {"coefficient": 1.0, "group": 16, "batch": 128, "steps": 50},
+    "dpo": {"coefficient": 2.0},
+    "ipo": {"coefficient": 0.3},
+    "reverse-kl": {"coefficient": 0.0, "group": 16},
+    "rlhf": {"coefficient": 2.0, "group": 16},
 }
 
 
@@ -233,14 +234,17 @@ def test_a_short_run_comes_near_its_objectives_optimum(known, tmp_path, objectiv
         "ipo": lambda: softmax(known.log_base + np.stack(against_base) / beta),
     }.get(objective, lambda: known.target)()
     before, after = kl(optimum, known.log_base).mean(), kl(optimum, policy).mean()
-    print(objective, before, after, kl(policy, known.log_base).mean(), [r["kl"] for r in rows if "kl" in r])
-    assert len(rows) == task.steps
-    assert after < 0.4 * before
-    assert np.mean([r["reward"] for r in rows[-10:]]) > 0.1, "the curves are of gold"
+    assert after < (0.65 if objective == "pmle" else 0.4) * before  # a label says less than a fitted reward
+    assert [row["step"] for row in rows] == list(range(task.steps))
+    watched = [row["reward"] for row in rows if "reward" in row]
+    assert len(watched) == (task.steps if task.signal else 3), "pairs are learned from without drawing"
+    assert np.mean(watched[-3:]) > 0.2, "the curves are of gold"
 
 
 def test_a_killed_run_learns_from_the_pairs_that_are_left(known, tmp_path, monkeypatch):
-    task = functools.partial(known.task, tmp_path / "scratch", objective="distillation", coefficient=0.1, batch=8)
+    task = functools.partial(
+        known.task, tmp_path / "scratch", objective="distillation", coefficient=0.1, batch=8, kl_every=2
+    )
     whole = train(task(steps=6), tmp_path / "whole", tmp_path / "whole.pt", "stamp", 1e9)
     measure = Progress.measure
 
