@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from alignment_limits.config.learned import learned_from
 from alignment_limits.config.load import load_study, over_default
 from alignment_limits.errors import ConfigError
 
@@ -61,7 +62,11 @@ def test_what_decides_no_weight_keeps_the_id():
 REFUSED = {
     "unknown reward": ({"optimize": ["toxblock"]}, {}, "training.short.optimize names the reward 'toxblock'"),
     "batch": ({"batch": 30}, {}, "batch (30) must be a multiple of group (8)"),
-    "group": ({"objective": "ppo", "group": 4}, {}, "group is for grpo and rloo; ppo compares no replies"),
+    "group": (
+        {"objective": "ppo", "group": 4},
+        {},
+        "group is for grpo, rloo, reverse-kl, rlhf; ppo compares no replies",
+    ),
     "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for ppo, grpo, rloo"),
     "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo takes no account of top-p"),
     "precision": ({"lora": None, "dtype": "bfloat16"}, {}, "dtype bfloat16 rounds away"),
@@ -89,3 +94,108 @@ def test_a_table_of_scores_trains_nothing():
     scores = {"study": "s", "scores": {"table": "x.parquet", "gold": "a"}, "training": {"short": GRPO}}
     with pytest.raises(ConfigError, match="no use for training"):
         load_study(scores)
+
+
+PREFERENCES = {
+    "pairs_per_prompt": 32,  # 64 prompts: 2048 pairs
+    "settings": {"as-modelled": [0], "label-noise": [0.2, 0.4], "best-of-n-pairs": [4]},
+    "features": {"path": "encoder"},
+}
+PMLE = {"objective": "pmle", "learn_from": ["as-modelled"], "pairs": [256], "coefficients": [0.01], "steps": 4}
+
+
+def learning(recipe=None, preferences=None, **more):
+    made = None if preferences == "none" else PREFERENCES | (preferences or {})
+    training = {"training": {"pairs": PMLE | (recipe or {})}, "preferences": made}
+    return load_study(over_default(DEFAULT, training | more))
+
+
+def test_a_run_for_every_setting_size_coefficient_and_seed_is_judged_by_gold_or_its_reward():
+    recipe = {"learn_from": ["as-modelled", "label-noise"], "pairs": [256, 1024], "coefficients": [0, 0.1]}
+    study = learning(recipe | {"seeds": [0, 1]})
+    assert [run.name for run in study.runs][:5] == [
+        "pairs-as-modelled-n256-0-s0",
+        "pairs-as-modelled-n256-0-s1",
+        "pairs-as-modelled-n256-0.1-s0",
+        "pairs-as-modelled-n256-0.1-s1",
+        "pairs-as-modelled-n1024-0-s0",
+    ]
+    last = study.runs[-1]
+    assert (last.setting, last.pairs) == ("label-noise", 1024)
+    assert last.labels == {"objective": "pmle", "optimized": "tox-block", "coefficient": None, "seed": 1}
+    assert learned_from(last, study.preferences)["level"] == 0.2
+    assert learning(preferences={"reward": "vader"}).runs[0].optimized == "vader"
+    of_rewards = load_study(over_default(DEFAULT, {"training": {"short": GRPO}})).runs[0]
+    assert (of_rewards.setting, of_rewards.pairs) == (None, None)
+
+
+LEARNT = {
+    "gamma": {"preferences": {"gamma": 0.2}},
+    "target": {"preferences": {"beta": 2}},
+    "judge": {"preferences": {"reward": "vader"}},
+    "table": {"preferences": {"pairs_per_prompt": 64}},
+    "level": {"preferences": {"settings": {"as-modelled": [0], "label-noise": [0.1]}}},
+    "setting": {"recipe": {"learn_from": ["as-modelled"]}},
+    "pairs": {"recipe": {"pairs": [512]}},
+    "encoder": {"preferences": {"features": {"path": "other"}}},
+    "what it reads": {"preferences": {"text": "reply"}},
+    "gold": {"gold": "vader"},
+    "samples": {"sampling": {"samples_per_prompt": 128}},
+}
+
+
+@pytest.mark.parametrize("change", LEARNT.values(), ids=LEARNT)
+def test_what_decides_the_pairs_decides_the_policys_id(change):
+    base = {"objective": "distillation", "learn_from": ["label-noise"]}
+    was, now = (
+        learning(base),
+        learning(base | change.get("recipe", {}), **{k: v for k, v in change.items() if k != "recipe"}),
+    )
+    assert was.policy_id(was.runs[0]) != now.policy_id(now.runs[0])
+
+
+def test_what_decides_no_pair_keeps_the_id():
+    was = learning().policy_id(learning().runs[0])
+    settings = PREFERENCES["settings"] | {"label-noise": [0.1]}
+    for preferences in ({"features": None}, {"prior_sd": 2}, {"settings": settings}):
+        now = learning(preferences=preferences)
+        assert now.policy_id(now.runs[0]) == was, preferences
+
+
+UNLEARNABLE = {
+    "both": ({"optimize": ["vader"]}, {}, "exactly one of optimize (rewards) and learn_from"),
+    "neither": ({"learn_from": None, "pairs": None}, {}, "exactly one of optimize (rewards) and learn_from"),
+    "how many": ({"pairs": None}, {}, "learn_from and pairs go together"),
+    "of a reward": (
+        {"optimize": ["vader"], "learn_from": None, "pairs": None},
+        {},
+        "pmle learns from preference pairs",
+    ),
+    "no learner": ({"objective": "grpo"}, {}, "grpo learns from no pairs"),
+    "no such setting": ({"learn_from": ["tempered-pairs"]}, {}, "preferences.settings has: as-modelled, label-noise"),
+    "no preferences": ({}, {"preferences": "none"}, "the study has no `preferences:` to learn from"),
+    "too many pairs": ({"pairs": [1025], "seeds": [1]}, {}, "2050 pairs, but there are 2048 (64 prompts"),
+    "temperature": ({}, {"sampling": {"temperature": 0.7}}, "learn_from needs sampling.temperature: 1"),
+    "top-p": ({}, {"sampling": {"top_p": 0.9}}, "learn_from needs sampling.temperature: 1 and sampling.top_p: 1"),
+    "no features": (
+        {"objective": "reverse-kl"},
+        {"preferences": PREFERENCES | {"features": None}},
+        "say on what in preferences.features",
+    ),
+    "replies of another law": ({"learn_from": ["best-of-n-pairs"]}, {}, "do not follow the base's law"),
+    "negative": ({"coefficients": [-1]}, {}, "coefficients must be positive"),
+    "no penalty": ({"objective": "rlhf", "coefficients": [0]}, {}, "(0 is for pmle, distillation, reverse-kl)"),
+}
+
+
+@pytest.mark.parametrize(("recipe", "more", "said"), UNLEARNABLE.values(), ids=UNLEARNABLE)
+def test_a_recipe_without_its_pairs_is_refused(recipe, more, said):
+    with pytest.raises(ConfigError) as error:
+        learning(recipe, **more)
+    assert said in str(error.value)
+
+
+def test_pairs_of_another_law_are_learned_from_where_no_kl_is_estimated_on_them():
+    skewed = {"learn_from": ["best-of-n-pairs"]}
+    for recipe in ({"coefficients": [0]}, {"objective": "dpo"}, {"objective": "reverse-kl"}):
+        assert learning(skewed | recipe).runs

@@ -11,6 +11,8 @@ USERS = [
 ]
 if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
     USERS.append(STUDY.gold_labels.sweep)
+if STUDY.preferences is not None:
+    USERS.append(STUDY.preferences)
 SOURCES = {
     source_id(source): source
     for user in USERS

@@ -1,6 +1,5 @@
-# in: samples of further prompts, gold's scores of them
-# out: features/<encoder>/<chunk>-<block>.parquet, heads/<reward and its digest>.safetensors, scores of trained
-#      rewards (all shared)
+# in: samples of further prompts, gold's scores of them, features of all samples
+# out: heads/<reward and its digest>.safetensors, scores of trained rewards (all shared)
 TRAINED = {
     STUDY.scorer_id(name): reward
     for name, reward in STUDY.rewards.items()
@@ -20,46 +19,6 @@ TRAINING_BLOCKS = plan.block_names(
 def training_shards(pattern):
     """Shards of the training prompts' samples."""
     return expand(shared(pattern), chunk=TRAINING_CHUNKS, block=TRAINING_BLOCKS)
-
-
-def feature_shards(reader, of):
-    """Shards of the features that a trained reward or a sweep reads; `of` is shards or training_shards."""
-    return of(f"features/{encoder_id(reader)}/{{chunk}}-{{block}}.parquet")
-
-
-def encoder_id(reader):
-    """Name of an encoder and of what it reads."""
-    return f"{source_id(reader.features)}-{reader.text.replace('+', '-')}"
-
-
-ENCODERS = {
-    encoder_id(r): r
-    for r in [*TRAINED.values(), STUDY.gold_labels.sweep]
-    if r is not None
-}
-
-
-rule features:
-    input:
-        samples=shared("samples/{chunk}-{block}.parquet"),
-        prompts=shared("prompts/{chunk}.parquet"),
-        files=lambda w: fetched(ENCODERS[w.encoder].features),
-    output:
-        features=shared("features/{encoder}/{chunk}-{block}.parquet"),
-    log:
-        results("logs/features/{encoder}/{chunk}-{block}.log"),
-    benchmark:
-        results("benchmarks/features/{encoder}/{chunk}-{block}.tsv")
-    wildcard_constraints:
-        encoder=one_of(ENCODERS),
-    priority: 20
-    envmodules:
-        *MODULES,
-    params:
-        p=lambda w: {"text": ENCODERS[w.encoder].text},
-        code=code("features.py"),
-    script:
-        "../scripts/features.py"
 
 
 # what of a trained reward's settings decides its head

@@ -1,6 +1,9 @@
-# in: prompts, the base model, its samples and their scores, the optimised rewards' files
+# in: prompts, the base model, its samples and their scores, the optimised rewards' files; preference pairs, features
+#     of the samples and their encoder, for runs that learn from pairs
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job each;
 #      each is then an ordinary policy, measured by the rules of policies.smk
+from alignment_limits.config.learned import learned_from
+from alignment_limits.config.training import FITTED, ONLINE
 from alignment_limits.training import trainers
 
 RUNS = {STUDY.policy_id(run): run for run in STUDY.runs}
@@ -21,6 +24,12 @@ def training_inputs(wildcards):
         source = getattr(STUDY.rewards[reward], "source", None)
         if source:
             files[f"files/{reward}"] = fetched(source)
+    if run.setting:
+        files["preferences"] = results(f"preferences/{run.setting}.parquet")
+        if run.objective in FITTED:
+            files["features"] = feature_shards(STUDY.preferences, shards)
+        if run.objective in FITTED and run.objective in ONLINE:
+            files["encoder"] = fetched(STUDY.preferences.features)
     return files
 
 
@@ -30,7 +39,8 @@ def training_settings(wildcards):
     rewards = {name: STUDY.rewards[name] for name in STUDY.members(run.optimized)}
     return {
         "run": run.settings,
-        "labels": {"policy": run.name} | run.labels,
+        "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
+        "preferences": learned_from(run, STUDY.preferences),
         "rewards": {n: r.model_dump(exclude={"note"}) for n, r in rewards.items()},
         "ensemble": ensemble and ensemble.model_dump(),
         "sampling": {
@@ -48,7 +58,7 @@ def training_code(script):
 
     def fingerprint(wildcards):
         run = RUNS[wildcards.policy]
-        modules = [f"alignment_limits.training.{trainers.module_of(run.objective)}"]
+        modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
         for name in STUDY.members(run.optimized):
             spec = STUDY.rewards[name]
             modules.append(module_of(spec.kind))
@@ -112,23 +122,23 @@ rule figure_training_curves:
         curves=lambda w: [
             CURVES.format(policy=run_id)
             for run_id, run in RUNS.items()
-            if (run.recipe_name, run.optimized) == (w.recipe, w.optimized)
+            if (run.recipe_name, run.subject) == (w.recipe, w.subject)
         ],
     output:
-        pdf=results("figures/training-{recipe}-{optimized}.pdf"),
+        pdf=results("figures/training-{recipe}-{subject}.pdf"),
         png=report(
-            results("figures/training-{recipe}-{optimized}.png"),
+            results("figures/training-{recipe}-{subject}.png"),
             caption="../report/figure_training_curves.rst",
             category="5 Policies",
-            labels={"figure": "training by {recipe} on {optimized}"},
+            labels={"figure": "training by {recipe} on {subject}"},
         ),
     log:
-        results("logs/figure_training_curves/{recipe}-{optimized}.log"),
+        results("logs/figure_training_curves/{recipe}-{subject}.log"),
     benchmark:
-        results("benchmarks/figure_training_curves/{recipe}-{optimized}.tsv")
+        results("benchmarks/figure_training_curves/{recipe}-{subject}.tsv")
     wildcard_constraints:
         recipe=one_of(STUDY.training or []),
-        optimized=one_of({run.optimized for run in STUDY.runs}),
+        subject=one_of({run.subject for run in STUDY.runs}),
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_training_curves.py"),
@@ -140,9 +150,9 @@ if RUNS:
     MADE += [
         *rules.link_training.output,
         *(
-            results(f"figures/training-{recipe}-{optimized}.{kind}")
-            for recipe, optimized in sorted(
-                {(run.recipe_name, run.optimized) for run in STUDY.runs}
+            results(f"figures/training-{recipe}-{subject}.{kind}")
+            for recipe, subject in sorted(
+                {(run.recipe_name, run.subject) for run in STUDY.runs}
             )
             for kind in ("pdf", "png")
         ),

@@ -1,4 +1,4 @@
-"""Train one policy: an objective, a reward, a KL coefficient and a seed."""
+"""Train one policy: an objective, a reward or preference pairs, a KL coefficient and a seed."""
 
 import os
 
@@ -23,6 +23,7 @@ from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.training import CURVES
 from alignment_limits.scripting import job, provenance, say
+from alignment_limits.training.learned import learned
 from alignment_limits.training.run import train
 from alignment_limits.training.standard_reward import StandardReward
 from alignment_limits.training.task import Task
@@ -44,6 +45,11 @@ with job(snakemake):
         models[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
         scores = read_scores(files(f"scores/{name}"), name)
         raw[name] = Grid.of(scores).array(scores["score"])
+    pairs = signal = None
+    if p["preferences"]:
+        (table,), encoder = files("preferences"), next(iter(files("encoder")), None)
+        given = {"table": table, "features": files("features"), "encoder": encoder, "device": device}
+        pairs, signal = learned(p["run"], p["preferences"], samples, **given)
     tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
     folder = Path(snakemake.output.folder)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -60,6 +66,8 @@ with job(snakemake):
             stop=tokens.stop_ids(base, tokenizer),
             scratch=Path(scratch),
             trust_remote_code=p["trust_remote_code"],
+            pairs=pairs,
+            signal=signal,
         )
         say(f"{p['labels']['policy']}: {task.steps} steps of {task.batch} (loading the model: ~20 s)")
         start, cpu = time.perf_counter(), time.process_time()

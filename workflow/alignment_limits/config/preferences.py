@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from alignment_limits.config.base import Strict
 from alignment_limits.config.learning import check_levels
+from alignment_limits.config.source import Source
 
 PairSetting = Literal[
     "as-modelled",
@@ -19,6 +20,9 @@ PairSetting = Literal[
     "tempered-pairs",
     "best-of-n-pairs",
 ]
+
+# settings whose pairs' replies do not follow the base's law
+NOT_OF_THE_BASE = ("ties-dropped", "tempered-pairs", "best-of-n-pairs")
 
 
 class Preferences(Strict):
@@ -37,6 +41,11 @@ class Preferences(Strict):
     settings: dict[PairSetting, list[Annotated[float, Field(ge=0)]]] = Field(
         {"as-modelled": [0]}, min_length=1, description="what the pairs depart from the model in, and how far"
     )
+
+    features: Source | None = Field(
+        None, description="a mean-pooled transformers encoder: what rewards fitted for training on see of a reply"
+    )
+    text: Literal["reply", "prompt+reply"] = Field("prompt+reply", description="what the encoder reads")
 
     @model_validator(mode="after")
     def _possible(self) -> Preferences:

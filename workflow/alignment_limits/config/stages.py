@@ -14,6 +14,7 @@ def stages(study: Study) -> list[str]:
     else:
         start = ["models", "prompts", "sampling", "rewards", "generated_text"]
         start += ["documents", "gold"] if study.documents else []
+        start += ["features"] if study.gold_labels or (study.preferences and study.preferences.features) else []
         start += ["proxies"] if study.gold_labels else []
         start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
     rest = ["ensembles", "limits"]

@@ -15,6 +15,7 @@ from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.documents import Documents
 from alignment_limits.config.enumerable import Enumerable
 from alignment_limits.config.gold_labels import GoldLabels
+from alignment_limits.config.learned import check_learnable, learned_from
 from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
@@ -131,7 +132,7 @@ class Study(Strict):
             if policy.optimized and policy.optimized not in self.ensembles:
                 known(policy.optimized, f"policies.{policy.name}.optimized")
         for name, recipe in (self.training or {}).items():
-            for optimized in recipe.optimize:
+            for optimized in recipe.optimize or []:
                 if optimized not in self.ensembles:
                     known(optimized, f"training.{name}.optimize")
         for name, reward in self.rewards.items():
@@ -168,6 +169,8 @@ class Study(Strict):
         for name, recipe in (self.training or {}).items():
             if not self.sampling:
                 continue
+            if recipe.learn_from is not None:
+                check_learnable(f"training.{name}", recipe, self.preferences, self.prompts, self.sampling)
             if recipe.objective == "exact" and (not self.enumerable or self.sampling.top_p < 1):
                 raise ValueError(
                     f"training.{name}: exact is for studies whose replies are all listed (`enumerable:`), with top_p: 1"
@@ -187,7 +190,8 @@ class Study(Strict):
     @property
     def runs(self) -> list[Run]:
         """All training runs, in the file's order."""
-        return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name)]
+        judge = (self.preferences and self.preferences.reward) or self.gold
+        return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name, judge)]
 
     @property
     def all_policies(self) -> list[Policy | Run]:
@@ -237,6 +241,8 @@ class Study(Strict):
                 "prompts": self.prompts.count,
                 "samples_per_prompt": self.sampling.samples_per_prompt,
             }
+            if policy.setting:  # its pairs are the study's own
+                decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{policy.name}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype"})
         return f"{policy.name}-{digest({'policy': policy.source.model_dump(), 'base': base})}"

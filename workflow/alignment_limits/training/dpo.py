@@ -19,8 +19,8 @@ from alignment_limits.training.progress import Progress
 from alignment_limits.training.task import Task
 
 
-class _Dpo(DPOTrainer):
-    """Pairs come as token ids, in their order."""
+class PairsTrainer(DPOTrainer):
+    """TRL's; pairs come as token ids, in their order."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -33,7 +33,7 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
     """TRL's trainer for what is left of the run."""
     left = task.steps - progress.start
     arguments = DPOConfig(**common(task), max_steps=left, beta=task.settings["coefficient"], max_length=None)
-    return _Dpo(
+    return PairsTrainer(
         model=model,
         ref_model=None if peft_config else reference,
         args=arguments,

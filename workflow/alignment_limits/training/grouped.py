@@ -7,6 +7,8 @@ divided by their spread, nor replies by their length, so both terms keep their p
 from a group of G includes the reply itself, which shrinks the reward's gradient by 1 − 1/G; β is shrunk likewise.
 What TRL cannot be told: the gradient of the KL at a token leaves out what that token does to the KL of later ones,
 so GRPO's optimum is near the tilt, not at it.
+
+Reverse KL and RLHF on a reward fitted to preference pairs are RLOO on the signal that `fitted_reward` makes of them.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
     }
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        return progress.measure([int(row) for row in prompts], completion_ids).tolist()
+        at = [int(row) for row in prompts]
+        measured = progress.measure(at, completion_ids)
+        return (task.signal_of(at, completion_ids, progress.log_base) if task.signal else measured).tolist()
 
     shared = {
         "model": model,
@@ -77,7 +81,8 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
         own = {"beta": beta, "scale_rewards": "none", "loss_type": "dr_grpo"}
         made: Any = _Grpo(args=GRPOConfig(**arguments, **own), **shared)
     else:
-        own = {"beta": settings["coefficient"], "normalize_advantages": False}
+        beta = task.signal.coefficient if task.signal else settings["coefficient"]
+        own = {"beta": beta, "normalize_advantages": False}
         made = _Rloo(args=RLOOConfig(**arguments, **own), **shared)
     made.task, made.progress = task, progress
     if peft_config is None:

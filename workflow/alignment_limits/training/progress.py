@@ -29,6 +29,8 @@ SECONDS_BETWEEN_LINES = 30.0
 class Progress(TrainerCallback):
     """Rows of the curves so far; where it goes on if a checkpoint of the same settings and code is there.
 
+    Where a run maximises a `signal`, replies are read by both models at every step: `log_base` is their log π₀ [n].
+
     Args:
         file: the checkpoint's. stamp: what must be equal for it to be taken up.
     """
@@ -38,6 +40,7 @@ class Progress(TrainerCallback):
         self._saved = read(file, stamp)
         self.rows: list[dict[str, float]] = self._saved["rows"] if self._saved else []
         self.start = len(self.rows)
+        self.log_base = np.empty(0)
         self._began = self._last_save = self._last_line = time.monotonic()
         if self.start:
             say(f"goes on after step {self.start} of {task.steps}")
@@ -50,14 +53,23 @@ class Progress(TrainerCallback):
         """Start the next step's noise."""
         set_seed(step_seed(self._task.settings["seed"], len(self.rows)))
 
+    def due(self, step: int) -> bool:
+        """Whether the step's KL belongs in the curves: every few, and the last."""
+        return step % self._task.settings["kl_every"] == 0 or step == self._task.steps - 1
+
+    def unseen(self) -> None:
+        """Add the step to the curves without replies."""
+        self.rows.append({"step": len(self.rows)})
+
     def measure(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> np.ndarray:
         """Score the step's replies [n] to the prompts at these rows, and add the step to the curves."""
         reward = self._task.score(row, replies)
         length = float(np.mean([len(reply) for reply in replies]))
         self.rows.append({"step": len(self.rows), "reward": float(reward.mean()), "length": length})
-        if (len(self.rows) - 1) % self._task.settings["kl_every"] == 0 or len(self.rows) == self._task.steps:
+        if self.due(len(self.rows) - 1) or self._task.signal:
             sent = [self._task.sent[i] for i in row]
             read = sequence_kl(self._policy, self._base, sent, replies, self._task.law)
+            self.log_base = read.logprob_base
             # minus the log-probability is unbiased for the entropy of the law of replies
             means = {"kl": read.kl.mean(), "kl_log_ratio": read.log_ratio.mean(), "entropy": -read.logprob.mean()}
             self.rows[-1] |= {name: float(value) for name, value in means.items()}
@@ -83,9 +95,9 @@ class Progress(TrainerCallback):
             return  # between two passes over one batch
         if now - self._last_line > SECONDS_BETWEEN_LINES or done == self._task.steps:
             pace = (now - self._began) / (done - self.start)
-            row, kl = self.rows[-1], [r["kl"] for r in self.rows if "kl" in r][-1]
+            row, kl = ([r for r in self.rows if key in r][-1] for key in ("reward", "kl"))
             say(
-                f"step {done}/{self._task.steps}: reward {row['reward']:.2f}, KL {kl:.3f} nats, "
+                f"step {done}/{self._task.steps}: reward {row['reward']:.2f}, KL {kl['kl']:.3f} nats, "
                 f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
             )
             self._last_line = now

@@ -33,7 +33,7 @@ def train(
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and slow
     settings = task.settings
     if settings["objective"] == "exact":  # no batches, no TRL
-        return trainer_of("exact")(task, folder)
+        return trainer_of(settings)(task, folder)
     progress = Progress(task, checkpoint, stamp, every)
     set_seed(step_seed(settings["seed"], -1))  # the adapter's first weights
     model, reference = (
@@ -44,7 +44,7 @@ def train(
         reference.requires_grad_(False)
     peft_config = lora(settings["lora"], model)
     tokenizer = padding_tokenizer(task.base, SplitModel(model).vocabulary, task.trust_remote_code)
-    trainer = trainer_of(settings["objective"])(task, progress, model, reference, peft_config, tokenizer)
+    trainer = trainer_of(settings)(task, progress, model, reference, peft_config, tokenizer)
     policy = trainer.model.policy if settings["objective"] == "ppo" else trainer.model
     live = SplitModel(policy.get_base_model() if peft_config else policy)
     base = WithoutAdapter(policy) if peft_config else SplitModel(reference)

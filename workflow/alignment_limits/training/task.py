@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from alignment_limits.limits.arrays import Array
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.sampling import tokens
+from alignment_limits.training.fitted_reward import Signal
+from alignment_limits.training.pair_data import PairData
 from alignment_limits.training.standard_reward import StandardReward
 
 
@@ -27,7 +29,8 @@ class Task:
 
     settings : the recipe's, with its coefficient and seed. base : the base model's plain folder. sent : token ids of
     each prompt as sent to the model. prompts : each prompt as rewards read it. law, longest : of sampling. samples :
-    token ids of the base's samples, prompt by prompt, in the order of `reward.base`.
+    token ids of the base's samples, prompt by prompt, in the order of `reward.base`. pairs : that it learns from, if it
+    does. signal : what it maximises in place of `reward`, if it does; the curves are of `reward` all the same.
     """
 
     settings: dict[str, Any]
@@ -42,6 +45,8 @@ class Task:
     stop: Sequence[int]
     scratch: Path
     trust_remote_code: bool = False
+    pairs: PairData | None = None
+    signal: Signal | None = None
 
     @property
     def steps(self) -> int:
@@ -62,8 +67,16 @@ class Task:
 
     def score(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> Array:
         """Standardised rewards [n] of replies, token ids with their stop token, to the prompts at these rows."""
-        texts = tokens.decode(replies, self.tokenizer, self.stop)
-        return self.reward(row, [self.prompts[i] for i in row], texts)
+        return self.reward(row, *self._texts(row, replies))
+
+    def signal_of(self, row: Sequence[int], replies: Sequence[Sequence[int]], log_base: Array) -> Array:
+        """Rewards [n] to be maximised by these replies, whose log π₀ are given [n]."""
+        assert self.signal
+        return self.signal(*self._texts(row, replies), log_base)
+
+    def _texts(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> tuple[list[str], list[str]]:
+        """Prompts and replies as rewards read them."""
+        return [self.prompts[i] for i in row], tokens.decode(replies, self.tokenizer, self.stop)
 
 
 def step_seed(seed: int, step: int) -> int:
