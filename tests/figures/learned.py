@@ -17,9 +17,9 @@ def _rows():
             for seed in (0, 1):
                 label = {"objective": objective, "seed": seed, "setting": "as-modelled", "pairs": n}
                 own = value * (1 + 0.02 * seed)
-                yield {"policy": f"{objective}-{n}-{seed}", "coefficient": 0.5} | label, own
+                yield {"policy": f"{objective}-{n}-0.5-s{seed}", "coefficient": 0.5} | label, own
                 if objective == "dpo":
-                    yield {"policy": f"{objective}-{n}-{seed}-b", "coefficient": 0.1} | label, 1.5 * own
+                    yield {"policy": f"{objective}-{n}-0.1-s{seed}", "coefficient": 0.1} | label, 1.5 * own
     yield {"policy": "noisy", "objective": "pmle", "seed": 0, "setting": "label-noise", "pairs": 256}, 0.55
     yield {"policy": "ppo-a", "objective": "ppo", "optimized": "gold", "coefficient": 0.7, "seed": 0}, 0.08
     yield {"policy": "brought"}, 0.02

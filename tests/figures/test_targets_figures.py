@@ -29,13 +29,13 @@ def test_every_policy_stands_at_its_pairs_and_its_distance(figure):
     for axes, quantity, factor in ((0, "forward_kl", 1.0), (2, "reverse_kl", 1.2)):
         for objective, each in DISTANCE.items():
             for n, value in zip(SIZES, each, strict=True):
-                x, y = line(figure, f"{quantity}:{objective}-{n}-1", axes)
+                x, y = line(figure, f"{quantity}:{objective}-{n}-0.5-s1", axes)
                 assert (x[0], y[0]) == pytest.approx((n, 1.02 * factor * value))
             x, y = line(figure, f"mean:{objective}", axes)
             assert list(x) == list(SIZES)
             assert y == pytest.approx(1.01 * factor * np.array(each))
         assert line(figure, "base", axes)[1][0] == pytest.approx(factor * BASE)
-    assert not {g for g in gids(figure) if g.endswith("-b") or "noisy" in g}, "one coefficient, one setting"
+    assert not {g for g in gids(figure) if "-0.1-s" in g or "noisy" in g}, "one coefficient, one setting"
 
 
 def test_policies_without_pairs_stand_beside(figure):
@@ -45,7 +45,7 @@ def test_policies_without_pairs_stand_beside(figure):
 
 
 def test_what_is_not_reliable_is_hollow_and_what_is_not_above_zero_an_arrow():
-    lost = pl.col("policy") == "pmle-4096-0"
+    lost = pl.col("policy") == "pmle-4096-0.5-s0"
     table = TARGETS_TABLE.with_columns(
         pl.when(lost).then(pl.col(c) - 0.1).otherwise(pl.col(c)) for c in ("estimate", "low", "high")
     )
@@ -53,14 +53,14 @@ def test_what_is_not_reliable_is_hollow_and_what_is_not_above_zero_an_arrow():
     marks = {x.get_gid(): x for ax in drawn.axes[:2] for x in ax.get_lines() if x.get_gid()}
     assert marks["forward_kl:brought"].get_markerfacecolor() == "white"
     assert marks["forward_kl:ppo-a"].get_markerfacecolor() != "white"
-    assert marks["forward_kl:pmle-4096-0"].get_marker() == "v"
+    assert marks["forward_kl:pmle-4096-0.5-s0"].get_marker() == "v"
     low = drawn.axes[0].get_ylim()[0]
-    assert low < marks["forward_kl:pmle-4096-0"].get_ydata()[0] < 0.025
+    assert low < marks["forward_kl:pmle-4096-0.5-s0"].get_ydata()[0] < 0.025
 
 
 def test_exact_values_are_drawn_without_bars():
     drawn = targets(rows(EXACT), Look())
-    assert line(drawn, "forward_kl:dpo-256-0")[1][0] == pytest.approx(0.45)
+    assert line(drawn, "forward_kl:dpo-256-0.5-s0")[1][0] == pytest.approx(0.45)
     assert not drawn.axes[0].collections
 
 
@@ -112,8 +112,8 @@ def test_the_plane_has_limit_best_of_n_target_and_every_policy(tmp_path):
         assert (x[0], y[0]) == pytest.approx((r["kl"], r["gain"]))
         (found,) = [m for m in drawn.axes[0].get_lines() if m.get_gid() == f"gain:{r['policy']}"]
         marks[r["policy"]] = found.get_color(), found.get_marker()
-    assert marks["dpo-256-0"][0] == marks["dpo-4096-0"][0] != marks["pmle-256-0"][0]
-    assert marks["dpo-256-0"][1] == marks["pmle-256-0"][1] != marks["dpo-4096-0"][1]
+    assert marks["dpo-256-0.5-s0"][0] == marks["dpo-4096-0.5-s0"][0] != marks["pmle-256-0.5-s0"][0]
+    assert marks["dpo-256-0.5-s0"][1] == marks["pmle-256-0.5-s0"][1] != marks["dpo-4096-0.5-s0"][1]
     assert marks["ppo-a"][1] == "x"
     words = [t.get_text() for t in texts(drawn)]
     assert {"limit", "best-of-n", "target", "DPO", "reverse KL", "n = 4,096", "no pairs"} <= set(words)

@@ -68,7 +68,10 @@ rule targets:
         | {
             "policies": {
                 policy.name: policy.labels
-                | {name: getattr(policy, name, None) for name in ("setting", "pairs")}
+                | {
+                    name: getattr(policy, name, None)
+                    for name in ("coefficient", "setting", "pairs")
+                }
                 for policy in STUDY.all_policies
             },
             "bootstrap": STUDY.limits.bootstrap,

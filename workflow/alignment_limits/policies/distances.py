@@ -45,21 +45,21 @@ def with_exact(table: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
 
 
 def chosen(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of policies learned from pairs, those of one coefficient for each objective, setting and number of pairs.
+    """Of policies learned from pairs, one recipe and coefficient for each objective, setting and number of pairs.
 
-    It is the one of least mean forward KL over the seeds, as by an oracle that knows the target. The others are kept.
+    It is the one of least mean forward KL over the seeds, as by an oracle that knows the target. Policies without pairs
+    are all kept.
     """
     own = ["objective", "setting", "pairs"]
-    learned = rows.filter(pl.col("pairs").is_not_null())
+    learned = rows.filter(pl.col("pairs").is_not_null()).with_columns(_run=pl.col("policy").str.replace(r"-s\d+$", ""))
     best = (
         learned.filter(pl.col("quantity") == "forward_kl")
-        .group_by(*own, "coefficient", maintain_order=True)
+        .group_by(*own, "_run", maintain_order=True)
         .agg(pl.col("value").mean())
         .sort("value")
         .unique(own, keep="first", maintain_order=True)
-        .drop("value")
     )
-    kept = learned.join(best, on=[*own, "coefficient"], nulls_equal=True, maintain_order="left")
+    kept = learned.filter(pl.col("_run").is_in(best["_run"].to_list())).drop("_run")
     return pl.concat([rows.filter(pl.col("pairs").is_null()), kept])
 
 

@@ -22,7 +22,9 @@ _ABOUT = (
     "size of {ess} of the base's samples to a prompt ({share}; median over prompts, the smallest is {least})."
 )
 _NONE = "No two policies here learned from preference pairs in ways that the claims of the paper compare."
-_BEST = "Of each objective's coefficients the one of least mean distance is taken, as an oracle would."
+_BEST = (
+    "Of several recipes or coefficients of one objective those of least mean distance are taken, as an oracle would."
+)
 
 
 def targets_page(study: str, rows: pl.DataFrame, exact: pl.DataFrame | None, verdicts: Sequence[Verdict]) -> str:
