@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from alignment_limits.figures.keys import place
 from alignment_limits.figures.objectives import handles, line
@@ -54,11 +56,14 @@ def learning_settings(summary: pl.DataFrame, look: Look, objectives: Sequence[st
         for ax in axes.ravel()[len(settings) :]:
             ax.set_visible(False)
         figure.supylabel(f"KL(target‖policy) (nats), n = {n:,}", fontsize=look.font_size)
-        place(axes[0, 0], handles(objectives, look), look, "β held out (dotted: oracle)", 4 if look.width > 6 else 2)
+        key = [*handles(objectives, look), Line2D([], [], color=GREY, lw=0.8, ls="--", label="base")]
+        place(axes[0, 0], key, look, "β held out (dotted: oracle)", 4 if look.width > 6 else 2)
     return figure
 
 
 def _scale(ax: Any, levels: Sequence[float]) -> None:
-    """Logarithmic where levels are positive and span a factor of eight."""
+    """Logarithmic where levels are positive and span a factor of eight, with the levels themselves as ticks."""
     if levels[0] > 0 and levels[-1] >= 8 * levels[0]:
         ax.set_xscale("log")
+        ax.set_xticks(levels, [f"{level:g}" for level in levels])
+        ax.xaxis.set_minor_locator(NullLocator())
