@@ -11,6 +11,7 @@ from alignment_limits.learning.preferences import draw_wins, preferences
 from alignment_limits.learning.rates import choose, mean_interval, slopes, summary
 from alignment_limits.learning.sweep import sweep
 from alignment_limits.learning.worlds import draw_world
+from alignment_limits.schemas.learning import SLOPES
 
 SIZES = [2**k for k in range(6, 13)]
 FIXED = 0.5
@@ -59,6 +60,13 @@ def test_slopes_and_floors_are_those_the_table_was_made_with():
     excess = found.filter(pl.col("quantity") == "excess").row(0, named=True)
     assert excess["low"] < 0 < excess["high"]
     assert excess["high"] - excess["low"] < floor["high"] - floor["low"], "seeds' own floors are taken out"
+
+
+def test_too_few_sizes_for_a_slope_give_an_empty_table():
+    few = choose(made().filter(pl.col("n").is_in([0, *SIZES[:2]])), [FIXED])
+    found = slopes(few, SIZES[0])
+    assert found.is_empty()
+    assert found.columns == list(SLOPES.columns)
 
 
 def test_a_mean_with_a_policy_that_ran_away_is_infinite_without_interval():

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
+from alignment_limits.schemas.learning import SLOPES
+
 GROUP = ("setting", "level", "objective", "tuning")
 QUANTITIES = ("forward_kl", "reverse_kl", "gain", "predicted")
 
@@ -87,8 +89,7 @@ def slopes(rates: pl.DataFrame, slope_from: int) -> pl.DataFrame:
             each = _lines(1 / last, table[:, -5:], last)[1]
             rows.append(named | _row("floor", each, float(exact.mean()), int(last[0])))
             rows.append(named | _row("excess", each - exact, 0.0, int(last[0])))
-    schema = {"value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "exact": pl.Float64, "beta": pl.Float64}
-    return pl.DataFrame(rows, schema_overrides=schema)
+    return pl.DataFrame(rows, schema=SLOPES.columns)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
