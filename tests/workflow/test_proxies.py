@@ -6,7 +6,7 @@ import polars as pl
 from safetensors import safe_open
 
 from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES
+from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 
 ENCODER = {"path": "model"}  # any transformers model with a padding token
 CHANGE = {
@@ -34,6 +34,7 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     results = project.folder / "results/tiny"
     project.run("results/tiny/limits/proxies.parquet", "results/tiny/prompts.parquet")
     assert read_table(results / "limits/proxies.parquet", PROXIES).height == 2 * 2 * 1
+    assert read_table(results / "limits/proxy_onsets.parquet", PROXY_ONSETS).height == 2 * 2 * 2
     assert read_table(results / "limits/proxy_ensembles.parquet", PROXY_ENSEMBLES).height == 3 * (1 + 4)
     assert set(CHANGE["rewards"]) < set(pl.read_parquet(results / "ensembles/rewards.parquet").columns)
 
