@@ -15,6 +15,7 @@ def stages(study: Study) -> list[str]:
         start = ["models", "prompts", "sampling", "rewards", "generated_text"]
         start += ["documents", "gold"] if study.documents else []
         start += ["proxies"] if study.gold_labels else []
+        start += ["fine_tuning"] if any(r.kind == "fine-tuned" for r in study.rewards.values()) else []
         start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
     rest = ["ensembles", "limits"]
     rest += ["preferences"] if study.preferences else []
