@@ -35,7 +35,6 @@ rule proxies_page:
     input:
         proxies=results("limits/proxies.parquet"),
         onsets=results("limits/proxy_onsets.parquet"),
-        onsets=results("limits/proxy_onsets.parquet"),
         ensembles=results("limits/proxy_ensembles.parquet"),
     output:
         html=report(
