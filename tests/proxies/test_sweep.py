@@ -8,7 +8,7 @@ from alignment_limits.errors import ArtifactError
 from alignment_limits.figures.proxy_quality import proxy_quality
 from alignment_limits.figures.style import Look
 from alignment_limits.limits.ensemble_study import member_errors
-from alignment_limits.proxies.sweep import ensembles, fit_members, proxies, within_prompt_ranks
+from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks
 from alignment_limits.proxies.tables import held_out, training_arrays
 
 COMMON = {"betas": [2.0, 1.0], "at_kl": 0.5, "replicates": 200, "seed": 0, "keys": None}
@@ -27,7 +27,10 @@ def world():
 
 @pytest.fixture(scope="module")
 def singles(world):
-    return proxies(*world, labels=[20, 500], count=2, settings=SETTINGS | {"dimensions": 1.0}, **COMMON)
+    training, features, gold = world
+    alone = SETTINGS | {"dimensions": 1.0}
+    members = {n: fit_members(training, features, count=2, shared="neither", labels=n, **alone) for n in (20, 500)}
+    return proxies(members, gold, **COMMON)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,22 @@ def test_more_labels_err_less_and_cost_less(singles):
     np.testing.assert_allclose(singles["gap_predicted"], singles["error_variance"] / (2 * singles["beta"]))
     # small errors at a gentle tilt: the prediction holds
     np.testing.assert_allclose(many["gap"], many["gap_predicted"], rtol=0.15)
+
+
+def test_where_gold_peaks_under_each_proxy_is_told():
+    """Gold = proxy − proxy²/2 of a Gaussian proxy peaks at a mean of 1: at ½ nat of tilting, and at best of 5."""
+    proxy = np.random.default_rng(0).normal(size=(60, 256))
+    proxy -= proxy.mean(axis=1, keepdims=True)
+    table = onsets({20: [proxy], 500: [proxy - proxy**2 / 2]}, proxy - proxy**2 / 2, replicates=200, seed=0, keys=None)
+    assert table.select("labels", "path").rows() == [(n, path) for n in (20, 500) for path in ("tilt", "best-of-n")]
+    bad, good = table.filter(labels=20), table.filter(labels=500)
+    assert bad["found"].all()
+    for row, peak in zip(bad.iter_rows(named=True), (0.5, 5), strict=True):
+        assert row["peak_low"] < peak < row["peak_high"]
+        assert row["peak"] == pytest.approx(peak, rel=0.2)
+        assert 0 < row["drop_low"] < row["drop"]
+    assert not good["found"].any()
+    assert not good["peak"].is_finite().any()
 
 
 def test_members_that_share_err_together_and_ensembles_of_them_stay_above_their_floor(groups):

@@ -1,5 +1,7 @@
 """Verdicts on trained proxies follow their printed rules."""
 
+import re
+
 import polars as pl
 import pytest
 
@@ -67,9 +69,27 @@ def test_what_is_not_reliable_supports_no_verdict():
     assert proxy_claims.size_helps(table).verdict == proxy_claims.floor_is_predicted(table).verdict == UNKNOWN
 
 
+def _onsets():
+    """Two proxies with 20 labels, one of which surely takes gold down; one with 500 that does not."""
+    nan = float("nan")
+    rows = [
+        (20, 0, "tilt", nan, 0.1, 1.5),
+        (20, 0, "best-of-n", 6.0, 0.1, 64.0),
+        (20, 1, "tilt", nan, nan, 1.25),
+        (20, 1, "best-of-n", 9.0, -0.1, 64.0),
+        (500, 0, "tilt", nan, nan, 1.0),
+        (500, 0, "best-of-n", nan, nan, 64.0),
+    ]
+    return pl.DataFrame(rows, schema=["labels", "member", "path", "peak", "drop_low", "end"], orient="row")
+
+
 def test_the_page_shows_verdicts_and_numbers():
     proxies, ensembles = _proxies(), _ensembles()
-    page = proxies_page("s", "gold", proxies, ensembles, proxy_claims.proxy_claims(proxies, ensembles))
+    page = proxies_page("s", "gold", proxies, _onsets(), ensembles, proxy_claims.proxy_claims(proxies, ensembles))
+    falls = [re.findall("<td>(.*?)</td>", line) for line in page.splitlines() if " of " in line and "<td>" in line]
+    assert [cells[1::2] for cells in falls] == [["1 of 2", "1 of 2"], ["0 of 1", "0 of 1"]]
+    assert [cells[2][:4] for cells in falls] == ["1.38", "1.00"]
+    assert [cells[4][:4] for cells in falls] == ["6.00", "–"]
     assert "Holds." in page
     assert "0.40 [0.30, 0.50]" in page
     assert "β = 1: 0.250 [0.230, 0.270] falls to 0.050 [0.030, 0.070]" in page

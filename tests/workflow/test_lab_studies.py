@@ -13,7 +13,14 @@ from alignment_limits.why import read_plan
 LAB = {
     "lab_safety": (
         [],
-        {"sample": 4 * 8 + 2 * 2, "score": 2 * 32 + 4, "features": 32 + 4, "train_head": 3, "score_trained": 3 * 32},
+        {
+            "sample": 4 * 8 + 2 * 2,
+            "score": 3 * 32 + 4,
+            "features": 32 + 4,
+            "train_head": 3,
+            "score_trained": 3 * 32,
+            "fine_tune": 1,
+        },
     ),
     "lab_summarisation": (
         [f"models/pythia-{m}-tldr" for m in ("1b-sft", "1b-reward", "2.8b-reward", "6.9b-reward")],

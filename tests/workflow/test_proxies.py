@@ -1,4 +1,4 @@
-"""Trained proxies in the workflow: labels from further prompts, features once, heads with their provenance."""
+"""Trained proxies in the workflow: labels from other prompts, features once, heads with their provenance."""
 
 import json
 
@@ -6,10 +6,11 @@ import polars as pl
 from safetensors import safe_open
 
 from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES
+from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 
 ENCODER = {"path": "model"}  # any transformers model with a padding token
 CHANGE = {
+    "prompts": {"source": {"path": "prompts.txt"}, "count": 4, "stratify_by": None},
     "gold_labels": {
         "prompts": 4,
         "samples_per_prompt": 8,
@@ -19,6 +20,7 @@ CHANGE = {
         "vowels": {"kind": "python", "function": "own_rewards:vowels"},
         "by-labels": {"kind": "trained", "features": ENCODER, "labels": 30},
         "by-pairs": {"kind": "trained", "features": ENCODER, "labels": 20, "loss": "bradley-terry", "noise": 1},
+        "tuned": {"kind": "fine-tuned", "text": "prompt+reply", "labels": 20, "batch": 10, "learning_rate": 1e-3},
     },
     "ensembles": {},
 }
@@ -28,19 +30,21 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     project.study(CHANGE)
     plan = project.plan()
-    assert plan.jobs["sample"] == plan.jobs["prompts_chunk"] == 1, "only the prompts for labels are drawn"
-    assert plan.jobs["features"] == 4 + 1, "once a shard, whoever reads them"
-    assert plan.jobs["train_head"] == plan.jobs["preflight_reward"] + 2 == 2
+    assert not plan.jobs["sample"], "the prompts behind the study's own were drawn already"
+    assert plan.jobs["features"] == 2 + 1, "once a shard, whoever reads them"
+    assert plan.jobs["train_head"] == 2
+    assert (plan.jobs["fine_tune"], plan.jobs["score"]) == (1, 2)
     results = project.folder / "results/tiny"
     project.run("results/tiny/limits/proxies.parquet", "results/tiny/prompts.parquet")
     assert read_table(results / "limits/proxies.parquet", PROXIES).height == 2 * 2 * 1
+    assert read_table(results / "limits/proxy_onsets.parquet", PROXY_ONSETS).height == 2 * 2 * 2
     assert read_table(results / "limits/proxy_ensembles.parquet", PROXY_ENSEMBLES).height == 3 * (1 + 4)
     assert set(CHANGE["rewards"]) < set(pl.read_parquet(results / "ensembles/rewards.parquet").columns)
 
     (shared,) = (project.folder / "results/shared").iterdir()
     evaluated = set(pl.read_parquet(results / "prompts.parquet")["text"])
     chunks = {f.stem: set(pl.read_parquet(f)["text"]) for f in (shared / "prompts").iterdir()}
-    trained = set().union(*(texts for name, texts in chunks.items() if name >= "p00008"))
+    trained = set().union(*(texts for name, texts in chunks.items() if name >= "p00004"))
     assert len(trained) == 4
     assert not trained & evaluated
 
@@ -53,6 +57,13 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     assert made["run"]["samples"] == 4 * 8
     assert weight.any()
 
+    (tuned,) = (shared / "fine_tuned").iterdir()
+    made = json.loads((tuned / "alignment_limits.json").read_text("utf-8"))
+    assert made["config"]["labels"] == 20
+    assert made["run"]["steps"] == 2
+    assert made["run"]["prompts"] == 4
+
     project.study(CHANGE | {"rewards": CHANGE["rewards"] | {"by-labels": CHANGE["rewards"]["by-labels"] | {"seed": 1}}})
     plan = project.plan()
-    assert (plan.jobs["train_head"], plan.jobs["features"], plan.jobs["score_trained"]) == (1, 0, 4)
+    assert (plan.jobs["train_head"], plan.jobs["features"], plan.jobs["score_trained"]) == (1, 0, 2)
+    assert not plan.jobs["fine_tune"]

@@ -1,6 +1,6 @@
 # in: features and gold labels of the training prompts, features and gold of the study's
-# out: limits/proxies.parquet, limits/proxy_ensembles.parquet (proxies of every quality, ensembles of every size),
-#      report/proxies.html
+# out: limits/proxies.parquet, limits/proxy_onsets.parquet, limits/proxy_ensembles.parquet (proxies of every quality,
+#      where gold peaks under each, ensembles of every size), report/proxies.html
 rule proxy_sweep:
     input:
         training=feature_shards(STUDY.gold_labels.sweep, training_shards),
@@ -11,6 +11,7 @@ rule proxy_sweep:
         standardised=results("ensembles/rewards.parquet"),
     output:
         proxies=results("limits/proxies.parquet"),
+        onsets=results("limits/proxy_onsets.parquet"),
         ensembles=results("limits/proxy_ensembles.parquet"),
     log:
         results("logs/proxy_sweep/sweep.log"),
@@ -33,6 +34,7 @@ rule proxy_sweep:
 rule proxies_page:
     input:
         proxies=results("limits/proxies.parquet"),
+        onsets=results("limits/proxy_onsets.parquet"),
         ensembles=results("limits/proxy_ensembles.parquet"),
     output:
         html=report(

@@ -1,16 +1,18 @@
 # in: sample shards and a reward's fetched files
 # out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/<reward>.json says the
 #      reward can be trusted
+from alignment_limits.config.rewards import Labelled
 from alignment_limits.rewards.load import module_of
 
 SUMMARY = results("samples/summary.parquet")
 
 
 # kinds that take the study's own base model where no source is given
-READ_THE_BASE_MODEL = {"information-gain"}
+READ_THE_BASE_MODEL = {"information-gain", "fine-tuned"}
 SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
-# rewards that exist before a study does; trained ones are made and scored in proxies.smk
-GIVEN = [name for name, reward in STUDY.rewards.items() if reward.kind != "trained"]
+# rewards that exist before a study does; others are made in proxies.smk, which scores heads, and fine_tuning.smk
+GIVEN = [n for n, reward in STUDY.rewards.items() if not isinstance(reward, Labelled)]
+TUNED = [id for id, n in SCORERS.items() if STUDY.rewards[n].kind == "fine-tuned"]
 
 
 def score_files(reward):
@@ -20,17 +22,25 @@ def score_files(reward):
 
 def reward_spec(wildcards):
     """Settings of the reward a job is about."""
-    return STUDY.rewards[
+    spec = STUDY.rewards[
         SCORERS[wildcards.scorer] if "scorer" in wildcards.keys() else wildcards.reward
     ]
+    return spec.classifier if spec.kind == "fine-tuned" else spec
 
 
-def reward_files(wildcards):
-    spec = reward_spec(wildcards)
+def source_files(spec):
+    """Where a reward's source lies."""
     source = getattr(spec, "source", None)
     if source is None and spec.kind in READ_THE_BASE_MODEL:
         return MODEL_FOLDER
     return fetched(source) if source else []
+
+
+def reward_files(wildcards):
+    """The files a reward scores with."""
+    if wildcards.get("scorer") in TUNED:
+        return shared(f"fine_tuned/{wildcards.scorer}")
+    return source_files(reward_spec(wildcards))
 
 
 def beside(wildcards):
@@ -106,7 +116,7 @@ rule score:
     benchmark:
         results("benchmarks/score/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
-        scorer=one_of(STUDY.scorer_id(reward) for reward in GIVEN),
+        scorer=one_of([*(STUDY.scorer_id(reward) for reward in GIVEN), *TUNED]),
     priority: 20
     envmodules:
         *MODULES,

@@ -5,11 +5,11 @@ import polars as pl
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
 from alignment_limits.grid import Grid, prompt_keys
-from alignment_limits.proxies.sweep import ensembles, proxies
+from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies
 from alignment_limits.proxies.tables import held_out, training_arrays
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.proxies import FEATURES, PROXIES, PROXY_ENSEMBLES
+from alignment_limits.schemas.proxies import FEATURES, PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance
 
@@ -30,18 +30,19 @@ with job(snakemake):
     features = np.full((*grid.shape, evaluated.shape[1]), np.nan)
     features[grid.row, grid.column] = evaluated
 
-    common = {
-        "betas": p["betas"],
-        "at_kl": p["at_kl"],
-        "replicates": p["bootstrap"],
-        "seed": p["seed"],
-        "keys": prompt_keys(standardised),
-    }
+    resampled = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    common = resampled | {"betas": p["betas"], "at_kl": p["at_kl"]}
     heads = {"noise": p["noise"], "loss": p["loss"], "dimensions": p["dimensions"]}
-    where = training, features, grid.array(pl.Series(gold))
+    truth = grid.array(pl.Series(gold))
     alone = heads | {"dimensions": 1.0}  # a single proxy has no reason to leave features out
-    singles = proxies(*where, labels=p["labels"], count=max(p["members"]), settings=alone, **common)
-    write_table(singles, snakemake.output.proxies, PROXIES, provenance(snakemake))
+    members = {
+        n: fit_members(training, features, count=max(p["members"]), shared="neither", labels=n, **alone)
+        for n in p["labels"]
+    }
+    made = provenance(snakemake)
+    write_table(proxies(members, truth, **common), snakemake.output.proxies, PROXIES, made)
+    write_table(onsets(members, truth, **resampled), snakemake.output.onsets, PROXY_ONSETS, made)
     many = {"sizes": p["members"], "aggregators": p["aggregators"]}
-    groups = ensembles(*where, **many, settings=heads | {"labels": p["ensemble_labels"]}, **common)
-    write_table(groups, snakemake.output.ensembles, PROXY_ENSEMBLES, provenance(snakemake))
+    settings = heads | {"labels": p["ensemble_labels"]}
+    groups = ensembles(training, features, truth, **many, settings=settings, **common)
+    write_table(groups, snakemake.output.ensembles, PROXY_ENSEMBLES, made)

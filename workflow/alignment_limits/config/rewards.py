@@ -176,22 +176,66 @@ class Length(RewardBase):
     kind: Literal["length"]
 
 
-class Trained(RewardBase):
-    """A linear head on frozen features, trained on gold labels of prompts the study does not use (`gold_labels`)."""
+class Labelled(RewardBase):
+    """A proxy trained on gold labels of prompts the study does not use (`gold_labels`)."""
 
-    kind: Literal["trained"]
-    features: Source = Field(description="a mean-pooled transformers encoder")
-    labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry)")
+    labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry, fine-tuning)")
     noise: float = Field(
         0.0,
         ge=0,
         description="in gold's within-prompt spreads: the error's standard deviation on a label, or the scale of "
         "the preferences' logistic noise",
     )
-    seed: int = Field(0, ge=0, description="of labels and their noise")
+    seed: int = Field(0, ge=0, description="of labels and their noise, and of a new head's first weights")
+
+
+class Trained(Labelled):
+    """A linear head on frozen features."""
+
+    kind: Literal["trained"]
+    features: Source = Field(description="a mean-pooled transformers encoder")
     loss: Literal["regression", "bradley-terry"] = "regression"
     dimensions: float = Field(1.0, gt=0, le=1, description="share of the features that are used")
     feature_seed: int | None = Field(None, ge=0, description="of the features used; default: seed")
+
+
+class FineTuned(Labelled):
+    """A transformers sequence classifier, all of its weights trained on gold-labelled pairs of one prompt's samples
+    (Bradley-Terry, by TRL's RewardTrainer). For GPUs: weights, gradients and AdamW's moments are float32."""
+
+    kind: Literal["fine-tuned"]
+    source: Source | None = Field(
+        None,
+        description="where training starts: a sequence classifier of one label, or a language model, which gets a new "
+        "head; default: the study's base model",
+    )
+    text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
+        "chat", description="'chat' puts prompt and reply through the model's chat template"
+    )
+    wording: str | None = Field(None, description="as for kind sequence-classifier")
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    batch: int = Field(64, ge=1, description="pairs of one step")
+    parts: int = Field(1, ge=1, description="a step's pairs are read in so many parts, to fit into memory")
+    learning_rate: float = Field(1e-5, gt=0, description="of AdamW, constant")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: of activations in training, and of the body in scoring"
+    )
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> FineTuned:
+        if self.batch % self.parts:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of parts ({self.parts})")
+        _ = self.classifier  # its settings must be possible, too
+        return self
+
+    @property
+    def classifier(self) -> SequenceClassifier:
+        """How it scores, once trained; its source then is what training made."""
+        kept = {"sign", "text", "wording", "max_length", "dtype", "trust_remote_code"}
+        trained = Source.model_validate({"path": "."})
+        return SequenceClassifier(kind="sequence-classifier", source=trained, **self.model_dump(include=kept))
 
 
 class Python(RewardBase):
@@ -216,6 +260,7 @@ Reward = Annotated[
     | InformationGain
     | Length
     | Trained
+    | FineTuned
     | Python,
     Field(discriminator="kind"),
 ]

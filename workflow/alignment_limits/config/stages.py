@@ -16,6 +16,7 @@ def stages(study: Study) -> list[str]:
         start += ["documents", "gold"] if study.documents else []
         start += ["features"] if study.gold_labels or (study.preferences and study.preferences.features) else []
         start += ["proxies"] if study.gold_labels else []
+        start += ["fine_tuning"] if any(r.kind == "fine-tuned" for r in study.rewards.values()) else []
         start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
     rest = ["ensembles", "limits"]
     rest += ["preferences"] if study.preferences else []

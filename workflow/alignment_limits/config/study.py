@@ -20,7 +20,7 @@ from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
 from alignment_limits.config.preferences import Preferences
-from alignment_limits.config.rewards import Ensemble, Reward
+from alignment_limits.config.rewards import Ensemble, Labelled, Reward
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
 from alignment_limits.config.training import ONLINE, Recipe, Run
@@ -44,7 +44,7 @@ class Study(Strict):
     sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
     rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
-    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained, and a sweep of them")
+    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained or fine-tuned, and a sweep")
     ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
     policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
     training: dict[Name, Recipe] | None = Field(
@@ -139,7 +139,7 @@ class Study(Strict):
             beside = getattr(reward, "beside", "prompt")
             if beside != "prompt" and self.documents is None:
                 raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
-        trained = [name for name, reward in self.rewards.items() if reward.kind == "trained"]
+        trained = [name for name, reward in self.rewards.items() if isinstance(reward, Labelled)]
         if trained and self.gold_labels is None:
             raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
         if trained and self.all_policies:
@@ -220,7 +220,7 @@ class Study(Strict):
         """Name of a reward and of everything that decides its scores."""
         spec = self.rewards[reward]
         decides: dict[str, Any] = spec.model_dump(exclude={"note"})
-        if spec.kind == "trained" and self.gold_labels and self.prompts:  # the labels, too, decide them
+        if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # the labels, too, decide them
             decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
                 "gold": self.scorer_id(self.gold),
                 "first": self.prompts.count,

@@ -57,6 +57,10 @@ def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) ->
             ax.set_xticks(_powers(right), [str(n) for n in _powers(right)])
         else:
             ax.set_xlim(0, right)
+    for ax in axes[2:]:
+        ax.xaxis.set_major_formatter(
+            lambda value, _: f"{value:g}".replace("-", "−")
+        )  # 0, not 0.00: there is little room
     axes[3].axvline(0, color=INK, lw=0.5, zorder=1)
     figure.legend(handles=_symbols(), loc="outside upper right", ncols=3, handletextpad=0.1, borderaxespad=0.0)
 

@@ -53,17 +53,34 @@ def fit_proxy(
         picked = rng.permutation(len(gold))[:labels]
         head = ridge(features[np.ix_(picked, used)], values[picked] + noise * rng.standard_normal(labels))
     else:
-        a, b = _pairs(prompt, labels, rng)
-        margin = values[a] - values[b]
-        uniform = rng.random(labels)  # drawn whatever the noise, so that noise alone changes
-        with np.errstate(over="ignore"):
-            chance = 1 / (1 + np.exp(-margin / noise)) if noise > 0 else 0.5 + 0.5 * np.sign(margin)
-        chosen = uniform < chance
-        better, worse = np.where(chosen, a, b), np.where(chosen, b, a)
+        better, worse = _preferences(values, prompt, labels, noise, rng)
         head = bradley_terry(features[np.ix_(better, used)] - features[np.ix_(worse, used)])
     weight = np.zeros(features.shape[1])
     weight[used] = head.weight
     return replace(head, weight=weight)
+
+
+def preferences(
+    gold: Array, prompt: NDArray[np.intp], *, labels: int, noise: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The pairs that `fit_proxy` learns from with these settings: indices [labels] of the preferred, of the other.
+
+    Raises:
+        EstimateError: as there.
+    """
+    return _preferences(_standard(gold, prompt), prompt, labels, noise, np.random.default_rng([seed, _LABELS]))
+
+
+def _preferences(
+    values: Array, prompt: NDArray[np.intp], labels: int, noise: float, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    a, b = _pairs(prompt, labels, rng)
+    margin = values[a] - values[b]
+    uniform = rng.random(labels)  # drawn whatever the noise, so that noise alone changes
+    with np.errstate(over="ignore"):
+        chance = 1 / (1 + np.exp(-margin / noise)) if noise > 0 else 0.5 + 0.5 * np.sign(margin)
+    chosen = uniform < chance
+    return np.where(chosen, a, b), np.where(chosen, b, a)
 
 
 def _standard(gold: Array, prompt: NDArray[np.intp]) -> Array:

@@ -8,6 +8,7 @@ first, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensemble_study import member_errors
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.gaps import gap_contributions, proxy_gap
+from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.standardisation import standardise
 from alignment_limits.proxies.fit import fit_proxy
 from alignment_limits.proxies.heads import Array
@@ -31,18 +33,17 @@ SHARED = {
 
 
 def fit_members(
-    training: tuple[Array, Array, Any], features: Array, *, count: int, shared: str, first: int = 0, **settings: Any
+    training: tuple[Array, Array, Any], features: Array, *, count: int, shared: str, **settings: Any
 ) -> list[Array]:
     """Standardised scores (P, M) of `count` members on evaluated features (P, M, d).
 
     Args:
         training: features [n, d], gold [n] and prompt [n] of held-out prompts.
         shared: 'labels', 'features' or 'neither'.
-        first: number of the first member.
         settings: of `fit_proxy` (labels, noise, loss, dimensions).
     """
     out = []
-    for member in range(first, first + count):
+    for member in range(count):
         seed, feature_seed = SHARED[shared](member)
         head = fit_proxy(*training, seed=seed, feature_seed=feature_seed, **settings)
         out.append(standardise(head(features), name=f"member {member}").scores)
@@ -50,24 +51,24 @@ def fit_members(
 
 
 def proxies(
-    training: tuple[Array, Array, Any],
-    features: Array,
+    members: Mapping[int, Sequence[Array]],
     gold: Array,
     *,
-    labels: Sequence[int],
-    count: int,
     betas: Sequence[float],
     at_kl: float,
-    settings: Mapping[str, Any],
     replicates: int,
     seed: int,
     keys: Any,
 ) -> pl.DataFrame:
-    """Single proxies with few to many labels: error, gap at each β, gold gained at a fixed KL."""
+    """Single proxies with few to many labels: error, gap at each β, gold gained at a fixed KL.
+
+    Args:
+        members: number of labels -> standardised scores (P, M) of the proxies trained on so many.
+        gold: (P, M).
+    """
     rows = []
-    for n in labels:
-        members = fit_members(training, features, count=count, shared="neither", labels=n, **settings)
-        for member, proxy in enumerate(members):
+    for n, group in members.items():
+        for member, proxy in enumerate(group):
             table = proxy_gap(proxy, gold, betas=betas, replicates=replicates, seed=seed, keys=keys)
             gained = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl])).values[:, 0, 1]
             frame = pl.DataFrame(
@@ -89,6 +90,29 @@ def proxies(
                 )
             )
     return pl.concat(rows)
+
+
+def onsets(
+    members: Mapping[int, Sequence[Array]], gold: Array, *, replicates: int, seed: int, keys: Any
+) -> pl.DataFrame:
+    """Where gold peaks as each proxy is optimised ever harder: tilted (hacking onset), and along best-of-n.
+
+    Args:
+        members, gold: as for `proxies`.
+    """
+    rows = []
+    common: dict[str, Any] = {"replicates": replicates, "seed": seed}
+    for n, group in members.items():
+        for member, proxy in enumerate(group):
+            paths = {
+                "tilt": hacking_onset(proxy, gold, keys=keys, **common),
+                "best-of-n": stopping_point(proxy, gold, **common),
+            }
+            for path, onset in paths.items():
+                found = asdict(onset)
+                peak = {f"peak{end}": found.pop(name) for end, name in (("", "at"), ("_low", "low"), ("_high", "high"))}
+                rows.append({"labels": n, "member": member, "path": path, **peak, **found})
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def ensembles(

@@ -18,20 +18,35 @@ _ABOUT = (
     "base standard deviations of gold, with 95% intervals over prompts. Heads, features, noise, grids: our choice."
 )
 
+_FALLS = (
+    "Of the proxies with so many labels, those under which gold surely falls from its peak to the end of what the "
+    "samples can tell (its 95% interval excludes 0), and where the peak is (median and range of those whose place is "
+    "told). Where gold bends under a tilt is told from 256 samples per prompt on; best-of-n is unbiased at any n."
+)
+
 
 def proxies_page(
-    study: str, gold: str, proxies: pl.DataFrame, ensembles: pl.DataFrame, verdicts: Sequence[Verdict]
+    study: str,
+    gold: str,
+    proxies: pl.DataFrame,
+    onsets: pl.DataFrame,
+    ensembles: pl.DataFrame,
+    verdicts: Sequence[Verdict],
 ) -> str:
     """A self-contained HTML page.
 
     Args:
-        proxies: `limits/proxies.parquet`. ensembles: `limits/proxy_ensembles.parquet`.
+        proxies: `limits/proxies.parquet`. onsets: `limits/proxy_onsets.parquet`.
+        ensembles: `limits/proxy_ensembles.parquet`.
         verdicts: from `proxy_claims`.
     """
     body = [
         *(claim_box(v) for v in verdicts),
         tag("h2", "Proxies by their labels"),
         table(["labels", "error variance", "rank correlation", "gold at fixed KL"], _by_labels(proxies)),
+        tag("h2", "Proxies optimised ever harder"),
+        table(["labels", "tilted: gold falls", "told to (nats)", "best-of-n: gold falls", "from n"], _by_onset(onsets)),
+        tag("p", _FALLS, "soft"),
         tag("h2", "Ensembles by size and by what members share"),
         table(["share", "K", "aggregator", "β", "ρ [95%]", "gap [95%]", "predicted"], _by_size(ensembles)),
     ]
@@ -44,6 +59,20 @@ def _by_labels(proxies: pl.DataFrame) -> list[list[str]]:
     once = proxies.unique(["labels", "member"], keep="first", maintain_order=True)
     for (labels,), part in once.group_by(["labels"], maintain_order=True):
         cells = [_range(part[c]) for c in ("error_variance", "spearman", "gold_gain_at_kl")]
+        rows.append([f"{labels:,}", *cells])
+    return rows
+
+
+def _by_onset(onsets: pl.DataFrame) -> list[list[str]]:
+    """How many proxies take gold down again, along both paths."""
+    rows = []
+    for (labels,), part in onsets.group_by(["labels"], maintain_order=True):
+        cells = []
+        for path, place in (("tilt", "end"), ("best-of-n", "peak")):
+            own = part.filter(pl.col("path") == path)
+            fallen = own.filter(pl.col("drop_low").is_finite() & (pl.col("drop_low") > 0))
+            places = (own if place == "end" else fallen).filter(pl.col(place).is_finite())[place]
+            cells += [f"{fallen.height} of {own.height}", _range(places) if len(places) else "–"]
         rows.append([f"{labels:,}", *cells])
     return rows
 

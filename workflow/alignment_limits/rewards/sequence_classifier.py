@@ -65,10 +65,10 @@ def load(
     if weights is not None and len(weights) != labels:
         raise RewardError(f"{path} has {labels} labels; give one weight for each, not {len(weights)}")
     weigh = np.eye(labels)[label] if weights is None else np.asarray(weights, dtype=np.float64)
-    pad = _set_padding(model, tokenizer, path)
+    pad = set_padding(model, tokenizer, path)
     model.config.use_cache = False
     model = ready(model, device)
-    limit = _limit(max_length, context_length(tokenizer, model.config), path)
+    limit = most_tokens(max_length, context_length(tokenizer, model.config), path)
     encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}")
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ def _float32_head(model: Any, path: Path) -> None:
     head.register_forward_pre_hook(widen)
 
 
-def _set_padding(model: Any, tokenizer: Any, path: Path) -> int:
+def set_padding(model: Any, tokenizer: Any, path: Path) -> int:
     """Choose the padding id and tell the model; decoders get one that no text can produce."""
     own = tokenizer.pad_token_id
     if not hasattr(model, "score"):  # encoders: the mask alone decides, and some count positions by this id
@@ -122,7 +122,8 @@ def _set_padding(model: Any, tokenizer: Any, path: Path) -> int:
     return unused
 
 
-def _limit(asked: int | None, context: int | None, path: Path) -> int | None:
+def most_tokens(asked: int | None, context: int | None, path: Path) -> int | None:
+    """Tokens of a text at most: what is asked for, or all the model can read."""
     if asked is not None and context is not None and asked > context:
         raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
     return asked if asked is not None else context

@@ -25,6 +25,24 @@ PROXIES = Schema(
         "at_kl": pl.Float64,
     },
 )
+PROXY_ONSETS = Schema(
+    "proxy_onsets",
+    {
+        "labels": pl.Int32,
+        "member": pl.Int32,
+        "path": pl.String,  # tilt or best-of-n
+        "peak": pl.Float64,  # nats or draws, as are its interval and the end
+        "peak_low": pl.Float64,
+        "peak_high": pl.Float64,
+        "gain": pl.Float64,
+        "drop": pl.Float64,
+        "drop_low": pl.Float64,
+        "drop_high": pl.Float64,
+        "end": pl.Float64,
+        "found": pl.Boolean,
+        "reason": pl.String,
+    },
+)
 PROXY_ENSEMBLES = Schema(
     "proxy_ensembles",
     {

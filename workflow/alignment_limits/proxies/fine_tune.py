@@ -1,0 +1,96 @@
+"""A sequence classifier, all of its weights trained on preferences through TRL's RewardTrainer.
+
+It reads the very token ids that it will read when it scores, and pads as it will then: a reward model trained under
+another template, or pooled at another token, is another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback, set_seed
+from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_trainer import DataCollatorForPreference
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
+from alignment_limits.rewards.conversation import encoder
+from alignment_limits.rewards.sequence_classifier import Pair, most_tokens, set_padding
+from alignment_limits.training.arguments import plain
+
+
+def fine_tune(
+    start: Path, better: Sequence[Pair], worse: Sequence[Pair], settings: dict[str, Any], folder: Path, scratch: Path
+) -> dict[str, float]:
+    """Train on pairs (prompt, reply), the first of which is preferred to the second; write the model to `folder`.
+
+    Args:
+        start: folder of a checkpoint: a sequence classifier of one label, or a language model, which gets a head.
+        settings: of a reward of kind fine-tuned.
+        scratch: a folder for what TRL writes.
+
+    Returns:
+        steps, and the mean loss (nats) and accuracy of the last tenth of them, each on pairs not yet trained on in
+        that pass.
+
+    Raises:
+        RewardError: the checkpoint is not whole, is neither of both, or cannot read the texts as asked.
+    """
+    path, remote = need_checkpoint(start), settings["trust_remote_code"]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_seed(settings["seed"])  # a new head's first weights
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=remote)
+    model = _one_label(path, remote)
+    pad = set_padding(model, tokenizer, path)
+    limit = most_tokens(settings["max_length"], context_length(tokenizer, model.config), path)
+    encode = encoder(tokenizer, settings["text"], limit, path, wording=settings["wording"] or "{prompt}{reply}")
+    tokenizer.save_pretrained(folder)
+    pairs = [{"chosen_ids": encode(*a)[0], "rejected_ids": encode(*b)[0]} for a, b in zip(better, worse, strict=True)]
+    arguments = plain(
+        scratch,
+        learning_rate=settings["learning_rate"],
+        batch=settings["batch"] // settings["parts"],
+        seed=settings["seed"],
+    ) | {
+        "gradient_accumulation_steps": settings["parts"],
+        "num_train_epochs": settings["epochs"],
+        "bf16": settings["dtype"] == "bfloat16",
+        "gradient_checkpointing": torch.cuda.is_available(),  # memory is what such a model lacks there
+        "max_length": None,
+    }
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(**arguments),
+        train_dataset=Dataset.from_list(pairs),
+        data_collator=DataCollatorForPreference(pad_token_id=pad),
+        processing_class=tokenizer,
+    )
+    for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
+        config.pad_token_id = pad  # TRL has set the tokenizer's own, which a text may end with
+    trainer.processing_class = None  # or training starts by setting it again
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    model.save_pretrained(folder)
+    told = [row for row in trainer.state.log_history if "loss" in row]
+    last = told[-max(1, len(told) // 10) :]
+    return {"steps": len(told)} | {name: sum(row[name] for row in last) / len(last) for name in ("loss", "accuracy")}
+
+
+def _one_label(path: Path, trust_remote_code: bool) -> Any:
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            path,
+            num_labels=1,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            dtype=torch.float32,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RewardError(
+            f"{path} is neither a sequence classifier of one label nor a language model that can be made one: {error}"
+        ) from error

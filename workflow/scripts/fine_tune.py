@@ -1,0 +1,42 @@
+"""Fine-tune a sequence classifier on gold-labelled pairs of samples to prompts the study does not use."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.artifacts import KEY, read_table, read_tables
+from alignment_limits.files import write_json
+from alignment_limits.proxies.fine_tune import fine_tune
+from alignment_limits.proxies.fit import preferences
+from alignment_limits.proxies.tables import held_out
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.schemas.scores import SCORES
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p, folder = snakemake.params.p, Path(snakemake.output.folder)
+    training = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    prompts = held_out(training, read_table(snakemake.input.evaluation, PROMPTS))
+    samples = read_tables(snakemake.input.samples, SAMPLES).select(*KEY, "text")
+    scores = read_tables(snakemake.input.gold, SCORES).select(*KEY, "score")
+    table = samples.join(scores, on=KEY, validate="1:1").join(prompts.select("prompt_id", "prompt"), on="prompt_id")
+    table = table.sort(KEY)
+    _, number = np.unique(table["prompt_id"].to_numpy().astype(str), return_inverse=True)
+    drawn = {key: p[key] for key in ("labels", "noise", "seed")}
+    better, worse = preferences(table["score"].to_numpy(), number, **drawn)
+    texts = list(table.select("prompt", "text").iter_rows())
+    say(f"{snakemake.wildcards.scorer}: {len(better)} pairs of {prompts.height} prompts, {p['epochs']} passes")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        pairs = [texts[i] for i in better], [texts[i] for i in worse]
+        told = fine_tune(Path(snakemake.input.start), *pairs, p, folder, Path(scratch))
+    say(f"{told['steps']} steps; at the end loss {told['loss']:.3f}, accuracy {told['accuracy']:.2f}")
+    made = provenance(snakemake, ["torch", "transformers", "trl"], run=told | {"prompts": prompts.height})
+    write_json(made, folder / "alignment_limits.json")
