@@ -55,6 +55,21 @@ def test_bradley_terry_is_stationary_and_finds_the_truth():
     assert head.held_out == pytest.approx(np.logaddexp(0, -x @ truth).mean(), abs=0.01)
 
 
+def test_what_is_known_of_the_logits_is_no_part_of_the_head():
+    rng = np.random.default_rng(5)
+    truth = np.array([1.5, -1.0])
+    x, known = rng.normal(size=(6000, 2)), 3 * rng.normal(size=6000)
+    sign = np.where(rng.random(6000) < 1 / (1 + np.exp(-x @ truth - known)), 1, -1)
+    x, known = sign[:, None] * x, sign * known
+    head = bradley_terry(x, known)
+    gradient = head.penalty * head.weight - x.T @ (1 / (1 + np.exp(x @ head.weight + known)))
+    np.testing.assert_allclose(gradient, 0, atol=1e-5)
+    np.testing.assert_allclose(head.weight, truth, atol=0.2)
+    assert head.held_out == pytest.approx(np.logaddexp(0, -x @ truth - known).mean(), abs=0.01)
+    flat = bradley_terry(np.zeros((6000, 1)), known)
+    assert flat.held_out == pytest.approx(np.logaddexp(0, -known).mean(), rel=1e-12)
+
+
 def test_separable_preferences_have_a_finite_head():
     x = np.abs(np.random.default_rng(3).normal(size=(20, 40)))
     head = bradley_terry(x)

@@ -63,11 +63,12 @@ def ridge(features: Array, labels: Array) -> Head:
     return Head(weight, mean - float(middle @ weight), penalty, error)
 
 
-def bradley_terry(differences: Array) -> Head:
-    """argmin −Σ log σ(w·x) + λ/2 ‖w‖² over differences x = chosen − rejected, λ by 5-fold cross-validation.
+def bradley_terry(differences: Array, offset: Array | float = 0.0) -> Head:
+    """argmin −Σ log σ(w·x + o) + λ/2 ‖w‖² over differences x = chosen − rejected, λ by 5-fold cross-validation.
 
     Args:
         differences: [n, d], n ≥ 5. A bias cannot be told from preferences: it is 0.
+        offset: o [n], what is known of each pair's logit beforehand; no part of the head.
 
     Raises:
         EstimateError: too few preferences.
@@ -78,32 +79,33 @@ def bradley_terry(differences: Array) -> Head:
     _, s, vt = np.linalg.svd(differences, full_matrices=False)
     vt = vt[s > 1e-10 * max(float(s.max(initial=0.0)), 1e-300)]
     reduced = differences @ vt.T  # the optimum lies in the span of the differences
+    known = np.broadcast_to(offset, n)
     fold = np.arange(n) % FOLDS
     best: tuple[float, float] = (np.inf, np.inf)
     for penalty in _penalties(float(np.mean(np.sum(reduced**2, axis=1)))):
         loss = 0.0
         for left in range(FOLDS):
-            w = _newton(reduced[fold != left], penalty)
-            loss += float(np.logaddexp(0, -reduced[fold == left] @ w).sum())
+            w = _newton(reduced[fold != left], known[fold != left], penalty)
+            loss += float(np.logaddexp(0, -reduced[fold == left] @ w - known[fold == left]).sum())
         best = min(best, (loss / n, penalty))
     loss, penalty = best
-    return Head(vt.T @ _newton(reduced, penalty), 0.0, penalty, loss)
+    return Head(vt.T @ _newton(reduced, known, penalty), 0.0, penalty, loss)
 
 
 def _penalties(scale: float) -> Array:
     return np.asarray(PENALTIES) * max(scale, 1e-12)
 
 
-def _newton(x: Array, penalty: float, steps: int = 60) -> Array:
+def _newton(x: Array, offset: Array, penalty: float, steps: int = 60) -> Array:
     """The unique minimiser; the objective is strictly convex, so halved Newton steps always reach it."""
 
     def objective(w: Array) -> float:
-        return float(np.logaddexp(0, -x @ w).sum() + penalty / 2 * w @ w)
+        return float(np.logaddexp(0, -x @ w - offset).sum() + penalty / 2 * w @ w)
 
     w = np.zeros(x.shape[1])
     value = objective(w)
     for _ in range(steps):
-        p = 1 / (1 + np.exp(np.clip(x @ w, -500, 500)))  # probability of the other choice
+        p = 1 / (1 + np.exp(np.clip(x @ w + offset, -500, 500)))  # probability of the other choice
         gradient = penalty * w - x.T @ p
         step = np.linalg.solve((x.T * (p * (1 - p))) @ x + penalty * np.eye(len(w)), gradient)
         size = 1.0

@@ -1,7 +1,9 @@
 """The reward R̂ that a run fits to its own preference pairs, and what it maximises of it.
 
-R̂ is a Bradley-Terry head, linear in an encoder's features and in log π₀: preferences follow σ(γ log π*(a)/π*(b)), and
+R̂ is γ log π₀ plus a Bradley-Terry head, linear in an encoder's features: preferences follow σ(γ log π*(a)/π*(b)), and
 the target is a tilt of the base, so the reward that they hold, γ log π*, is γ log π₀ plus what the encoder has to see.
+The head is shrunk to 0, so R̂ to the base's: were the weight of log π₀ shrunk as well, the reward would prefer replies
+that the base finds unlikely.
 
 Reverse KL maximises E_π[R̂ − γ log π − β log(π/π₀)] = E_π[(R̂ − γ log π₀) − (γ + β) log(π/π₀)]: it is RLHF on the
 reward R̂ − γ log π₀ at the KL coefficient γ + β, whose optimum is π₀^{β/(β+γ)} e^{R̂/(β+γ)} (theory §7). RLHF itself is
@@ -40,22 +42,22 @@ class FittedReward:
         return np.asarray(features @ self.weight + self.base_weight * log_base)
 
 
-def fit_reward(features: Array, log_base: Array, row: Index, chosen: Index, rejected: Index) -> FittedReward:
+def fit_reward(
+    features: Array, log_base: Array, row: Index, chosen: Index, rejected: Index, *, base_weight: float
+) -> FittedReward:
     """Fit R̂ to pairs.
 
     Args:
         features: of the base's samples [p, m, d]. log_base: their log π₀ [p, m].
         row: each pair's prompt [n]. chosen, rejected: its samples [n].
+        base_weight: R̂'s weight of log π₀: γ where the target is a tilt of the base.
 
     Raises:
         EstimateError: too few pairs.
     """
     seen = features[row, chosen] - features[row, rejected]
-    base = log_base[row, chosen] - log_base[row, rejected]
-    # as long, over all pairs, as the encoder's vectors are: the head's one penalty then weighs both alike
-    unit = float(np.sqrt(np.sum(base**2) / max(float(np.sum(seen**2)), 1e-300))) or 1.0
-    head = bradley_terry(np.column_stack([seen, base / unit]))
-    return FittedReward(head.weight[:-1], float(head.weight[-1]) / unit, head.held_out)
+    head = bradley_terry(seen, base_weight * (log_base[row, chosen] - log_base[row, rejected]))
+    return FittedReward(head.weight, base_weight, head.held_out)
 
 
 def as_rlhf(reward: Any, log_base: Any, *, objective: str, gamma: float, coefficient: float) -> tuple[Any, float]:

@@ -35,7 +35,7 @@ def learned(
     """A run's pairs, with R̂ where it is fitted, and the signal where replies are scored by it.
 
     Args:
-        run: its settings. made: how the pairs were made: gamma, level, and what an encoder reads, text.
+        run: its settings. made: how the pairs were made: reward, gamma, level, and what an encoder reads, text.
         samples: the base's, in key order. table: file of the pairs. features: shards of the samples' features; none:
             no reward is fitted. encoder: folder; none: no reply is scored.
 
@@ -54,10 +54,12 @@ def learned(
     of_samples = np.full((*grid.shape, vectors.shape[1]), np.nan)
     of_samples[grid.row, grid.column] = vectors
     log_base = grid.array(samples["logprob"])
-    reward = fit_reward(of_samples, log_base, pairs.row, pairs.chosen, pairs.rejected)
+    # pairs that a reward judged, and not the target, say nothing of the base
+    weight = 0.0 if made["reward"] else made["gamma"]
+    reward = fit_reward(of_samples, log_base, pairs.row, pairs.chosen, pairs.rejected, base_weight=weight)
     say(
         f"the reward fitted to {run['pairs']} pairs: log loss {reward.held_out:.3f} nats on pairs left out "
-        f"(by the model {-np.log(own['probability'].to_numpy()).mean():.3f}), weight of log π₀ {reward.base_weight:.3f}"
+        f"(by the model {-np.log(own['probability'].to_numpy()).mean():.3f})"
     )
     pairs = replace(pairs, fitted=reward(of_samples, log_base))
     if encoder is None:
