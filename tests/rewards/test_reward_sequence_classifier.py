@@ -92,7 +92,7 @@ def test_padding_is_a_token_no_text_has(make_classifier, kind, spare_rows):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     rows = model.get_input_embeddings().num_embeddings
-    pad = sequence_classifier._set_padding(model, tokenizer, folder)
+    pad = sequence_classifier.set_padding(model, tokenizer, folder)
     assert pad == model.config.pad_token_id
     assert pad not in tokenizer.get_vocab().values()
     assert pad < model.get_input_embeddings().num_embeddings == max(rows, pad + 1)
