@@ -27,5 +27,5 @@ def slurm():
 def local(slurm, tmp_path_factory, tiny_model):
     """The tables of the tiny study, made without Slurm."""
     project = SlurmProject.new(tmp_path_factory.mktemp("slurm") / "local", tiny_model)
-    project.run(*TABLES)
+    project.run("preflights", *TABLES)
     return project

@@ -142,6 +142,7 @@ rule targets_page:
     benchmark:
         results("benchmarks/targets_page/targets_page.tsv")
     params:
+        p={"study": STUDY.study},
         code=code("targets_page.py"),
     script:
         "../scripts/targets_page.py"

@@ -9,10 +9,10 @@ from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
 from alignment_limits.scripting import job, say
 
 with job(snakemake):
-    files = snakemake.input
+    p, files = snakemake.params.p, snakemake.input
     targets = read_table(files.targets, TARGETS)
     exact = read_table(files.exact, EXACT_TARGETS) if files.exact else None
     verdicts = target_claims(chosen(main_setting(distances(targets, exact))))
     for verdict in verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
-    write_page(targets_page(snakemake.config["study"], targets, exact, verdicts), snakemake.output.html)
+    write_page(targets_page(p["study"], targets, exact, verdicts), snakemake.output.html)
