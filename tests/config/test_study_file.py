@@ -63,6 +63,9 @@ def test_the_default_study_is_valid_and_names_its_proxies():
         ("rewards.vader", {"kind": "fine-tuned", "labels": 50}, "say on what in `gold_labels:`"),
         ("rewards.vader", {"kind": "fine-tuned", "labels": 50, "parts": 3}, "must be a multiple of parts (3)"),
         ("rewards.vader", {"kind": "fine-tuned", "labels": 50, "text": "chat", "wording": "{reply}"}, "wording is for"),
+        ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1, "nobody": 1}}, "names the reward 'nobody'"),
+        ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1, "vader": 1}}, "by themselves, not of vader"),
+        ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1}}, "at least 2 items"),
         ("gold_labels", {"prompts": 8, "samples_per_prompt": 40}, "must be a multiple of sampling.block (32)"),
         ("documents", {"text": "a", "references": ["b"], "instruction": "Sum up"}, "must hold {document} once"),
         ("rewards.vader", {"kind": "guard", "source": {"path": "x"}, "wording": "Bad?"}, "must hold {reply}"),
@@ -87,6 +90,17 @@ def test_a_wrong_value_is_refused_with_its_path(path, value, message):
     with pytest.raises(ConfigError) as error:
         load_study(changed(path, value))
     assert message in str(error.value)
+
+
+def test_a_sums_scores_depend_on_its_terms_settings_and_on_no_others():
+    def id_of(**change):
+        study = changed("rewards.both", {"kind": "sum", "terms": {"vader": 1, "tox-block": 2}})
+        for name, settings in change.items():
+            study["rewards"][name.replace("_", "-")] |= settings
+        return load_study(study).scorer_id("both")
+
+    assert id_of() == id_of(vader={"note": "another"})
+    assert len({id_of(), id_of(vader={"sign": -1}), id_of(both={"terms": {"vader": 1, "tox-block": 3}})}) == 3
 
 
 def test_all_problems_are_told_at_once():

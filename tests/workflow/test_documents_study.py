@@ -26,6 +26,7 @@ CHANGE = {
         "own": {"kind": "python", "function": "own_rewards:shared_letters", "beside": "reference"},
         "overlap": {"kind": "rouge", "beside": "document", "measure": "rouge-l"},
         "information": {"kind": "information-gain", "beside": "document", "price": 0.1},
+        "both": {"kind": "sum", "terms": {"information": 1, "overlap": 20}},
     },
     "ensembles": {},
 }
@@ -51,16 +52,23 @@ def test_prompts_are_made_of_documents_and_gold_is_judged_on_experts(finished, t
     assert row["text"] == f"<s>{row['prompt']}"
     assert row["reference"] == f"abc {number}\nxyz {number} {number}"
 
+    def scores_of(reward):
+        (folder,) = (shared / "scores").glob(f"{reward}-*")
+        return pl.concat([pl.read_parquet(f) for f in sorted(folder.iterdir())])
+
     # the user's function was given the references: its score of a reply can be had from them
     (shared,) = [f for f in (project.folder / "results/shared").iterdir() if (f / "documents").is_dir()]
     samples = pl.concat([pl.read_parquet(f) for f in (shared / "samples").iterdir()])
-    (own,) = (shared / "scores").glob("own-*")
-    scores = pl.concat([pl.read_parquet(f) for f in own.iterdir()])
-    table = samples.join(scores, on=["prompt_id", "sample_id"]).join(prompts, on="prompt_id", suffix="_prompt")
+    table = samples.join(scores_of("own"), on=["prompt_id", "sample_id"]).join(
+        prompts, on="prompt_id", suffix="_prompt"
+    )
     for row in table.iter_rows(named=True):
         assert row["score"] == len(set(row["reference"]) & set(row["text"])) + 0.01 * len(row["text"])
 
+    both, information, overlap = (scores_of(name)["score"] for name in ("both", "information", "overlap"))
+    assert both.to_list() == (information + 20 * overlap).to_list()
+
     gold = read_table(results / "report/gold.parquet", GOLD)
     assert gold["reward"].to_list() == list(CHANGE["rewards"])
-    assert gold["documents"].to_list() == [4, 4, 4]
+    assert gold["documents"].to_list() == [4, 4, 4, 4]
     assert gold.filter(pl.col("reward") != "own")["spearman"].is_finite().all()

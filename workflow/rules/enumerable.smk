@@ -44,6 +44,17 @@ use rule score as exact_score with:
         results("benchmarks/exact_score/{scorer}.tsv")
 
 
+use rule score_sum as exact_score_sum with:
+    input:
+        unpack(terms_in(EXACT_SCORES)),
+    output:
+        scores=EXACT_SCORES,
+    log:
+        results("logs/exact_score_sum/{scorer}.log"),
+    benchmark:
+        results("benchmarks/exact_score_sum/{scorer}.tsv")
+
+
 def exact_inputs():
     """Every reply with its scores and log-probabilities, and the tables of estimates."""
     files = {

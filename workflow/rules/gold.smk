@@ -1,5 +1,14 @@
 # in: documents with experts' replies, sample shards, all rewards
 # out: gold/<reward>.parquet (scores of experts' replies), report/gold.parquet and .html (is gold fit to be gold?)
+JUDGED = [*GIVEN, *SUMS.values()]
+
+
+def read_beside(reward):
+    """What a reward reads beside the reply: a sum, what its terms do."""
+    read = {getattr(STUDY.rewards[t], "beside", "prompt") for t in STUDY.terms(reward)}
+    return ", ".join(sorted(read))
+
+
 rule judge_reward:
     input:
         documents=shared("documents"),
@@ -24,7 +33,7 @@ rule judge_reward:
 
 rule gold:
     input:
-        **{name: results(f"gold/{name}.parquet") for name in GIVEN},
+        **{name: results(f"gold/{name}.parquet") for name in JUDGED},
         standardised=results("ensembles/rewards.parquet"),
     output:
         table=results("report/gold.parquet"),
@@ -42,10 +51,7 @@ rule gold:
     params:
         p={
             "gold": STUDY.gold,
-            "beside": {
-                name: getattr(STUDY.rewards[name], "beside", "prompt")
-                for name in GIVEN
-            },
+            "beside": {name: read_beside(name) for name in JUDGED},
             "above_samples": 0.85,
             "above_other": 0.95,
             "seed": STUDY.seed,

@@ -111,6 +111,17 @@ use rule policy_score as policy_score_light with:
 ruleorder: policy_score_light > policy_score
 
 
+use rule score_sum as policy_score_sum with:
+    input:
+        unpack(terms_in(of_policy("scores/{scorer}/{chunk}-{block}.parquet"))),
+    output:
+        scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/policy_score_sum/{policy}/{scorer}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/policy_score_sum/{policy}/{scorer}/{chunk}-{block}.tsv")
+
+
 localrules:
     policy_score_light,
 

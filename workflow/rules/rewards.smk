@@ -1,7 +1,7 @@
 # in: sample shards and a reward's fetched files
 # out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/<reward>.json says the
 #      reward can be trusted
-from alignment_limits.config.rewards import Labelled
+from alignment_limits.config.rewards import Labelled, Sum
 from alignment_limits.rewards.load import module_of
 
 SUMMARY = results("samples/summary.parquet")
@@ -10,8 +10,13 @@ SUMMARY = results("samples/summary.parquet")
 # kinds that take the study's own base model where no source is given
 READ_THE_BASE_MODEL = {"information-gain", "fine-tuned"}
 SCORERS = {STUDY.scorer_id(reward): reward for reward in STUDY.rewards}
-# rewards that exist before a study does; others are made in proxies.smk, which scores heads, and fine_tuning.smk
-GIVEN = [n for n, reward in STUDY.rewards.items() if not isinstance(reward, Labelled)]
+# rewards that exist before a study does; others are made in proxies.smk, which scores heads, in fine_tuning.smk, or
+# of these in sums.smk
+GIVEN = [
+    name
+    for name, reward in STUDY.rewards.items()
+    if not isinstance(reward, (Labelled, Sum))
+]
 TUNED = [id for id, n in SCORERS.items() if STUDY.rewards[n].kind == "fine-tuned"]
 
 

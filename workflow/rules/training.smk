@@ -21,9 +21,10 @@ def training_inputs(wildcards):
     }
     for reward in STUDY.members(run.optimized):
         files[f"scores/{reward}"] = score_files(reward)
-        source = getattr(STUDY.rewards[reward], "source", None)
-        if source:
-            files[f"files/{reward}"] = fetched(source)
+        for term in STUDY.terms(reward):
+            files[f"files/{term}"] = source_files(STUDY.rewards[term])
+    if STUDY.documents is not None:
+        files["documents"] = shared("documents")
     if run.setting:
         files["preferences"] = results(f"preferences/{run.setting}.parquet")
         if run.objective in FITTED:
@@ -36,12 +37,17 @@ def training_inputs(wildcards):
 def training_settings(wildcards):
     run = RUNS[wildcards.policy]
     ensemble = STUDY.ensembles.get(run.optimized)
-    rewards = {name: STUDY.rewards[name] for name in STUDY.members(run.optimized)}
+    members = STUDY.members(run.optimized)
     return {
         "run": run.settings,
         "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
         "preferences": learned_from(run, STUDY.preferences),
-        "rewards": {n: r.model_dump(exclude={"note"}) for n, r in rewards.items()},
+        "rewards": {
+            term: STUDY.rewards[term].model_dump(exclude={"note"})
+            for member in members
+            for term in STUDY.terms(member)
+        },
+        "terms": {member: STUDY.terms(member) for member in members},
         "ensemble": ensemble and ensemble.model_dump(),
         "sampling": {
             "max_new_tokens": STUDY.sampling.max_new_tokens,
@@ -59,11 +65,12 @@ def training_code(script):
     def fingerprint(wildcards):
         run = RUNS[wildcards.policy]
         modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
-        for name in STUDY.members(run.optimized):
-            spec = STUDY.rewards[name]
-            modules.append(module_of(spec.kind))
-            if spec.kind == "python":
-                modules.append(module_of(spec.kind, spec.function))
+        for member in STUDY.members(run.optimized):
+            for term in STUDY.terms(member):
+                spec = STUDY.rewards[term]
+                modules.append(module_of(spec.kind))
+                if spec.kind == "python":
+                    modules.append(module_of(spec.kind, spec.function))
         return code(script, *modules)
 
     return fingerprint

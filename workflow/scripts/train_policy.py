@@ -18,7 +18,9 @@ from alignment_limits.files import digest
 from alignment_limits.grid import Grid, read_scores
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.sums import ReadBeside, SumOfRewards
 from alignment_limits.sampling import tokens
+from alignment_limits.schemas.documents import DOCUMENTS
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.training import CURVES
@@ -39,10 +41,16 @@ with job(snakemake):
     prompts = pl.concat([read_table(file, PROMPTS) for file in files("prompts")]).sort("prompt_id")
     samples = read_tables(files("samples"), SAMPLES)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models, raw = {}, {}
+    read, models, raw = {}, {}, {}
     for name, spec in p["rewards"].items():
         source = files(f"files/{name}")
-        models[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
+        read[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
+        if (column := spec.get("beside", "prompt")) != "prompt":
+            documents = read_table(Path(files("documents")[0]) / "documents.parquet", DOCUMENTS)
+            beside = prompts.join(documents.select("prompt_id", column), on="prompt_id", how="left")
+            read[name] = ReadBeside(read[name], dict(beside.select("prompt", column).iter_rows()))
+    for name, terms in p["terms"].items():
+        models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
         scores = read_scores(files(f"scores/{name}"), name)
         raw[name] = Grid.of(scores).array(scores["score"])
     pairs = signal = None

@@ -6,18 +6,23 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Strict
+from alignment_limits.config.base import Name, Strict
 from alignment_limits.config.source import Source
 
 
-class RewardBase(Strict):
+class Noted(Strict):
     """What every reward has in common."""
 
     light: ClassVar[bool] = False  # thousands of texts a second on one core: too little work for a cluster's job
 
+    note: str = Field("", description="a caveat printed beside the reward in the report")
+
+
+class RewardBase(Noted):
+    """What every reward that reads texts has in common."""
+
     text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
     sign: Literal[-1, 1] = Field(1, description="-1 turns a badness (toxicity) into a reward")
-    note: str = Field("", description="a caveat printed beside the reward in the report")
 
 
 class KerasBilstm(RewardBase):
@@ -247,6 +252,13 @@ class Python(RewardBase):
     beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
 
 
+class Sum(Noted):
+    """Other rewards of the study, each in its own units, weighed and added."""
+
+    kind: Literal["sum"]
+    terms: dict[Name, float] = Field(min_length=2, description="name of a reward: its weight")
+
+
 Reward = Annotated[
     KerasBilstm
     | SklearnScorer
@@ -261,6 +273,7 @@ Reward = Annotated[
     | Length
     | Trained
     | FineTuned
+    | Sum
     | Python,
     Field(discriminator="kind"),
 ]

@@ -12,7 +12,7 @@ def stages(study: Study) -> list[str]:
     if study.scores:
         start = ["scores"]
     else:
-        start = ["models", "prompts", "sampling", "rewards", "generated_text"]
+        start = ["models", "prompts", "sampling", "rewards", "sums", "generated_text"]
         start += ["documents", "gold"] if study.documents else []
         start += ["features"] if study.gold_labels or (study.preferences and study.preferences.features) else []
         start += ["proxies"] if study.gold_labels else []

@@ -20,7 +20,7 @@ from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
 from alignment_limits.config.policies import Policy
 from alignment_limits.config.preferences import Preferences
-from alignment_limits.config.rewards import Ensemble, Labelled, Reward
+from alignment_limits.config.rewards import Ensemble, Labelled, Reward, Sum
 from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
 from alignment_limits.config.training import ONLINE, Recipe, Run
@@ -139,6 +139,13 @@ class Study(Strict):
             beside = getattr(reward, "beside", "prompt")
             if beside != "prompt" and self.documents is None:
                 raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
+        for name, reward in self.rewards.items():
+            for term in reward.terms if isinstance(reward, Sum) else ():
+                known(term, f"rewards.{name}.terms")
+                if isinstance(self.rewards[term], (Sum, Labelled)):
+                    raise ValueError(
+                        f"rewards.{name}.terms: a sum is of rewards that exist by themselves, not of {term}"
+                    )
         trained = [name for name, reward in self.rewards.items() if isinstance(reward, Labelled)]
         if trained and self.gold_labels is None:
             raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
@@ -220,6 +227,8 @@ class Study(Strict):
         """Name of a reward and of everything that decides its scores."""
         spec = self.rewards[reward]
         decides: dict[str, Any] = spec.model_dump(exclude={"note"})
+        if isinstance(spec, Sum):
+            decides["terms"] = {self.scorer_id(term): weight for term, weight in spec.terms.items()}
         if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # the labels, too, decide them
             decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
                 "gold": self.scorer_id(self.gold),
@@ -250,6 +259,11 @@ class Study(Strict):
     def members(self, optimized: str) -> list[str]:
         """The rewards that a reward or an ensemble is made of."""
         return self.ensembles[optimized].members if optimized in self.ensembles else [optimized]
+
+    def terms(self, reward: str) -> dict[str, float]:
+        """What a reward adds up, by weight: itself, if it is no sum."""
+        spec = self.rewards[reward]
+        return spec.terms if isinstance(spec, Sum) else {reward: 1.0}
 
     @property
     def reward_names(self) -> list[str]:

@@ -1,0 +1,62 @@
+# in: score shards of the rewards that a sum adds up (of base samples, policies' samples or experts' replies)
+# out: the sum's own, in the same places: an edited weight scores nothing anew
+SUMS = {
+    STUDY.scorer_id(name): name
+    for name, reward in STUDY.rewards.items()
+    if reward.kind == "sum"
+}
+
+
+def terms_in(pattern):
+    """Shards of what a sum adds up, by reward; `pattern` is of the scores of one."""
+
+    def shards_of(wildcards):
+        terms = STUDY.terms(SUMS[wildcards.scorer])
+        return {
+            term: pattern.replace("{scorer}", STUDY.scorer_id(term)).format(**wildcards)
+            for term in terms
+        }
+
+    return shards_of
+
+
+rule score_sum:
+    input:
+        unpack(terms_in(shared("scores/{scorer}/{chunk}-{block}.parquet"))),
+    output:
+        scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/score_sum/{scorer}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/score_sum/{scorer}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        scorer=one_of(SUMS),
+    localrule: True
+    params:
+        p=lambda w: {"terms": STUDY.terms(SUMS[w.scorer])},
+        code=code("score_sum.py"),
+    script:
+        "../scripts/score_sum.py"
+
+
+rule judge_sum:
+    input:
+        unpack(
+            lambda w: {
+                term: results(f"gold/{term}.parquet") for term in STUDY.terms(w.reward)
+            }
+        ),
+    output:
+        scores=results("gold/{reward}.parquet"),
+    log:
+        results("logs/judge_sum/{reward}.log"),
+    benchmark:
+        results("benchmarks/judge_sum/{reward}.tsv")
+    wildcard_constraints:
+        reward=one_of(SUMS.values()),
+    localrule: True
+    params:
+        p=lambda w: {"terms": STUDY.terms(w.reward)},
+        code=code("judge_sum.py"),
+    script:
+        "../scripts/judge_sum.py"

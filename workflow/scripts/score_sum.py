@@ -1,0 +1,13 @@
+"""Add up the scores that several rewards gave one shard of replies."""
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.files import file_sha256
+from alignment_limits.rewards.sums import sum_of_scores
+from alignment_limits.schemas.scores import SCORES
+from alignment_limits.scripting import job, provenance
+
+with job(snakemake):
+    terms = snakemake.params.p["terms"]
+    tables = {name: read_table(snakemake.input[name], SCORES) for name in terms}
+    source = {f"{name}_sha256": file_sha256(snakemake.input[name]) for name in terms}
+    write_table(sum_of_scores(tables, terms), snakemake.output.scores, SCORES, provenance(snakemake, source=source))
