@@ -182,6 +182,12 @@ UNLEARNABLE = {
         {"preferences": PREFERENCES | {"features": None}},
         "say on what in preferences.features",
     ),
+    "no features for a regression": (
+        {"objective": "rebel"},
+        {"preferences": PREFERENCES | {"features": None}},
+        "rebel fits a reward; say on what in preferences.features",
+    ),
+    "no penalty in a regression": ({"objective": "rebel", "coefficients": [0]}, {}, "coefficients must be positive"),
     "replies of another law": ({"learn_from": ["best-of-n-pairs"]}, {}, "do not follow the base's law"),
     "negative": ({"coefficients": [-1]}, {}, "coefficients must be positive"),
     "no penalty": ({"objective": "rlhf", "coefficients": [0]}, {}, "(0 is for pmle, distillation, reverse-kl)"),
@@ -197,5 +203,5 @@ def test_a_recipe_without_its_pairs_is_refused(recipe, more, said):
 
 def test_pairs_of_another_law_are_learned_from_where_no_kl_is_estimated_on_them():
     skewed = {"learn_from": ["best-of-n-pairs"]}
-    for recipe in ({"coefficients": [0]}, {"objective": "dpo"}, {"objective": "reverse-kl"}):
+    for recipe in ({"coefficients": [0]}, {"objective": "dpo"}, {"objective": "rebel"}, {"objective": "reverse-kl"}):
         assert learning(skewed | recipe).runs
