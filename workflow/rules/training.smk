@@ -21,9 +21,7 @@ def training_inputs(wildcards):
     }
     for reward in STUDY.members(run.optimized):
         files[f"scores/{reward}"] = score_files(reward)
-        source = getattr(STUDY.rewards[reward], "source", None)
-        if source:
-            files[f"files/{reward}"] = fetched(source)
+        files[f"files/{reward}"] = scoring_files(reward)
     if run.setting:
         files["preferences"] = results(f"preferences/{run.setting}.parquet")
         if run.objective in FITTED:
@@ -36,7 +34,7 @@ def training_inputs(wildcards):
 def training_settings(wildcards):
     run = RUNS[wildcards.policy]
     ensemble = STUDY.ensembles.get(run.optimized)
-    rewards = {name: STUDY.rewards[name] for name in STUDY.members(run.optimized)}
+    rewards = {name: scoring(name) for name in STUDY.members(run.optimized)}
     return {
         "run": run.settings,
         "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
@@ -60,8 +58,9 @@ def training_code(script):
         run = RUNS[wildcards.policy]
         modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
         for name in STUDY.members(run.optimized):
-            spec = STUDY.rewards[name]
-            modules.append(module_of(spec.kind))
+            spec = scoring(name)
+            if spec.kind != "trained":  # the script itself loads heads
+                modules.append(module_of(spec.kind))
             if spec.kind == "python":
                 modules.append(module_of(spec.kind, spec.function))
         return code(script, *modules)

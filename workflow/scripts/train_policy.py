@@ -18,6 +18,7 @@ from alignment_limits.files import digest
 from alignment_limits.grid import Grid, read_scores
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.trained_head import load_head
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
@@ -41,8 +42,11 @@ with job(snakemake):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models, raw = {}, {}
     for name, spec in p["rewards"].items():
-        source = files(f"files/{name}")
-        models[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
+        source = [Path(file) for file in files(f"files/{name}")]
+        if spec["kind"] == "trained":
+            models[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
+        else:
+            models[name] = load_reward(spec, source[0] if source else None, device=device)
         scores = read_scores(files(f"scores/{name}"), name)
         raw[name] = Grid.of(scores).array(scores["score"])
     pairs = signal = None
