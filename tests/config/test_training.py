@@ -90,6 +90,29 @@ def test_a_bad_recipe_is_refused(recipe, more, said):
     assert said in str(error.value)
 
 
+HEAD = {"kind": "trained", "features": {"path": "encoder"}, "labels": 50}
+LABELLED = {"gold_labels": {"prompts": 8, "samples_per_prompt": 32}, "ensembles": {}}
+
+
+@pytest.mark.parametrize("proxy", [HEAD, {"kind": "fine-tuned", "labels": 50}], ids=["head", "fine-tuned"])
+def test_policies_are_trained_on_trained_rewards_and_their_labels_decide_the_weights(proxy):
+    rewards = {"tox-block": DEFAULT["rewards"]["tox-block"], "proxy": proxy}
+
+    def of(**more):
+        made = study({"optimize": ["proxy"]}, **LABELLED | {"rewards": rewards} | more)
+        return made.policy_id(made.runs[0])
+
+    assert of() == of()
+    assert of() != of(gold_labels={"prompts": 16, "samples_per_prompt": 32})
+    assert of() != of(rewards=rewards | {"proxy": proxy | {"seed": 1}})
+
+
+def test_a_head_does_not_score_every_reply():
+    rewards = {"tox-block": DEFAULT["rewards"]["tox-block"], "proxy": HEAD}
+    with pytest.raises(ConfigError, match="rewards.proxy is a trained head, and those do not score all replies"):
+        study({"optimize": ["proxy"]}, rewards=rewards, enumerable={"population": 64}, **LABELLED)
+
+
 def test_a_table_of_scores_trains_nothing():
     scores = {"study": "s", "scores": {"table": "x.parquet", "gold": "a"}, "training": {"short": GRPO}}
     with pytest.raises(ConfigError, match="no use for training"):
@@ -182,6 +205,12 @@ UNLEARNABLE = {
         {"preferences": PREFERENCES | {"features": None}},
         "say on what in preferences.features",
     ),
+    "no features for a regression": (
+        {"objective": "rebel"},
+        {"preferences": PREFERENCES | {"features": None}},
+        "rebel fits a reward; say on what in preferences.features",
+    ),
+    "no penalty in a regression": ({"objective": "rebel", "coefficients": [0]}, {}, "coefficients must be positive"),
     "replies of another law": ({"learn_from": ["best-of-n-pairs"]}, {}, "do not follow the base's law"),
     "negative": ({"coefficients": [-1]}, {}, "coefficients must be positive"),
     "no penalty": ({"objective": "rlhf", "coefficients": [0]}, {}, "(0 is for pmle, distillation, reverse-kl)"),
@@ -197,5 +226,5 @@ def test_a_recipe_without_its_pairs_is_refused(recipe, more, said):
 
 def test_pairs_of_another_law_are_learned_from_where_no_kl_is_estimated_on_them():
     skewed = {"learn_from": ["best-of-n-pairs"]}
-    for recipe in ({"coefficients": [0]}, {"objective": "dpo"}, {"objective": "reverse-kl"}):
+    for recipe in ({"coefficients": [0]}, {"objective": "dpo"}, {"objective": "rebel"}, {"objective": "reverse-kl"}):
         assert learning(skewed | recipe).runs

@@ -23,7 +23,7 @@ from alignment_limits.rewards.base import pairs as beside
 from alignment_limits.rewards.lexicon import load as lexicon
 from alignment_limits.sampling import tokens
 from alignment_limits.training.fitted_reward import Signal, as_rlhf, fit_reward
-from alignment_limits.training.from_pairs import kl_on_base_replies, trainer
+from alignment_limits.training.from_pairs import kl_on_base_replies, loss_of, trainer
 from alignment_limits.training.model import load, padding_tokenizer
 from alignment_limits.training.pair_data import PairData, dealt
 from alignment_limits.training.progress import Progress
@@ -42,7 +42,15 @@ def softmax(logits):
 
 @pytest.mark.parametrize(
     ("objective", "coefficient"),
-    [("pmle", 0.0), ("pmle", 0.3), ("distillation", 0.0), ("distillation", 0.3), ("dpo", 0.4), ("ipo", 0.2)],
+    [
+        ("pmle", 0.0),
+        ("pmle", 0.3),
+        ("distillation", 0.0),
+        ("distillation", 0.3),
+        ("dpo", 0.4),
+        ("ipo", 0.2),
+        ("rebel", 0.6),
+    ],
 )
 def test_the_trainers_loss_is_the_objective_of_logprobs_taken_token_by_token(
     tiny_model, tmp_path, objective, coefficient
@@ -84,9 +92,10 @@ def test_the_trainers_loss_is_the_objective_of_logprobs_taken_token_by_token(
         "distillation": lambda: objectives.distillation(margin, fitted, gamma=SLOPE).value.mean() + penalty,
         "dpo": lambda: objectives.dpo(margin, against, beta=coefficient).value.mean(),
         "ipo": lambda: objectives.ipo(margin, against, tau=coefficient).value.mean(),
+        "rebel": lambda: ((margin - against - fitted / coefficient) ** 2).mean(),
     }[objective]()
     assert np.abs(margin - against).min() > 1e-3, "policy and base must differ"
-    assert float(loss) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_the_kl_on_base_replies_is_unbiased_and_no_term_is_negative():
@@ -116,6 +125,30 @@ def test_reverse_kl_is_rlhf_on_a_shifted_reward(beta):
         np.testing.assert_allclose(
             SLOPE * same.slope, objectives.rlhf(policy, base, reward, beta=beta).slope, atol=1e-9
         )
+
+
+def test_rebel_is_least_at_rlhfs_optimum_of_the_same_coefficient():
+    rng, beta = np.random.default_rng(4), 0.7
+    base, reward = softmax(rng.normal(size=30)), rng.normal(size=30)
+    chosen, rejected = np.stack([np.arange(30), rng.permutation(np.roll(np.arange(30), 1))])
+    loss = loss_of("rebel", coefficient=beta, gamma=SLOPE)
+
+    def of(logits):
+        policy = torch.log_softmax(logits, -1)
+        pairs = [torch.stack([law[chosen], law[rejected]]) for law in (policy, torch.from_numpy(base))]
+        return loss(*pairs, torch.from_numpy(reward[chosen] - reward[rejected]))
+
+    optimum = softmax(base + reward / beta)
+    shifted, coefficient = as_rlhf(reward, base, objective="rlhf", gamma=SLOPE, coefficient=beta)
+    np.testing.assert_allclose(objectives.rlhf(optimum, base, shifted, beta=coefficient).slope, 0, atol=1e-12)
+    for start, still in ((optimum, True), (base, False), (rng.normal(size=30), False)):
+        logits = torch.tensor(start, requires_grad=True)
+        value = of(logits)
+        value.backward()
+        assert (float(value.detach()) < 1e-20) == (float(logits.grad.abs().max()) < 1e-12) == still
+        for i, step in enumerate(np.eye(30) * 1e-6):
+            slope = float(of(torch.from_numpy(start + step)) - of(torch.from_numpy(start - step))) / 2e-6
+            assert float(logits.grad[i]) == pytest.approx(slope, abs=1e-7)
 
 
 def test_seeds_have_pairs_of_their_own_and_prompts_take_turns():
@@ -212,6 +245,7 @@ RUNS = {
     "pmle": {"coefficient": 0.0},
     "distillation": {"coefficient": 0.0},
     "dpo": {"coefficient": 2.0},
+    "rebel": {"coefficient": 2.0},
     "reverse-kl": {"coefficient": 0.0, "group": 16, "steps": 45},
     "rlhf": {"coefficient": 2.0, "group": 16, "steps": 45},
 }
@@ -225,6 +259,7 @@ def test_a_short_run_comes_near_its_objectives_optimum(known, tmp_path, objectiv
     policy, beta = known.law(tmp_path / "policy"), RUNS[objective]["coefficient"]
     optimum = {
         "dpo": lambda: softmax(known.log_base + GAMMA / beta * known.target),
+        "rebel": lambda: softmax(known.log_base + GAMMA / beta * known.target),
         "rlhf": lambda: softmax(known.log_base + GAMMA / beta * known.target),
     }.get(objective, lambda: known.target)()
     before, after = kl(optimum, known.log_base).mean(), kl(optimum, policy).mean()

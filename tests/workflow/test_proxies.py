@@ -63,6 +63,15 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     assert made["run"]["steps"] == 2
     assert made["run"]["prompts"] == 4
 
+    recipe = {"objective": "rloo", "coefficients": [1], "steps": 2, "batch": 8}
+    trained_on = {"head": recipe | {"optimize": ["by-labels"]}, "model": recipe | {"optimize": ["tuned"]}}
+    project.study(CHANGE | {"policies": [{"name": "same", "path": "model"}], "training": trained_on})
+    plan = project.plan()
+    assert plan.jobs["train_policy"] == 2
+    assert plan.jobs["policy_features"] == 3 * 2, "once a policy and shard, whoever reads them"
+    assert (plan.jobs["policy_score_trained"], plan.jobs["policy_score"]) == (3 * 2 * 2, 3 * 2 * 2)
+    assert not {"train_head", "fine_tune", "score_trained"} & {rule for rule, n in plan.jobs.items() if n}
+
     project.study(CHANGE | {"rewards": CHANGE["rewards"] | {"by-labels": CHANGE["rewards"]["by-labels"] | {"seed": 1}}})
     plan = project.plan()
     assert (plan.jobs["train_head"], plan.jobs["features"], plan.jobs["score_trained"]) == (1, 0, 2)

@@ -25,12 +25,22 @@ def score_files(reward):
     return shards(f"scores/{STUDY.scorer_id(reward)}/{{chunk}}-{{block}}.parquet")
 
 
+def scoring(reward):
+    """Settings by which a reward scores."""
+    spec = STUDY.rewards[reward]
+    return spec.classifier if spec.kind == "fine-tuned" else spec
+
+
+def named(wildcards):
+    """The reward a job is about."""
+    return (
+        SCORERS[wildcards.scorer] if "scorer" in wildcards.keys() else wildcards.reward
+    )
+
+
 def reward_spec(wildcards):
     """Settings of the reward a job is about."""
-    spec = STUDY.rewards[
-        SCORERS[wildcards.scorer] if "scorer" in wildcards.keys() else wildcards.reward
-    ]
-    return spec.classifier if spec.kind == "fine-tuned" else spec
+    return scoring(named(wildcards))
 
 
 def source_files(spec):
@@ -41,11 +51,19 @@ def source_files(spec):
     return fetched(source) if source else []
 
 
+def scoring_files(reward):
+    """The files a reward scores with: a folder; the encoder's and the head, for a trained head."""
+    spec, scorer = STUDY.rewards[reward], STUDY.scorer_id(reward)
+    if spec.kind == "fine-tuned":
+        return shared(f"fine_tuned/{scorer}")
+    if spec.kind == "trained":
+        return [fetched(spec.features), shared(f"heads/{scorer}.safetensors")]
+    return source_files(spec)
+
+
 def reward_files(wildcards):
-    """The files a reward scores with."""
-    if wildcards.get("scorer") in TUNED:
-        return shared(f"fine_tuned/{wildcards.scorer}")
-    return source_files(reward_spec(wildcards))
+    """The files that the reward a job is about scores with."""
+    return scoring_files(named(wildcards))
 
 
 def beside(wildcards):

@@ -22,7 +22,7 @@ def training_inputs(wildcards):
     for reward in STUDY.members(run.optimized):
         files[f"scores/{reward}"] = score_files(reward)
         for term in STUDY.terms(reward):
-            files[f"files/{term}"] = source_files(STUDY.rewards[term])
+            files[f"files/{term}"] = scoring_files(term)
     if STUDY.documents is not None:
         files["documents"] = shared("documents")
     if run.setting:
@@ -43,7 +43,7 @@ def training_settings(wildcards):
         "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
         "preferences": learned_from(run, STUDY.preferences),
         "rewards": {
-            term: STUDY.rewards[term].model_dump(exclude={"note"})
+            term: scoring(term).model_dump(exclude={"note"})
             for member in members
             for term in STUDY.terms(member)
         },
@@ -67,8 +67,9 @@ def training_code(script):
         modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
         for member in STUDY.members(run.optimized):
             for term in STUDY.terms(member):
-                spec = STUDY.rewards[term]
-                modules.append(module_of(spec.kind))
+                spec = scoring(term)
+                if spec.kind != "trained":  # the script itself loads heads
+                    modules.append(module_of(spec.kind))
                 if spec.kind == "python":
                     modules.append(module_of(spec.kind, spec.function))
         return code(script, *modules)

@@ -19,6 +19,7 @@ from alignment_limits.grid import Grid, read_scores
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.sums import ReadBeside, SumOfRewards
+from alignment_limits.rewards.trained_head import load_head
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.documents import DOCUMENTS
 from alignment_limits.schemas.prompts import PROMPTS
@@ -43,11 +44,14 @@ with job(snakemake):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     read, models, raw = {}, {}, {}
     for name, spec in p["rewards"].items():
-        source = files(f"files/{name}")
-        read[name] = load_reward(spec, Path(source[0]) if source else None, device=device)
+        source = [Path(file) for file in files(f"files/{name}")]
+        if spec["kind"] == "trained":
+            read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
+        else:
+            read[name] = load_reward(spec, source[0] if source else None, device=device)
         if (column := spec.get("beside", "prompt")) != "prompt":
             documents = read_table(Path(files("documents")[0]) / "documents.parquet", DOCUMENTS)
-            beside = prompts.join(documents.select("prompt_id", column), on="prompt_id", how="left")
+            beside = prompts.select("prompt_id", "prompt").join(documents, on="prompt_id", how="left")
             read[name] = ReadBeside(read[name], dict(beside.select("prompt", column).iter_rows()))
     for name, terms in p["terms"].items():
         models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])

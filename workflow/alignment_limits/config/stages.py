@@ -22,6 +22,8 @@ def stages(study: Study) -> list[str]:
     rest += ["preferences"] if study.preferences else []
     rest += ["figures", "report"]
     rest += ["training", "policies"] if study.all_policies else []
+    heads = any(reward.kind == "trained" for reward in study.rewards.values())
+    rest += ["policy_heads"] if study.all_policies and heads else []
     if study.enumerable:
         rest += ["enumerable"]
         rest += ["exact_policies"] if study.all_policies else []

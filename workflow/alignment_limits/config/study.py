@@ -149,8 +149,11 @@ class Study(Strict):
         trained = [name for name, reward in self.rewards.items() if isinstance(reward, Labelled)]
         if trained and self.gold_labels is None:
             raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
-        if trained and self.all_policies:
-            raise ValueError(f"rewards.{trained[0]} is trained, and such rewards do not score policies: leave one out")
+        heads = [name for name in trained if self.rewards[name].kind == "trained"]
+        if heads and self.enumerable:
+            raise ValueError(
+                f"rewards.{heads[0]} is a trained head, and those do not score all replies (`enumerable:`); drop it"
+            )
         if self.gold in trained:
             raise ValueError(f"gold is '{self.gold}', which is trained on gold: choose another reward as the truth")
         if self.gold_labels and self.sampling and self.gold_labels.samples_per_prompt % self.sampling.block:

@@ -15,8 +15,8 @@ from alignment_limits.config.preferences import PairSetting
 
 ONLINE = ("ppo", "grpo", "rloo", "reverse-kl", "rlhf")  # draw replies from the policy while they train it
 GROUPED = ("grpo", "rloo", "reverse-kl", "rlhf")  # of these, those that compare replies to one prompt
-OF_PREFERENCES = ("pmle", "distillation", "ipo", "reverse-kl", "rlhf")  # learn from preference pairs only; dpo may
-FITTED = ("distillation", "reverse-kl", "rlhf")  # fit a reward to the pairs first
+OF_PREFERENCES = ("pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf")  # learn from pairs only; dpo may
+FITTED = ("distillation", "rebel", "reverse-kl", "rlhf")  # fit a reward to the pairs first
 UNREGULARISED = ("pmle", "distillation", "reverse-kl")  # have a target without a KL penalty
 ESTIMATE_KL = ("pmle", "distillation")  # estimate the penalty on the pairs' own replies
 
@@ -33,10 +33,10 @@ class Recipe(Strict):
     """How policies are trained; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
 
     objective: Literal[
-        "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "reverse-kl", "rlhf"
+        "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf"
     ] = Field(
         description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples; exact: L-BFGS on the "
-        "objective summed over all replies, for a study with `enumerable:`; the last five learn from preference pairs"
+        "objective summed over all replies, for a study with `enumerable:`; the last six learn from preference pairs"
     )
     optimize: list[str] | None = Field(
         None, min_length=1, description="rewards or ensembles, each optimised by runs of its own"

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
-from alignment_limits.rewards.embedding import Encoder
+from alignment_limits.rewards.embedding import Encoder, load_encoder
+
+
+def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -> ItemReward:
+    """The reward of a head that a study trained, from its encoder's folder and its file.
+
+    Raises:
+        RewardError: the folder is not a mean-pooled transformers encoder.
+    """
+    fitted = load_file(head)
+    encode = load_encoder(encoder, device, "left" if text == "prompt+reply" else "right")
+    return trained_head(encode, fitted["weight"], float(fitted["bias"][0]), text=text, sign=sign)
 
 
 def trained_head(

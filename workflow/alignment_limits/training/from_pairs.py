@@ -1,4 +1,4 @@
-"""PMLE, distillation, DPO and IPO on a study's preference pairs: TRL's DPO trainer with the losses of [B].
+"""PMLE, distillation, DPO, IPO and REBEL on a study's preference pairs: TRL's DPO trainer with the losses of [B].
 
 Each loss is that of `learning.objectives`, on log-probabilities of whole replies: sums over a reply's tokens, its stop
 token included; a reply that was cut counts as the prefix that it is, which is also what `logprob` of a sample says.
@@ -6,6 +6,9 @@ token included; a reply that was cut counts as the prefix that it is, which is a
 
 PMLE and distillation take + β KL(π‖π₀). Its estimate on a batch is our choice: the pairs' replies are the base's, so
 with w = π/π₀ the mean of w log w − w + 1 over them is unbiased, and no term of it is negative.
+
+REBEL is one of its iterations, from π₀ on the base's own pairs, with η = 1/β: it ends at π₀ e^{R̂/β}, RLHF's optimum, on
+replies that the pairs show. Further iterations, on the policy's own replies, are left out (our choice).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.task import Task
 
+AGAINST_THE_BASE = ("dpo", "ipo", "rebel")  # have the base in their margins, and take no penalty
 Loss = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor | None], torch.Tensor]
 
 
@@ -37,14 +41,15 @@ def loss_of(objective: str, *, coefficient: float, gamma: float) -> Loss:
 
     def loss(policy: torch.Tensor, base: torch.Tensor | None, reward: torch.Tensor | None) -> torch.Tensor:
         margin = policy[0] - policy[1]
-        if objective in ("dpo", "ipo"):
+        if objective in AGAINST_THE_BASE:
             assert base is not None
             against = base[0] - base[1]
-            by = (
-                objectives.dpo(margin, against, beta=coefficient)
-                if objective == "dpo"
-                else objectives.ipo(margin, against, tau=coefficient)
-            )
+            if objective == "dpo":
+                by = objectives.dpo(margin, against, beta=coefficient)
+            elif objective == "ipo":
+                by = objectives.ipo(margin, against, tau=coefficient)
+            else:
+                by = objectives.rebel(margin, against, reward, eta=1 / coefficient)
             return torch.as_tensor(by.value).mean()
         if objective == "pmle":
             value = objectives.pmle(margin, gamma=gamma).value
@@ -58,7 +63,7 @@ def loss_of(objective: str, *, coefficient: float, gamma: float) -> Loss:
 
 def reads_base(objective: str, coefficient: float) -> bool:
     """Whether the loss has log π₀ in it."""
-    return objective in ("dpo", "ipo") or coefficient > 0
+    return objective in AGAINST_THE_BASE or coefficient > 0
 
 
 def kl_on_base_replies(log_ratio: torch.Tensor) -> torch.Tensor:

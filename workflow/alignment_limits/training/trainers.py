@@ -19,6 +19,7 @@ _OF_PREFERENCES = {
     "distillation": "from_pairs",
     "dpo": "from_pairs",
     "ipo": "from_pairs",
+    "rebel": "from_pairs",
     "reverse-kl": "grouped",
     "rlhf": "grouped",
 }
