@@ -4,9 +4,9 @@ JUDGED = [*GIVEN, *SUMS.values()]
 
 
 def read_beside(reward):
-    """What a reward reads beside the reply: a sum, what its terms do."""
+    """What a reward reads beside the reply; a sum, what its terms do: the prompt where none reads more."""
     read = {getattr(STUDY.rewards[t], "beside", "prompt") for t in STUDY.terms(reward)}
-    return ", ".join(sorted(read))
+    return ", ".join(sorted(read - {"prompt"})) or "prompt"
 
 
 rule judge_reward:
