@@ -1,6 +1,12 @@
 # in: documents with experts' replies, sample shards, all rewards
-# out: gold/<reward>.parquet (scores of experts' replies), report/gold.parquet and .html (is gold fit to be gold?)
+# out: gold/<reward and its digest>-<documents>.parquet (scores of experts' replies, shared), report/gold.parquet and
+#      .html (is gold fit to be gold?)
 JUDGED = [*GIVEN, *SUMS.values()]
+
+
+def trials(scorer):
+    """A reward's scores of experts' replies; all studies of so many documents share them."""
+    return shared(f"gold/{scorer}-p{STUDY.prompts.count:05d}.parquet")
 
 
 def read_beside(reward):
@@ -12,16 +18,18 @@ def read_beside(reward):
 rule judge_reward:
     input:
         documents=shared("documents"),
-        samples=shards("samples/{chunk}-{block}.parquet"),
+        samples=expand(
+            shared("samples/{chunk}-{block}.parquet"), chunk=CHUNKS, block=BLOCKS[0]
+        ),
         files=reward_files,
     output:
-        scores=results("gold/{reward}.parquet"),
+        scores=trials("{scorer}"),
     log:
-        results("logs/judge_reward/{reward}.log"),
+        results("logs/judge_reward/{scorer}.log"),
     benchmark:
-        results("benchmarks/judge_reward/{reward}.tsv")
+        results("benchmarks/judge_reward/{scorer}.tsv")
     wildcard_constraints:
-        reward=one_of(GIVEN),
+        scorer=one_of(STUDY.scorer_id(reward) for reward in GIVEN),
     envmodules:
         *MODULES,
     params:
@@ -33,7 +41,7 @@ rule judge_reward:
 
 rule gold:
     input:
-        **{name: results(f"gold/{name}.parquet") for name in JUDGED},
+        **{name: trials(STUDY.scorer_id(name)) for name in JUDGED},
         standardised=results("ensembles/rewards.parquet"),
     output:
         table=results("report/gold.parquet"),

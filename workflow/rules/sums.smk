@@ -41,22 +41,18 @@ rule score_sum:
 
 rule judge_sum:
     input:
-        unpack(
-            lambda w: {
-                term: results(f"gold/{term}.parquet") for term in STUDY.terms(w.reward)
-            }
-        ),
+        unpack(terms_in(shared("gold/{scorer}-{documents}.parquet"))),
     output:
-        scores=results("gold/{reward}.parquet"),
+        scores=shared("gold/{scorer}-{documents}.parquet"),
     log:
-        results("logs/judge_sum/{reward}.log"),
+        results("logs/judge_sum/{scorer}-{documents}.log"),
     benchmark:
-        results("benchmarks/judge_sum/{reward}.tsv")
+        results("benchmarks/judge_sum/{scorer}-{documents}.tsv")
     wildcard_constraints:
-        reward=one_of(SUMS.values()),
+        scorer=one_of(SUMS),
     localrule: True
     params:
-        p=lambda w: {"terms": STUDY.terms(w.reward)},
+        p=lambda w: {"terms": STUDY.terms(SUMS[w.scorer])},
         code=code("judge_sum.py"),
     script:
         "../scripts/judge_sum.py"
