@@ -15,6 +15,7 @@ from alignment_limits.files import file_sha256
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.policies.sequence_kl import sequence_kl
 from alignment_limits.policies.split_model import load_split
+from alignment_limits.progress import progress_bar
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.policies import POLICY_KL
 from alignment_limits.schemas.prompts import PROMPTS
@@ -33,13 +34,15 @@ with job(snakemake):
         for folder in (files.policy, files.base)
     )
     start = time.perf_counter()
-    kl = sequence_kl(
-        policy,
-        base,
-        [sent[prompt_id] for prompt_id in samples["prompt_id"]],
-        samples["token_ids"].to_list(),
-        SamplingLaw(p["temperature"], p["top_p"]),
-    )
+    with progress_bar(samples.height, "reply", f"KL of {snakemake.wildcards.policy}") as bar:
+        kl = sequence_kl(
+            policy,
+            base,
+            [sent[prompt_id] for prompt_id in samples["prompt_id"]],
+            samples["token_ids"].to_list(),
+            SamplingLaw(p["temperature"], p["top_p"]),
+            progress=bar.update,
+        )
     seconds = time.perf_counter() - start
     table = samples.select("prompt_id", "sample_id").with_columns(
         **{name: pl.Series(getattr(kl, name)) for name in ("kl", "log_ratio", "logprob", "logprob_base")}

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from alignment_limits.errors import SamplingError
+from alignment_limits.rewards.checkpoints import ready
 
 # of the largest logit; the halves run the same operations on other shapes
 CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
@@ -75,4 +76,4 @@ def load_split(folder: Path, *, device: str, trust_remote_code: bool = False) ->
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
     )
-    return SplitModel(model.to(device).eval(), str(folder))
+    return SplitModel(ready(model, device), str(folder))

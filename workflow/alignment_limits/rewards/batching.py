@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alignment_limits.progress import progress_bar
+
 TOKENS_CPU = 1024  # fastest of 256 … 8192 for MiniLM; larger batches fall out of the cache
 TOKENS_GPU = 32768
 
@@ -59,7 +61,7 @@ def in_batches(
     lengths = [len(i) for i in ids]
     rows: list[NDArray[np.float64]] = []
     order: list[NDArray[np.intp]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), progress_bar(len(ids), "text", "scoring") as bar:
         for batch in batches(lengths, token_budget(device)):
             width = lengths[batch[0]]
             tokens = torch.full((len(batch), width), pad, dtype=torch.long)
@@ -70,6 +72,7 @@ def in_batches(
             extra = () if more is None else (torch.tensor([more[i] for i in batch], device=device),)
             rows.append(forward(tokens.to(device), mask.to(device), *extra).double().cpu().numpy())
             order.append(batch)
+            bar.update(len(batch))
     out = np.concatenate(rows)
     result = np.empty_like(out)
     result[np.concatenate(order)] = out

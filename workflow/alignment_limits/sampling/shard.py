@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from tqdm import tqdm
 
 from alignment_limits.config.sampling import Model, Sampling
+from alignment_limits.progress import intervals
 from alignment_limits.sampling import tokens
 from alignment_limits.sampling.plan import Request, block_seed
 
@@ -87,8 +88,7 @@ def _engine(name: str) -> Any:
 
 
 def _progress(label: str) -> Any:
-    """A progress bar for a terminal; in a log file, a line every half minute."""
-    from tqdm import tqdm
+    """A progress bar named after its shard, as vLLM wants it: a class."""
 
     class Labelled(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -97,5 +97,4 @@ def _progress(label: str) -> Any:
             options["desc"] = f"sampling {label}".strip()
             super().__init__(*args, **options)
 
-    seconds = 0.5 if sys.stderr.isatty() else 30
-    return functools.partial(Labelled, mininterval=seconds, maxinterval=seconds, unit="sample")
+    return functools.partial(Labelled, **intervals(), unit="sample")
