@@ -52,7 +52,7 @@ rule sample:
         results("logs/sample/{chunk}-{block}.log"),
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
-    priority: 10
+    priority: 30  # takes all cores: before what takes one, which then fills them to the end
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1
