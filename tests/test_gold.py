@@ -28,9 +28,10 @@ SAMPLES = pl.DataFrame(
 def test_the_expert_reply_is_never_among_what_the_reward_reads():
     rows = trials(DOCUMENTS, SAMPLES, "reference", 2)
     a = rows.filter(pl.col("prompt_id") == "a").select("role", "beside", "reply").rows()
-    assert a == [("expert", "a1", "a0"), ("other", "a1", "b0"), ("sample", "a1", "a-0"), ("sample", "a1", "a-1")]
+    others = [("other", "a1", "b0"), ("other", "a1", "c0")]
+    assert a == [("expert", "a1", "a0"), *others, ("sample", "a1", "a-0"), ("sample", "a1", "a-1")]
     b = rows.filter(pl.col("prompt_id") == "b").select("role", "beside", "reply").rows()
-    assert b[:2] == [("expert", "b0", "b1"), ("other", "b0", "c1")]  # references take turns
+    assert b[:3] == [("expert", "b0", "b1"), ("other", "b0", "c1"), ("other", "b0", "a1")]  # references take turns
     expert = rows.filter(pl.col("role") == "expert")
     assert not any(reply in beside.split("\n") for beside, reply in expert.select("beside", "reply").iter_rows())
 
@@ -44,7 +45,8 @@ def test_other_rewards_read_the_document_or_the_prompt(beside, read):
 def test_with_one_reference_only_a_reward_that_reads_it_cannot_be_judged():
     single = DOCUMENTS.with_columns(reference=pl.col("reference").str.slice(0, 2))
     assert trials(single, SAMPLES, "reference", 2).height == 0
-    assert trials(single, SAMPLES, "document", 2).height == 3 * 4
+    assert trials(single, SAMPLES, "document", 2).height == 3 * 5
+    assert trials(single, SAMPLES, "document", 4).height == 3 * (1 + 2 + 4)  # each has two others
     with pytest.raises(PromptError, match="equally many references"):
         trials(DOCUMENTS.with_columns(reference=pl.Series(["x", "x\ny", "x"])), SAMPLES, "document", 2)
 

@@ -1,8 +1,8 @@
 """Is a reward fit to be gold? It should put an expert's reply above the base model's, and above another document's.
 
 Held-out replies: of each document's references one, in turn, is the expert's reply; rewards that read references
-read the others only. It is compared with replies of the base model and with the same kind of reference of another
-document. Ties count half.
+read the others only. It is compared with replies of the base model and with the same kind of reference of other
+documents. Ties count half.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def trials(documents: pl.DataFrame, samples: pl.DataFrame, beside: str, per_docu
         samples: prompt_id, sample_id, text: replies of the base model; the first of each document are taken, which
             are as random as any.
         beside: what the reward reads: 'prompt', 'document' or 'reference'.
-        per_document: base replies of each document.
+        per_document: base replies and other documents' references to compare each expert's reply with; the
+            documents that follow it, as many as there are.
 
     Returns:
         prompt_id, role ('expert', 'other', 'sample'), beside, reply; no rows for a reward that reads references
@@ -47,8 +48,9 @@ def trials(documents: pl.DataFrame, samples: pl.DataFrame, beside: str, per_docu
         turn = i % lines
         if beside == "reference":
             context = "\n".join(e for j, e in enumerate(experts[i]) if j != turn)
-        other = experts[(i + 1) % len(experts)][turn]
-        held = [(EXPERT, experts[i][turn]), (OTHER, other), *((SAMPLE, s) for s in replies[prompt])]
+        following = ((i + step) % len(experts) for step in range(1, min(per_document, len(experts) - 1) + 1))
+        others = [(OTHER, experts[j][turn]) for j in following]
+        held = [(EXPERT, experts[i][turn]), *others, *((SAMPLE, s) for s in replies[prompt])]
         rows += [(prompt, role, context, reply) for role, reply in held]
     return pl.DataFrame(rows, schema=["prompt_id", "role", "beside", "reply"], orient="row")
 
