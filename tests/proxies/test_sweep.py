@@ -78,6 +78,17 @@ def test_members_that_share_err_together_and_ensembles_of_them_stay_above_their_
     assert groups.height == 3 * 2 * (1 + 2 * 2)
 
 
+def test_what_an_ensemble_saves_is_told_from_differences_on_the_same_prompts(groups):
+    mean = groups.filter((pl.col("aggregator") == "mean") & (pl.col("beta") == 2) & (pl.col("shared") == "labels"))
+    one, two, four = mean.sort("k").iter_rows(named=True)
+    assert (one["saved"], one["saved_low"], one["saved_high"]) == (0, 0, 0)
+    for row in (two, four):
+        assert row["saved"] == pytest.approx(one["gap"] - row["gap"], abs=1e-12)
+        assert row["saved_low"] < row["saved"] < row["saved_high"]
+        unpaired = np.hypot(one["gap_high"] - one["gap_low"], row["gap_high"] - row["gap_low"])
+        assert row["saved_high"] - row["saved_low"] < 0.9 * unpaired  # prompts differ alike for both
+
+
 def test_what_the_mean_is_predicted_to_err_is_what_it_errs(world):
     training, features, gold = world
     members = np.stack(fit_members(training, features, count=4, shared="labels", labels=100, **SETTINGS))

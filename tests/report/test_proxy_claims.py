@@ -26,7 +26,7 @@ def _ensembles(last=0.2, half=0.02, predicted=0.2, reliable=True):
     rows = [
         {"shared": s, "aggregator": "mean", "k": k, "beta": 1.0, "gap": g, "gap_low": g - half, "gap_high": g + half}
         | {"gap_predicted": predicted, "gap_floor": 0.15, "rho": 0.4, "rho_low": 0.3, "rho_high": 0.5}
-        | {"reliable": reliable}
+        | {"saved": 0.4 - g, "saved_low": 0.4 - g - half, "saved_high": 0.4 - g + half, "reliable": reliable}
         for s in ("labels", "neither")
         for k, g in ((1, 0.4), (4, 0.3), (16, last))
     ]
@@ -57,6 +57,13 @@ def test_cost_against_beta_needs_two_reliable_temperatures():
 @pytest.mark.parametrize(("last", "verdict"), [(0.2, HOLDS), (0.39, UNKNOWN), (0.5, FAILS)])
 def test_cost_against_size(last, verdict):
     assert proxy_claims.size_helps(_ensembles(last)).verdict == verdict
+
+
+def test_cost_against_size_is_told_from_differences_on_the_same_prompts():
+    overlapping = _ensembles(last=0.35, half=0.04)
+    one, most = (overlapping.filter(pl.col("k") == k).row(0, named=True) for k in (1, 16))
+    assert one["gap_low"] < most["gap_high"]
+    assert proxy_claims.size_helps(overlapping).verdict == HOLDS
 
 
 @pytest.mark.parametrize(("predicted", "verdict"), [(0.21, HOLDS), (0.3, FAILS)])

@@ -1,6 +1,7 @@
 """What a sweep over trained proxies says about two claims of [L]: wrong rewards cost, and ensembles help to a floor.
 
-As in claims.py, every rule compares 95% intervals, never point estimates, and is printed beside its verdict.
+As in claims.py, every rule compares 95% intervals, never point estimates, and is printed beside its verdict. What
+ensembles save is an interval of differences on the same prompts.
 """
 
 from __future__ import annotations
@@ -64,9 +65,15 @@ def size_helps(ensembles: pl.DataFrame) -> Verdict:
     """The mean of the most members loses less than they do alone, whatever they share."""
     pairs = [(shared, one, all_) for shared, _, one, all_ in _ends(ensembles)]
     most = int(ensembles["k"].max())  # type: ignore[arg-type]
-    said = "; ".join(f"share {s}, β = {x['beta']:g}: {_gap(x)} falls to {_gap(y)}" for s, x, y in pairs)
-    rule = f"mean of {most} members against one, at each reliable β and for what members share; holds if all are apart"
-    for_it, against = _compare([(x, y) for _, x, y in pairs])
+    said = "; ".join(
+        f"share {s}, β = {x['beta']:g}: {_gap(x)} falls to {_gap(y)}, by {_estimate(y, 'saved')}" for s, x, y in pairs
+    )
+    rule = (
+        f"mean of {most} members against one, on the same prompts, at each reliable β and for what members share; "
+        "holds if the intervals of all differences lie above 0"
+    )
+    for_it = sum(y["saved_low"] > 0 for _, _, y in pairs)
+    against = sum(y["saved_high"] < 0 for _, _, y in pairs)
     return Verdict("Ensembles shrink the cost", judge(for_it, against, len(pairs)), said or _NONE, rule)
 
 
@@ -111,4 +118,8 @@ def _compare(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[int, i
 
 
 def _gap(row: dict[str, Any]) -> str:
-    return interval(Estimate(row["gap"], row["gap_low"], row["gap_high"]))
+    return _estimate(row, "gap")
+
+
+def _estimate(row: dict[str, Any], name: str) -> str:
+    return interval(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))
