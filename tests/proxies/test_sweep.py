@@ -7,7 +7,10 @@ import pytest
 from alignment_limits.errors import ArtifactError
 from alignment_limits.figures.proxy_quality import proxy_quality
 from alignment_limits.figures.style import Look
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensemble_study import member_errors
+from alignment_limits.limits.gaps import gap_contributions
 from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks
 from alignment_limits.proxies.tables import held_out, training_arrays
 
@@ -87,6 +90,27 @@ def test_what_an_ensemble_saves_is_told_from_differences_on_the_same_prompts(gro
         assert row["saved_low"] < row["saved"] < row["saved_high"]
         unpaired = np.hypot(one["gap_high"] - one["gap_low"], row["gap_high"] - row["gap_low"])
         assert row["saved_high"] - row["saved_low"] < 0.9 * unpaired  # prompts differ alike for both
+
+
+def test_intervals_of_what_an_ensemble_saves_cover():
+    """Gaussian members of variance 1 and error variance v, errors correlated by ρ: 4 save v(1 − ρ)(1 − ¼)/(2β)."""
+    betas, error, rho, members = np.array([4.0, 2.0]), 1.6, 0.8, 4
+    truth = error * (1 - rho) * (1 - 1 / members) / (2 * betas)
+    slope = 1 - error / 2  # member = slope·gold + rest
+    common = (rho * error - (1 - slope) ** 2) / (1 - slope**2)  # of the rest
+    covered = np.zeros(2)
+    for seed in range(200):
+        gold, shared, *own = np.random.default_rng(seed).normal(size=(2 + members, 32, 64))
+        rest = np.sqrt(1 - slope**2) * (np.sqrt(common) * shared + np.sqrt(1 - common) * np.stack(own))
+        rewards = slope * gold + rest
+
+        def gap(reward, gold=gold):
+            return gap_contributions(reward, gold, betas, CorrectedCurve(reward, [gold], seed=0)).gap
+
+        saved = np.mean([gap(reward) for reward in rewards], axis=0) - gap(rewards.mean(axis=0))
+        low, high = PromptBootstrap(32, replicates=400, seed=0).interval(saved)
+        covered += (low <= truth) & (truth <= high)
+    assert np.all((covered >= 183) & (covered <= 197)), covered  # 190 expected, ± 2.3 binomial s.d.
 
 
 def test_what_the_mean_is_predicted_to_err_is_what_it_errs(world):
