@@ -132,7 +132,7 @@ def ensembles(
     """Ensembles whose members share labels, features or neither: gap against size, and what ρ predicts.
 
     Of the largest size there is one ensemble; smaller ones are disjoint runs of its members, averaged over.
-    `saved` is how much smaller the gap is than that of the smallest size, prompt by prompt.
+    `saved` is how much smaller the gap is than that of members alone (always among the sizes), prompt by prompt.
     """
     rows = []
     boot = PromptBootstrap(len(gold), replicates=replicates, seed=seed)
@@ -140,8 +140,8 @@ def ensembles(
     for shared in SHARED:
         members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
         errors = member_errors(members, gold, replicates=replicates, seed=seed)
-        smallest = None
-        for size in sorted(sizes):
+        alone = None
+        for size in sorted({1, *sizes}):
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
             for aggregator in aggregators if size > 1 else ["mean"]:
                 gaps, gained, told = [], [], []
@@ -154,9 +154,9 @@ def ensembles(
                         proxy_gap(reward, gold, betas=betas, replicates=replicates, seed=seed, keys=keys).reliable
                     )
                 gap = np.mean(gaps, axis=0)
-                smallest = gap if smallest is None else smallest
+                alone = gap if alone is None else alone
                 low, high = boot.interval(gap)
-                saved_low, saved_high = boot.interval(smallest - gap)
+                saved_low, saved_high = boot.interval(alone - gap)
                 variance, rho = errors.variance, errors.correlation if most > 1 else 0.0
                 left = variance * (rho + (1 - rho) / size)
                 for i, beta in enumerate(betas):
@@ -172,7 +172,7 @@ def ensembles(
                             "gap": float(gap[:, i].mean()),
                             "gap_low": float(low[i]),
                             "gap_high": float(high[i]),
-                            "saved": float((smallest - gap)[:, i].mean()),
+                            "saved": float((alone - gap)[:, i].mean()),
                             "saved_low": float(saved_low[i]),
                             "saved_high": float(saved_high[i]),
                             "gap_predicted": left / (2 * beta),

@@ -56,7 +56,7 @@ PROXY_ENSEMBLES = Schema(
         "gap": pl.Float64,
         "gap_low": pl.Float64,
         "gap_high": pl.Float64,
-        "saved": pl.Float64,  # gap of the smallest size less this one, on the same prompts
+        "saved": pl.Float64,  # gap of members alone less this one, on the same prompts
         "saved_low": pl.Float64,
         "saved_high": pl.Float64,
         "gap_predicted": pl.Float64,
