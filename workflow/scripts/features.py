@@ -13,8 +13,8 @@ from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.rewards.base import distinct_items
 from alignment_limits.rewards.device import device_for
 from alignment_limits.rewards.embedding import load_encoder
+from alignment_limits.schemas.features import FEATURES
 from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.proxies import FEATURES
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.scripting import job, provenance
 

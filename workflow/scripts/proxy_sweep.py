@@ -8,8 +8,9 @@ from alignment_limits.grid import Grid, prompt_keys
 from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies
 from alignment_limits.proxies.tables import held_out, training_arrays
 from alignment_limits.schemas.ensembles import STANDARDISED
+from alignment_limits.schemas.features import FEATURES
 from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.proxies import FEATURES, PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
+from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance
 

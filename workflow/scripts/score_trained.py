@@ -5,7 +5,7 @@ import polars as pl
 from safetensors.numpy import load_file
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.schemas.proxies import FEATURES
+from alignment_limits.schemas.features import FEATURES
 from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance
 

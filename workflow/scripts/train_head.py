@@ -10,8 +10,8 @@ from alignment_limits.artifacts import read_table, read_tables
 from alignment_limits.files import atomic
 from alignment_limits.proxies.fit import fit_proxy
 from alignment_limits.proxies.tables import held_out, training_arrays
+from alignment_limits.schemas.features import FEATURES
 from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.proxies import FEATURES
 from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance, say
 

@@ -1,13 +1,9 @@
-"""Features of replies, and what proxies of every quality cost."""
+"""What proxies of every quality cost."""
 
 import polars as pl
 
 from alignment_limits.artifacts import Schema
 
-FEATURES = Schema(
-    "features",
-    {"prompt_id": pl.String, "sample_id": pl.Int32, "features": pl.List(pl.Float32), "truncated": pl.Boolean},
-)
 PROXIES = Schema(
     "proxies",
     {

@@ -15,8 +15,8 @@ from alignment_limits.errors import ArtifactError
 from alignment_limits.grid import Grid
 from alignment_limits.rewards.embedding import load_encoder
 from alignment_limits.rewards.trained_head import trained_head
+from alignment_limits.schemas.features import FEATURES
 from alignment_limits.schemas.preferences import PREFERENCES
-from alignment_limits.schemas.proxies import FEATURES
 from alignment_limits.scripting import say
 from alignment_limits.training.fitted_reward import Signal, fit_reward
 from alignment_limits.training.pair_data import PairData, dealt, placed
