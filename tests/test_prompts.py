@@ -52,6 +52,17 @@ def test_tables_bring_their_own_ids_and_references(tmp_path, suffix):
     assert read["reference"].to_list() == ["s", None]
 
 
+def test_further_columns_are_kept_as_text(tmp_path):
+    rows = {"question": ["1 + 1?", "2 + 2?"], "answer": [2, 4], "tests": [["f(1)", "é"], None], "text": ["not", "it"]}
+    pl.DataFrame(rows).write_ndjson(tmp_path / "sums.jsonl")
+    (tmp_path / "more.csv").write_text("question,answer,level\n3 + 3?,six,hard\n")
+    read = read_prompts(tmp_path, "question")
+    assert read["text"].to_list() == ["3 + 3?", "1 + 1?", "2 + 2?"]
+    assert read["answer"].to_list() == ["six", "2", "4"]
+    assert read["tests"].to_list() == [None, '["f(1)", "é"]', None]
+    assert read["level"].to_list() == ["hard", None, None]
+
+
 def test_bad_files_are_named_with_the_row(tmp_path):
     def refused(name, content, message):
         file = tmp_path / name

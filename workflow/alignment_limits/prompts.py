@@ -7,6 +7,7 @@ that a larger study samples only the new ones.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,11 +23,16 @@ TABLES: dict[str, Callable[[Path], pl.DataFrame]] = {
 }
 
 
+OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # columns that this project writes itself
+
+
 def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
-    """All prompts of a folder's files: columns prompt_id, text, reference (nullable), source, category.
+    """All prompts of a folder's files: columns prompt_id, text, reference (nullable), source, category, and others.
 
     A `.txt` file has one prompt a line, its name is the category and ids are `<file>-<line>`; a table
-    (`.parquet`, `.csv`, `.jsonl`) has a text column and optionally prompt_id, reference, category.
+    (`.parquet`, `.csv`, `.jsonl`) has a text column and optionally prompt_id, reference, category. Any further
+    column is kept as text for rewards that ask for it (`columns`): numbers as written by polars, lists and structs as
+    JSON, and null where a file has no such column.
 
     Raises:
         PromptError: no file, empty file, not UTF-8, missing column, empty prompt, duplicate id; named with its row.
@@ -34,7 +40,9 @@ def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
     files = sorted(p for p in folder.iterdir() if p.suffix in {".txt", *TABLES})
     if not files:
         raise PromptError(f"no prompt file (.txt, {', '.join(TABLES)}) in {[p.name for p in folder.iterdir()]}")
-    table = pl.concat([_read_text(f) if f.suffix == ".txt" else _read_table(f, text_column) for f in files])
+    table = pl.concat(
+        [_read_text(f) if f.suffix == ".txt" else _read_table(f, text_column) for f in files], how="diagonal"
+    )
     twice = table.group_by("prompt_id", maintain_order=True).len().filter(pl.col("len") > 1)
     if twice.height:
         raise PromptError(
@@ -93,12 +101,23 @@ def _read_table(file: Path, text_column: str) -> pl.DataFrame:
     empty = texts.fill_null("").str.strip_chars() == ""
     if empty.any():
         raise PromptError(f"{file.name}: the prompt in row {empty.arg_true()[0] + 1} is empty")
-    column = {name: table[name].cast(pl.String).to_list() for name in table.columns}
+    own = [name for name in ("prompt_id", "reference", "category") if name in table.columns]
+    column = {name: table[name].cast(pl.String).to_list() for name in own}
     ids = column.get("prompt_id") or [f"{file.stem}-{i:04d}" for i in range(table.height)]
     if any(i is None for i in ids):
         raise PromptError(f"{file.name}: prompt_id is missing in row {ids.index(None) + 1}")
     category = column.get("category") or [file.stem] * table.height
-    return _table(ids, texts.to_list(), column.get("reference") or [None] * table.height, file, category)
+    reference = column.get("reference") or [None] * table.height
+    others = [_as_text(table[name]) for name in table.columns if name not in (*OWN, text_column)]
+    return _table(ids, texts.to_list(), reference, file, category).with_columns(others)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """A column of any type as text, nested values as JSON."""
+    if not column.dtype.is_nested():
+        return column.cast(pl.String)
+    rows = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
+    return pl.Series(column.name, rows, dtype=pl.String)
 
 
 def _table(
