@@ -8,15 +8,15 @@ import synthetic
 
 from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.headline import headline
+from alignment_limits.report.headline_page import headline_page
 from alignment_limits.report.lookup import Estimate, peak, reference_kl
-from alignment_limits.report.text import interval, number
 from alignment_limits.schemas.report import HEADLINE
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 AGREEMENT = within_prompt_spearman(synthetic.standardised(), "gold", [*PROXIES, *ENSEMBLES], replicates=200)
 
 
-def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES):
+def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES, summary=None):
     frontier = synthetic.frontier() if frontier is None else frontier
     best = synthetic.best_of_n() if best is None else best
     return headline(
@@ -25,7 +25,7 @@ def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES):
         synthetic.over_optimisation(),
         AGREEMENT,
         synthetic.scales(),
-        synthetic.summary(),
+        synthetic.summary() if summary is None else summary,
         gold="gold",
         proxies=proxies,
         ensembles=ensembles,
@@ -59,6 +59,27 @@ def test_an_unreliable_limit_is_no_number():
     assert row["note"] == "ESS below 10"
 
 
+def test_an_unreliable_limit_is_no_number_in_any_unit_nor_a_share_of_it():
+    table = made(synthetic.frontier(reach=0))  # its reference KL is then one whose limit is not reliable
+    gains = [r for r in table.iter_rows(named=True) if r["group"] in ("limit", "units") and "gain" in r["quantity"]]
+    assert {r["unit"] for r in gains} == {"base s.d. of gold", "native units of gold"}
+    for row in [*gains, pick(table, "share of the ideal at KL 1", "minilm")]:
+        assert all(math.isnan(row[k]) for k in ("value", "low", "high")), row["quantity"]
+        assert row["note"] == "ESS below 10" or row["note"].endswith("; ESS below 10")
+    assert pick(table, "one base s.d.")["value"] == 2.5, "the scale itself is known"
+    page = headline_page("s", table, [])
+    for line in page.splitlines():
+        if "average budget" in line and "gain" in line:
+            assert "<td>–<small>" in line, line
+
+
+def test_an_unreliable_share_of_the_limit_is_no_number(table):
+    for budget in ("average", "per-prompt"):
+        row = pick(table, f"share of the limit, {budget} budget", "best-of-16")
+        assert math.isnan(row["value"])
+        assert row["note"] == "n above M/8"
+
+
 def test_native_units(table):
     assert pick(table, "one base s.d.")["value"] == 2.5
     row = next(r for r in table.filter(pl.col("group") == "units").iter_rows(named=True) if "gain" in r["quantity"])
@@ -83,6 +104,22 @@ def test_proxies_and_ensembles(table):
 def test_samples(table):
     assert pick(table, "truncation rate", "base model")["value"] == pytest.approx(0.75)
     assert pick(table, "duplicates", "base model")["value"] == pytest.approx(0.02)
+
+
+def test_rates_of_samples_weigh_each_prompt_by_its_samples():
+    """10 samples that are all cut and 90 of which none is: a tenth of all, half of the prompts."""
+    unequal = pl.DataFrame(
+        {
+            "n_samples": [10, 90],
+            "truncation_rate": [1.0, 0.0],
+            "distinct_share": [0.5, 1.0],
+            "mean_tokens": [20.0, 10.0],
+        }
+    )
+    table = made(summary=unequal)
+    shown = {q: pick(table, q, "base model")["value"] for q in ("truncation rate", "duplicates", "tokens per sample")}
+    assert shown == pytest.approx({"truncation rate": 0.1, "duplicates": 0.05, "tokens per sample": 11.0})
+    assert pick(table, "samples per prompt, fewest", "base model")["value"] == 10
 
 
 def test_without_proxies_or_best_of_n():
@@ -136,27 +173,3 @@ def test_a_ratio_holds_all_ratios_of_its_parts():
 def test_a_ratio_to_what_may_be_zero_has_no_interval():
     assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0.1, -0.1, 0.3, True, "")).bounded
     assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0, 0, 0, True, "")).known
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1.234, "1.23"),
-        (-0.5, "−0.50"),
-        (0.01234, "0.012"),
-        (64, "64"),
-        (12345.6, "12,346"),
-        (math.nan, "–"),
-        (0, "0.00"),
-    ],
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-def test_intervals_have_the_decimals_their_width_calls_for():
-    assert interval(Estimate(1.3, 1.21, 1.39)) == "1.30 [1.21, 1.39]"
-    assert interval(Estimate(0.9978, 0.9947, 1.0007)) == "0.9978 [0.9947, 1.0007]"
-    assert interval(Estimate(-0.1, -0.4, 0.2)) == "−0.10 [−0.40, 0.20]"
-    assert interval(Estimate(2.0)) == "2.00"
-    assert interval(Estimate(0.636294, 0.636294, 0.636294)) == "0.64"

@@ -33,7 +33,7 @@ def test_an_ensemble_that_turns_is_no_proxy():
 def test_it_says_where_how_far_and_how_well_the_form_fits():
     sentence = turns_down(synthetic.over_optimisation(), PROXIES).sentence
     assert "Tilted ever harder (to 2 nats), gold falls for vader from 0.50 [0.35, 0.70] nats." in sentence
-    assert "Along best-of-n (to 64 draws), gold falls for vader from 5.00 [3.50, 7.00] draws." in sentence
+    assert "Along best-of-n (to 64 draws), gold falls for vader from 5.0 [3.5, 7.0] draws." in sentence
     assert f"by {len(PROXIES) - 1} of {len(PROXIES)} proxies" in sentence
 
 

@@ -33,12 +33,12 @@ def gold_page(study: str, rewards: pl.DataFrame, gold: str, above_samples: float
     rows: list[list[str | Cell]] = []
     for row in rewards.iter_rows(named=True):
         name = Cell(row["reward"], "gold" if row["reward"] == gold else "")
-        shares = [_interval(row, "above_samples"), _interval(row, "above_other")]
+        shares = [_interval(row, share, percent=True) for share in ("above_samples", "above_other")]
         ranks = "1" if row["reward"] == gold else _interval(row, "spearman")
         rows.append([name, row["beside"], *shares, "yes" if row["fit"] else "no", ranks])
     body = [tag("p", f"The gold reward {gold} {verdict}."), tag("p", rule), table(head, rows), tag("p", how, "soft")]
     return page(f"Is {gold} fit to be gold?", body, f"study {study}, {own['documents']} documents")
 
 
-def _interval(row: dict[str, float], name: str) -> str:
-    return interval(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))
+def _interval(row: dict[str, float], name: str, *, percent: bool = False) -> str:
+    return interval(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]), percent=percent)

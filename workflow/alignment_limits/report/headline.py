@@ -60,17 +60,26 @@ def _limits(frontier: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
     rows = []
     for budget in ("average", "per-prompt"):
         for kl in KLS:
-            e = at_kl(frontier, gold, gold, kl, budget)
-            e = e if e.known else Estimate(reason=e.reason)  # only reliable limits are numbers
+            e = _limit(frontier, gold, kl, budget)
             rows.append(_row("limit", gold, f"gain at KL {kl:g}, {budget} budget", e, BASE_SD))
     return rows
+
+
+def _limit(frontier: pl.DataFrame, gold: str, kl: float, budget: str = "average") -> Estimate:
+    """Gold's limit; in whatever unit or ratio it is shown, it is a number only where it is reliable."""
+    return _believed(at_kl(frontier, gold, gold, kl, budget))
+
+
+def _believed(e: Estimate) -> Estimate:
+    """The estimate if it is reliable, else only the reason why it is not."""
+    return e if e.known else Estimate(reason=e.reason)
 
 
 def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) -> list[tuple[object, ...]]:
     found = scales.filter(pl.col("reward") == gold)["scale"]
     scale = float(found[0]) if found.len() else math.nan
     one = Estimate(scale, reliable=math.isfinite(scale), reason="" if found.len() else "gold has no scale")
-    gain = at_kl(frontier, gold, gold, kl).times(scale)
+    gain = _limit(frontier, gold, kl).times(scale)
     unit = "native units of gold"
     return [
         _row("units", gold, "one base s.d.", one, unit, "within-prompt spread on base samples"),
@@ -92,7 +101,7 @@ def _best_of(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
             _row("best-of-n", subject, "KL", estimate(any_row, "kl"), "nats per sequence"),
         ]
         rows += [
-            _row("best-of-n", subject, f"share of the limit, {b} budget", estimate(r, "efficiency"), "share")
+            _row("best-of-n", subject, f"share of the limit, {b} budget", _believed(estimate(r, "efficiency")), "share")
             for b, r in row.items()
             if r is not None
         ]
@@ -109,7 +118,7 @@ def _under(
     kl: float,
 ) -> list[tuple[object, ...]]:
     """What optimising one proxy or ensemble does to gold."""
-    gain, ideal = at_kl(frontier, name, gold, kl), at_kl(frontier, gold, gold, kl)
+    gain, ideal = at_kl(frontier, name, gold, kl), _limit(frontier, gold, kl)
     return [
         _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
         _row(group, name, f"gold gain at {say_kl(kl)}", gain, BASE_SD),

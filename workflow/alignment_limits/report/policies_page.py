@@ -15,7 +15,8 @@ _LEAD = (
     "Policies were sampled on the study's prompts as the base was (same engine, temperature, top-p and longest reply) "
     "and scored with the same rewards. Gains are in base standard deviations: scores are centred and scaled as the "
     "base's samples were. KL is in nats per reply, averaged over prompts. Brackets are 95% intervals from a bootstrap "
-    "over prompts. † marks what is not reliable, with the reason."
+    "over prompts. A limit that is not reliable is a dash with its reason, and so is a share of it; † marks other "
+    "estimates that are not reliable."
 )
 _KL = (
     "KL is the exact KL between next-token laws, summed along the policy's replies; the log-ratio of the same "
@@ -70,10 +71,11 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
 
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:
-    mark = "" if r["reliable"] else "†"
-    limit = Cell(f"{number(r['limit'])}{mark}", "" if r["reliable"] else r["reason"])
-    marked = [f"{_estimate(r, name)}{mark}" for name in ("efficiency", "optimality_gap")]
-    return [r["policy"], _estimate(r, "gain"), limit, *marked, _estimate(r, "win_rate")]
+    if r["reliable"]:
+        beside: list[str | Cell] = [number(r["limit"]), _estimate(r, "efficiency"), _estimate(r, "optimality_gap")]
+    else:  # a limit that is not reliable is no number, nor is a share of it
+        beside = [Cell("–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
+    return [r["policy"], _estimate(r, "gain"), *beside, _estimate(r, "win_rate")]
 
 
 def _estimate(r: Mapping[str, Any], name: str) -> str:
