@@ -29,9 +29,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.config.source import Source
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.policies.split_model import SplitModel
 from alignment_limits.rewards.batching import TOKENS_CPU, batches
 from alignment_limits.sampling import tokens
 from alignment_limits.sampling.plan import Request

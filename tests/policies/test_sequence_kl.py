@@ -10,9 +10,9 @@ from alignment_limits.enumerable import values
 from alignment_limits.enumerable.replies import Replies, reply_logprobs
 from alignment_limits.enumerable.world import WORDS, base_model
 from alignment_limits.errors import SamplingError
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.policies.next_token import SamplingLaw, next_token_kl
 from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.policies.split_model import SplitModel
 
 VOCABULARY = len(WORDS) + 1
 REPLIES = Replies.of(VOCABULARY, [0], 4)

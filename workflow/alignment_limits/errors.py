@@ -13,6 +13,10 @@ class SourceError(AlignmentLimitsError):
     """A model, package or data file could not be fetched, found or trusted."""
 
 
+class ModelError(AlignmentLimitsError):
+    """A checkpoint or a tokenizer cannot be loaded as what it should be, or cannot be read without a wrong number."""
+
+
 class PromptError(AlignmentLimitsError):
     """The prompts cannot be used as they are."""
 

@@ -12,9 +12,9 @@ import torch
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
+from alignment_limits.models.split_model import load_split
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.policies.split_model import load_split
 from alignment_limits.progress import progress_bar
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.policies import POLICY_KL

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from alignment_limits.errors import SamplingError
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.policies.next_token import SamplingLaw, next_token_kl
-from alignment_limits.policies.split_model import SplitModel
 from alignment_limits.rewards.base import distinct_items
 from alignment_limits.rewards.batching import batches, token_budget
 

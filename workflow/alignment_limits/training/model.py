@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
-from alignment_limits.policies.split_model import SplitModel
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.sampling.tokens import load_tokenizer
 
 NEVER = -1e4  # a logit whose probability is 0 in every precision, and 0 · log 0 still 0

@@ -17,8 +17,8 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from alignment_limits.files import atomic
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.policies.split_model import SplitModel
 from alignment_limits.scripting import say
 from alignment_limits.training.task import Task, step_seed
 

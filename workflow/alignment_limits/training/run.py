@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PrinterCallback, set_seed
 
-from alignment_limits.policies.split_model import SplitModel
+from alignment_limits.models.split_model import SplitModel
 from alignment_limits.training.model import WithoutAdapter, load, lora, padding_tokenizer
 from alignment_limits.training.progress import SECONDS_BETWEEN_CHECKPOINTS, Progress
 from alignment_limits.training.task import Task, step_seed

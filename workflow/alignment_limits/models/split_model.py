@@ -7,15 +7,16 @@ made for a few positions at a time; a position's whole vocabulary is at hand, wh
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from alignment_limits.errors import SamplingError
-from alignment_limits.rewards.checkpoints import ready
+from alignment_limits.errors import ModelError
+from alignment_limits.models.causal import load_causal
+from alignment_limits.models.load import ready
 
 # of the largest logit; the halves run the same operations on other shapes
 CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
@@ -25,7 +26,7 @@ class SplitModel:
     """Both halves of a model on one device; the model itself stays whole, and may go on being trained.
 
     Raises:
-        SamplingError: the halves do not give the whole model's logits (an architecture that is no plain stack).
+        ModelError: the halves do not give the whole model's logits (an architecture that is no plain stack).
     """
 
     def __init__(self, model: Any, name: str = "the model") -> None:
@@ -36,15 +37,13 @@ class SplitModel:
             whole = model(input_ids=probe).logits
             probed = whole[..., : self.vocabulary]
         self._body = model.get_decoder()
-        place = next((key for key, module in model.named_children() if module is self._body), None)
-        if place is None:
-            raise SamplingError(f"{name}: {type(model).__name__} has no plain body and head to take apart")
-        self._model, self._place = model, place
+        self._parent, self._place = _place(model, self._body)
+        if self._parent is None:
+            raise ModelError(f"{name}: {type(model).__name__} has no plain body and head to take apart")
+        self._model = model
         halves = self.logits(self.hidden(probe, torch.ones_like(probe))[0])
         if not torch.allclose(halves, whole[0], rtol=0, atol=CLOSE[model.dtype] * float(probed.abs().max())):
-            raise SamplingError(
-                f"{name}: {type(model).__name__} gives other logits when taken apart; report this model"
-            )
+            raise ModelError(f"{name}: {type(model).__name__} gives other logits when taken apart; report this model")
 
     @torch.inference_mode()
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -56,11 +55,11 @@ class SplitModel:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Next-token logits [n, v] of hidden states [n, d]."""
         # the model's own forward on given hidden states: head, and whatever it does to logits (soft caps, scales)
-        setattr(self._model, self._place, _Given())
+        setattr(self._parent, self._place, _Given())
         try:
             logits: torch.Tensor = self._model(inputs_embeds=hidden[None], use_cache=False).logits[0]
         finally:
-            setattr(self._model, self._place, self._body)
+            setattr(self._parent, self._place, self._body)
         return logits
 
 
@@ -68,12 +67,41 @@ class _Given(torch.nn.Module):
     """Stands in for a body: its hidden states are the ones it is given."""
 
     def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=inputs_embeds)
+        return _States(last_hidden_state=inputs_embeds)
 
 
-def load_split(folder: Path, *, device: str, trust_remote_code: bool = False) -> SplitModel:
-    """A plain model folder in float32, whatever precision it is sampled in."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
-    return SplitModel(ready(model, device), str(folder))
+class _States(BaseModelOutputWithPast):
+    """Hidden states alone; what else a body may give (router logits, cross-attentions) is not there."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def _place(model: Any, body: Any) -> tuple[Any, str]:
+    """The module that holds a model's body, and the name by which it does; it may be nested (OPT, wrappers)."""
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if child is body:
+                return parent, name
+    return None, ""
+
+
+def load_split(
+    folder: Path, *, device: str, trust_remote_code: bool = False, dtype: torch.dtype | str = torch.float32
+) -> SplitModel:
+    """A plain model folder, for reading; in float32, whatever precision it is sampled in.
+
+    Args:
+        dtype: of the body; the head is float32, or logits of 8 bits would tie different texts.
+    """
+    model = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    if model.dtype in (torch.bfloat16, torch.float16):
+        _float32_head(model)
+    return SplitModel(ready(model), str(folder))
+
+
+def _float32_head(model: Any) -> None:
+    head = copy.deepcopy(model.get_output_embeddings()).float()  # the embeddings it may be tied to stay as they are
+    head.register_forward_pre_hook(lambda _, states: (states[0].float(),))
+    model.set_output_embeddings(head)

@@ -1,0 +1,144 @@
+"""The one place where the weights of a model are loaded: for sampling, scoring, KL, training and fine-tuning.
+
+What every use has in common is decided here:
+
+- attention: the fastest kernels that compute what the checkpoint's configuration says. transformers' sdpa takes a
+  soft-cap of the attention logits for granted and drops it, so eager attention is the reference: such models have it,
+  and so has any model whose logits differ between the two on a probe;
+- generation: no setting of the checkpoint's generation_config.json (a repetition penalty, say) enters a law;
+- weights: all of them are there, none is made up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils import mkldnn
+from transformers import GenerationConfig
+
+from alignment_limits.errors import ModelError
+from alignment_limits.models.ends import load_config, stated_context
+from alignment_limits.models.tokenizer import first_lines
+
+PROBE = 24  # tokens of the text on which kernels are compared
+# of the largest logit; kernels round alike, and what they leave out is larger
+ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+def load_model(
+    auto: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype | str = torch.float32,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    what: str = "model",
+    lacking: str = "a model without training",
+    new_head: bool = False,
+    **options: Any,
+) -> Any:
+    """A checkpoint, in evaluation mode on its device.
+
+    Args:
+        auto: one of transformers' auto classes: AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel.
+        folder: a plain transformers folder with safetensors.
+        dtype: of the weights; 'auto': as they are stored.
+        what: what it should be, for messages. lacking: what it is when trained weights are missing.
+        new_head: weights may be missing: a head will be trained.
+        options: of `from_pretrained`, such as num_labels.
+
+    Raises:
+        ModelError: transformers cannot load it as that, or weights are missing.
+    """
+    transformers.utils.logging.disable_progress_bar()  # a bar per load drowns the study's own
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    config = load_config(folder, trust_remote_code)
+    capped = {"attn_implementation": "eager"} if caps_attention(config) else {}
+    try:
+        model, info = auto.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            dtype=dtype,
+            output_loading_info=True,
+            **capped,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{folder} is no {what} that transformers can load: {first_lines(error)}") from error
+    if info["missing_keys"] and not new_head:
+        missing = ", ".join(sorted(info["missing_keys"])[:4])
+        raise ModelError(f"{folder} lacks trained weights for {missing}; it is {lacking}")
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config = GenerationConfig()
+    model = model.eval().to(device)
+    honour_configuration(model)
+    return model
+
+
+def caps_attention(config: Any) -> bool:
+    """Whether a configuration, or a part of it, caps the logits of attention."""
+    settings = config.to_dict()
+    parts = [settings, *(value for value in settings.values() if isinstance(value, dict))]
+    return any(
+        value
+        for part in parts
+        for key, value in part.items()
+        if "att" in str(key) and ("softcap" in str(key) or "logit_cap" in str(key))
+    )
+
+
+def honour_configuration(model: Any) -> None:
+    """Give a model eager attention if its faster kernels leave out something that eager attention computes."""
+    fast = getattr(model.config, "_attn_implementation", None)
+    if fast in (None, "eager") or not hasattr(model, "set_attn_implementation"):
+        return
+    with torch.inference_mode():
+        try:
+            before = _probe(model)
+            model.set_attn_implementation("eager")
+            after = _probe(model)
+        except (ValueError, TypeError, NotImplementedError):  # nothing to compare with, or not read as one text
+            model.set_attn_implementation(fast)
+            return
+    largest = float(after.abs().max())
+    if bool(torch.isfinite(after).all()) and float((after - before).abs().max()) <= ROUNDING[model.dtype] * largest:
+        model.set_attn_implementation(fast)
+
+
+def _probe(model: Any) -> torch.Tensor:
+    """What a model makes of a short text of tokens spread over its vocabulary."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    length = min(PROBE, (stated_context(model.config) or PROBE) - 4)  # some encoders keep positions for themselves
+    ids = (torch.arange(1, length + 1, device=model.device) * 7919 % max(1, rows - 1))[None]
+    out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    return (out.logits if hasattr(out, "logits") else out.last_hidden_state).float()
+
+
+def ready(model: Any) -> Any:
+    """A model that is only read, with the fastest exact kernels there are for it.
+
+    torch multiplies float32 matrices on a CPU with MKL, which leaves AVX-512 unused outside Intel's own
+    processors; oneDNN, which torch ships too, uses it: 2.4 × the matrix rate on AMD's, the same float32.
+    """
+    if model.device.type == "cpu" and torch.backends.mkldnn.is_available() and model.dtype == torch.float32:
+        _with_onednn(model)
+    return model
+
+
+def _with_onednn(module: torch.nn.Module) -> None:
+    """Give all linear layers oneDNN's kernels; torch's own `to_mkldnn` stops at the convolutions of vision towers."""
+    for name, child in module.named_children():
+        if type(child) is torch.nn.Linear:
+            setattr(module, name, mkldnn.MkldnnLinear(child, torch.float))
+        else:
+            _with_onednn(child)
+
+
+def device_of_job() -> str:
+    """The one device a job computes on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,79 @@
+"""Tokenizers and their chat templates: loaded in one way, on one date, wherever text becomes tokens.
+
+Templates may print today's date. Prompts of two days would then differ under one name, so the date is frozen: a
+template that asks for it gets the study's own (`prompts.date`). The default is the one that Llama's templates fall back
+on, our choice for all.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alignment_limits.errors import ModelError
+
+DATE = "2024-07-26"
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False, **options: Any) -> Any:
+    """The tokenizer of a model folder; nothing is looked for outside it.
+
+    Raises:
+        ModelError: there is none, or transformers cannot read it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {first_lines(error)}") from error
+
+
+def chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, date: str = DATE, **options: Any) -> Any:
+    """A conversation in the tokenizer's chat template, on a fixed date.
+
+    Args:
+        messages: role and content of each turn.
+        date: the day that the template takes for today, as 2024-07-26; the hour is 0.
+        options: of transformers' `apply_chat_template`.
+
+    Returns:
+        Text, or with `tokenize=True` token ids.
+
+    Raises:
+        ModelError: the tokenizer has no chat template.
+
+    Example:
+        >>> chat(tokenizer, [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+        '<|user|>Hi<|assistant|>'
+    """
+    if not tokenizer.chat_template:
+        raise ModelError("the tokenizer has no chat template")
+    return tokenizer.apply_chat_template(list(messages), **frozen(date), **options)
+
+
+def frozen(date: str) -> dict[str, Any]:
+    """What templates read of a clock: both names in use, `date_string` and the function `strftime_now`."""
+    now = datetime.datetime.fromisoformat(date)
+    strftime: Callable[[str], str] = now.strftime
+    return {"date_string": now.strftime("%d %b %Y"), "strftime_now": strftime}
+
+
+def control_tokens(tokenizer: Any) -> list[str]:
+    """Tokens that steer the model when they occur in a text: special ones, and those that the chat template writes."""
+    added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
+    written = ""
+    if tokenizer.chat_template:
+        turns = [{"role": "user", "content": "a"}]
+        written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
+    return sorted(token for token, special in added.items() if token.strip() and (special or token in written))
+
+
+def first_lines(error: Exception) -> str:
+    """The beginning of another library's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
