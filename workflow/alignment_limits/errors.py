@@ -29,6 +29,10 @@ class RewardError(AlignmentLimitsError):
     """A reward model gives scores no study should be built on."""
 
 
+class TrainingError(AlignmentLimitsError):
+    """A policy or a reward cannot be trained here as its settings say."""
+
+
 class ArtifactError(AlignmentLimitsError):
     """A table is missing, incomplete, of another study, or does not keep its contract."""
 

@@ -20,7 +20,7 @@ from alignment_limits.errors import RewardError
 from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
 from alignment_limits.rewards.sequence_classifier import Pair, most_tokens, set_padding
-from alignment_limits.training.arguments import plain
+from alignment_limits.training.arguments import one_device, plain
 
 
 def fine_tune(
@@ -64,7 +64,7 @@ def fine_tune(
     }
     trainer = RewardTrainer(
         model=model,
-        args=RewardConfig(**arguments),
+        args=one_device(RewardConfig(**arguments)),
         train_dataset=Dataset.from_list(pairs),
         data_collator=DataCollatorForPreference(pad_token_id=pad),
         processing_class=tokenizer,

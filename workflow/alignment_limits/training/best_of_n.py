@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch.utils.data import SequentialSampler
 from trl import SFTConfig, SFTTrainer
 
-from alignment_limits.training.arguments import common
+from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.from_samples import picks
 from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
@@ -28,12 +28,14 @@ class _Sft(SFTTrainer):
 
 def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
     """TRL's trainer for what is left of the run."""
-    arguments = SFTConfig(
-        **common(task),
-        max_steps=task.steps - progress.start,
-        max_length=None,
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
+    arguments = one_device(
+        SFTConfig(
+            **common(task),
+            max_steps=task.steps - progress.start,
+            max_length=None,
+            packing=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
     )
     return _Sft(
         model=model,

@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch.utils.data import SequentialSampler
 from trl import DPOConfig, DPOTrainer
 
-from alignment_limits.training.arguments import common
+from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.from_samples import pairs
 from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
@@ -32,7 +32,9 @@ class PairsTrainer(DPOTrainer):
 def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
     """TRL's trainer for what is left of the run."""
     left = task.steps - progress.start
-    arguments = DPOConfig(**common(task), max_steps=left, beta=task.settings["coefficient"], max_length=None)
+    arguments = one_device(
+        DPOConfig(**common(task), max_steps=left, beta=task.settings["coefficient"], max_length=None)
+    )
     return PairsTrainer(
         model=model,
         ref_model=None if peft_config else reference,

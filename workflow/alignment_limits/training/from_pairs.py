@@ -23,7 +23,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import selective_log_softmax
 
 from alignment_limits.learning import objectives
-from alignment_limits.training.arguments import common
+from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.dpo import PairsTrainer
 from alignment_limits.training.offline import Watching
 from alignment_limits.training.progress import Progress
@@ -115,7 +115,7 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
     made = FromPairs(
         model=model,
         ref_model=None if peft_config else reference,
-        args=DPOConfig(**common(task), max_steps=task.steps - progress.start, max_length=None),
+        args=one_device(DPOConfig(**common(task), max_steps=task.steps - progress.start, max_length=None)),
         data_collator=_Collator(pad_token_id=tokenizer.pad_token_id),
         train_dataset=Dataset.from_list(list(examples)[progress.start * task.batch :]),
         processing_class=tokenizer,

@@ -18,7 +18,7 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from alignment_limits.training.arguments import common
+from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.replies import draw
 from alignment_limits.training.task import Task
@@ -79,11 +79,11 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
     if settings["objective"] == "grpo":
         beta = settings["coefficient"] * (1 - 1 / settings["group"])
         own = {"beta": beta, "scale_rewards": "none", "loss_type": "dr_grpo"}
-        made: Any = _Grpo(args=GRPOConfig(**arguments, **own), **shared)
+        made: Any = _Grpo(args=one_device(GRPOConfig(**arguments, **own)), **shared)
     else:
         beta = task.signal.coefficient if task.signal else settings["coefficient"]
         own = {"beta": beta, "normalize_advantages": False}
-        made = _Rloo(args=RLOOConfig(**arguments, **own), **shared)
+        made = _Rloo(args=one_device(RLOOConfig(**arguments, **own)), **shared)
     made.task, made.progress = task, progress
     if peft_config is None:
         made.ref_model = reference

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.modeling_outputs import BaseModelOutput
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from alignment_limits.training.arguments import common
+from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.model import lora
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.replies import cut, left_padded
@@ -101,21 +101,23 @@ def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_con
     """TRL's trainer for what is left of the run."""
     settings = task.settings
     left = task.steps - progress.start
-    arguments = PPOConfig(
-        **common(task),
-        total_episodes=left * task.batch,
-        num_ppo_epochs=settings["epochs"],
-        num_mini_batches=1,
-        local_rollout_forward_batch_size=task.batch,
-        num_sample_generations=0,
-        response_length=task.longest,
-        temperature=task.law.temperature,
-        kl_coef=settings["coefficient"],
-        kl_estimator="k1",
-        whiten_rewards=False,
-        missing_eos_penalty=None,
-        gamma=1.0,
-        lam=1.0,
+    arguments = one_device(
+        PPOConfig(
+            **common(task),
+            total_episodes=left * task.batch,
+            num_ppo_epochs=settings["epochs"],
+            num_mini_batches=1,
+            local_rollout_forward_batch_size=task.batch,
+            num_sample_generations=0,
+            response_length=task.longest,
+            temperature=task.law.temperature,
+            kl_coef=settings["coefficient"],
+            kl_estimator="k1",
+            whiten_rewards=False,
+            missing_eos_penalty=None,
+            gamma=1.0,
+            lam=1.0,
+        )
     )
     batches = _Batches(task, progress, tokenizer.pad_token_id)
     made = PPOTrainer(
