@@ -65,6 +65,36 @@ def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike]) -> dic
     return checked
 
 
+def check_keys(keys: ArrayLike | None, prompts: int) -> NDArray[np.int64]:
+    """Return the integers (P,) that name the prompts in random splits and draws; row numbers where none are given."""
+    if keys is None:
+        return np.arange(prompts)
+    names = np.asarray(keys)
+    if names.shape != (prompts,) or names.dtype.kind not in "iu":
+        raise EstimateError(f"keys must be {prompts} whole numbers, one per prompt; got shape {names.shape}.")
+    return names.astype(np.int64)
+
+
+def check_clusters(clusters: ArrayLike, prompts: int) -> tuple[NDArray[np.int64], int]:
+    """Number the clusters 0, 1, ... as they first appear: each prompt's (P,), and how many there are.
+
+    Raises:
+        EstimateError: not one label per prompt, or a label is missing (None or NaN).
+    """
+    labels = np.asarray(clusters)
+    if labels.shape != (prompts,):
+        raise EstimateError(f"clusters must be {prompts} labels, one per prompt; got shape {labels.shape}.")
+    missing = np.array([label is None or label != label for label in labels.tolist()], dtype=bool)
+    if missing.any():
+        raise EstimateError(
+            f"Row {int(np.argmax(missing))} has no cluster ({int(missing.sum())} such rows): give every prompt one, "
+            "a prompt that is independent of all others a label of its own."
+        )
+    number: dict[object, int] = {}
+    unit = np.array([number.setdefault(label, len(number)) for label in labels.tolist()], dtype=np.int64)
+    return unit, len(number)
+
+
 def prompt_means(scores: Array) -> Array:
     """Mean of each prompt's samples (P,); exactly the common value where all are equal."""
     lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)

@@ -1,32 +1,40 @@
-"""Intervals from resampling prompts, the independent clusters of a study; samples of one prompt are never
-pooled.
+"""Intervals from resampling prompts, or whole clusters of prompts that are not independent of each other; samples of
+one prompt are never pooled.
 
 Every estimate here is a mean, or a ratio of means, of per-prompt contributions, so all replicates of all
-columns are one matrix product: (replicates, prompts) counts times (prompts, columns).
+columns are one matrix product: (replicates, units) counts times (units, columns). A unit is a prompt, or the sum over
+the prompts of a cluster.
 """
 
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.arrays import Array, check_clusters, check_keys
 
 Interval = Literal["studentised", "percentile"]
-LEFT_SPREAD = 1e-3  # variance left without the 4 prompts that carry most (2% of replicates miss all of them)
+LEFT_SPREAD = 1e-3  # variance left without the 4 units that carry most (2% of replicates miss all of them)
 BATCH = 65_536  # draws made at once: they stay in cache
-MOST_PROMPTS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
+MOST_UNITS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
 
 
 class PromptBootstrap:
-    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are
-    paired.
+    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are paired.
 
-    Parameters
-    ----------
-    prompts, replicates, seed : integers. Above 5,000 prompts intervals are normal (no resampling).
-    level : confidence level of the intervals.
-    method : "studentised" (default; second-order right for skewed contributions) or "percentile".
+    Args:
+        prompts: number of prompts P.
+        replicates: number of resampled studies. Above 5,000 units intervals are normal (no resampling).
+        seed: of the draws.
+        level: confidence level of the intervals.
+        method: "studentised" (default; second-order right for skewed contributions) or "percentile".
+        keys: (P,) integers that name the prompts. Draws follow their order, so that intervals do not depend on the
+            order of the prompts (default: row numbers).
+        clusters: (P,) labels; prompts with the same label are drawn together (default: every prompt by itself).
+
+    Raises:
+        EstimateError: settings that cannot give an interval; keys or clusters of other prompts.
     """
 
     def __init__(
@@ -37,29 +45,53 @@ class PromptBootstrap:
         seed: int = 0,
         level: float = 0.95,
         method: Interval = "studentised",
+        keys: ArrayLike | None = None,
+        clusters: ArrayLike | None = None,
     ) -> None:
         if replicates < 100:
             raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
         if not 0.5 <= level < 1:
             raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
         self.prompts, self.level, self.method = prompts, level, method
+        self._order = None if keys is None else np.argsort(check_keys(keys, prompts), kind="stable")
+        self._starts: np.ndarray | None = None
+        self.units = prompts
+        if clusters is not None:
+            order = np.arange(prompts) if self._order is None else self._order
+            labels, count = check_clusters(clusters, prompts)
+            unit = check_clusters(labels[order], prompts)[0]  # numbered as they appear in the order of keys
+            if count < prompts:
+                together = np.argsort(unit, kind="stable")
+                self._order, self.units = order[together], count
+                self._starts = np.searchsorted(unit[together], np.arange(count))
         self.counts: Array | None = None
-        if 1 < prompts <= MOST_PROMPTS:
+        if 1 < self.units <= MOST_UNITS:
             rng = np.random.default_rng(seed)
-            counts = np.empty((replicates, prompts))
-            step = max(1, BATCH // prompts)
+            counts = np.empty((replicates, self.units))
+            step = max(1, BATCH // self.units)
             for start in range(0, replicates, step):
                 part = counts[start : start + step]
-                drawn = rng.integers(0, prompts, part.shape) + prompts * np.arange(len(part))[:, None]
+                drawn = rng.integers(0, self.units, part.shape) + self.units * np.arange(len(part))[:, None]
                 part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
             self.counts = counts
+
+    @property
+    def clusters(self) -> int | None:
+        """How many clusters are drawn; None where every prompt is drawn by itself."""
+        return None if self._starts is None else self.units
+
+    def sums(self, values: Array) -> Array:
+        """Per-prompt values (P, ...) in the order of the draws; summed over each cluster, (units, ...)."""
+        ordered = values if self._order is None else values[self._order]
+        return ordered if self._starts is None else np.asarray(np.add.reduceat(ordered, self._starts, axis=0))
 
     def replicates(self, values: Array) -> Array:
         """Means of each replicate: (P, ...) -> (R, ...)."""
         if self.counts is None:
-            raise EstimateError(f"No replicates are kept for {self.prompts} prompts (2 to {MOST_PROMPTS} only).")
-        flat = self.counts @ values.reshape(self.prompts, -1) / self.prompts
-        return flat.reshape(len(flat), *values.shape[1:])
+            raise EstimateError(f"No replicates are kept for {self.units} prompts (2 to {MOST_UNITS} only).")
+        flat = self.counts @ self.sums(values).reshape(self.units, -1)
+        prompts = self.counts @ self.sums(np.ones(self.prompts))
+        return np.asarray((flat / prompts[:, None]).reshape(len(flat), *values.shape[1:]))
 
     def interval(self, values: Array) -> tuple[Array, Array]:
         """Interval of the mean over prompts of (P, K) contributions: low, high (K,); NaN in, NaN out."""
@@ -68,15 +100,15 @@ class PromptBootstrap:
     def ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
         """Interval of mean(above) / mean(below), both (P, K)."""
         shape = above.shape[1:]
-        above, below = above.reshape(self.prompts, -1), below.reshape(self.prompts, -1)
+        above, below = (self.sums(each).reshape(self.units, -1) for each in (above, below))
         known = ~(np.isnan(above).any(axis=0) | np.isnan(below).any(axis=0)) & (below.mean(axis=0) != 0)
         low, high = np.full(len(known), np.nan), np.full(len(known), np.nan)
-        if self.prompts > 1 and known.any():
+        if self.units > 1 and known.any():
             low[known], high[known] = self._ratio(above[:, known], below[:, known])
         return low.reshape(shape), high.reshape(shape)
 
     def _ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
-        n = self.prompts
+        n = self.units
         scale = below.mean(axis=0)
         estimate = above.mean(axis=0) / scale
         influence = (above - estimate * below) / scale
@@ -105,7 +137,7 @@ class PromptBootstrap:
         t[:, degenerate] = 0.0
         low_t, high_t = np.nanquantile(t, tail, axis=0)
         low, high = estimate - high_t * error, estimate - low_t * error
-        # Where a few prompts carry all the spread (lone ties among rewards, say), replicates without them have
+        # Where a few units carry all the spread (lone ties among rewards, say), replicates without them have
         # none: t is then arbitrarily large and means nothing, while quantiles of the replicates still do.
         alone = _left_without_the_largest(influence) < LEFT_SPREAD
         if alone.any():
@@ -114,7 +146,7 @@ class PromptBootstrap:
 
 
 def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
-    """Variance left without the `few` prompts furthest from the median, by that of all (1 if there is none)."""
+    """Variance left without the `few` units furthest from the median, by that of all (1 if there is none)."""
     distance = np.abs(influence - np.median(influence, axis=0))
     kept = np.take_along_axis(influence, np.argsort(distance, axis=0)[: max(len(influence) - few, 1)], axis=0)
     total = influence.var(axis=0)

@@ -60,6 +60,8 @@ def gao_fit(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
     boot: PromptBootstrap | None = None,
 ) -> GaoFit:
     """Least-squares fit of gains at kls > 0 (K,), with intervals from a bootstrap over prompts.
@@ -78,7 +80,9 @@ def gao_fit(
     design = _design(np.sqrt(kl), form)
     each = gain @ np.linalg.pinv(design).T  # (P, 2)
     alpha, beta = each.mean(axis=0)
-    boot = boot or PromptBootstrap(len(gain), replicates=replicates, seed=seed, level=level)
+    boot = boot or PromptBootstrap(
+        len(gain), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters
+    )
     low, high = boot.interval(each)
     misfit = gain.mean(axis=0) - design @ np.array([alpha, beta])
     return GaoFit(

@@ -221,9 +221,12 @@ class CorrectedCurve:
         )  # fmt: skip
 
 
-def judge_points(scores: Array, points: CurvePoints, width: Array | None = None) -> Verdict:
+def judge_points(
+    scores: Array, points: CurvePoints, width: Array | None = None, *, clusters: int | None = None
+) -> Verdict:
     """The verdict on points read off the curve of `scores`; width : (K,) of the optimized reward's interval, where what
     the correction leaves is to be held against it (with very many prompts the interval shrinks and the bias does not).
+    clusters : how many the bootstrap draws (PromptBootstrap.clusters).
     """
     left = missed(points.levels, points.correction.factor[:, None])[:, 0]
     return judge(
@@ -234,4 +237,5 @@ def judge_points(scores: Array, points: CurvePoints, width: Array | None = None)
         reached=points.reached,
         capped=points.capped,
         doubtful=None if width is None else left > MOST_LEFT * width,
+        clusters=clusters,
     )

@@ -115,6 +115,7 @@ def judge(
     doubtful: np.ndarray | None = None,
     reach: Reach | None = None,
     prompts: int | None = None,
+    clusters: int | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
@@ -124,7 +125,7 @@ def judge(
     capped : share of quarters at their own ceiling (default: none). doubtful : where what the correction may miss is
     not small beside the interval (default: nowhere). reach : of a correction at a fixed beta, whose bias has to fall
     as 1/M (default: of one at a fixed KL, which has no such need). prompts : behind the estimates, if `scores` are a
-    part of them.
+    part of them. clusters : how many clusters of prompts are independent (default: every prompt is).
     """
     count = ess.shape[1]
     ratio = np.full(count, 2.0) if ratio is None else ratio
@@ -143,6 +144,8 @@ def judge(
             reason = f"beyond the largest KL these samples can show ({log_m_ceiling(scores):.2f} nats)"
         elif prompts < FEWEST_PROMPTS:
             reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
+        elif clusters is not None and clusters < FEWEST_PROMPTS:
+            reason = f"only {clusters} independent clusters of prompts (needs {FEWEST_PROMPTS})"
         elif samples < FEWEST_SAMPLES:
             reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
         elif level < 3:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -71,6 +72,8 @@ def member_errors(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> MemberErrors:
     """Variance and correlation of the errors of members (K, P, M) on gold (P, M), all on one scale.
 
@@ -89,7 +92,7 @@ def member_errors(
     off = (products.sum(axis=(1, 2)) - trace) / (count - 1)
     if trace.sum() == 0:
         return MemberErrors(covariance, 0.0, np.nan, np.nan, np.nan)
-    boot = PromptBootstrap(len(truth), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(truth), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     low, high = boot.ratio(off[:, None], trace[:, None])
     return MemberErrors(
         covariance, float(np.trace(covariance)) / count, float(off.sum() / trace.sum()), float(low[0]), float(high[0])
@@ -121,6 +124,7 @@ def study_ensembles(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> EnsembleTable:
     """Every size K over (up to `most_subsets`, seeded) subsets of members (K, P, M), for every aggregator.
 
@@ -133,8 +137,11 @@ def study_ensembles(
     labels = [f"member{i}" for i in range(len(scores))] if names is None else list(names)
     if len(labels) != len(scores):
         raise EstimateError(f"{len(labels)} names for {len(scores)} members.")
-    errors = member_errors(scores, truth, replicates=replicates, seed=seed, level=level)
-    boot = PromptBootstrap(len(truth), replicates=replicates, seed=seed, level=level)
+    draws: dict[str, Any] = {
+        "replicates": replicates, "seed": seed, "level": level, "keys": keys, "clusters": clusters
+    }  # fmt: skip
+    errors = member_errors(scores, truth, **draws)
+    boot = PromptBootstrap(len(truth), **draws)
     rng = np.random.default_rng(seed)
     rows: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(EnsembleTable)}
     for size in range(1, len(scores) + 1):

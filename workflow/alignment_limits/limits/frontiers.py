@@ -58,6 +58,7 @@ def frontier(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> dict[str, FrontierTable]:
     """How much of each evaluated reward tilting by `optimized` gains, at each beta and at each KL budget
     ([L]).
@@ -69,8 +70,10 @@ def frontier(
     betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only
         (one beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
     budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
-    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random
-        splits, so that results do not depend on which shard or row a prompt is in (default: row numbers).
+    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random splits and
+        draws, so that results do not depend on which shard or row a prompt is in (default: row numbers).
+    clusters : (P,) labels of prompts that are not independent, such as the template that made each: the bootstrap
+        draws whole clusters, and the verdict counts them (default: every prompt is independent).
 
     Notes
     -----
@@ -81,7 +84,7 @@ def frontier(
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys)
-    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     beta, kappa = _vector(betas, "betas"), _vector(kls, "kls")
     parts = []
     if beta.size and budget == "average":
@@ -105,11 +108,21 @@ def limit_at(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> FrontierTable:
     """The corrected limit at given KLs only; `evaluated` None means the optimized reward itself."""
     other = optimized if evaluated is None else evaluated
     return frontier(
-        optimized, {"evaluated": other}, kls=kls, budget=budget, replicates=replicates, seed=seed, level=level
+        optimized,
+        {"evaluated": other},
+        kls=kls,
+        budget=budget,
+        replicates=replicates,
+        seed=seed,
+        level=level,
+        keys=keys,
+        clusters=clusters,
     )["evaluated"]
 
 
@@ -155,7 +168,7 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     # shrinks and the bias does not.
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
-    return rows | vars(judge(scores, 1.0 / beta, m.ess, doubtful=doubtful, reach=AT_BETA))
+    return rows | vars(judge(scores, 1.0 / beta, m.ess, doubtful=doubtful, reach=AT_BETA, clusters=boot.clusters))
 
 
 def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
@@ -177,4 +190,4 @@ def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: Prompt
         "kl_plugin": kappa,
     }
     own_low, own_high = boot.interval(points.values[..., 0])
-    return rows | vars(judge_points(scores, points, own_high - own_low))
+    return rows | vars(judge_points(scores, points, own_high - own_low, clusters=boot.clusters))

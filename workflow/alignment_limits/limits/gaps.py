@@ -117,15 +117,17 @@ def proxy_gap(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> ProxyGapTable:
     """The cost of tilting by `optimized` instead of `gold` (both (P, M), one scale), at each beta.
 
-    Intervals by bootstrap over prompts. Raises EstimateError for scores or betas that cannot be used.
+    Intervals by bootstrap over prompts; keys, clusters : as for `frontier`. Raises EstimateError for scores or betas
+    that cannot be used.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
     beta = check_betas(betas)
-    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     parts = gap_contributions(proxy, truth, beta, CorrectedCurve(proxy, [truth], seed=seed, keys=keys))
     error = proxy - truth
     half_range = (np.nanmax(error, axis=1) - np.nanmin(error, axis=1)) / 2.0
@@ -136,7 +138,7 @@ def proxy_gap(
     doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
         parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
     )
-    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, reach=GAPS)
+    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
     theirs = judge(truth, 1.0 / beta, parts.ess_gold, reach=GAPS)
     reason = np.array(
         [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object

@@ -68,6 +68,7 @@ def place(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> Placement:
     """Place K policies on the plane of one reward.
 
@@ -75,7 +76,7 @@ def place(
         base: scores of base samples [p, m], NaN = no such sample.
         policies: scores of each policy's samples [p, m'], the same prompts in the same order, the same units.
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
-        replicates, seed, level, keys: as for `frontier`.
+        replicates, seed, level, keys, clusters: as for `frontier`.
 
     Raises:
         EstimateError: scores or KLs that cannot be used, or of other prompts.
@@ -87,7 +88,7 @@ def place(
         raise EstimateError(f"KLs of shape {spent.shape} (prompts, policies), or NaN, for {len(theirs)} policies.")
     if any(len(policy) != len(scores) for policy in theirs):
         raise EstimateError(f"Policies must have the base's {len(scores)} prompts, in its order.")
-    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     gain = np.stack([prompt_means(policy) - prompt_means(scores) for policy in theirs], axis=1)
     wins = np.stack([win_rates(policy, scores) for policy in theirs], axis=1)
 
@@ -101,7 +102,7 @@ def place(
         gap = np.where(none, 0.0, (limit - gain) / points.beta)
     mean, mean_limit = gain.mean(axis=0), limit.mean(axis=0)
     efficiency_low, efficiency_high = boot.ratio(gain, limit)
-    reasons = judge_points(scores, points).reason.copy()
+    reasons = judge_points(scores, points, clusters=boot.clusters).reason.copy()
     reasons[none] = f"no KL to speak of (up to {RESOLUTION:g} nats)"
     reasons[infinite] = "infinite KL: its top-p nucleus leaves the base's"
     gain_low, gain_high = boot.interval(gain)

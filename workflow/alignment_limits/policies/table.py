@@ -69,6 +69,7 @@ def placements(
     replicates: int,
     seed: int,
     keys: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """One row per policy and reward or ensemble: where the policy stands.
 
@@ -76,11 +77,12 @@ def placements(
         base: every reward and ensemble of the base's samples [p, m], standardised.
         policies: the same of each policy's samples, from `on_base_scale`.
         kl: table `policy_kl` of each policy.
-        replicates, seed, keys: as for `place`.
+        replicates, seed, keys, clusters: as for `place`.
     """
     names = list(policies)
     spent, ratio = (np.stack([per_prompt(kl[p], c) for p in names], axis=1) for c in ("kl", "log_ratio"))
-    boot = PromptBootstrap(len(spent), replicates=replicates, seed=seed)
+    draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}
+    boot = PromptBootstrap(len(spent), **draws)
     common: dict[str, Any] = {"policy": names}
     for column, values in (("kl", spent), ("kl_log_ratio", ratio)):
         common |= dict(zip((column, f"{column}_low", f"{column}_high"), mean_over_prompts(values, boot), strict=True))
@@ -88,7 +90,7 @@ def placements(
     rows = []
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
-        placed = place(scores, theirs, spent, replicates=replicates, seed=seed, keys=keys)
+        placed = place(scores, theirs, spent, **draws)
         rows.append(pl.DataFrame(common | placed.columns()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
 

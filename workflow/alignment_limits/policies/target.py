@@ -79,13 +79,14 @@ def target_distances(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> TargetDistances:
     """Distances of the base and of each policy to the tilt of the base by `reward` at `beta`.
 
     Args:
         reward: of the base's samples [p, m], NaN = no such sample. beta: in its units.
         policies: one at least.
-        replicates, seed, level, keys: as for `frontier`.
+        replicates, seed, level, keys, clusters: as for `frontier`.
 
     Raises:
         EstimateError: scores that cannot be used, or policies of other prompts or samples.
@@ -101,10 +102,15 @@ def target_distances(
     moved[:, 0] = 0.0  # the base's own log-ratio
     of_base, spent = (np.stack([getattr(p, name) for p in policies], axis=1) for name in ("kl_of_base", "kl"))
     gain = np.stack([prompt_means(p.scores) - prompt_means(scores) for p in policies], axis=1)
-    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     # the verdict without and with a correction too large for its interval
     verdict = judge(
-        scores, np.full(2, 1.0 / beta), np.repeat(m.ess, 2, axis=1), doubtful=np.array([False, True]), reach=AT_BETA
+        scores,
+        np.full(2, 1.0 / beta),
+        np.repeat(m.ess, 2, axis=1),
+        doubtful=np.array([False, True]),
+        reach=AT_BETA,
+        clusters=boot.clusters,
     )
     why = np.array([reason.removesuffix(ELSEWHERE) for reason in verdict.reason], dtype=object)
 

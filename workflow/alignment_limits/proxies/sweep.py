@@ -135,11 +135,11 @@ def ensembles(
     `saved` is how much smaller the gap is than that of members alone (always among the sizes), prompt by prompt.
     """
     rows = []
-    boot = PromptBootstrap(len(gold), replicates=replicates, seed=seed)
+    boot = PromptBootstrap(len(gold), replicates=replicates, seed=seed, keys=keys)
     most = max(sizes)
     for shared in SHARED:
         members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
-        errors = member_errors(members, gold, replicates=replicates, seed=seed)
+        errors = member_errors(members, gold, replicates=replicates, seed=seed, keys=keys)
         alone = None
         for size in sorted({1, *sizes}):
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
