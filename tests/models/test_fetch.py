@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from alignment_limits.config.source import Source
 from alignment_limits.errors import SourceError
@@ -146,3 +147,39 @@ def test_a_plain_model_folder_is_copied_as_it_is(tmp_path):
     assert {p.name: p.read_text() for p in (tmp_path / "model").iterdir()} == {
         p.name: p.read_text() for p in fetched.iterdir()
     }
+
+
+@pytest.mark.parametrize("place", ["out", "in/../../out", "link", "folder"])
+def test_what_lies_outside_a_local_source_is_not_fetched(tmp_path, place):
+    """A link in the source, named as its member or among its folders."""
+    source, out = tmp_path / "source", tmp_path / "elsewhere"
+    source.mkdir()
+    out.mkdir()
+    (out / "secret.txt").write_text("secret")
+    (source / "link").symlink_to(out / "secret.txt")
+    (source / "folder").mkdir()
+    (source / "folder/deep").symlink_to(out)
+    with pytest.raises((SourceError, ValidationError), match=r"leads outside .*source|must lie inside|holds no"):
+        fetch(Source(path=str(source), member=place), tmp_path / "out")
+    with pytest.raises(SourceError, match=r"folder/deep is a link that leads outside"):
+        fetch(Source(path=str(source)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_to_files_as_the_hub_s_cache_has_them_are_fetched_as_files(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "blobs/0").write_text("weights")
+    (tmp_path / "snapshot/a.txt").symlink_to("../blobs/0")
+    fetch(Source(path=str(tmp_path / "snapshot")), tmp_path / "out")
+    assert (tmp_path / "out/a.txt").read_text() == "weights"
+    assert not (tmp_path / "out/a.txt").is_symlink()
+
+
+def test_a_package_s_name_is_no_option_of_pip(wheel, tmp_path, monkeypatch):
+    """What comes after `--` is no option, should a name ever begin with a dash."""
+    seen = []
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: seen.append(command) or real(command, **more))
+    fetch(package(wheel), tmp_path / "out")
+    assert seen[0][-2:] == ["--", "tiny-model==1.0"]

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,28 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def refuse_to_overwrite(
+    out: Path, inputs: Iterable[str | Path], *, unless: Callable[[Path], bool] | None = None
+) -> None:
+    """Stop before a command writes over a file that a user made or that it reads.
+
+    Args:
+        out: the path a user gave for what is written.
+        inputs: files the command reads.
+        unless: whether a file that exists was written by this very command, and may be written again.
+
+    Raises:
+        ArtifactError: `out` is an input (by whatever name or link), a folder, or a file of another kind.
+    """
+    if not (out.exists() or out.is_symlink()):
+        return
+    for file in map(Path, inputs):
+        if file.exists() and out.exists() and out.samefile(file):
+            raise ArtifactError(f"{out} is a file that this command reads; choose another place for what it writes")
+    if not out.is_file() or unless is None or not unless(out):
+        raise ArtifactError(f"{out} exists and was not written by this command; move it away, or choose another place")
 
 
 def write_json(value: Any, path: str | Path) -> None:

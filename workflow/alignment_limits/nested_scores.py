@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.errors import ArtifactError
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError
+from alignment_limits.files import atomic, refuse_to_overwrite
 
 
 def unnest(files: Sequence[Path], columns: Sequence[str], samples: int | None = None) -> pl.DataFrame:
@@ -52,5 +54,10 @@ if __name__ == "__main__":
     parser.add_argument("--scores", nargs="+", default=["gold_scores"])
     parser.add_argument("--samples", type=int)
     given = parser.parse_args()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    unnest(given.files, given.scores, given.samples).write_parquet(given.out)
+    try:
+        refuse_to_overwrite(given.out, given.files)
+        table = unnest(given.files, given.scores, given.samples)
+        with atomic(given.out) as temporary:
+            table.write_parquet(temporary)
+    except AlignmentLimitsError as error:
+        sys.exit(f"error: {error}")

@@ -12,7 +12,8 @@ from pathlib import Path
 from alignment_limits.artifacts import read_provenance, read_table
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.figures.panels import Panel, panels
-from alignment_limits.figures.style import Look, save
+from alignment_limits.figures.style import Look, is_own_figure, save
+from alignment_limits.files import refuse_to_overwrite
 from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
 
 
@@ -32,13 +33,15 @@ def read_panel(study: Path) -> Panel:
 def main(studies: Sequence[Path], out: Path) -> str | None:
     """Draw the panels; a message if there is nothing to draw."""
     look = Look(width=6.8)
+    files = [out.with_suffix(suffix) for suffix in (".pdf", ".png")]
     try:
+        for file in files:
+            refuse_to_overwrite(file, [], unless=is_own_figure)
         figure = panels([read_panel(study) for study in studies], look)
     except AlignmentLimitsError as error:
         return str(error)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save(figure, look, out.with_suffix(".pdf"), out.with_suffix(".png"))
-    print(f"drawn: {out}.png")
+    save(figure, look, *files)
+    print(f"drawn: {files[1]}")
     return None
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import versions, write_table
+from alignment_limits.artifacts import read_provenance, versions, write_table
 from alignment_limits.config.limits import Limits
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError, EstimateError
+from alignment_limits.files import refuse_to_overwrite
 from alignment_limits.limits.diagnostics import log_m_ceiling
 from alignment_limits.limits.streamed import read_frontier
 from alignment_limits.limits.streaming import FrontierSums, octaves
@@ -143,6 +144,15 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def _is_merged(file: Path) -> bool:
+    """Whether a file is an earlier output of `merge`."""
+    try:
+        made = read_provenance(file)
+    except ArtifactError:
+        return False
+    return made.get("stage") == MADE["stage"] and "parts" in made
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run one of the two uses; a user's error is one message, exit 1."""
     a = _arguments(given)
@@ -150,11 +160,16 @@ def main(given: Sequence[str] | None = None) -> None:
         if a.command == "sum":
             if a.out.suffix != ".npz":
                 raise ArtifactError(f"{a.out}: partial sums are written as .npz")
+            if a.out.exists():  # a part is continued; anything else is refused there
+                refuse_to_overwrite(a.out, a.tables, unless=lambda _: True)
             start = time.monotonic()
             sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
             seconds = time.monotonic() - start
             say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s")
         else:
+            if a.out.suffix != ".parquet":
+                raise ArtifactError(f"{a.out}: the frontier is written as .parquet")
+            refuse_to_overwrite(a.out, a.parts, unless=_is_merged)
             sums = merge_files(a.parts)
             table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
             write_table(table, a.out, FRONTIER, MADE | {"parts": sorted(a.parts), "seed": sums.seed})

@@ -12,6 +12,7 @@ from alignment_limits.config.load import load_study, over_default
 from alignment_limits.config.stages import stages
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.fingerprint import code_fingerprint
+from alignment_limits.report.escaping import escape_report
 
 # Jobs of one core each must not start a thread per core of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -19,6 +20,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # a score's time on a CPU. Jobs keep them.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
+
+# Whatever a study's text contains, the report runs none of it.
+escape_report()
 
 # Not `configfile:`, which would mix the default's rewards and sources into a study's own.
 DEFAULT = Path(workflow.basedir, "config/config.yaml")

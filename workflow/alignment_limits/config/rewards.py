@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.base import Inside, Name, Strict
 from alignment_limits.config.source import Source
 
 
@@ -30,8 +30,8 @@ class KerasBilstm(RewardBase):
 
     kind: Literal["keras-bilstm"]
     source: Source
-    weights: str = Field(description="HDF5 file inside the source")
-    tokenizer: str = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
+    weights: Inside = Field(description="HDF5 file inside the source")
+    tokenizer: Inside = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
     label: int = Field(0, ge=0, description="index of the output unit")
 
 
@@ -42,8 +42,8 @@ class SklearnScorer(RewardBase):
 
     kind: Literal["sklearn"]
     source: Source
-    vectorizer: str
-    classifier: str
+    vectorizer: Inside
+    classifier: Inside
 
 
 class OnnxScorer(RewardBase):
@@ -51,7 +51,7 @@ class OnnxScorer(RewardBase):
 
     kind: Literal["onnx"]
     source: Source
-    model: str = Field(description="ONNX file inside the source")
+    model: Inside = Field(description="ONNX file inside the source")
     label: int = Field(description="index of the class in the probability output")
 
 
@@ -142,8 +142,8 @@ Beside = Literal["prompt", "document", "reference"]
 class Static(Strict):
     """Files of static word embeddings inside a source."""
 
-    weights: str = Field(description="safetensors file with one matrix, a row per token")
-    tokenizer: str = Field(description="the JSON file of `tokenizers`")
+    weights: Inside = Field(description="safetensors file with one matrix, a row per token")
+    tokenizer: Inside = Field(description="the JSON file of `tokenizers`")
 
 
 class Similarity(RewardBase):

@@ -7,7 +7,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Strict
+from alignment_limits.config.base import Inside, Strict
+
+# Every value begins with a letter or digit: nothing can be taken for an option of the program it is handed to.
+_PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*@[0-9a-f]{40}")
 
 
 class Source(Strict):
@@ -16,7 +20,9 @@ class Source(Strict):
     package: str | None = Field(None, description="a package of the configured index, 'name==version'")
     hub: str | None = Field(None, description="a Hugging Face repository, 'owner/name@<40-digit commit>'")
     path: str | None = Field(None, description="a local file or folder")
-    member: str | None = Field(None, description="file or folder inside the package or repository; default: all of it")
+    member: Inside | None = Field(
+        None, description="file or folder inside the package or repository; default: all of it"
+    )
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
@@ -30,16 +36,21 @@ class Source(Strict):
         if len(given) != 1:
             raise ValueError(f"give exactly one of package, hub, path (given: {', '.join(given) or 'none'})")
         if self.package:
-            if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", self.package):
+            if not _PACKAGE.fullmatch(self.package):
                 raise ValueError(f"package must be pinned as 'name==version', not '{self.package}'")
             if not self.sha256:
                 raise ValueError(
                     f"package {self.package} needs the sha256 of its wheel, so that nothing else is ever loaded"
                 )
-        if self.hub and not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", self.hub):
+        if self.hub and (not _HUB.fullmatch(self.hub) or ".." in self.hub):
             raise ValueError(
                 f"hub must be pinned as 'owner/name@<40-digit commit>', not '{self.hub}'; "
                 "the commit is on the repository's page under 'History'"
+            )
+        if self.path and (self.path.startswith("-") or not self.path.isprintable()):
+            raise ValueError(
+                f"path must not begin with '-' nor contain control characters: {self.path!r}; write './-name', or "
+                "rename it"
             )
         if self.sha256 and self.hub:
             raise ValueError("sha256 is for packages and paths; a hub commit pins its files already")

@@ -17,6 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from alignment_limits.errors import ArtifactError
+
 END = "<end>"
 WORDS = ("good", "bad", "not", "very")
 PROMPT_WORDS = 3
@@ -59,7 +61,13 @@ def base_model(seed: int = SEED) -> LlamaForCausalLM:
 
 
 def write(folder: Path) -> None:
-    """All files of the world."""
+    """All files of the world, into a folder that does not exist or is empty.
+
+    Raises:
+        ArtifactError: the folder contains something.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ArtifactError(f"{folder} is not empty; give a folder of its own, or empty it")
     folder.mkdir(parents=True, exist_ok=True)
     base_model().save_pretrained(folder / "model")
     tokenizer().save_pretrained(folder / "model")
@@ -69,4 +77,7 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    try:
+        write(Path(sys.argv[1]))
+    except ArtifactError as error:
+        sys.exit(f"error: {error}")

@@ -146,18 +146,27 @@ def order(names: Sequence[str], key: Mapping[str, float]) -> list[str]:
     return sorted(names, key=rank)
 
 
+MADE_BY = "alignment-limits"
+
+
+def is_own_figure(path: Path) -> bool:
+    """Whether `save` wrote a file."""
+    return MADE_BY.encode() in path.read_bytes()
+
+
 def save(figure: Figure, look: Look, *paths: str | Path) -> None:
     """Write a figure as PDF (embedded TrueType) and PNG (300 dpi), complete or not at all.
 
-    The bytes depend on the figure alone: no dates, no software versions in the PNG.
+    The bytes depend on the figure alone: no dates, no versions. They name this project, so that a command can tell
+    its own figures from a user's files.
 
     Raises:
         ArtifactError: the disk is full or the folder cannot be written.
         ValueError: a path ends in neither `.pdf` nor `.png`.
     """
     metadata: dict[str, dict[str, Any]] = {
-        ".pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
-        ".png": {"Software": None},
+        ".pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": MADE_BY},
+        ".png": {"Software": None, "Author": MADE_BY},
     }
     for path in map(Path, paths):
         if path.suffix not in metadata:

@@ -54,7 +54,7 @@ def fetch(source: Source, folder: Path) -> None:
 
 def _from_package(source: Source, work: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(work), str(source.package)]
+    command += ["--disable-pip-version-check", "--dest", str(work), "--", str(source.package)]
     run = subprocess.run(command, capture_output=True, text=True)
     wheels = list(work.glob("*.whl"))
     if run.returncode or not wheels:
@@ -123,6 +123,13 @@ def _from_path(source: Source) -> Path:
     found = path / source.member if source.member else path
     if not found.exists():
         raise SourceError(f"{path} holds no '{source.member}'")
+    # the files of a folder may be links (the hub's cache is made of them): they are read, hashed and watched as files
+    for place in [found, *(p for p in found.rglob("*") if p.is_symlink() and p.is_dir())]:
+        if not place.resolve().is_relative_to(path.resolve()):
+            raise SourceError(
+                f"{place} is a link that leads outside {path}, to {place.resolve()}; put a copy there, or name that "
+                "place in `path:`"
+            )
     return found
 
 

@@ -130,6 +130,8 @@ def need_file(folder: Path | None, name: str, key: str) -> Path:
             f"{path} is missing ({key}: {name}); the folder holds: {listing or 'nothing'}; "
             f"correct {key}, or the source's member"
         )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RewardError(f"{path} leads outside its source, to {path.resolve()} ({key}: {name}); correct {key}")
     return path
 
 
