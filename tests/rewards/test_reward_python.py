@@ -2,14 +2,19 @@
 
 import sys
 import textwrap
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from alignment_limits import scripting
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.preflight import load_and_preflight
 
 PLUGIN = """
+import json
 import torch
 def brevity(prompts, replies, *, per_word=1.0):
     return [-per_word * len(r.split()) for r in replies]
@@ -23,6 +28,11 @@ def flags(prompts, replies): return [True for _ in replies]
 def ragged(prompts, replies): return [[0.0] * (i + 1) for i, _ in enumerate(replies)]
 def scalar(prompts, replies): return 1.0
 def fails(prompts, replies): raise KeyError("price")
+def deep(prompts, replies):
+    return [price(r) for r in replies]
+def price(reply):
+    return json.loads(reply)["price"]
+def leaves(prompts, replies): raise SystemExit(3)
 NUMBER = 3
 """
 
@@ -34,16 +44,21 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # found in the folder snakemake runs in
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.delitem(sys.modules, "tiny_plugin", raising=False)
-    return lambda function, **options: load_reward(
-        {
+
+    def spec(function, **options):
+        return {
             "kind": "python",
             "function": f"tiny_plugin:{function}",
             "options": options,
             "text": "reply",
             "sign": 1,
-        },
-        None,
-    )
+        }
+
+    def loaded(function, **options):
+        return load_reward(spec(function, **options), None)
+
+    loaded.spec = spec
+    return loaded
 
 
 def test_options_reach_the_function_and_scores_come_back(plugin):
@@ -72,6 +87,42 @@ def test_the_prompt_is_part_of_what_is_scored_and_tensors_are_taken(plugin):
 def test_what_is_not_one_float_per_reply_is_refused(plugin, function, message):
     with pytest.raises(RewardError, match=message):
         plugin(function).score(["p", "p"], ["r", "s"])
+
+
+@pytest.mark.parametrize(
+    ("function", "place"),
+    [
+        ("fails", r"KeyError: 'price'\n  tiny_plugin.py, line 15, in fails:\n    .*raise KeyError"),
+        (
+            "deep",
+            r'JSONDecodeError: .*\n  tiny_plugin.py, line 19, in price:\n    return json.loads\(reply\)\["price"\]',
+        ),
+        ("leaves", r"SystemExit: 3\n  tiny_plugin.py, line 20, in leaves"),
+    ],
+)
+def test_the_users_own_line_is_in_the_message(plugin, function, place):
+    with pytest.raises(RewardError, match=place):
+        plugin(function).score(["p", "p"], ["r", "s"])
+
+
+def test_the_line_of_a_module_that_fails_on_import_is_in_the_message(plugin):
+    Path("raises_plugin.py").write_text("a = 1\nb = a / 0\n")
+    spec = {"kind": "python", "options": {}, "text": "reply", "sign": 1, "function": "raises_plugin:f"}
+    with pytest.raises(
+        RewardError, match=r"ZeroDivisionError.*\n  raises_plugin.py, line 2, in <module>:\n    b = a / 0"
+    ):
+        load_reward(spec, None)
+
+
+def test_the_log_has_the_whole_traceback(plugin, tmp_path, capsys):
+    job = SimpleNamespace(log=[tmp_path / "a.log"], rule="score", input=[])
+    with pytest.raises(SystemExit), scripting.job(job):
+        load_and_preflight(plugin.spec("deep"), None, "mine")
+    log = (tmp_path / "a.log").read_text("utf-8")
+    assert "Traceback" in log
+    assert 'tiny_plugin.py", line 17, in deep' in log
+    assert "Traceback" not in capsys.readouterr().err
+    assert "error in score: reward 'mine': tiny_plugin:deep raised JSONDecodeError" in log
 
 
 def test_what_cannot_be_imported_is_named(plugin):

@@ -34,6 +34,8 @@ def job(snakemake: Any) -> Iterator[None]:
             _wait_for_the_clock(snakemake.input)
             yield
         except AlignmentLimitsError as error:
+            if (cause := _cause(error)) is not None:
+                traceback.print_exception(cause, file=log)  # a user's own function, or a library's
             _give_up(snakemake.rule, str(error))
         except MemoryError:
             traceback.print_exc(file=log)
@@ -49,6 +51,13 @@ def job(snakemake: Any) -> Iterator[None]:
             raise
         seconds = time.perf_counter() - start
         print(f"{seconds:.3f} s, of which {TABLES.seconds:.3f} s reading and writing tables", file=log)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What lies beneath an error of ours: the exception of a user's function or of a library; None: nothing."""
+    while isinstance(error, AlignmentLimitsError) and error.__cause__ is not None:
+        error = error.__cause__
+    return None if isinstance(error, AlignmentLimitsError) else error
 
 
 def _wait_for_the_clock(inputs: Iterable[str], patience: float = 10.0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def load(
         prompts, replies = [p for p, _ in items], [r for _, r in items]
         try:
             returned = call(prompts, replies, **(options or {}))
-        except Exception as error:
-            raise RewardError(f"{function} raised {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise RewardError(f"{function} raised {type(error).__name__}: {error}{_place(error, call)}") from error
         return untruncated(_floats(returned, len(items), function))
 
     return ItemReward(pairs, score_pairs, sign)
@@ -49,16 +50,41 @@ def _imported(function: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module can raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise anything
         raise RewardError(
             f"cannot import '{module_name}' of the reward function '{function}' "
             f"({type(error).__name__}: {error}); it is looked for in the folder "
-            "snakemake runs in and among installed packages"
+            f"snakemake runs in and among installed packages{_place(error)}"
         ) from error
     call = getattr(module, name, None)
     if not callable(call):
         raise RewardError(f"module '{module_name}' ({module.__file__}) has no function '{name}'")
     return call
+
+
+def _place(error: BaseException, call: Callable[..., Any] | None = None) -> str:
+    """Where the user's own code raised: file, line, function and source, on lines of their own.
+
+    That is the innermost frame in the project's folder or in the function's own file; an error that a library raised
+    far inside belongs to the line that called it.
+    """
+    ours = Path(__file__).parents[1]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(ours)]
+    own = getattr(getattr(call, "__code__", None), "co_filename", None)
+    here = Path.cwd()
+
+    def is_users(file: str) -> bool:
+        path = Path(file)
+        inside = path.is_relative_to(here) and not {"site-packages", ".venv"} & set(path.relative_to(here).parts)
+        return file == own or inside
+
+    users = [frame for frame in frames if is_users(frame.filename)]
+    if not users:
+        return ""
+    frame = users[-1]
+    file = Path(frame.filename)
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return f"\n  {shown}, line {frame.lineno}, in {frame.name}:\n    {frame.line}\n  (the log has the whole traceback)"
 
 
 def _floats(returned: Any, count: int, function: str) -> np.ndarray:
