@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 
 
@@ -13,6 +14,22 @@ def line(figure: Any, gid: str, axes: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """x and y of the line with this gid."""
     (found,) = [x for x in figure.axes[axes].get_lines() if x.get_gid() == gid]
     return np.asarray(found.get_xdata(), float), np.asarray(found.get_ydata(), float)
+
+
+def bars(ax: Any, at: float, horizontal: bool = False) -> list[tuple[float, float]]:
+    """Lower and upper ends of the error bars at an x (or, of horizontal ones, at a y)."""
+    along, across = (0, 1) if horizontal else (1, 0)
+    found = []
+    for collection in ax.collections:
+        if isinstance(collection, LineCollection):
+            for segment in collection.get_segments():
+                if (
+                    len(segment) == 2
+                    and abs(segment[0][across] - at) < 1e-9
+                    and segment[0][across] == segment[1][across]
+                ):
+                    found.append((float(segment[0][along]), float(segment[1][along])))
+    return found
 
 
 def gids(figure: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+from reading import bars
 
 from alignment_limits.figures.ensemble_gap import ensemble_gap
 from alignment_limits.figures.style import Look
@@ -21,13 +22,36 @@ def table():
     return pl.DataFrame(rows)
 
 
+def heights(axes):
+    return {line.get_gid(): list(line.get_ydata()) for line in axes.get_lines() if line.get_gid()}
+
+
 def test_lines_pass_through_the_means_over_subsets(table):
-    axes = ensemble_gap(table, Look(), beta=1.0).axes[0]
-    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+    lines = heights(ensemble_gap(table, Look(), beta=1.0).axes[0])
     assert lines["mean"] == pytest.approx([1, 1 / 2, 1 / 3])
     assert lines["minimum"] == pytest.approx([1, 2 / 2, 2 / 3]), "single members stand for every aggregator"
-    assert lines["predicted, mean"] == pytest.approx([1.2, 0.6, 0.4])
-    assert lines["predicted floor"] == pytest.approx([0.2, 0.2])
+    assert lines["predicted"] == pytest.approx([1.2, 0.6, 0.4])
+    assert lines["floor"] == pytest.approx([0.2, 0.2])
+
+
+def test_the_span_is_from_the_least_to_the_largest_subset(table):
+    lopsided = table.with_columns(gap=pl.when(pl.col("gap") == 1.1 / 3).then(0.9).otherwise("gap"))
+    ax = ensemble_gap(lopsided, Look(), beta=1.0).axes[0]
+    assert bars(ax, 3 - 0.12) == [pytest.approx((0.9 / 3, 0.9))]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_size_with_a_subset_that_is_not_reliable_is_hollow_and_dashed(table, lost):
+    one = (pl.col("k") == 3) & (pl.col("aggregator") == "mean")
+    bad = {0: pl.lit(False), 1: one & (pl.col("gap") < 1 / 3), 2: one}[lost]
+    drawn = ensemble_gap(table.with_columns(reliable=~bad), Look(), beta=1.0)
+    hollow = heights(drawn.axes[0])["mean:unreliable"]
+    assert hollow == ([] if lost == 0 else [pytest.approx(1 / 3)])
+    assert heights(drawn.axes[0])["minimum:unreliable"] == []
+    dashed = [a for a in drawn.axes[0].get_lines() if a.get_gid() is None and a.is_dashed()]
+    assert [list(a.get_ydata()) for a in dashed] == ([] if lost == 0 else [pytest.approx([1 / 2, 1 / 3])])
+    said = "not reliable" in {t.get_text() for t in drawn.legends[0].get_texts()}
+    assert said == (lost > 0)
 
 
 def test_only_the_chosen_temperature_is_drawn(table):

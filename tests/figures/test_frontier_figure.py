@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
-from reading import cut_off, gids, line, overlaps, smallest, texts
+from estimated import rare, tables
+from reading import bars, cut_off, gids, line, overlaps, smallest, texts
 
 from alignment_limits.figures.frontier import frontier
 from alignment_limits.figures.style import Look
@@ -18,7 +19,11 @@ def figure():
 
 
 def words(figure):
-    return " ".join(t.get_text() for t in texts(figure))
+    return " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
+
+
+def keys(figure):
+    return {t.get_text() for t in figure.legends[0].get_texts()}
 
 
 def test_line_passes_through_the_tables_points(figure):
@@ -34,16 +39,17 @@ def test_unreliable_part_is_dashed_shaded_and_named(figure):
     assert (np.nanmin(x), np.nanmax(x)) == (2.0, 2.5)
     (dashed,) = [a for a in figure.axes[0].get_lines() if a.get_gid() == "average:unreliable"]
     assert dashed.is_dashed()
-    (span,) = [p for p in figure.axes[0].patches if p.get_gid() == "unreliable"]
+    (span,) = [p for p in figure.axes[0].patches if p.get_gid() == "unreliable:average"]
     assert span.get_x() == 2.0
     assert span.get_x() + span.get_width() == pytest.approx(figure.axes[0].get_xlim()[1])
-    assert "not reliable" in words(figure)
+    assert {"average KL not reliable", "per-prompt KL not reliable"} <= keys(figure)
 
 
 def test_nothing_is_shaded_when_all_is_reliable():
     drawn = frontier(synthetic.frontier(reach=9, unreachable=9), synthetic.best_of_n(), LOOK)
-    assert "unreliable" not in gids(drawn)
+    assert not [g for g in gids(drawn) if "unreliable:" in g]
     assert "not reliable" not in words(drawn)
+    assert "Not drawn" not in words(drawn)
 
 
 def test_ceiling_stands_at_log_m(figure):
@@ -108,3 +114,96 @@ def test_missing_intervals_and_shares_do_not_stop_it():
     points = synthetic.best_of_n().with_columns(pl.lit(None, dtype=pl.Float64).alias(c) for c in columns)
     table = synthetic.frontier().with_columns(pl.lit(np.nan).alias(c) for c in ("gain_low", "gain_high"))
     assert overlaps(frontier(table, points, LOOK)) == []
+
+
+@pytest.fixture(scope="module")
+def binary():
+    """Binary gold of 2%: the per-prompt limit is estimated far above the average one, which falls at KL 1.75."""
+    return tables(rare(seed=2))
+
+
+def gain(table, budget, kl):
+    own = (pl.col("budget") == budget) & (pl.col("at") == "kl") & (pl.col("kl") == kl)
+    return table.filter(own)["gain"][0]
+
+
+def test_nothing_is_drawn_against_an_identity(binary):
+    table, points = binary
+    assert gain(table, "per-prompt", 0.5) > 1.5 * gain(table, "average", 0.5), "the case is what it should be"
+    assert gain(table, "average", 1.75) < gain(table, "average", 1.5)
+    drawn = frontier(table, points, LOOK)
+    x, average = joined(drawn, "average")
+    assert np.all(np.diff(average) >= -1e-12), "a limit does not fall"
+    x_own, per_prompt = joined(drawn, "per-prompt")
+    assert np.all(per_prompt <= np.interp(np.sqrt(x_own), np.sqrt(x), average) + 1e-9)
+    for budget in ("average", "per-prompt"):
+        for n in (2, 4, 8, 16, 32, 64):
+            shown = [a for a in drawn.axes[1].get_lines() if a.get_gid() == f"share:{budget}:{n}"]
+            assert all(a.get_ydata()[0] <= 1 for a in shown if budget == "average")
+    assert "Not drawn" in words(drawn)
+    assert "per-prompt limit at KL 0.05 to 3" in words(drawn)
+    assert "average limit at KL 1.75" in words(drawn)
+    assert overlaps(drawn) == []
+    assert cut_off(drawn) == []
+
+
+def joined(figure, name):
+    """x and y of a curve's two parts, in order."""
+    parts = [line(figure, gid) for gid in (name, f"{name}:unreliable")]
+    x, y = (np.concatenate(side) for side in zip(*parts, strict=True))
+    ok = np.isfinite(y)
+    order = np.argsort(x[ok], kind="stable")
+    return x[ok][order], y[ok][order]
+
+
+def test_each_budget_has_an_area_of_its_own_where_it_is_not_reliable(binary):
+    table, points = binary
+    drawn = frontier(table, points, LOOK)
+    found = {
+        g: [p for p in drawn.axes[0].patches if p.get_gid() == f"unreliable:{g}"] for g in ("average", "per-prompt")
+    }
+    starts = {g: min(p.get_x() for p in areas) for g, areas in found.items()}
+    for budget, start in starts.items():
+        own = (pl.col("budget") == budget) & (pl.col("at") == "kl") & pl.col("reliable")
+        assert start == max([0.0, *table.filter(own)["kl"].to_list()]), budget
+    assert starts["per-prompt"] < starts["average"]
+    looks = {g: (p[0].get_facecolor(), p[0].get_hatch()) for g, p in found.items()}
+    assert looks["average"] != looks["per-prompt"]
+
+
+def test_a_limit_within_noise_of_the_other_is_drawn_at_it():
+    """Per-prompt 1 % above average, both reliable, intervals of 6 %."""
+    drawn = frontier(synthetic.frontier(spread=1.01), synthetic.best_of_n(), LOOK)
+    x, y = line(drawn, "per-prompt")
+    for kl in (k for k in synthetic.KLS if k <= 2):
+        assert y[x == kl][0] == pytest.approx(np.sqrt(2 * kl))
+    assert "Not drawn" not in words(drawn)
+
+
+def test_shares_above_one_are_drawn_at_one_within_noise_and_not_at_all_beyond_it():
+    close, far = (frontier(synthetic.frontier(), _shared(s), LOOK) for s in (1.02, 1.2))
+    assert line(close, "share:average:4", axes=1)[1][0] == 1
+    assert "share:average:4" not in gids(far)
+    assert "average share of n = 2, 4, 8" in words(far)
+    tied = _shared(1.2).with_columns(kl=pl.col("kl") * 0.9)  # then prompts need not spend the same KL
+    assert "share:per-prompt:4" in gids(frontier(synthetic.frontier(), tied, LOOK))
+    assert "share:average:4" not in gids(frontier(synthetic.frontier(), tied, LOOK))
+
+
+def _shared(value):
+    columns = [
+        pl.lit(value + d).alias(c) for c, d in (("efficiency", 0), ("efficiency_low", -0.05), ("efficiency_high", 0.07))
+    ]
+    return synthetic.best_of_n().with_columns(columns)
+
+
+def test_error_bars_reach_from_the_lower_to_the_upper_end():
+    lopsided = [
+        (pl.col(c) + d).alias(f"{c}_{end}")
+        for c, (low, high) in (("gain", (-0.3, 0.1)), ("efficiency", (-0.2, 0.04)))
+        for end, d in (("low", low), ("high", high))
+    ]
+    drawn = frontier(synthetic.frontier(), synthetic.best_of_n(share=0.8).with_columns(lopsided), LOOK)
+    for axes, name, (low, high) in ((0, "best-of-4", (-0.3, 0.1)), (1, "share:average:4", (-0.2, 0.04))):
+        x, y = line(drawn, name, axes)
+        assert (y[0] + low, y[0] + high) in [pytest.approx(bar) for bar in bars(drawn.axes[axes], x[0])]

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
-from reading import cut_off, gids, line, overlaps, smallest
+from reading import bars, cut_off, gids, line, overlaps, smallest, texts
 
 from alignment_limits.figures.style import INK, Look
 from alignment_limits.figures.win_rate import most, win_rate
@@ -87,3 +87,47 @@ def test_without_relatives_proxies_or_rows_it_still_draws():
     assert len(win_rate(synthetic.best_of_n(), LOOK, proxies=PROXIES).axes) == 1
     assert "gold" in gids(win_rate(TABLE, LOOK))
     assert len(win_rate(TABLE.clear(), LOOK, proxies=PROXIES).axes) == 1
+
+
+def test_what_is_not_reliable_is_hollow_dashed_and_said():
+    few = TABLE.with_columns(reliable=False, reason=pl.lit("only 8 prompts (needs 16)"))
+    drawn = win_rate(few, LOOK, proxies=PROXIES, ensembles=ENSEMBLES)
+    for axes, name in ((0, "gold"), (0, "vader"), (1, "best-of-n"), (1, "best-of-poisson")):
+        whole, hollow = (line(drawn, gid, axes)[0].tolist() for gid in (name, f"{name}:unreliable"))
+        assert whole == hollow != []
+    joining = [
+        a for a in drawn.axes[0].get_lines() if a.get_color() == LOOK.colour("vader") and len(a.get_xdata()) > 20
+    ]
+    assert joining
+    assert all(a.is_dashed() for a in joining)
+    assert any("nowhere reliable" in t.get_text() for t in texts(drawn))
+    assert overlaps(drawn) == []
+
+
+def test_a_verdict_of_the_win_rate_itself_goes_before_that_of_the_row():
+    own = TABLE.with_columns(reliable=False, win_rate_reliable=True)
+    drawn = win_rate(own, LOOK, proxies=PROXIES)
+    assert line(drawn, "gold:unreliable")[0].size == 0
+    assert not any("reliable" in t.get_text() for t in texts(drawn))
+
+
+def test_no_win_rate_is_drawn_above_the_upper_bound():
+    top = 0.5 + pl.Series(most(TABLE["kl"]) - 0.5)
+    noisy = TABLE.with_columns(win_rate=top + 0.01, win_rate_low=top - 0.02, win_rate_high=top + 0.03)
+    sure = TABLE.with_columns(win_rate=top + 0.03, win_rate_low=top + 0.01, win_rate_high=top + 0.05)
+    x, y = line(win_rate(noisy, LOOK, proxies=PROXIES), "vader")
+    np.testing.assert_allclose(y, most(x), atol=1e-12)
+    assert line(win_rate(noisy, LOOK, proxies=PROXIES), "best-of-n", axes=1)[1] == pytest.approx(0, abs=1e-9)
+    assert not {g for g in gids(win_rate(sure, LOOK, proxies=PROXIES)) if "vader" in g}
+
+
+def test_error_bars_reach_from_the_lower_to_the_upper_end():
+    lopsided = TABLE.with_columns(win_rate_low=pl.col("win_rate") - 0.05, win_rate_high=pl.col("win_rate") + 0.01)
+    drawn = win_rate(lopsided, LOOK, proxies=PROXIES)
+    x, y = line(drawn, "vader")
+    assert (y[2] - 0.05, y[2] + 0.01) in [pytest.approx(bar) for bar in bars(drawn.axes[0], x[2])]
+    x, y = line(
+        drawn, "best-of-poisson", axes=1
+    )  # points of the win rate below the bound: lower and upper change sides
+    found = [tuple(sorted(bar)) for bar in bars(drawn.axes[1], x[0])]
+    assert (y[0] - 1, y[0] + 5) in [pytest.approx(bar) for bar in found]

@@ -1,5 +1,7 @@
 """Curves of gain against KL: which points join, which parts are reliable, what lies between them.
 
+What no curve can do is not drawn (`limit_curve`, `ordered`).
+
 Between tabulated budgets a curve is a monotone cubic (PCHIP) in √KL, in which a Gaussian reward's frontier is
 a straight line; it starts at the origin and passes through every point. Nothing is drawn past the last one.
 """
@@ -7,7 +9,8 @@ a straight line; it starts at the origin and passes through every point. Nothing
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,10 +52,26 @@ class Curve:
         """The last KL with a finite gain."""
         return float(self.kl[np.isfinite(self.gain)][-1])
 
+    def drawn_as(self, gain: np.ndarray) -> Curve:
+        """The curve with other gains; where these are NaN nothing is drawn, and nothing is reliable."""
+        shown = np.isfinite(gain)
+        low, high = (np.where(shown, end, np.nan) for end in (self.low, self.high))
+        return replace(self, gain=gain, low=low, high=high, reliable=self.reliable & shown)
+
     def at(self, kl: float) -> float:
         """Gain at a KL, as drawn; NaN outside the finite part."""
-        ok = np.isfinite(self.gain)
-        return float(np.interp(np.sqrt(kl), np.sqrt(self.kl[ok]), self.gain[ok], right=np.nan))
+        return float(self.values(np.array([kl]))[0])
+
+    def values(self, kl: np.ndarray) -> np.ndarray:
+        """Gains at many KLs, as drawn; NaN where nothing is drawn."""
+        out = np.full(np.shape(kl), np.nan)
+        for run in _runs(np.isfinite(self.gain)):
+            inside = (kl >= self.kl[run[0]]) & (kl <= self.kl[run[-1]])
+            if run.size > 1:
+                out[inside] = PchipInterpolator(np.sqrt(self.kl[run]), self.gain[run])(np.sqrt(kl[inside]))
+            else:
+                out[inside] = self.gain[run]
+        return out
 
 
 def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> Curve:
@@ -71,6 +90,56 @@ def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = 
     gain = column("gain")
     trusted = np.concatenate([[True], rows["reliable"].fill_null(False).to_numpy().astype(bool)])
     return Curve(column("kl"), gain, column("gain_low"), column("gain_high"), trusted & np.isfinite(gain))
+
+
+def limit_curve(
+    frontier: pl.DataFrame, reward: str, budget: str = "average", above: Sequence[tuple[float, float]] = ()
+) -> Curve:
+    """The limit of a reward, which cannot fall as KL grows, nor lie below what some policy reaches.
+
+    Args:
+        above: (KL, gain) of policies that the limit must not be below, such as best-of-n.
+    """
+    return rising(curve(frontier, reward, reward, budget), above)
+
+
+def rising(c: Curve, above: Sequence[tuple[float, float]] = ()) -> Curve:
+    """The curve without its falls.
+
+    A reliable point that falls within its interval is raised to the one before it; one that falls farther, and any
+    point that is not reliable and out of order with those that are, has no gain: it is not drawn.
+    """
+    gain, top = c.gain.copy(), 0.0
+    for i in np.flatnonzero(c.reliable):
+        if gain[i] < top:
+            gain[i] = top if not c.high[i] < top else np.nan
+        top = np.fmax(top, gain[i])
+    kept, top = c.reliable & np.isfinite(gain), 0.0
+    for i in np.flatnonzero(np.isfinite(gain)):
+        reached = max((g for kl, g in above if kl <= c.kl[i]), default=-np.inf)
+        if not kept[i] and not max(top, reached) <= gain[i] <= np.min(gain[i:][kept[i:]], initial=np.inf):
+            gain[i] = np.nan
+        top = np.fmax(top, gain[i])
+    return c.drawn_as(gain)
+
+
+def ordered(upper: Curve, lower: Curve) -> tuple[Curve, Curve]:
+    """Two curves at the same KLs of which one cannot pass the other, without the points where it does.
+
+    Where their intervals meet the lower is drawn at the upper, unless the lower alone is reliable: then the upper is
+    not drawn. Elsewhere the lower is not drawn, nor where it is not reliable and the upper has no value.
+    """
+    up, down = upper.gain.copy(), lower.gain.copy()
+    at = {float(kl): i for i, kl in enumerate(upper.kl)}
+    for j, kl in enumerate(lower.kl):
+        i = at.get(float(kl))
+        if i is None or down[j] <= up[i] or (np.isnan(up[i]) and lower.reliable[j]):
+            continue
+        if lower.reliable[j] and not upper.reliable[i]:
+            up[i] = np.nan
+        else:
+            down[j] = up[i] if lower.low[j] <= upper.high[i] else np.nan
+    return upper.drawn_as(up), lower.drawn_as(down)
 
 
 def pieces(c: Curve, values: np.ndarray, reliable: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -112,13 +181,17 @@ def draw(
     style: Any = "-",
     band: float = 0.18,
     zorder: float = 3,
+    under: Curve | None = None,
 ) -> None:
     """Draw a curve: its reliable part in `style` with its 95% band, the rest thinner, paler and dashed.
 
-    The two lines carry the gids `<name>` and `<name>:unreliable`. `band` is the band's opacity, 0 for none.
+    The two lines carry the gids `<name>` and `<name>:unreliable`. `band` is the band's opacity, 0 for none. Between
+    its points, too, the line stays below another that it is `under`.
     """
     for reliable in (True, False):
         x, y = pieces(c, c.gain, reliable)
+        if under is not None:
+            y = np.where(np.isfinite(y), np.fmin(y, under.values(x)), np.nan)
         look = (
             {"linestyle": style, "linewidth": width}
             if reliable

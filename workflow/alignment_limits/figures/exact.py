@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alignment_limits.figures.curves import Curve, pieces
+from alignment_limits.figures.layout import outside_key
 from alignment_limits.figures.policies import MARKERS
-from alignment_limits.figures.style import BEST_OF_N, GREY, INK, Look
+from alignment_limits.figures.style import BEST_OF_N, GREY, INK, Look, label
 
 
 def exact(
@@ -28,7 +29,7 @@ def exact(
     points = frontier.filter(own & (pl.col("at") == "kl") & (pl.col("quantity") == "gain")).sort("kl")
     handles = [_line(INK, "limit"), _line(BEST_OF_N, "best-of-n", marker=".")]
     with look.applied():
-        figure = look.figure(height=0.95 * look.width)
+        figure = look.figure(height=0.8 * look.width)
         ax = figure.subplots()
         kl, gain = (np.concatenate([[0.0], points[name].to_numpy()]) for name in ("kl", "exact"))
         line = Curve(kl, gain, gain, gain, np.isfinite(gain))
@@ -44,13 +45,14 @@ def exact(
                     pl.concat_str("objective", "optimized", separator="\n") == "\n".join(map(str, group))
                 )
                 _pairs(ax, some, ["policy"], colour, MARKERS[i % len(MARKERS)], f"{group[0]} on {group[1]}")
-                handles.append(_line(colour, f"{group[0]} on {group[1]}", marker=MARKERS[i % len(MARKERS)], lw=0))
+                text = label(f"{group[0]} on {group[1]}", 40)
+                handles.append(_line(colour, text, marker=MARKERS[i % len(MARKERS)], lw=0))
         handles.append(Line2D([], [], color=GREY, marker="o", mfc="white", ms=3.6, lw=0, label="estimates"))
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         ax.set_xlabel("KL from the base model (nats per reply)")
-        ax.set_ylabel(f"gain in {'gold' if evaluated == look.gold else evaluated} (base s.d.)")
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        ax.set_ylabel(f"gain in {'gold' if evaluated == look.gold else label(evaluated, 30)} (base s.d.)")
+        outside_key(figure, handles, look)
     return figure
 
 

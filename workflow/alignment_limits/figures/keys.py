@@ -7,22 +7,26 @@ from typing import Any
 
 from matplotlib.lines import Line2D
 
-from alignment_limits.figures.style import ENSEMBLE, GREY, Look, label
+from alignment_limits.figures.layout import key_columns, key_height
+from alignment_limits.figures.style import GREY, Look, label
 
 WIDE = 6.0  # inches from which two panels stand side by side
 
 
 def columns(names: Sequence[str], look: Look, room: float) -> int:
     """2, or 1 where two columns of these names would not fit into `room` points."""
-    half = -(-len(names) // 2)
-    widest = (max((len(n) for n in part), default=0) for part in (names[:half], names[half:]))
-    return 2 if sum(look.small * (0.56 * n + 3.4) for n in widest) <= room else 1
+    return key_columns([label(name, 40) for name in names], look, room, most=2)
+
+
+def height(names: Sequence[str], look: Look, columns: int) -> float:
+    """Inches that the key of these names takes, with its title."""
+    return key_height([label(name, 40) for name in names], look, columns, titles=1)
 
 
 def key(ax: Any, names: Sequence[str], look: Look, ensembles: Sequence[str], title: str, columns: int) -> None:
     """A key above the panel, under the panel's title."""
     handles = [
-        Line2D([], [], color=look.colour(n), ls=ENSEMBLE if n in ensembles else "-", lw=1.3, label=label(n, 40))
+        Line2D([], [], color=look.colour(n), ls=look.stroke(n, ensemble=n in ensembles), lw=1.3, label=label(n, 40))
         for n in names
     ]
     if handles:

@@ -11,9 +11,10 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alignment_limits.figures.curves import curve, draw
-from alignment_limits.figures.keys import columns, place
+from alignment_limits.figures.curves import curve, draw, limit_curve, ordered
+from alignment_limits.figures.keys import columns, height, place
 from alignment_limits.figures.style import INK, Look, label, order
+from alignment_limits.verdicts import verdict_of
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ def panels(studies: Sequence[Panel], look: Look) -> Figure:
     looks = [replace(look, gold=s.gold, names=s.proxies) for s in studies]
     room = 72 * look.width / len(studies) - 6 * look.font_size
     with look.applied():
-        lines = max(
-            -(-(len(_GOLDS) + len(s.proxies)) // columns([*_GOLDS, *s.proxies], own, room))
-            for s, own in zip(studies, looks, strict=True)
-        )
-        figure = look.figure(height=0.78 * look.width / len(studies) + 0.14 * (lines + 1) + 0.4)
+        shown = [[*_GOLDS, *s.proxies] for s in studies]
+        keys = max(height(names, look, columns(names, look, room)) for names in shown)
+        figure = look.figure(height=0.78 * look.width / len(studies) + keys + 0.4)
         axes = np.atleast_1d(figure.subplots(1, len(studies), sharex=True, sharey=True))
         highest, furthest = 0.1, 0.1
         for ax, study, own in zip(axes, studies, looks, strict=True):
-            ideal = curve(study.frontier, study.gold, study.gold)
+            ideal = limit_curve(study.frontier, study.gold)
             curves = {name: curve(study.frontier, name, study.gold) for name in study.proxies}
+            for name, under in curves.items():  # nothing gains more gold than the ideal
+                ideal, curves[name] = ordered(ideal, under)
             common = min([ideal.reach, *(c.reach for c in curves.values())]) or ideal.end
             ranked = order(study.proxies, {name: c.at(common) for name, c in curves.items()})
             for name in ranked:
-                draw(ax, curves[name], colour=own.colour(name), name=name, band=0.1)
+                draw(
+                    ax, curves[name], colour=own.colour(name), name=name, style=own.stroke(name), band=0.1, under=ideal
+                )
             draw(ax, ideal, colour=INK, name=study.gold, width=1.5)
             points = study.best_of_n.filter(
                 (pl.col("optimized") == study.gold)
@@ -78,7 +81,7 @@ def _best_of(ax: Any, points: pl.DataFrame, look: Look) -> None:
     """Open circles with 95% bars, the smallest and the largest n named; paler where not reliable."""
     rows = points.unique("n", keep="first", maintain_order=True)  # one row per budget: same gain and KL
     for row in rows.iter_rows(named=True):
-        alpha = 1.0 if row["reliable"] else 0.4
+        alpha = 1.0 if verdict_of(row, "gain") else 0.4
         low, high = row["gain_low"], row["gain_high"]
         ax.vlines(row["kl"], low, high, color=INK, lw=0.7, alpha=alpha, zorder=5)
         (mark,) = ax.plot(row["kl"], row["gain"], "o", ms=3.4, mfc="white", mec=INK, mew=0.8, alpha=alpha, zorder=6)
@@ -102,7 +105,7 @@ def _handles(names: Sequence[str], look: Look) -> list[Line2D]:
         Line2D([], [], color=INK, lw=1.5, label=_GOLDS[0]),
         Line2D([], [], color=INK, marker="o", ms=3.4, mfc="white", mew=0.8, lw=0, label=_GOLDS[1]),
     ]
-    return golds + [Line2D([], [], color=look.colour(n), lw=1.3, label=label(n, 40)) for n in names]
+    return golds + [Line2D([], [], color=look.colour(n), ls=look.stroke(n), lw=1.3, label=label(n, 40)) for n in names]
 
 
 def _heights(line: Any) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alignment_limits.figures.curves import curve, draw
+from alignment_limits.figures.curves import draw, limit_curve
+from alignment_limits.figures.layout import LINE, fold, outside_key
 from alignment_limits.figures.style import BEST_OF_N, GREY, INK, Look, label
+from alignment_limits.verdicts import verdict, verdict_of
 
 MARKERS = "osD^vP*Xp<>h"
 PALE = 0.4  # what is not reliable
@@ -31,18 +32,18 @@ def policies(
     """
     rows = table.filter(pl.col("evaluated") == evaluated)
     drawn, lost = rows.filter(pl.col("kl").is_finite()), rows.filter(~pl.col("kl").is_finite())
-    limit = curve(frontier, evaluated, evaluated)
+    limit = limit_curve(frontier, evaluated)
     with look.applied():
-        figure = look.figure(height=min(1.05 * look.width, 4.6))
+        figure = look.figure(height=min(1.05 * look.width, 4.6) - 0.3)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
         best_of(top, best_of_n, evaluated, "gain", right)
-        best_of(bottom, best_of_n.filter("reliable"), evaluated, "efficiency", right)
+        best_of(bottom, best_of_n.filter(verdict(best_of_n, "efficiency")), evaluated, "efficiency", right)
         for group, colour, marker in _groups(drawn, look):
             _group(top, group, "gain", colour, marker, join=True)
-            _group(bottom, group.filter(pl.col("efficiency").is_finite()), "efficiency", colour, marker, join=False)
+            _group(bottom, _at_most_one(group), "efficiency", colour, marker, join=False)
         bottom.axhline(1, color=INK, lw=0.8, zorder=1)
         bottom.axhline(0, color=GREY, lw=0.5, zorder=1)
         top.axhline(0, color=GREY, lw=0.5, zorder=1)
@@ -54,9 +55,21 @@ def policies(
         bottom.set_xlabel("KL from the base model (nats per sequence)")
         _legend(figure, drawn, look)
         if lost.height:
-            names = ", ".join(lost["policy"].to_list())
-            figure.supxlabel(f"infinite KL, not drawn: {names}", fontsize=look.small)
+            text = fold(f"infinite KL, not drawn: {', '.join(lost['policy'])}", look)
+            figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
+            figure.supxlabel(text, fontsize=look.small)
     return figure
+
+
+def _at_most_one(rows: pl.DataFrame) -> pl.DataFrame:
+    """Shares of the limit, which no policy passes: what noise puts above 1 is at 1, what lies above it surely is left
+    out."""
+    shares = rows.filter(pl.col("efficiency").is_finite() & ~(pl.col("efficiency_low") > 1).fill_null(False))
+    above = pl.col("efficiency") > 1
+    return shares.with_columns(
+        pl.when(above & pl.col(c).is_finite()).then(pl.min_horizontal(c, pl.lit(1.0))).otherwise(c).alias(c)
+        for c in ("efficiency", "efficiency_low", "efficiency_high")
+    )
 
 
 def _groups(rows: pl.DataFrame, look: Look) -> list[tuple[pl.DataFrame, Any, str]]:
@@ -83,7 +96,7 @@ def _group(ax: Any, rows: pl.DataFrame, name: str, colour: Any, marker: str, *, 
         bars = ax.errorbar(
             row["kl"], row[name], yerr=bar(row, name), xerr=bar(row, "kl") if join else None, fmt=marker,
             color=colour, ms=3.6, mew=0, elinewidth=0.9, zorder=5,
-            alpha=1.0 if join or row["reliable"] else PALE,
+            alpha=1.0 if join or verdict_of(row, name) else PALE,
         )  # fmt: skip
         bars.lines[0].set_gid(f"{name}:{row['policy']}")
 
@@ -100,6 +113,8 @@ def best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) 
         (pl.col("optimized") == reward) & (pl.col("evaluated") == reward) & (pl.col("method") == "best-of-n")
         & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col(name).is_finite()
     ).sort("kl")  # fmt: skip
+    if name == "efficiency":
+        rows = _at_most_one(rows)
     (line,) = ax.plot(rows["kl"], rows[name], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)
     line.set_gid(f"{name}:best-of-n")
 
@@ -108,7 +123,7 @@ def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> No
     gains = [0.05, *limit[np.isfinite(limit)], *rows["gain"].to_list(), *rows["gain_high"].drop_nans().to_list()]
     losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
     top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
-    placed = rows.filter(pl.col("efficiency").is_finite())
+    placed = _at_most_one(rows)
     shares = [placed[name].to_list() for name in ("efficiency", "efficiency_low", "efficiency_high")]
     shown = np.clip(np.nan_to_num(np.concatenate([[0.0, 1.0], *shares])), -2, 3)
     bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
@@ -122,10 +137,4 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 24)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns(handles, look))
-
-
-def columns(handles: Sequence[Line2D], look: Look) -> int:
-    """As many columns as fit the width, at 0.55 of the type size a letter."""
-    longest = max(max(map(len, str(h.get_label()).split("\n"))) for h in handles) + 6
-    return int(np.clip(look.width * 72 / (0.55 * look.small * longest), 1, len(handles)))
+    outside_key(figure, handles, look)

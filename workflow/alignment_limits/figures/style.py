@@ -24,10 +24,14 @@ from alignment_limits.files import atomic
 INK = "#000000"  # gold and the ideal, in every figure
 GREY = "#6b6b6b"  # text and lines that are not data
 SHADE = "#ececec"  # where nothing should be believed
+HATCHED = "#cbdfec"  # the same for the per-prompt budget, as thin strokes
 BEST_OF_N = "#d55e00"  # vermillion of Okabe and Ito's colour-blind safe set
 PER_PROMPT = "#0072b2"  # blue of the same set
 DASHED = (0, (3, 1.6))  # not reliable, in every figure
 ENSEMBLE = (0, (6, 1.2, 1.2, 1.2))  # ensembles, in every figure
+# of names beyond the palette's colours, which come again, darker
+STROKES = {False: ("-", (0, (1.2, 0.9))), True: (ENSEMBLE, (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)))}
+MARKS = ("o", "D")
 SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own font size
 DPI = 300
 _DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # seaborn's `colorblind`, its two pinks and the grey kept apart
@@ -69,22 +73,37 @@ class Look:
         return max(self.font_size - 1.5, min(SMALLEST, self.font_size))
 
     def colour(self, name: str) -> Any:
-        """The one colour of a reward or ensemble; gold is black.
+        """The one colour of a reward or ensemble; gold is black. Beyond the palette its colours come again, darker.
 
         Raises:
             ConfigError: seaborn has no such palette.
         """
         if name == self.gold or name not in self.names:
             return INK
+        palette = self._colours()
+        again, place = divmod(self.names.index(name), len(palette))
+        return tuple(part * 0.55**again for part in palette[place])
+
+    def stroke(self, name: str, *, ensemble: bool = False) -> Any:
+        """The line style of a reward or an ensemble: with its colour, no other name of the study has it."""
+        return STROKES[ensemble][self._again(name) % 2]
+
+    def mark(self, name: str) -> str:
+        """The marker of a reward's or an ensemble's points, to tell those of like colours apart."""
+        return MARKS[self._again(name) % 2]
+
+    def _again(self, name: str) -> int:
+        """How often the palette was used up before this name."""
+        return self.names.index(name) // len(self._colours()) if name in self.names else 0
+
+    def _colours(self) -> list[tuple[float, float, float]]:
         try:
-            palette = sns.color_palette(self.palette)
-            if self.palette == "colorblind":
-                palette = [palette[i] for i in _DISTINCT]
+            palette = list(sns.color_palette(self.palette))
         except ValueError as error:
             raise ConfigError(
                 f"figures.palette: '{self.palette}' is not a seaborn palette ({error}); try 'colorblind'"
             ) from error
-        return palette[self.names.index(name) % len(palette)]
+        return [palette[i] for i in _DISTINCT] if self.palette == "colorblind" else palette
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -113,6 +132,7 @@ class Look:
             "lines.linewidth": 1.2,
             "pdf.fonttype": 42,
             "pdf.compression": 9,
+            "hatch.linewidth": 0.5,
             "figure.dpi": 100,
         }
         with matplotlib.rc_context(settings):
@@ -127,9 +147,9 @@ class Look:
 
 
 def label(name: str, width: int = 18) -> str:
-    """A reward's name for a figure, broken at `-`, `_` or `.` when longer than `width` characters."""
+    """A reward's name for a figure, broken at `-`, `_`, `.` or `/` when longer than `width` characters."""
     lines = [""]
-    for part in re.split(r"(?<=[-_.])", name):
+    for part in re.split(r"(?<=[-_./])", name):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part

@@ -8,8 +8,9 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alignment_limits.figures.curves import curve, draw
-from alignment_limits.figures.policies import bar, best_of, columns
+from alignment_limits.figures.curves import draw, limit_curve
+from alignment_limits.figures.layout import outside_key
+from alignment_limits.figures.policies import bar, best_of
 from alignment_limits.figures.style import BEST_OF_N, GREY, INK, Look, label
 from alignment_limits.figures.targets import style
 from alignment_limits.learning.names import named
@@ -40,9 +41,9 @@ def target_plane(
     placed = policies.filter((pl.col("evaluated") == evaluated) & pl.col("kl").is_finite()).join(labels, on="policy")
     names = objectives_of(rows)
     sizes = sorted(placed["pairs"].drop_nulls().unique())
-    limit = curve(frontier, evaluated, evaluated)
+    limit = limit_curve(frontier, evaluated)
     with look.applied():
-        figure = look.figure(height=1.05 * look.width)
+        figure = look.figure(height=0.85 * look.width)
         ax = figure.subplots()
         right = 1.12 * max([0.1, target[0], *placed["kl"].to_list(), *placed["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 1.5 * right))
@@ -82,4 +83,4 @@ def _legend(figure: Figure, names: list[str], sizes: list[int], without: bool, l
     markers += [(_NO_PAIRS, "no pairs")] if without else []
     for marker, text in markers:
         handles.append(Line2D([], [], color=GREY, marker=marker, ms=4, lw=0, mew=marker == _NO_PAIRS, label=text))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns(handles, look))
+    outside_key(figure, handles, look)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from alignment_limits.figures.layout import outside_key
 from alignment_limits.figures.objectives import MARKERS
-from alignment_limits.figures.policies import columns
 from alignment_limits.figures.style import GREY, Look, label
 from alignment_limits.learning.names import NAMES, named
 from alignment_limits.policies.distances import objectives_of
@@ -34,7 +34,7 @@ def targets(rows: pl.DataFrame, look: Look) -> Figure:
     shown = [i for i, part in enumerate(parts) if part.height]
     names = objectives_of(rows)
     with look.applied():
-        figure = look.figure(height=1.15 * look.width)
+        figure = look.figure(height=1.0 * look.width)
         axes = figure.subplots(
             2, len(shown), sharex="col", sharey="row", squeeze=False, width_ratios=[(3, 1)[i] for i in shown]
         )
@@ -125,4 +125,4 @@ def _legend(figure: Figure, names: Sequence[str], look: Look) -> None:
         colour, marker = style(name, names, look)
         text = label(named(name), 24)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.9, label=text))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns(handles, look))
+    outside_key(figure, handles, look)
