@@ -1,5 +1,6 @@
-"""Every caption renders with the default study's settings, as reStructuredText without a warning."""
+"""Every caption renders with the settings of every kind of study, as reStructuredText without a warning."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,26 +9,74 @@ import pytest
 import yaml
 from docutils.core import publish_string
 
+from alignment_limits.config.load import load_study, over_default
+from alignment_limits.config.stages import stages
+
 ROOT = Path(__file__).resolve().parents[2]
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
+STUDIES = sorted([ROOT / "config/config.yaml", *(ROOT / "config/studies").glob("*.yaml")])
 
 
-@pytest.mark.parametrize("path", CAPTIONS, ids=lambda p: p.stem)
-def test_caption(path):
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    source = path.read_text("utf-8")
-    text = jinja2.Template(source, undefined=jinja2.StrictUndefined).render(snakemake=SimpleNamespace(config=config))
-    settings = {"report_level": 2, "halt_level": 2, "output_encoding": "unicode"}
-    html = publish_string(text, writer="html5", settings_overrides=settings)
-    assert "<strong>" in html
-    assert "snakemake.config" not in html
+def settings(path, **more):
+    """What Snakemake's `config` holds in a run of this study file."""
+    default = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+    return over_default(default, yaml.safe_load(path.read_text("utf-8")) | more)
+
+
+def captions_of(config):
+    """The captions that the report of such a study may contain: those of its stages, and the front page."""
+    rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(load_study(config)))
+    return {"workflow", *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
+
+
+def rendered(name, config):
+    source = (ROOT / f"workflow/report/{name}.rst").read_text("utf-8")
+    return jinja2.Template(source, undefined=jinja2.StrictUndefined).render(snakemake=SimpleNamespace(config=config))
+
+
+def html_of(text):
+    strict = {"report_level": 2, "halt_level": 2, "output_encoding": "unicode"}
+    return publish_string(text, writer="html5", settings_overrides=strict).partition("<main")[2]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_captions_of_every_study(path):
+    config = settings(path)
+    gold = config.get("gold") or config.get("scores", {}).get("gold")
+    for name in sorted(captions_of(config)):
+        html = html_of(rendered(name, config))
+        assert "<strong>" in html, name
+        assert not re.search(r"snakemake\.config|None|\(\)|\*\*|``|\bof ,", html), name
+        source = (ROOT / f"workflow/report/{name}.rst").read_text("utf-8")
+        if "{{ gold }}" in source:
+            assert f"{gold}</span>" in html, f"{name} does not name gold"
+
+
+def test_a_study_of_scores_names_its_table_and_no_model():
+    config = settings(ROOT / "config/studies/scores_only.yaml")
+    assert "``resources/safety_scores.parquet``" in rendered("figure_frontier", config)
+    assert "``tox-block``" in rendered("figure_ensemble_gap", config)
+    assert "``resources/safety_scores.parquet``" in rendered("workflow", config)
+
+
+def test_all_prompts_of_a_source_are_all():
+    config = settings(ROOT / "config/studies/small.yaml")
+    config["prompts"]["count"] = None
+    assert "all prompts" in rendered("workflow", config)
+
+
+def test_names_are_shown_as_they_are():
+    """A trailing underscore is a reference in reStructuredText, a star emphasis."""
+    config = settings(ROOT / "config/studies/scores_only.yaml")
+    config["scores"] |= {"gold": "score_*", "table": "my_*table_.csv"}
+    for name in captions_of(settings(ROOT / "config/studies/scores_only.yaml")):
+        html = html_of(rendered(name, config))
+        if "{{ gold }}" in (ROOT / f"workflow/report/{name}.rst").read_text("utf-8"):
+            assert "score_*" in html
 
 
 def test_the_reports_front_page_of_a_study_of_learning():
-    config = {"study": "toy", "learning": {}}
-    source = (ROOT / "workflow/report/workflow.rst").read_text("utf-8")
-    text = jinja2.Template(source, undefined=jinja2.StrictUndefined).render(snakemake=SimpleNamespace(config=config))
-    html = publish_string(text, writer="html5", settings_overrides={"halt_level": 2, "output_encoding": "unicode"})
+    html = html_of(rendered("workflow", {"study": "toy", "learning": {}}))
     assert "<strong>toy</strong>" in html
     assert "best-of-n" not in html
 
@@ -46,3 +95,8 @@ def test_there_is_a_caption_for_every_figure_and_page():
         "proxies_page",
         "targets_page",
     }
+
+
+def test_every_caption_belongs_to_some_study():
+    used = set().union(*(captions_of(settings(path)) for path in STUDIES))
+    assert {p.stem for p in CAPTIONS} == used
