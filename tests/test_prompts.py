@@ -73,9 +73,9 @@ def test_bad_files_are_named_with_the_row(tmp_path):
 
     refused("a.txt", b"", "a.txt is empty")
     refused("a.txt", "caf\xe9".encode("latin-1"), r"a.txt is not UTF-8 \(byte 3\)")
-    refused("a.csv", b"prompt_id,text\nx,one\nx,two\n", "'x' occurs 2 times")
-    refused("a.csv", b"prompt_id,text\nx,one\ny,\n", "the prompt in row 2 is empty")
-    refused("a.csv", b"prompt_id,text\n,one\n", "prompt_id is missing in row 1")
+    refused("a.csv", b"prompt_id,text\nx,one\nx,two\n", r"'x' occurs 2 times \(a.csv row 1, a.csv row 2\)")
+    refused("a.csv", b"prompt_id,text\nx,one\ny,\n", "'text' is missing, in row 2")
+    refused("a.csv", b"prompt_id,text\n,one\n", "'prompt_id' is missing, in row 1")
     refused("a.csv", b"prompt_id,prompt\nx,one\n", "no column 'text', but: prompt_id, prompt")
     refused("a.jsonl", b"{not json\n", "a.jsonl cannot be read as jsonl")
     refused("a.md", b"x", "no prompt file")

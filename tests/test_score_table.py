@@ -44,11 +44,15 @@ def test_parquet_and_csv_read_alike(tmp_path):
         ("1,1,-3,4", "1,1,nan,4", r"'gold' is missing, NaN or infinite, in row 2"),
         ("1,1,-3,4", "1,1,-3,inf", r"'proxy' is missing, NaN or infinite, in row 2"),
         ("1,1,-3,4", "1,1,bad,4", r"'gold' is no number \('bad'\), in row 2"),
-        ("1,1,-3,4", "1,0,-3,4", r"same prompt_id and sample_id occur more than once, in row 1, 2"),
-        ("1,1,-3,4", "1,0.5,-3,4", r"'sample_id' is no whole number from 0 on, in row 2"),
-        ("1,1,-3,4", "1,-1,-3,4", r"'sample_id' is no whole number from 0 on, in row 2"),
-        ("1,1,-3,4", ",1,-3,4", r"prompt_id is missing, in row 2"),
-        ("1,1,-3,4", "1,,-3,4", r"sample_id is missing, in row 2"),
+        (
+            "1,1,-3,4",
+            "1,0,-3,4",
+            r"same prompt_id and sample_id occur more than once \('1', sample 0\), in row 1 and 2",
+        ),
+        ("1,1,-3,4", "1,0.5,-3,4", r"'sample_id' is no whole number from 0 to 2\^31 - 1 \(0.5\), in row 2"),
+        ("1,1,-3,4", "1,-1,-3,4", r"'sample_id' is no whole number from 0 to 2\^31 - 1 \(-1\), in row 2"),
+        ("1,1,-3,4", ",1,-3,4", r"'prompt_id' is missing, in row 2"),
+        ("1,1,-3,4", "1,,-3,4", r"'sample_id' is missing, in row 2"),
         (GOOD, "prompt_id,sample_id,gold,proxy\n", r"has no rows"),
     ],
 )
@@ -65,7 +69,7 @@ def test_many_bad_rows_are_counted_not_listed(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "t.xlsx").write_text("x")
-    with pytest.raises(ArtifactError, match=r"is .parquet or .csv, not '.xlsx'"):
+    with pytest.raises(ArtifactError, match=r"a table is .parquet, .*, not '.xlsx'"):
         read_score_table(tmp_path / "t.xlsx", ["gold"])
     (tmp_path / "t.parquet").write_text("x")
     with pytest.raises(ArtifactError, match=r"cannot be read as parquet"):

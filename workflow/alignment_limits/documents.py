@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from alignment_limits.errors import PromptError
-from alignment_limits.prompts import TABLES
+from alignment_limits.tables.columns import Column, raise_first, texts
+from alignment_limits.tables.opening import stem_of, suffix_of
+from alignment_limits.tables.user_table import FORMATS, UserTable, read_user_table
 
 
 def read_documents(
@@ -24,7 +27,7 @@ def read_documents(
     """All documents of a folder's tables as prompts.
 
     Args:
-        folder: holds Parquet, CSV or JSONL files.
+        folder: holds Parquet, CSV, TSV, JSONL or JSON files.
         text, references, id, category: names of columns; dots lead into nested ones, lists are joined by spaces.
         instruction: the prompt, `{document}` standing for the document.
         max_words: documents with more words are left out.
@@ -36,26 +39,24 @@ def read_documents(
     Raises:
         PromptError: no file, missing column, empty document or reference, or all are too long; named with its row.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in TABLES)
+    files = sorted(p for p in folder.iterdir() if suffix_of(p) in FORMATS and p.name[0] != ".")
     if not files:
-        raise PromptError(f"no table of documents ({', '.join(TABLES)}) in {[p.name for p in folder.iterdir()]}")
+        raise PromptError(f"no table of documents ({', '.join(FORMATS)}) in {[p.name for p in folder.iterdir()]}")
     tables = []
     for file in files:
-        try:
-            table = TABLES[file.suffix](file)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise PromptError(f"{file.name} cannot be read as {file.suffix[1:]}: {error}") from error
-        documents = _texts(table, text, file)
-        experts = [[_line(t) for t in _texts(table, column, file)] for column in references]
+        table = read_user_table(file, file.name)
+        table.require([])
+        documents = _texts(table, text)
+        experts = [[_line(t) for t in _texts(table, column)] for column in references]
         rows = range(len(documents))
         tables.append(
             pl.DataFrame(
                 {
-                    "prompt_id": _texts(table, id, file) if id else [f"{file.stem}-{i:05d}" for i in rows],
+                    "prompt_id": _texts(table, id) if id else [f"{stem_of(file)}-{i:05d}" for i in rows],
                     "text": [instruction.replace("{document}", document) for document in documents],
                     "document": [_line(document) for document in documents],
                     "reference": ["\n".join(e[i] for e in experts) for i in rows],
-                    "category": _texts(table, category, file) if category else [file.stem] * len(documents),
+                    "category": _texts(table, category) if category else [stem_of(file)] * len(documents),
                 }
             )
         )
@@ -67,22 +68,28 @@ def read_documents(
     return whole
 
 
-def _texts(table: pl.DataFrame, path: str, file: Path) -> list[str]:
+def _texts(table: UserTable, path: str) -> list[str]:
     """A column, perhaps nested, as texts."""
-    name, *inside = path.split(".")
+    name, *inside = [path] if path in table.columns else path.split(".")
     if name not in table.columns:
-        raise PromptError(f"{file.name} has no column '{path}', but: {', '.join(table.columns)}")
-    texts = []
-    for row, value in enumerate(table[name].to_list(), start=1):
+        raise PromptError(f"{table.name} has no column '{path}', but: {', '.join(table.columns)}")
+    rows = []
+    for row, value in enumerate(table.values(name), start=1):
         for key in inside:
             if not isinstance(value, dict) or key not in value:
-                raise PromptError(f"{file.name} has no column '{path}' in row {row}")
+                raise PromptError(f"{table.name} has no column '{path}' in row {row}")
             value = value[key]
-        parts = value if isinstance(value, list) else [value]
-        texts.append(" ".join(str(part) for part in parts if part is not None))
-        if not texts[-1].strip():
-            raise PromptError(f"{file.name}: '{path}' in row {row} is empty")
-    return texts
+        rows.append([part for part in (value if isinstance(value, list) else [value]) if part is not None])
+    place = np.repeat(np.arange(len(rows)), [len(parts) for parts in rows])
+    checked, problems = texts(Column.of_json(path, [part for parts in rows for part in parts]), empty=True)
+    raise_first((problem.at(place) for problem in problems), table.name)
+    joined, start = [], 0
+    for row, parts in enumerate(rows, start=1):
+        joined.append(" ".join(checked[start : start + len(parts)]))
+        start += len(parts)
+        if not joined[-1].strip():
+            raise PromptError(f"{table.name}: '{path}' in row {row} is empty")
+    return joined
 
 
 def _line(text: str) -> str:

@@ -39,3 +39,7 @@ class ArtifactError(AlignmentLimitsError):
 
 class EstimateError(AlignmentLimitsError):
     """The arrays given to an estimator cannot support the estimate."""
+
+
+class TableError(ArtifactError, PromptError):
+    """A table or text file that a user brought cannot be used as it is: with the file and the rows."""

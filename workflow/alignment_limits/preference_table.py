@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.artifacts import KEY, read_table
-from alignment_limits.errors import ArtifactError
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.user_table import read_user_table, refuse, whole_numbers
+from alignment_limits.tables.columns import Column, raise_first
+from alignment_limits.tables.user_table import read_user_table
 
 _PAIR = ("chosen_id", "rejected_id")
 
@@ -39,18 +39,20 @@ def read_preference_table(file: Path, judged: pl.DataFrame, *, gamma: float) -> 
     """A user's pairs (prompt_id, chosen_id, rejected_id) with the model's probability of each.
 
     Raises:
-        ArtifactError: not readable, a column is missing or holds no sample ids, a pair is of one sample with itself or
+        TableError: not readable, a column is missing or holds no sample ids, a pair is of one sample with itself or
             of samples the study does not have; with the file and the first rows (counted from 1).
     """
-    table = read_user_table(file)
-    missing = [c for c in ("prompt_id", *_PAIR) if c not in table.columns]
-    if missing:
-        raise ArtifactError(f"{file} has no column {', '.join(missing)}; it has: {', '.join(table.columns)}")
-    table = table.select(pl.col("prompt_id").cast(pl.String), *(whole_numbers(table[c], file) for c in _PAIR))
-    refuse(table["chosen_id"] == table["rejected_id"], file, "a sample is preferred to itself")
+    given = read_user_table(file)
+    given.require(["prompt_id", *_PAIR], "It needs prompt_id, chosen_id and rejected_id")
+    table = pl.DataFrame([given.texts("prompt_id"), *(given.whole_numbers(side) for side in _PAIR)])
+
+    def refuse(bad: pl.Series, what: str) -> None:
+        raise_first(Column(bad.name, bad).problems(bad, what, "pair"), given.name)
+
+    refuse(table["chosen_id"] == table["rejected_id"], "a sample is preferred to itself")
     for side in _PAIR:
         own = judged.select("prompt_id", pl.col("sample_id").alias(side), pl.col("value").alias(f"value of {side}"))
         table = table.join(own, on=["prompt_id", side], how="left", maintain_order="left")
-        refuse(table[f"value of {side}"].is_null(), file, f"no sample of the study has this prompt_id and {side}")
+        refuse(table[f"value of {side}"].is_null(), f"no sample of the study has this prompt_id and {side}")
     margin = gamma * (pl.col("value of chosen_id") - pl.col("value of rejected_id"))
     return table.select("prompt_id", *_PAIR, probability=1 / (1 + (-margin).exp()))

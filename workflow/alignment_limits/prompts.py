@@ -8,49 +8,68 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from alignment_limits.conversations import as_text, check_messages
 from alignment_limits.errors import PromptError
-
-TABLES: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
-    ".csv": pl.read_csv,
-    ".jsonl": pl.read_ndjson,
-    ".ndjson": pl.read_ndjson,
-}
-
+from alignment_limits.tables.opening import read_lines, stem_of, suffix_of
+from alignment_limits.tables.user_table import FORMATS, UserTable, read_user_table
 
 OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # columns that this project writes itself
+MESSAGES = "messages"
 
 
 def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
     """All prompts of a folder's files: columns prompt_id, text, reference (nullable), source, category, and others.
 
     A `.txt` file has one prompt a line, its name is the category and ids are `<file>-<line>`; a table
-    (`.parquet`, `.csv`, `.jsonl`) has a text column and optionally prompt_id, reference, category. Any further
-    column is kept as text for rewards that ask for it (`columns`): numbers as written by polars, lists and structs as
-    JSON, and null where a file has no such column.
+    (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.json`) has a text column and optionally prompt_id, reference, category.
+    Where it has no text column but `messages` (or the text column holds them), a prompt is a conversation; the column
+    `messages` then keeps it as JSON. Any further column is kept as text for rewards that ask for it (`columns`): lists
+    and structs as JSON, and null where a file has no such column.
 
     Raises:
         PromptError: no file, empty file, not UTF-8, missing column, empty prompt, duplicate id; named with its row.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".txt", *TABLES})
+    files = sorted(p for p in folder.iterdir() if suffix_of(p) in (".txt", *FORMATS) and p.name[0] != ".")
     if not files:
-        raise PromptError(f"no prompt file (.txt, {', '.join(TABLES)}) in {[p.name for p in folder.iterdir()]}")
-    table = pl.concat(
-        [_read_text(f) if f.suffix == ".txt" else _read_table(f, text_column) for f in files], how="diagonal"
-    )
-    twice = table.group_by("prompt_id", maintain_order=True).len().filter(pl.col("len") > 1)
-    if twice.height:
-        raise PromptError(
-            f"prompt_id '{twice['prompt_id'][0]}' occurs {twice['len'][0]} times"
-            + (f" (and {twice.height - 1} more ids)" if twice.height > 1 else "")
-            + "; ids must be unique over all files"
-        )
+        raise PromptError(f"no prompt file (.txt, {', '.join(FORMATS)}) in {[p.name for p in folder.iterdir()]}")
+    tables = [_read_text(f) if suffix_of(f) == ".txt" else _read_table(f, text_column) for f in files]
+    table = pl.concat(tables, how="diagonal")
+    if table["prompt_id"].is_duplicated().any():
+        _refuse_repeats(tables)
     return table
+
+
+def repeats(table: pl.DataFrame) -> str:
+    """What is to be said of prompts whose text occurs more than once; "" if there are none."""
+    again = table.filter(~pl.col("text").is_first_distinct())
+    if not again.height:
+        return ""
+    first = again.row(0, named=True)
+    earlier = table.filter(pl.col("text") == first["text"])["prompt_id"][0]
+    return (
+        f"{again.height} of {table.height} prompts repeat the text of another one (first: {first['prompt_id']} repeats "
+        f"{earlier}). They are kept, as prompts that were drawn more than once; intervals count them as independent. "
+        "Remove them from the file if they are there by mistake"
+    )
+
+
+def _refuse_repeats(tables: list[pl.DataFrame]) -> None:
+    """Raises PromptError: names an id that occurs more than once, with its files and rows."""
+    places = pl.concat([t.select("prompt_id", "source").with_row_index("row", offset=1) for t in tables])
+    twice = places.filter(pl.col("prompt_id").is_duplicated())
+    first = twice.filter(pl.col("prompt_id") == twice["prompt_id"][0])
+    shown = ", ".join(f"{row['source']} row {row['row']}" for row in first.head(3).iter_rows(named=True))
+    more = twice["prompt_id"].n_unique() - 1
+    raise PromptError(
+        f"prompt_id '{first['prompt_id'][0]}' occurs {first.height} times ({shown})"
+        + (f" (and {more} more ids)" if more else "")
+        + "; ids must be unique over all files"
+    )
 
 
 def choose_prompts(table: pl.DataFrame, count: int, seed: int, stratify_by: str | None) -> pl.DataFrame:
@@ -77,47 +96,56 @@ def choose_prompts(table: pl.DataFrame, count: int, seed: int, stratify_by: str 
 
 
 def _read_text(file: Path) -> pl.DataFrame:
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{file.name} is not UTF-8 (byte {error.start}); convert it, e.g. with `iconv`") from error
-    rows = [(f"{file.stem}-{i:04d}", line.strip()) for i, line in enumerate(lines) if line.strip()]
-    if not rows:
-        raise PromptError(f"{file.name} is empty; it should hold one prompt a line")
+    rows = [(f"{stem_of(file)}-{i:04d}", line.strip(" \t")) for i, line in enumerate(read_lines(file, file.name))]
+    rows = [(name, text) for name, text in rows if text.strip()]
     ids, texts = zip(*rows, strict=True)
-    return _table(list(ids), list(texts), [None] * len(rows), file, [file.stem] * len(rows))
+    return _table(list(ids), list(texts), [None] * len(rows), file, [stem_of(file)] * len(rows))
 
 
 def _read_table(file: Path, text_column: str) -> pl.DataFrame:
+    given = read_user_table(file, file.name)
+    conversations = text_column not in given.columns and MESSAGES in given.columns
+    column = MESSAGES if conversations else text_column
+    if column not in given.columns:
+        raise PromptError(
+            f"{file.name} has no column '{text_column}', but: {', '.join(given.columns)}; say which in "
+            f"prompts.text_column, or bring conversations in a column '{MESSAGES}'"
+        )
+    given.require([column])
+    further: list[pl.Series] = []
+    messages = _messages(given, column, needed=conversations)
+    if messages:
+        texts = [as_text(conversation) for conversation in messages]
+        kept = [json.dumps(conversation, ensure_ascii=False) for conversation in messages]
+        further = [pl.Series(MESSAGES, kept, dtype=pl.String)]
+    else:
+        texts = given.texts(column).to_list()
+    ids = given.texts("prompt_id").to_list() if "prompt_id" in given.columns else None
+    own = {name: given.optional_texts(name).to_list() for name in ("reference", "category") if name in given.columns}
+    category = [stem_of(file) if c is None else c for c in own.get("category", [None] * given.height)]
+    others = [name for name in dict.fromkeys(given.columns) if name not in (*OWN, MESSAGES, column)]
+    further += [given.anything(name) for name in others]
+    ids = ids or [f"{stem_of(file)}-{i:04d}" for i in range(given.height)]
+    return _table(ids, texts, own.get("reference", [None] * given.height), file, category).with_columns(further)
+
+
+def _messages(given: UserTable, column: str, needed: bool) -> list[list[dict[str, str]]]:
+    """The conversations of a column; none if it holds texts."""
+    values = given.values(column)
+    if not needed and not any(isinstance(value, list) for value in values):
+        return []
+    out: list[list[dict[str, str]]] = []
+    for row, value in enumerate(values, start=1):
+        out.append(check_messages(_parsed(value), f"{given.name}: '{column}' in row {row}"))
+    return out
+
+
+def _parsed(value: Any) -> Any:
+    """A conversation that a CSV file holds as JSON."""
     try:
-        table = TABLES[file.suffix](file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise PromptError(f"{file.name} cannot be read as {file.suffix[1:]}: {error}") from error
-    if text_column not in table.columns:
-        raise PromptError(f"{file.name} has no column '{text_column}', but: {', '.join(table.columns)}")
-    if not table.height:
-        raise PromptError(f"{file.name} has no rows")
-    texts = table[text_column].cast(pl.String)
-    empty = texts.fill_null("").str.strip_chars() == ""
-    if empty.any():
-        raise PromptError(f"{file.name}: the prompt in row {empty.arg_true()[0] + 1} is empty")
-    own = [name for name in ("prompt_id", "reference", "category") if name in table.columns]
-    column = {name: table[name].cast(pl.String).to_list() for name in own}
-    ids = column.get("prompt_id") or [f"{file.stem}-{i:04d}" for i in range(table.height)]
-    if any(i is None for i in ids):
-        raise PromptError(f"{file.name}: prompt_id is missing in row {ids.index(None) + 1}")
-    category = column.get("category") or [file.stem] * table.height
-    reference = column.get("reference") or [None] * table.height
-    others = [_as_text(table[name]) for name in table.columns if name not in (*OWN, text_column)]
-    return _table(ids, texts.to_list(), reference, file, category).with_columns(others)
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """A column of any type as text, nested values as JSON."""
-    if not column.dtype.is_nested():
-        return column.cast(pl.String)
-    rows = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_list()]
-    return pl.Series(column.name, rows, dtype=pl.String)
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _table(

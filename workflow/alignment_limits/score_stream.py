@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from alignment_limits.artifacts import KEY
-from alignment_limits.errors import ArtifactError
+from alignment_limits.errors import ArtifactError, TableError
 from alignment_limits.files import digest, file_sha256
+from alignment_limits.score_table import NEEDED, checked_scores, repeated
+from alignment_limits.tables.columns import RULES, Column, Problem
+from alignment_limits.tables.user_table import polars_errors, read_user_table
 
 BATCH = 1 << 18  # rows
 _NONE = np.empty(0, dtype=np.int64)
@@ -73,28 +76,50 @@ def stream_prompts(
             is missing or occurs twice, a prompt's rows do not stand together or are in two files; with the file and the
             row (counted from 1).
     """
-    frame, height = _table(table, rewards)
-    if not height:
-        raise ArtifactError(f"{table} has no rows")
+    frame, _ = _table(table, rewards)
     rows = _Rows(table, rewards)
     first = 1
     keys, starts = [], []
     try:
-        for batch in frame.collect_batches(chunk_size=BATCH, maintain_order=True):
+        for batch in _batches(frame, table):
             for prompts, start in rows.take(batch, first):
                 keys.append(prompts.keys)
                 starts.append(start + np.cumsum(prompts.counts) - prompts.counts)
                 yield prompts
             first += batch.height
             seen(batch.height)
-    except pl.exceptions.PolarsError as error:
-        raise ArtifactError(f"{table} cannot be read: {error}") from error
-    prompts, start = rows.rest()
+        prompts, start = rows.rest()
+    except TableError:
+        _refuse_first(frame, table, rewards)  # as if the whole table had been looked at, column by column
+        raise
     yield prompts
     found, begins = np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]])
     again = _again(found, known)
     if len(again):
         _refuse_again([*earlier, table], rewards, int(begins[again].min()))
+
+
+def _batches(frame: pl.LazyFrame, table: str) -> Iterator[pl.DataFrame]:
+    with polars_errors(table, "parquet"):
+        yield from frame.collect_batches(chunk_size=BATCH, maintain_order=True)
+
+
+def _refuse_first(frame: pl.LazyFrame, table: str, rewards: Sequence[str]) -> None:
+    """Raises TableError with all rows of the first problem, in the words of `read_score_table`; if there is one."""
+    found: dict[tuple[int, int], Problem] = {}
+    first = 0
+    for batch in _batches(frame, table):
+        for i, (_, (_, problems)) in enumerate(checked_scores(_columns(batch, rewards), rewards)):
+            for problem in problems:
+                rank = (i, RULES.index(problem.rule))
+                found[rank] = problem.after(found.get(rank), first)
+        first += batch.height
+    if found:
+        raise found[min(found)].error(table)
+
+
+def _columns(batch: pl.DataFrame, rewards: Sequence[str]) -> dict[str, Column]:
+    return {name: Column(name, batch[name]) for name in (*KEY, *rewards)}
 
 
 def _again(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -142,26 +167,12 @@ def _table(table: str, rewards: Sequence[str]) -> tuple[pl.LazyFrame, int]:
 
 
 def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
-    if not Path(file).is_file():
-        raise ArtifactError(f"{file} does not exist")
-    frame = pl.scan_parquet(file)
-    try:
-        types = frame.collect_schema()
-        height = frame.select(pl.len()).collect().item()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{file} cannot be read as parquet: {error}") from error
-    missing = [c for c in (*KEY, *columns) if c not in types]
-    if missing:
-        raise ArtifactError(f"{file} has no column {', '.join(missing)}; it has: {', '.join(types)}")
-    if not types["sample_id"].is_integer():
-        raise ArtifactError(f"{file}: 'sample_id' holds {types['sample_id']}, not whole numbers")
-    chosen = [pl.col("prompt_id").cast(pl.String), pl.col("sample_id").cast(pl.Int64)]
-    for column, reward in columns.items():
-        if not types[column].is_numeric():
-            raise ArtifactError(f"{file}: '{column}' holds {types[column]}, not numbers")
-        kept = types[column] in (pl.Float32, pl.Float64)
-        chosen.append(pl.col(column).alias(reward) if kept else pl.col(column).cast(pl.Float64).alias(reward))
-    return frame.select(chosen), height
+    if not file.endswith(".parquet"):
+        raise TableError(f"{file}: tables are streamed from Parquet; write it as .parquet")
+    given = read_user_table(file)
+    given.require([*KEY, *columns], NEEDED)
+    chosen = pl.scan_parquet(file).select(cs.by_name(*KEY, *columns, require_all=True))
+    return chosen.rename(columns), given.height
 
 
 class _Rows:
@@ -174,7 +185,7 @@ class _Rows:
 
     def take(self, batch: pl.DataFrame, first: int) -> Iterator[tuple[Prompts, int]]:
         """Prompts that end in this batch, whose first row is `first` of the table; with their own first row."""
-        self._check(batch, first)
+        batch = self._checked(batch, first)
         runs = batch["prompt_id"].rle()
         ids, counts = runs.struct.field("value").to_list(), runs.struct.field("len").to_numpy().astype(np.int64)
         arrays = [batch["sample_id"].to_numpy(), *(batch[reward].to_numpy() for reward in self.rewards)]
@@ -198,6 +209,7 @@ class _Rows:
 
     def _prompts(self, ids: list[str], counts: np.ndarray, arrays: list[np.ndarray], start: int) -> Prompts:
         samples, *columns = arrays
+        samples = samples.astype(np.int64)  # together with a prompt's place in one number
         rises = samples[1:] > samples[:-1]
         rises[np.cumsum(counts)[:-1] - 1] = True
         if not rises.all():
@@ -206,28 +218,20 @@ class _Rows:
             twice = ordered[1:][ordered[1:] == ordered[:-1]]
             if len(twice):
                 rows = np.flatnonzero(place == twice[0])[:2] + start
-                raise ArtifactError(
-                    f"{self.table}: the same prompt_id and sample_id occur more than once, in rows {rows[0]} and "
-                    f"{rows[1]} ({ids[twice[0] >> 32]!r}, sample {twice[0] & 0xFFFFFFFF})"
-                )
+                raise TableError(f"{self.table}: {repeated(ids[twice[0] >> 32], twice[0] & 0xFFFFFFFF, rows.tolist())}")
         return Prompts(np.array([prompt_key(i) for i in ids], dtype=np.int64), counts, columns)
 
-    def _check(self, batch: pl.DataFrame, first: int) -> None:
-        for column in KEY:
-            if batch[column].null_count():
-                self._refuse(batch[column].is_null(), first, f"{column} is missing")
-        samples = batch["sample_id"].to_numpy()
-        if samples.min() < 0 or samples.max() >= 1 << 31:
-            self._refuse((samples < 0) | (samples >= 1 << 31), first, "'sample_id' is not between 0 and 2^31 - 1")
+    def _checked(self, batch: pl.DataFrame, first: int) -> pl.DataFrame:
+        """The key and the rewards as they are used."""
+        checked = dict(checked_scores(_columns(batch, self.rewards), self.rewards))
+        if problems := [problem for _, found in checked.values() for problem in found]:
+            raise problems[0].error(self.table)
+        out = pl.DataFrame({name: values for name, (values, _) in checked.items()})
         for i, reward in enumerate(self.rewards):
             for column in (c for c in KEY if f"{c}:{i}" in batch.columns):
-                differs = batch[column].ne_missing(batch[f"{column}:{i}"])
-                self._refuse(differs, first, f"{column} of '{reward}' differs from that of '{self.rewards[0]}'")
-            finite = np.isfinite(batch[reward].to_numpy())  # a missing score becomes NaN
-            if not finite.all():
-                self._refuse(~finite, first, f"'{reward}' is missing, NaN or infinite")
-
-    def _refuse(self, bad: pl.Series | np.ndarray, first: int, what: str) -> None:
-        rows = np.flatnonzero(bad)
-        if len(rows):
-            raise ArtifactError(f"{self.table}: {what}, in row {first + rows[0]}")
+                differs = out[column].ne_missing(batch[f"{column}:{i}"].cast(out.schema[column], strict=False))
+                if differs.any():
+                    row = first + int(differs.arg_true()[0])
+                    what = f"{column} of '{reward}' differs from that of '{self.rewards[0]}'"
+                    raise TableError(f"{self.table}: {what}, in row {row}")
+        return out

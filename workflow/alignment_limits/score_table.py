@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from alignment_limits.artifacts import KEY
-from alignment_limits.errors import ArtifactError
-from alignment_limits.user_table import numbers, read_user_table, refuse, whole_numbers
+from alignment_limits.errors import TableError
+from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers
+from alignment_limits.tables.user_table import read_user_table
+
+NEEDED = "It needs prompt_id, sample_id and one column per reward named in the study"
 
 
 def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
@@ -19,27 +22,47 @@ def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
         the key and the rewards, in key order, rewards as float64.
 
     Raises:
-        ArtifactError: not readable, a column is missing or holds no numbers, a key is missing or occurs twice, a
+        TableError: not readable, a column is missing or holds no numbers, a key is missing or occurs twice, a
             score is missing, NaN or infinite; with the file, the column and the first rows (counted from 1).
     """
-    table = read_user_table(file)
-    missing = [c for c in (*KEY, *rewards) if c not in table.columns]
-    if missing:
-        raise ArtifactError(
-            f"{file} has no column {', '.join(missing)}; it has: {', '.join(table.columns)}. It needs prompt_id, "
-            "sample_id and one column per reward named in the study"
-        )
-    if not table.height:
-        raise ArtifactError(f"{file} has no rows")
-    for column in KEY:
-        refuse(table[column].is_null(), file, f"{column} is missing")
-    table = table.select(
-        pl.col("prompt_id").cast(pl.String),
-        whole_numbers(table["sample_id"], file),
-        *(numbers(table[reward], file) for reward in rewards),
-    )
+    given = read_user_table(file)
+    given.require([*KEY, *rewards], NEEDED)
+    columns = given.read([*KEY, *rewards])
+    checked = dict(checked_scores(columns, rewards))
+    raise_first((problem for _, problems in checked.values() for problem in problems), given.name)
+    table = pl.DataFrame({name: values for name, (values, _) in checked.items()})
+    table = table.with_columns(pl.col(list(rewards)).cast(pl.Float64))
+    ordered = table.with_row_index("row").sort(KEY)
+    same = pl.all_horizontal(pl.col(c) == pl.col(c).shift(1) for c in KEY).fill_null(False)
+    if ordered.select(same.any()).item():
+        _refuse_repeats(table, given.name)
+    return ordered.drop("row")
+
+
+def checked_scores(
+    columns: Mapping[str, Column], rewards: Sequence[str]
+) -> Iterator[tuple[str, tuple[pl.Series, list[Problem]]]]:
+    """The key and the rewards as they are used, and what is wrong with each; the same for a part of a table."""
+    prompt, sample = KEY
+    yield prompt, texts(columns[prompt])
+    yield sample, whole_numbers(columns[sample])
     for reward in rewards:
-        refuse(~table[reward].is_finite().fill_null(False), file, f"'{reward}' is missing, NaN or infinite")
-    twice = table.select(pl.struct(KEY).is_duplicated()).to_series()
-    refuse(twice, file, "the same prompt_id and sample_id occur more than once")
-    return table.sort(KEY)
+        yield reward, numbers(columns[reward])
+
+
+def repeated(prompt_id: str, sample_id: int, rows: Sequence[int]) -> str:
+    """What is said of a key that occurs twice, in the rows counted from 1."""
+    return (
+        f"the same prompt_id and sample_id occur more than once ({prompt_id!r}, sample {sample_id}), "
+        f"in row {rows[0]} and {rows[1]}"
+    )
+
+
+def _refuse_repeats(table: pl.DataFrame, name: str) -> None:
+    """Raises TableError: names the first prompt with a repeated key, and its first such sample."""
+    rows = table.with_row_index("row").filter(pl.struct(KEY).is_duplicated())
+    of_prompt = rows.filter(pl.col("prompt_id") == rows["prompt_id"][0])
+    first = of_prompt.filter(pl.col("sample_id") == pl.col("sample_id").min())
+    raise TableError(
+        f"{name}: {repeated(first['prompt_id'][0], first['sample_id'][0], (first['row'][:2] + 1).to_list())}"
+    )

@@ -1,4 +1,4 @@
-# in: a table of scores made elsewhere (Parquet or CSV)
+# in: a table of scores made elsewhere (Parquet, CSV, JSONL, JSON)
 # out: scores/<reward>/table.parquet, checked, as if this workflow had made them
 def score_files(reward):
     """All score shards of a reward."""

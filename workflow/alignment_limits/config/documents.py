@@ -8,7 +8,7 @@ from alignment_limits.config.base import Strict
 
 
 class Documents(Strict):
-    """What `prompts.source` holds when it is not prompts but documents (Parquet, CSV or JSONL).
+    """What `prompts.source` holds when it is not prompts but documents (Parquet, CSV, JSONL or JSON).
 
     A column inside another is named with dots (`sentences.abstract`); a list of texts is joined by spaces.
     """

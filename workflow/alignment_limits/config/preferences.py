@@ -34,7 +34,7 @@ class Preferences(Strict):
     beta: float = Field(1, gt=0, description="of the tilt that is the target; gold is in units of its spread")
     gamma: float = Field(0.1, gt=0, description="P = sigma(gamma log pi*(a)/pi*(b)), or sigma(gamma (r(a) - r(b)))")
     table: str | None = Field(
-        None, description="a user's own pairs, Parquet or CSV with prompt_id, chosen_id, rejected_id, beside those made"
+        None, description="a user's own pairs, a table with prompt_id, chosen_id, rejected_id, beside those made"
     )
     prior_sd: float = Field(1, gt=0, description="s.d. of the normal prior on rewards fitted to the pairs")
     pairs_per_prompt: int = Field(32, ge=1)

@@ -10,7 +10,9 @@ from alignment_limits.config.base import Name, Strict
 class Scores(Strict):
     """A study that starts at a table of scores: nothing is sampled, no model is loaded."""
 
-    table: str = Field(description="Parquet or CSV with prompt_id, sample_id and one column per reward")
+    table: str = Field(
+        description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
+    )
     gold: Name = Field(description="the column taken as the truth")
     proxies: list[Name] = Field([], description="the columns of the other rewards")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from alignment_limits.errors import RewardError
+from alignment_limits.errors import RewardError, TableError
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward, untruncated
+from alignment_limits.tables.opening import read_lines
 
 
 def load(
@@ -40,9 +41,9 @@ def _vader(text: str, sign: int) -> ItemReward:
 
 def _words(path: Path, text: str, sign: int) -> ItemReward:
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise RewardError(f"{path} is not UTF-8 (byte {error.start}); convert the word list") from error
+        lines = read_lines(path)
+    except TableError as error:
+        raise RewardError(f"the word list {error}") from error
     entries = {line.strip().lower() for line in lines if line.strip() and not line.startswith("#")}
     if not entries:
         raise RewardError(f"{path} lists no word; give one word or phrase a line")

@@ -1,0 +1,64 @@
+"""Conversations as prompts: what is accepted, and how they read as one text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignment_limits.errors import TableError
+
+Messages = list[dict[str, str]]
+
+
+def check_messages(given: Any, where: str) -> Messages:
+    """Messages with `role` and `content`: a system message first, if any, then turns that end with the user's.
+
+    Raises:
+        TableError: another shape, an unknown role, turns out of order, an empty or broken text; `where` comes first.
+    """
+    if not isinstance(given, list) or not given:
+        raise TableError(f"{where} is no list of messages, each with role and content")
+    out: Messages = []
+    for message in given:
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise TableError(f"{where} has a message without role and content")
+        if extra := [key for key, value in message.items() if key not in ("role", "content") and value]:
+            raise TableError(
+                f"{where} has a message with {', '.join(extra)}; only role and content can be put to a model"
+            )
+        role, content = message["role"], _content(message["content"])
+        wanted = ("user", "assistant")[sum(m["role"] != "system" for m in out) % 2]
+        if role not in (wanted, *(() if out else ("system",))):
+            raise TableError(
+                f"{where}: message {len(out) + 1} is of the role '{role}', where one of '{wanted}' belongs"
+            )
+        if content is None or not content.strip():
+            raise TableError(f"{where}: message {len(out) + 1} has no text")
+        if "\0" in content or not _encodable(content):
+            raise TableError(f"{where}: message {len(out) + 1} contains a NUL character or half a surrogate pair")
+        out.append({"role": role, "content": content})
+    if out[-1]["role"] != "user":
+        raise TableError(f"{where} ends with the role '{out[-1]['role']}'; the last message must be the user's")
+    return out
+
+
+def as_text(messages: Messages) -> str:
+    """A conversation as rewards read it: the user's text, if that is all; else every message behind its role."""
+    if len(messages) == 1:
+        return messages[0]["content"]
+    return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
+
+
+def _content(given: Any) -> str | None:
+    """A text, or a list of parts that are texts."""
+    if isinstance(given, list):
+        parts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in given]
+        return "".join(p for p in parts if p is not None) if parts and all(isinstance(p, str) for p in parts) else None
+    return given if isinstance(given, str) else None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

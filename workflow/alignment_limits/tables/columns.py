@@ -1,0 +1,223 @@
+"""Columns that a user brings, and what each may hold: ids, texts, numbers. The rules are the same for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.errors import TableError
+
+TEXT, WHOLE, NUMBER, BROKEN = "text", "a whole number", "a number", "text with half a surrogate pair"
+_NAMES = {str: TEXT, type(None): TEXT, int: WHOLE, float: NUMBER, bool: "true or false", list: "a list"}
+
+
+RULES = (
+    "kind",
+    "number",
+    "missing",
+    "nul",
+    "clash",
+    "whole",
+    "finite",
+)  # in the order in which a column's are looked at
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A rule that rows of a column break.
+
+    what: says it of the first of them. rows: counted from 0; none if it is the whole column.
+    """
+
+    column: str
+    rule: str
+    what: str
+    rows: list[int]
+    count: int
+
+    def after(self, earlier: Problem | None, first: int) -> Problem:
+        """The same problem of a whole table, from a part of it that begins at row `first` and the parts before."""
+        rows = [row + first for row in self.rows]
+        if earlier is None:
+            return Problem(self.column, self.rule, self.what, rows, self.count)
+        rows = (earlier.rows + rows)[:_SHOWN]
+        return Problem(self.column, self.rule, earlier.what, rows, earlier.count + self.count)
+
+    def at(self, rows: np.ndarray) -> Problem:
+        """The same problem of values that stand in these rows (values,) of a table."""
+        return Problem(self.column, self.rule, self.what, rows[self.rows].tolist(), self.count)
+
+    def error(self, name: str) -> TableError:
+        """The message, with the first five rows counted from 1."""
+        more = self.count - len(self.rows)
+        shown = ", ".join(str(row + 1) for row in self.rows) + (f" and {more} more" if more else "")
+        return TableError(f"{name}: {self.what}" + (f", in row {shown}" if self.rows else ""))
+
+
+def raise_first(problems: Iterable[Problem], name: str) -> None:
+    """Raise the first problem of a table, if there is one."""
+    for problem in problems:
+        raise problem.error(name)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it was brought.
+
+    values: of any type; for JSON, the text of each value.
+    kinds: what each value is, where they may differ (JSON).
+    """
+
+    name: str
+    values: pl.Series
+    kinds: pl.Series | None = None
+
+    @classmethod
+    def of_json(cls, name: str, given: Sequence[Any]) -> Column:
+        """Parsed JSON values, of any types."""
+        kinds, values = [], []
+        for value in given:
+            kind = _NAMES.get(type(value), "an object")
+            text = value if isinstance(value, str) else None if value is None else _json_text(value)
+            if kind is TEXT and text is not None and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    kind, text = BROKEN, "\ufffd"
+            kinds.append(kind)
+            values.append(text)
+        return cls(name, pl.Series(name, values, dtype=pl.String), pl.Series(kinds, dtype=pl.String))
+
+    @property
+    def kind(self) -> str:
+        """What the values are, where all are alike."""
+        dtype = self.values.dtype
+        if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+            return TEXT
+        if dtype.is_integer():
+            return WHOLE
+        if dtype.is_numeric():
+            return NUMBER
+        names: list[tuple[Any, str]] = [(pl.Boolean, "true or false"), (pl.List, "a list"), (pl.Array, "a list")]
+        names += [(pl.Struct, "an object"), (pl.Binary, "bytes")]
+        return next((n for t, n in names if dtype == t), "a date or time" if dtype.is_temporal() else str(dtype))
+
+    def not_of(self, kinds: Sequence[str], wanted: str) -> list[Problem]:
+        """Rows with values of other kinds."""
+        given = self.values.is_not_null()
+        if self.kinds is None:
+            what = f"'{self.name}' holds {self.kind}, not {wanted}"
+            return [] if self.kind in kinds else [Problem(self.name, "kind", what, [], 0)]
+        bad = given & ~self.kinds.is_in(list(kinds))
+        if not bad.any():
+            return []
+        what = f"'{self.name}' holds {self.kinds.filter(bad)[0]}, not {wanted}"
+        return (
+            [Problem(self.name, "kind", what, [], 0)] if bad.sum() == given.sum() else self.problems(bad, what, "kind")
+        )
+
+    def problems(self, bad: pl.Series, what: str, rule: str) -> list[Problem]:
+        """The problem of the rows where `bad` is true, if there are any."""
+        rows = bad.arg_true()
+        return [Problem(self.name, rule, what, rows[:_SHOWN].to_list(), len(rows))] if len(rows) else []
+
+
+def texts(column: Column, empty: bool = False) -> tuple[pl.Series, list[Problem]]:
+    """Texts, or ids: whole numbers are read as their digits, so 7 is '7' in every format, and '007' another.
+
+    Args:
+        empty: a value may be missing; an empty text is a missing one.
+
+    Returns:
+        the column as text, and what is wrong with it: no text, a missing value, a NUL character or half a surrogate
+        pair, an id that is a number in one row and the same text in another.
+    """
+    name = column.name
+    problems = column.not_of((TEXT, WHOLE), "text; give texts or whole numbers")
+    values = column.values
+    if not problems and values.dtype != pl.String:
+        values = values.cast(pl.String)
+    if problems:
+        return values, problems
+    runs = values.rle()  # ids repeat: looking at each run is enough
+    each, lengths = runs.struct.field("value"), runs.struct.field("len")
+
+    def rows(bad: pl.Series) -> pl.Series:
+        return pl.Series(np.repeat(bad.fill_null(False).to_numpy(), lengths.to_numpy()))
+
+    if not empty and (lost := each.is_null() | (each.str.strip_chars() == "").fill_null(True)).any():
+        problems += column.problems(rows(lost), f"'{name}' is missing", "missing")
+    if (nul := each.str.contains("\0", literal=True).fill_null(False)).any():
+        problems += column.problems(rows(nul), f"'{name}' contains a NUL character", "nul")
+    if column.kinds is not None:
+        both = pl.DataFrame({"value": values, "kind": column.kinds}).drop_nulls().unique()
+        twice = both.filter(pl.col("value").is_duplicated())["value"]
+        if len(twice):
+            first = values.filter(values.is_in(twice.implode()))[0]
+            what = f"'{name}' is the number {first} in one row and the text '{first}' in another: one id for both"
+            problems += column.problems(values == first, what, "clash")
+    return values, problems
+
+
+def numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
+    """Finite numbers; a text that is written as one is one.
+
+    Returns:
+        the column as Float64 (Float32 stays), and what is wrong with it: no number, or missing, NaN or infinite.
+    """
+    name, values = column.name, column.values
+    number, problems = _as_float(column)
+    if problems:
+        return number, problems
+    bad = number.is_null() & values.is_not_null()
+    if bad.any():
+        first = values.filter(bad)[0]
+        hint = "; write decimals with a point" if "," in first else ""
+        return number, column.problems(bad, f"'{name}' is no number ({first!r}{hint})", "number")
+    finite = number.is_finite()
+    if number.null_count() or not finite.all():
+        what = f"'{name}' is missing, NaN or infinite"
+        problems = column.problems(~finite.fill_null(False), what, "finite")
+    return number, problems
+
+
+def whole_numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
+    """Sample ids: whole numbers from 0 to 2^31 - 1, in any type.
+
+    Returns:
+        the column as Int32, and what is wrong with it.
+    """
+    name, values = column.name, column.values
+    number, problems = (values, []) if values.dtype.is_integer() else _as_float(column)
+    if problems:
+        return number, problems
+    if values.null_count():
+        return values, column.problems(values.is_null(), f"'{name}' is missing", "missing")
+    whole = number.cast(pl.Int32, strict=False)  # null beyond its range
+    bad = whole.is_null() | (whole < 0).fill_null(True)
+    if number.dtype.is_float():
+        bad = bad | (number != number.round())
+    if bad.any():
+        what = f"'{name}' is no whole number from 0 to 2^31 - 1 ({values.filter(bad)[0]})"
+        return number, column.problems(bad, what, "whole")
+    return whole, []
+
+
+def _as_float(column: Column) -> tuple[pl.Series, list[Problem]]:
+    values = column.values
+    problems = column.not_of((TEXT, WHOLE, NUMBER), "numbers")
+    if problems or values.dtype in (pl.Float32, pl.Float64):
+        return values, problems
+    if not values.dtype.is_numeric():
+        values = values.cast(pl.String).str.strip_chars(" \t")
+    return values.cast(pl.Float64, strict=False), []
+
+
+def _json_text(value: Any) -> str:
+    """A number as it was written; of anything else, only that it is there."""
+    return str(value) if type(value) is int else repr(value) if type(value) is float else ""
