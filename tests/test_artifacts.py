@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from alignment_limits import files
-from alignment_limits.artifacts import read_provenance, read_table, read_tables, write_table
+from alignment_limits.artifacts import KEY, read_provenance, read_table, read_tables, write_table
 from alignment_limits.errors import ArtifactError
 from alignment_limits.grid import Grid, read_scores, reward_arrays, same_keys
 from alignment_limits.schemas.ensembles import STANDARDISED
@@ -138,6 +138,7 @@ def test_shards_join_by_key_whatever_their_order(tmp_path):
         write_table(part, tmp_path / f"{i}.parquet", SCORES, {})
     joined = read_scores([tmp_path / "1.parquet", tmp_path / "0.parquet"], "r")
     assert Grid.of(joined).array(joined["score"]).tolist() == np.arange(60.0).reshape(5, 12).tolist()
+    assert joined.select(KEY).equals(table.select(KEY).sort(KEY)), "rows are in key order"
 
 
 def test_a_ragged_table_is_padded_and_comes_back(tmp_path):

@@ -95,6 +95,34 @@ def test_wording_does_not_count_and_all_else_does(package):
     assert mark(package) != before
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("f(x, ddof=0)", "f(x, ddof=1)"),
+        ("f(x, ddof=0)", "f(x, axis=0)"),
+        ("f(x, ddof=0)", "f(x)"),
+        ("f(x, weights=g(y, clip=1))", "f(x, weights=g(y, clip=2))"),
+        ("raise_(f(a=1))", "raise_(f(a=2))"),
+        ("def f(x, *, a=1): return x", "def f(x, *, a=2): return x"),
+        ("class A(B, metaclass=C): x = 1", "class A(B, metaclass=D): x = 1"),
+    ],
+)
+def test_keyword_arguments_count(package, before, after):
+    (package / "alignment_limits/b.py").write_text(f"{before}\n")
+    first = mark(package)
+    (package / "alignment_limits/b.py").write_text(f"{after}\n")
+    assert mark(package)["b"] != first["b"]
+
+
+def test_a_fields_description_does_not_count(package):
+    (package / "alignment_limits/b.py").write_text("x = Field(1, ge=0, description='one')\n")
+    first = mark(package)
+    (package / "alignment_limits/b.py").write_text("x = Field(1, ge=0, description='the first')\n")
+    assert mark(package) == first
+    (package / "alignment_limits/b.py").write_text("x = Field(1, ge=1, description='one')\n")
+    assert mark(package)["b"] != first["b"]
+
+
 def test_modules_left_out_change_no_value(tmp_path):
     """They are few, exist, and import nothing that computes: neither arrays nor tables."""
     assert len(fingerprint.LEFT_OUT) <= 4
