@@ -1,6 +1,47 @@
 """A tiny real language model on disk, made once: random weights, a byte-level vocabulary."""
 
+import functools
+import re
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Where tests run in several processes (.ci/run), those of one file stay together, as they share what it made, and so do
+# these. The longest come first, so that no process has a long one left at the end.
+TOGETHER = {
+    "here": "from running import .*snakemake",  # one Snakemake at a time in the project's own folder
+    "faults": "from faulty import",
+    "slurm": "mark.slurm",
+    "tiny": r"def .*\bfinished\b",
+}
+
+
+@functools.cache
+def _group(file):
+    source = Path(ROOT, file).read_text("utf-8")
+    return next((group for group, pattern in TOGETHER.items() if re.search(pattern, source)), file)
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        order = [*TOGETHER]
+        groups = {item: _group(item.location[0]) for item in items}
+        items.sort(key=lambda item: order.index(groups[item]) if groups[item] in order else len(order))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    # xdist's own --dist=loadgroup (3.8.0) finds no groups under pytest 9.2
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _group(nodeid.split("::")[0])
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")
