@@ -1,7 +1,8 @@
 # Two commands do everything: `make study` and `make test`. Each sets up what it needs, once.
 SHELL := /bin/bash
-PYTHON ?= python3.11
-# cpu or cuda: chosen by what the machine has; override with `make study HARDWARE=cpu`
+# a Python 3.11; where there is none, uv brings it
+export PYTHON ?= python3.11
+# cpu or cuda: chosen by what the machine has; override with `make study HARDWARE=cpu`. light: no models (envs/light.in)
 HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda || echo cpu)
 # another study: `make study STUDY=config/studies/small.yaml`
 STUDY ?=
@@ -13,80 +14,77 @@ PROFILE ?=
 ARGS ?=
 
 BIN := .venv/bin
-LOCK := envs/$(HARDWARE).lock
-INSTALLED := .venv/installed-$(HARDWARE)-$(shell cat $(LOCK) pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
 FILE := $(if $(STUDY),--configfile "$$STUDY")
 WHERE := $(BIN)/python -m alignment_limits.config.where
 # the folder of the study's results, from its validated name; a bad study file ends the target with a message
 RESULTS := results=$$($(WHERE)) &&
 HERE := --cores $(CORES)
 THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix "$$($(WHERE) --slurm)"
-SNAKEMAKE = $(BIN)/snakemake $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
-REPORT = $(RESULTS) $(BIN)/snakemake $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
+SNAKEMAKE = $(BIN)/snakemake --logger brief $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
+REPORT = $(RESULTS) $(BIN)/snakemake --logger brief $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
+PLACES = printf '%s\n' "report:  $$results/report.html" "figures: $$results/figures" "tables:  $$results, logs: $$results/logs"
+DRY = $(filter -n% --dry-run --dryrun,$(ARGS))
 # wheels that lie in a local folder, if pip has been told of one
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
-.PHONY: help study test report plan why verify timeline check format lock schema setup clean
+.PHONY: whole fitting help study test report plan why verify timeline check format lock schema setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-study: $(INSTALLED)  ## run a study: figures, tables and a report in results/<study>
+study: fitting  ## run a study: figures, tables and a report in results/<study>
 	@$(WHERE) >/dev/null
 	@$(if $(PROFILE),$(SNAKEMAKE) preflights)
-	@$(SNAKEMAKE)
-	@$(REPORT) --quiet all && echo "report: $$results/report.html"
+	@$(SNAKEMAKE) || { $(RESULTS) echo "stopped: errors are above; each job's log is in $$results/logs, the listing in .snakemake/log"; exit 1; }
+	@$(if $(DRY),,$(REPORT) && $(PLACES))
 
-test: $(INSTALLED)  ## pass all tests (the small study with real models included)
+test: whole  ## pass all tests (the small study with real models included)
 	@$(BIN)/pytest $(ARGS)
 
-report: $(INSTALLED)  ## write the report of a finished study again
-	@$(REPORT)
+report: fitting  ## write the report of a finished study again
+	@$(REPORT) && $(PLACES)
 
-plan: $(INSTALLED)  ## how many prompts and samples a study needs, with this one as its pilot
+plan: fitting  ## how many prompts and samples a study needs, with this one as its pilot
 	@$(SNAKEMAKE) --forcerun plan --until plan plan
 
-why: $(INSTALLED)  ## say what would run again, and why
+why: fitting  ## say what would run again, and why
 	@$(BIN)/python -m alignment_limits.why $(FILE) $(ARGS)
 
-verify: $(INSTALLED)  ## derive the checksums of a finished study again, and name what drifted
+verify: fitting  ## derive the checksums of a finished study again, and name what drifted
 	@$(RESULTS) $(BIN)/python -m alignment_limits.verify "$$results"
 
-timeline: $(INSTALLED)  ## draw when each job of a finished study ran, and what the workflow itself cost
+timeline: fitting  ## draw when each job of a finished study ran, and what the workflow itself cost
 	@$(RESULTS) $(BIN)/python -m alignment_limits.timeline "$$results"
 
-check: $(INSTALLED)  ## formatting, lint and types, changing nothing
+check: whole  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/snakefmt --check Snakefile workflow/rules
 	@$(BIN)/mypy
 
-format: $(INSTALLED)  ## format everything
+format: whole  ## format everything
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
-schema: $(INSTALLED)  ## renew config/schema.json after a change of the study's types
+schema: whole  ## renew config/schema.json after a change of the study's types
 	@$(BIN)/python -m alignment_limits.config.schema > config/schema.json
 
-setup: $(INSTALLED)  ## only set up .venv
+setup: whole  ## only set up .venv
 
-$(INSTALLED): | $(BIN)/uv
-	@echo "setting up .venv for $(HARDWARE) (once; a minute or two)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(LOCAL_WHEELS) $(TORCH_$(HARDWARE)) $(LOCK)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@rm -f .venv/installed-* && touch $@
-
-$(BIN)/uv:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 (the CPU build of torch is for 3.11) or say make PYTHON=…"; exit 1; }
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' envs/common.in)"
+# .venv: whole for this hardware; for a study without models the light one will do
+whole:
+	@bash envs/setup.sh $(HARDWARE)
+fitting:
+	@bash envs/setup.sh $(HARDWARE) "$$STUDY"
 
 # versions stay as they are unless asked: make lock ARGS=--upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --override envs/overrides.txt
-lock: $(BIN)/uv  ## renew the locks in envs/, and the conda and Apptainer files made from them
+lock:  ## renew the locks in envs/, and the conda and Apptainer files made from them
+	@bash envs/setup.sh uv
 	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
 	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
-	@$(BIN)/python envs/derive.py envs/cpu.lock envs/cuda.lock
+	@$(COMPILE) --constraint envs/cpu.lock $(ARGS) envs/light.in -o envs/light.lock
+	@$(BIN)/python envs/derive.py envs/cpu.lock envs/cuda.lock envs/light.lock
 
 clean:  ## remove .venv (results stay)
 	@rm -rf .venv

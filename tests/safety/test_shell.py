@@ -34,14 +34,10 @@ def project(tmp_path_factory):
 
 
 def make(project, target, **variables):
-    command = ["make", "--assume-old=.venv/bin/uv", *(f"{k}={v}" for k, v in variables.items()), target]
+    command = ["make", *(f"{k}={v}" for k, v in variables.items()), target]
     for hardware in ("cpu", "cuda"):  # as if it were set up
         mark = subprocess.run(
-            ["make", "-s", "--eval=where: ; @echo $(INSTALLED)", "where", f"HARDWARE={hardware}"],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            check=True,
+            ["bash", "envs/setup.sh", "mark", hardware], cwd=project, capture_output=True, text=True, check=True
         ).stdout.strip()
         (project / mark).touch()
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
@@ -74,7 +70,8 @@ def test_a_study_s_path_is_one_word(project):
     assert said[said.index("--configfile") + 1] == path
     assert said[said.index("--report") + 1] == "results/fine/report.html"
     run = make(project, "study", STUDY=path, PROFILE="slurm")
-    assert run.stdout.splitlines()[3] == "fine", "the prefix of the jobs"
+    said = run.stdout.splitlines()
+    assert said[said.index("--slurm-jobname-prefix") + 1] == "fine"
     for target in ("plan", "why", "verify", "timeline"):
         make(project, target, STUDY=path)
     assert not list(project.rglob("ran*"))
