@@ -58,7 +58,11 @@ def conda(name: str, lock: str) -> str:
 
 def apptainer(name: str, lock: str) -> str:
     """An Apptainer definition that installs the lock, hashes checked."""
-    settings = {"gpu": "--nv ", "options": ""} if name == "cuda" else {"gpu": "", "options": "--torch-backend=cpu " if name in INDEX else ""}
+    settings = (
+        {"gpu": "--nv ", "options": ""}
+        if name == "cuda"
+        else {"gpu": "", "options": "--torch-backend=cpu " if name in INDEX else ""}
+    )
     return APPTAINER.format(name=name, python=PYTHON, uv=pins(lock)["uv"], **settings)
 
 

@@ -3,6 +3,7 @@
 # target needs light.lock alone; it takes a fuller environment where there is one.
 #   envs/setup.sh uv            only Python and uv
 #   envs/setup.sh mark cpu      the file that says that cpu.lock is installed
+#   envs/setup.sh which cpu [study file]   the lock that it would take
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -55,13 +56,19 @@ install() {
   touch "$installed"
 }
 
-# stages of a study that begins so load no model; read without YAML, as there may be no environment yet
-is_light() { [ -n "$1" ] && grep -qsE '^(scores|learning):' -- "$1"; }
+# A study that begins with scores or in worlds of known target loads no model. Read without YAML, as there may be no
+# environment yet.
+which() {
+  if [ -n "${2:-}" ] && ! compgen -G '.venv/installed-c*' >/dev/null && grep -qsE '^(scores|learning):' -- "$2"; then
+    echo light
+  else
+    echo "$1"
+  fi
+}
 
 case $1 in
   uv) bring_uv ;;
   mark) mark "$2" ;;
-  *)
-    if ! compgen -G '.venv/installed-c*' >/dev/null && is_light "${2:-}"; then install light; else install "$1"; fi
-    ;;
+  which) which "${@:2}" ;;
+  *) install "$(which "$@")" ;;
 esac

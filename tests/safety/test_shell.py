@@ -28,7 +28,7 @@ def project(tmp_path_factory):
     venv.mkdir(parents=True)
     (venv / "python").symlink_to(sys.executable)
     (venv / "uv").touch()
-    (venv / "snakemake").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (venv / "snakemake").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ntest -z "$FAILS"\n')
     (venv / "snakemake").chmod(0o755)
     return folder
 
@@ -75,6 +75,27 @@ def test_a_study_s_path_is_one_word(project):
     for target in ("plan", "why", "verify", "timeline"):
         make(project, target, STUDY=path)
     assert not list(project.rglob("ran*"))
+
+
+def test_a_study_ends_with_the_places_of_what_it_made(project):
+    run = make(project, "study")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-3:] == [
+        "report:  results/fine/report.html",
+        "figures: results/fine/figures",
+        "tables:  results/fine, logs: results/fine/logs",
+    ]
+    said = make(project, "study", ARGS="--dry-run").stdout.splitlines()
+    assert "--report" not in said
+    assert "report:  results/fine/report.html" not in said
+
+
+def test_a_study_that_stops_says_where_the_logs_are(project, monkeypatch):
+    monkeypatch.setenv("FAILS", "yes")
+    run = make(project, "study")
+    assert run.returncode
+    assert "stopped: errors are above; each job's log is in results/fine/logs" in run.stdout
+    assert "report:" not in run.stdout
 
 
 def test_a_file_that_is_not_there_is_named(project):

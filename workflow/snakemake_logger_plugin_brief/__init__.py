@@ -51,8 +51,8 @@ class LogHandler(LogHandlerBase):
             return self.format(record)
         fields = record.__dict__
         if event == LogEvent.RUN_INFO:
-            counts = dict(fields["stats"])
-            return f"{counts.pop('total')} jobs to run: {_listed(counts)}"
+            several = {rule: n for rule, n in fields["stats"].items() if n > 1 and rule != "total"}
+            return f"{fields['stats']['total']} jobs to run" + (f", among them {_listed(several)}" if several else "")
         if event == LogEvent.JOB_INFO:
             self._running[fields["jobid"]] = fields["rule_name"]
         elif event == LogEvent.JOB_FINISHED:
