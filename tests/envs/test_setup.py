@@ -17,7 +17,7 @@ from alignment_limits.config.stages import stages
 from alignment_limits.fingerprint import closure
 
 sys.path.insert(0, str(ROOT / "envs"))
-import derive  # noqa: E402
+import derive
 
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
@@ -91,7 +91,7 @@ def test_the_light_lock_holds_all_that_light_studies_import():
     assert needed <= set(pins("light"))
 
 
-# A Python of another version: it makes a virtual environment whose pip says nothing, and whose uv notes what it is asked.
+# A Python of another version: its virtual environments have a pip that does nothing, and a uv that notes its words.
 OTHER = """#!{bash}
 [ "$1" = -c ] && exit 1
 mkdir -p "$3/bin"

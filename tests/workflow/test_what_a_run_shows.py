@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from project import ROOT
 from snakemake_interface_logger_plugins.common import LogEvent
+
 from snakemake_logger_plugin_brief import LogHandler
 
 SNAKEFILE = """
