@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.errors import PromptError
+from alignment_limits.prompts import files_of
 from alignment_limits.tables.columns import Column, raise_first, texts
-from alignment_limits.tables.opening import stem_of, suffix_of
+from alignment_limits.tables.opening import stem_of
 from alignment_limits.tables.user_table import FORMATS, UserTable, read_user_table
 
 
@@ -27,7 +28,7 @@ def read_documents(
     """All documents of a folder's tables as prompts.
 
     Args:
-        folder: holds Parquet, CSV, TSV, JSONL or JSON files.
+        folder: a file, or a folder that holds Parquet, CSV, TSV, JSONL or JSON files.
         text, references, id, category: names of columns; dots lead into nested ones, lists are joined by spaces.
         instruction: the prompt, `{document}` standing for the document.
         max_words: documents with more words are left out.
@@ -39,11 +40,8 @@ def read_documents(
     Raises:
         PromptError: no file, missing column, empty document or reference, or all are too long; named with its row.
     """
-    files = sorted(p for p in folder.iterdir() if suffix_of(p) in FORMATS and p.name[0] != ".")
-    if not files:
-        raise PromptError(f"no table of documents ({', '.join(FORMATS)}) in {[p.name for p in folder.iterdir()]}")
     tables = []
-    for file in files:
+    for file in files_of(folder, FORMATS):
         table = read_user_table(file, file.name)
         table.require([])
         documents = _texts(table, text)

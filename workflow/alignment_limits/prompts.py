@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,24 @@ OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # colu
 MESSAGES = "messages"
 
 
+def files_of(source: Path, formats: Sequence[str]) -> list[Path]:
+    """The files of a source, or the one that it is; hidden ones are none of its own.
+
+    Raises:
+        PromptError: none of these formats.
+    """
+    there = sorted(source.iterdir()) if source.is_dir() else [source]
+    files = [file for file in there if suffix_of(file) in formats and file.name[0] != "."]
+    if not files:
+        raise PromptError(f"no prompt file ({', '.join(formats)}) in {[file.name for file in there]}")
+    return files
+
+
 def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
-    """All prompts of a folder's files: columns prompt_id, text, reference (nullable), source, category, and others.
+    """All prompts of a file or a folder of files.
+
+    Returns:
+        columns prompt_id, text, reference (nullable), source, category, and others.
 
     A `.txt` file has one prompt a line, its name is the category and ids are `<file>-<line>`; a table
     (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.json`) has a text column and optionally prompt_id, reference, category.
@@ -34,9 +51,7 @@ def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
     Raises:
         PromptError: no file, empty file, not UTF-8, missing column, empty prompt, duplicate id; named with its row.
     """
-    files = sorted(p for p in folder.iterdir() if suffix_of(p) in (".txt", *FORMATS) and p.name[0] != ".")
-    if not files:
-        raise PromptError(f"no prompt file (.txt, {', '.join(FORMATS)}) in {[p.name for p in folder.iterdir()]}")
+    files = files_of(folder, (".txt", *FORMATS))
     tables = [_read_text(f) if suffix_of(f) == ".txt" else _read_table(f, text_column) for f in files]
     table = pl.concat(tables, how="diagonal")
     if table["prompt_id"].is_duplicated().any():

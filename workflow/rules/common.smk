@@ -7,8 +7,10 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
 
 from alignment_limits.config.load import load_study, over_default
+from alignment_limits.config.reading import read_study_file
 from alignment_limits.config.stages import stages
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.fingerprint import code_fingerprint
@@ -26,13 +28,20 @@ escape_report()
 
 # Not `configfile:`, which would mix the default's rewards and sources into a study's own.
 DEFAULT = Path(workflow.basedir, "config/config.yaml")
-config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), config))
+GIVEN = dict(config)
+config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), GIVEN))
 
 try:
     STUDY = load_study(
-        config, ", ".join(map(str, workflow.overwrite_configfiles)) or str(DEFAULT.name)
+        config,
+        ", ".join(map(str, workflow.overwrite_configfiles)) or str(DEFAULT.name),
+        files=[read_study_file(Path(file)) for file in workflow.overwrite_configfiles],
+        given=GIVEN,
+        here=Path.cwd(),
     )
 except AlignmentLimitsError as error:
+    if Quietness.ALL in (workflow.output_settings.quiet or ()):  # silences errors, too
+        print(f"error: {error}", file=sys.stderr)
     raise WorkflowError(str(error))
 
 # Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"

@@ -30,10 +30,10 @@ def fetched(source):
 def local_files(wildcards):
     """Files of a local source are inputs, so that a change of their content is seen."""
     path = SOURCES[wildcards.source].path
-    if path and Path(path).expanduser().is_dir():
-        files = Path(path).expanduser().rglob("*")
-        return sorted(str(file) for file in files if file.is_file())
-    return path or []
+    path = path and Path(path).expanduser()
+    if path and path.is_dir():
+        return sorted(str(file) for file in path.rglob("*") if file.is_file())
+    return str(path) if path else []
 
 
 # `--cache` keeps fetched and converted models for all workflows in $SNAKEMAKE_OUTPUT_CACHE. Snakemake then

@@ -50,7 +50,11 @@ rule preferences:
 rule import_preferences:
     input:
         **JUDGED,
-        table=STUDY.preferences.table or [],
+        table=(
+            str(Path(STUDY.preferences.table).expanduser())
+            if STUDY.preferences.table
+            else []
+        ),
     output:
         preferences=results("preferences/table.parquet"),
     log:

@@ -10,7 +10,7 @@ SUMMARY = []
 
 rule import_scores:
     input:
-        table=STUDY.scores.table,
+        table=str(Path(STUDY.scores.table).expanduser()),
     output:
         **{name: results(f"scores/{name}/table.parquet") for name in STUDY.reward_names},
     log:

@@ -12,6 +12,7 @@ class Enumerable(Strict):
 
     population: int = Field(
         ge=1,
+        le=10_000_000,
         description="how many prompts of the source stand for all there are: intervals speak of those, so exact "
         "values are given for them too",
     )

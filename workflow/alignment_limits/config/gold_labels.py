@@ -17,10 +17,12 @@ class Sweep(Strict):
 
     features: Source = Field(description="a mean-pooled transformers encoder")
     text: Literal["reply", "prompt+reply"] = Field("reply", description="what it reads")
-    labels: list[Annotated[int, Field(ge=5)]] = Field(
-        [20, 50, 100, 200, 500, 1000, 2000], min_length=1, description="labels of each member"
+    labels: list[Annotated[int, Field(ge=5, le=10_000_000)]] = Field(
+        [20, 50, 100, 200, 500, 1000, 2000], min_length=1, max_length=100, description="labels of each member"
     )
-    members: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16], min_length=1, description="ensemble sizes")
+    members: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
+        [1, 2, 4, 8, 16], min_length=1, max_length=100, description="ensemble sizes"
+    )
     aggregators: list[Literal["mean", "median", "minimum", "mean-variance"]] = Field(
         ["mean", "median", "minimum", "mean-variance"], min_length=1
     )
@@ -40,6 +42,8 @@ class Sweep(Strict):
 class GoldLabels(Strict):
     """Where gold labels come from: base samples of further prompts, behind the study's own."""
 
-    prompts: int = Field(ge=1, description="how many, after the study's; none of the study's is among them")
-    samples_per_prompt: int = Field(ge=2, description="a multiple of sampling.block")
+    prompts: int = Field(
+        ge=1, le=10_000_000, description="how many, after the study's; none of the study's is among them"
+    )
+    samples_per_prompt: int = Field(ge=2, le=1_000_000, description="a multiple of sampling.block")
     sweep: Sweep | None = None

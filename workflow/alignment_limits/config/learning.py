@@ -34,8 +34,8 @@ def check_levels(settings: Mapping[Any, Sequence[float]], free: float = float("i
         ValueError: says which is not.
     """
     for name, levels in settings.items():
-        if not levels or len(set(levels)) != len(levels):
-            raise ValueError(f"settings.{name} needs levels, each once")
+        if not levels or len(set(levels)) != len(levels) or len(levels) > 100:
+            raise ValueError(f"settings.{name} needs levels, each once, and at most 100")
         low, high = _AT_LEAST.get(name, 0), free if name == "reward-dimension" else _AT_MOST.get(name, float("inf"))
         if bad := [x for x in levels if not low <= x <= high]:
             raise ValueError(f"settings.{name} must be from {low:g} to {high:g}, not {bad[0]:g}")
@@ -62,15 +62,20 @@ class Learning(Strict):
 
     world: World = World()  # type: ignore[call-arg]
     n: list[Annotated[int, Field(ge=1, le=2**40)]] = Field(
-        [2**k for k in range(5, 21)], min_length=1, description="numbers of preference pairs"
+        [2**k for k in range(5, 21)], min_length=1, max_length=100, description="numbers of preference pairs"
     )
     slope_from: int = Field(2**11, ge=1, description="rates are fitted on n from here on")
-    seeds: int = Field(64, ge=2, description="independent worlds, each with its own data; what intervals are over")
+    seeds: int = Field(
+        64, ge=2, le=100_000, description="independent worlds, each with its own data; what intervals are over"
+    )
     objectives: list[Objective] = Field(
         ["pmle", "distillation", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"], min_length=1
     )
     betas: list[Positive] = Field(
-        [2.0 ** (k / 2) for k in range(-16, 25)], min_length=1, description="coefficients to choose among, per n"
+        [2.0 ** (k / 2) for k in range(-16, 25)],
+        min_length=1,
+        max_length=1000,
+        description="coefficients to choose among, per n",
     )
     fixed_betas: list[Positive] = Field([0.125, 1], description="coefficients whose floors are shown")
     folds: int = Field(5, ge=2, le=20, description="parts of the data, each held out once, to choose a coefficient")

@@ -15,33 +15,42 @@ class Limits(Strict):
     betas: list[Annotated[float, Field(gt=0)]] = Field(
         [8, 4, 2, 1.5, 1, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12],
         min_length=1,
+        max_length=200,
         description="tilts π₀·exp(r/β) to tabulate; r is in units of its spread on base samples",
     )
     kls: list[Annotated[float, Field(gt=0)]] = Field(
         [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0],
         min_length=1,
+        max_length=200,
         description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
     )
     best_of: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 2, 4, 8, 16, 32, 64],
         min_length=1,
+        max_length=200,
         description="n of best-of-n; its relatives use those from 2 to a quarter of the samples",
     )
     soft_temperatures: list[Annotated[float, Field(gt=0)]] = Field(
         [0.5, 1],
+        max_length=50,
         description="soft best-of-n: n draws, one picked by softmax(r/temperature); r in units of its spread",
     )
     pessimism_betas: list[Annotated[float, Field(gt=0)]] = Field(
-        [4, 2, 1, 0.5], description="chi-squared pessimism: weights relu((r - lambda)/beta); r in units of its spread"
+        [4, 2, 1, 0.5],
+        max_length=50,
+        description="chi-squared pessimism: weights relu((r - lambda)/beta); r in units of its spread",
     )
     ensemble_betas: list[Annotated[float, Field(gt=0)]] = Field(
-        [2, 1, 0.5], min_length=1, description="tilts at which every subset of the proxies is tried as an ensemble"
+        [2, 1, 0.5],
+        min_length=1,
+        max_length=50,
+        description="tilts at which every subset of the proxies is tried as an ensemble",
     )
     reference_kl: float = Field(1.0, gt=0, description="KL in nats at which ensembles are compared")
     half_width: float = Field(
         0.05, gt=0, lt=1, description="for `make plan`: the interval wanted, ± this share of the limit"
     )
-    bootstrap: int = Field(2000, ge=200, description="replicates over prompts behind every interval")
+    bootstrap: int = Field(2000, ge=200, le=1_000_000, description="replicates over prompts behind every interval")
 
     @field_validator("betas", "kls", "best_of", "soft_temperatures", "pessimism_betas", "ensemble_betas")
     @classmethod

@@ -2,29 +2,91 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from alignment_limits.config.limits import Limits
+from alignment_limits.config.own_files import missing_files, with_count
+from alignment_limits.config.reading import StudyFile, where
+from alignment_limits.config.sampling import Sampling
 from alignment_limits.config.study import Study
 from alignment_limits.errors import ConfigError
 
+_SHOWN = 30
+_LEAST_BLOCK = 4
 
-def load_study(config: Mapping[str, Any], file: str = "config") -> Study:
-    """Validate a study file.
+
+def load_study(
+    config: Mapping[str, Any],
+    file: str = "config",
+    *,
+    files: Sequence[StudyFile] = (),
+    given: Mapping[str, Any] | None = None,
+    here: Path | None = None,
+) -> Study:
+    """Validate a study.
+
+    Args:
+        config: the study over the default one. file: its name, for the message.
+        files: the study files as they were written, for the lines.
+        given: what the user wrote of it. Where it is known, defaults are cut to what is there: prompts.count to the
+            prompts of a local source, limits.best_of and sampling.block to the samples.
+        here: the folder that paths are of; then every file that the study names must be there.
 
     Raises:
-        ConfigError: one line per problem: the key's path, what is wrong, and the nearest valid key.
+        ConfigError: one line per problem: the key's path, what is wrong, the nearest valid key, and the line.
     """
+    problems: list[str] = []
+    study = dict(config)
+    if here is not None:
+        absent = list(missing_files(study, here))
+        problems += [f"{'.'.join(keys)}: {what}{where(keys, files)}" for keys, what in absent]
+        if given is not None and not any(keys[0] == "prompts" for keys, _ in absent):
+            study, of_prompts = with_count(study, given, here)
+            problems += [line + where(["prompts", "source"], files) for line in of_prompts]
+    if given is not None:
+        study = fit_to_samples(study, given)
     try:
-        return Study.model_validate(dict(config))
+        found = Study.model_validate(study)
+        if not problems:
+            return found
     except ValidationError as error:
-        lines = [_line(e) for e in error.errors()]
-        raise ConfigError(f"{file} has {len(lines)} problem(s):\n" + "\n".join(f"  - {x}" for x in lines)) from None
+        problems = [_line(e, files) for e in error.errors()] + problems
+    shown = problems[:_SHOWN] + ([f"… and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+    raise ConfigError(f"{file} has {len(problems)} problem(s):\n" + "\n".join(f"  - {x}" for x in shown))
+
+
+def fit_to_samples(study: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A study whose default `limits.best_of` and `sampling.block` suit its samples; what the user wrote stays."""
+    out = dict(study)
+    sampling, limits = out.get("sampling"), out.get("limits") or {}
+    if not isinstance(sampling, Mapping):
+        return out
+    labels = out.get("gold_labels")
+    counts: list[Any] = [sampling.get("samples_per_prompt"), sampling.get("policy_samples_per_prompt")]
+    counts += [labels.get("samples_per_prompt")] if isinstance(labels, Mapping) else []
+    counts = [count for count in counts if count is not None]
+    if not counts or not all(type(count) is int and count > 0 for count in counts):
+        return out
+    if isinstance(limits, Mapping) and "best_of" not in (given.get("limits") or {}):
+        kept = [n for n in limits.get("best_of") or Limits.model_fields["best_of"].default if n <= counts[0]]
+        out["limits"] = {**limits, "best_of": kept}
+    block = sampling.get("block", Sampling.model_fields["block"].default)
+    if type(block) is int and "block" not in (given.get("sampling") or {}):
+        common = math.gcd(*counts)
+        fitting = max(n for n in range(1, min(block, common) + 1) if common % n == 0)
+        # a seed for every sample or two would be slow: such numbers are refused, with one that fits
+        if fitting >= min(common, _LEAST_BLOCK):
+            out["sampling"] = {**sampling, "block": fitting}
+    return out
 
 
 # Mappings a study file replaces as a whole: mixed with the default's they would mean nothing.
@@ -39,9 +101,9 @@ def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[s
     no ensembles has none; one that brings its scores, or has a world of its own, needs nothing that makes them.
     """
     merged = dict(default)
-    if "scores" in study or "learning" in study:
+    if study.get("scores") is not None or study.get("learning") is not None:
         merged = {k: v for k, v in merged.items() if k not in _MADE_BY_MODELS}
-    if "rewards" in study:
+    if study.get("rewards") is not None:
         merged["ensembles"] = {}
     for key, value in study.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _WHOLE
@@ -49,8 +111,13 @@ def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[s
     return merged
 
 
-def _line(error: Any) -> str:
+def _line(error: Any, files: Sequence[StudyFile] = ()) -> str:
     keys, _ = _follow(error["loc"])
+    said = _said(error, keys)
+    return said + where(keys, files, said.removeprefix("the study: "))
+
+
+def _said(error: Any, keys: list[str]) -> str:
     path = ".".join(keys)
     if error["type"] == "extra_forbidden":
         _, parent = _follow(error["loc"][:-1])
@@ -61,9 +128,33 @@ def _line(error: Any) -> str:
     if error["type"] == "union_tag_invalid":
         given, tags = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"{path}.kind: '{given}' is none of {', '.join(tags)}; {_nearest(given, tags)}".rstrip("; ")
-    message = error["msg"].removeprefix("Value error, ")
-    shown = f" (given: {error['input']!r})" if isinstance(error["input"], str | int | float | bool) else ""
-    return f"{path or 'the study'}: {message}{shown}"
+    message, value = error["msg"].removeprefix("Value error, "), error["input"]
+    shown = ""
+    if isinstance(value, str | int | float | bool):
+        shown = f" (given: {value!r})" if len(str(value)) <= 100 else f" (given: {str(value)[:60]!r}…)"
+    return f"{path or 'the study'}: {message}{shown}{_how_to_write(error['type'], value)}"
+
+
+def _how_to_write(problem: str, value: Any) -> str:
+    """What to write instead, where YAML reads a value as another type than it looks like."""
+    if problem in ("float_type", "int_type") and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        if not math.isfinite(number):
+            return ""
+        whole = number == int(number) and (problem == "int_type" or abs(number) < 1e6)
+        return f"; YAML reads this as text: write {int(number) if whole else _point(number)}"
+    if problem == "string_type" and isinstance(value, bool | int | float | datetime.date):
+        return "; put it in quotes"
+    return ""
+
+
+def _point(number: float) -> str:
+    """A number with the point that YAML 1.1 asks for: 1.0e-05."""
+    digits, e, exponent = repr(number).partition("e")
+    return (digits if "." in digits else f"{digits}.0") + e + exponent
 
 
 def _nearest(word: str, valid: list[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Name
+from alignment_limits.config.base import Label, UserPath
 from alignment_limits.config.source import Source
 
 
@@ -17,8 +17,8 @@ class Policy(Source):
     (PEFT) on the study's base model. The labels are only carried into the table.
     """
 
-    name: Name = Field(description="name of the policy; its samples lie in policies/<name>")
-    adapter: str | None = Field(
+    name: Label = Field(description="name of the policy; its samples lie in policies/<name>")
+    adapter: UserPath | None = Field(
         None, description="a PEFT adapter on the study's base: a local folder, or with `revision` a hub repository"
     )
     revision: str | None = Field(None, description="the hub repository's 40-digit commit, if not part of `hub`")

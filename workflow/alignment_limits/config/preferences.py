@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Strict
+from alignment_limits.config.base import Strict, UserPath
 from alignment_limits.config.learning import check_levels
 from alignment_limits.config.source import Source
 
@@ -33,11 +33,11 @@ class Preferences(Strict):
     )
     beta: float = Field(1, gt=0, description="of the tilt that is the target; gold is in units of its spread")
     gamma: float = Field(0.1, gt=0, description="P = sigma(gamma log pi*(a)/pi*(b)), or sigma(gamma (r(a) - r(b)))")
-    table: str | None = Field(
+    table: UserPath | None = Field(
         None, description="a user's own pairs, a table with prompt_id, chosen_id, rejected_id, beside those made"
     )
     prior_sd: float = Field(1, gt=0, description="s.d. of the normal prior on rewards fitted to the pairs")
-    pairs_per_prompt: int = Field(32, ge=1)
+    pairs_per_prompt: int = Field(32, ge=1, le=1_000_000)
     settings: dict[PairSetting, list[Annotated[float, Field(ge=0)]]] = Field(
         {"as-modelled": [0]}, min_length=1, description="what the pairs depart from the model in, and how far"
     )

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from alignment_limits.config.base import Inside, Name, Strict
+from alignment_limits.config.base import Inside, Label, Strict
 from alignment_limits.config.source import Source
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be 1 or -1")  # in Python, True is 1
+    return value
+
+
+Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_boolean)]
 
 
 class Noted(Strict):
@@ -22,7 +31,7 @@ class RewardBase(Noted):
     """What every reward that reads texts has in common."""
 
     text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
-    sign: Literal[-1, 1] = Field(1, description="-1 turns a badness (toxicity) into a reward")
+    sign: Sign = Field(1, description="-1 turns a badness (toxicity) into a reward")
 
 
 class KerasBilstm(RewardBase):
@@ -256,7 +265,7 @@ class Sum(Noted):
     """Other rewards of the study, each in its own units, weighed and added."""
 
     kind: Literal["sum"]
-    terms: dict[Name, float] = Field(min_length=2, description="name of a reward: its weight")
+    terms: dict[Label, float] = Field(min_length=2, description="name of a reward: its weight")
 
 
 Reward = Annotated[

@@ -6,14 +6,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.base import Label, PromptCount, Strict
 from alignment_limits.config.source import Source
 
 
 class Model(Strict):
     """The base language model π₀."""
 
-    name: Name = Field(description="folder name of its samples")
+    name: Label = Field(description="folder name of its samples")
     source: Source
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="precision of sampling; the study's base law is the model at this precision"
@@ -25,7 +25,9 @@ class Prompts(Strict):
     """Which prompts, and how they are put to the model."""
 
     source: Source
-    count: int = Field(64, ge=1, description="how many prompts; growing it keeps the first ones")
+    count: PromptCount = Field(
+        64, description="how many prompts; growing it keeps the first ones; null: all of a local source"
+    )
     template: Literal["none", "chat"] = Field(
         "none", description="'none' continues the text; 'chat' wraps it in the model's chat template"
     )
@@ -41,13 +43,14 @@ class Sampling(Strict):
     how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # decides no sample
 
     engine: Literal["vllm", "transformers"] = "vllm"
-    samples_per_prompt: int = Field(64, ge=2, description="M; the estimates reach to about ½·log M nats")
+    samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; the estimates reach to about ½·log M nats")
     policy_samples_per_prompt: int | None = Field(
         None,
         ge=2,
+        le=1_000_000,
         description="of each policy; default: as many as of the base, whose samples must also show the limit",
     )
-    max_new_tokens: int = Field(20, ge=1)
+    max_new_tokens: int = Field(20, ge=1, le=1_000_000)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
     block: int = Field(

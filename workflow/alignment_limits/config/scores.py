@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.base import Label, Strict, UserPath
 
 
 class Scores(Strict):
     """A study that starts at a table of scores: nothing is sampled, no model is loaded."""
 
-    table: str = Field(
+    table: UserPath = Field(
         description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
     )
-    gold: Name = Field(description="the column taken as the truth")
-    proxies: list[Name] = Field([], description="the columns of the other rewards")
+    gold: Label = Field(description="the column taken as the truth")
+    proxies: list[Label] = Field([], description="the columns of the other rewards")
 
     @model_validator(mode="after")
     def _different(self) -> Scores:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignment_limits.config.base import Inside, Strict
+from alignment_limits.config.base import Inside, Strict, UserPath
 
 # Every value begins with a letter or digit: nothing can be taken for an option of the program it is handed to.
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
@@ -19,7 +19,7 @@ class Source(Strict):
 
     package: str | None = Field(None, description="a package of the configured index, 'name==version'")
     hub: str | None = Field(None, description="a Hugging Face repository, 'owner/name@<40-digit commit>'")
-    path: str | None = Field(None, description="a local file or folder")
+    path: UserPath | None = Field(None, description="a local file or folder")
     member: Inside | None = Field(
         None, description="file or folder inside the package or repository; default: all of it"
     )

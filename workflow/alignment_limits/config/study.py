@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.appearance import Figures, Report
-from alignment_limits.config.base import Name, Strict
+from alignment_limits.config.base import Label, Name, Strict
 from alignment_limits.config.documents import Documents
 from alignment_limits.config.enumerable import Enumerable
 from alignment_limits.config.gold_labels import GoldLabels
@@ -25,6 +25,25 @@ from alignment_limits.config.sampling import Model, Prompts, Sampling
 from alignment_limits.config.scores import Scores
 from alignment_limits.config.training import ONLINE, Recipe, Run
 from alignment_limits.files import digest
+from alignment_limits.sampling.plan import chunk_size
+
+MOST_SHARDS = 20_000  # Snakemake plans some hundred jobs a second
+
+
+def too_long(value: Any, keys: str = "the study") -> None:
+    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before anything else.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if isinstance(value, str) and len(value) > 10_000:
+        raise ValueError(f"{keys} has {len(value)} characters; at most 10,000 are read")
+    if isinstance(value, (dict, list)) and len(value) > 1_000:
+        raise ValueError(f"{keys} has {len(value)} values; at most 1,000 are read")
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        too_long(inside, str(key) if keys == "the study" else f"{keys}.{key}")
 
 
 class Study(Strict):
@@ -43,11 +62,11 @@ class Study(Strict):
     documents: Documents | None = Field(None, description="the prompts' source holds documents with references")
     sampling: Sampling | None = None
     gold: str = Field(description="the reward taken as the truth")
-    rewards: dict[Name, Reward] = Field({}, description="gold and proxies")
+    rewards: dict[Label, Reward] = Field({}, description="gold and proxies")
     gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained or fine-tuned, and a sweep")
-    ensembles: dict[Name, Ensemble] = Field({}, description="rewards made of rewards")
+    ensembles: dict[Label, Ensemble] = Field({}, description="rewards made of rewards")
     policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
-    training: dict[Name, Recipe] | None = Field(
+    training: dict[Label, Recipe] | None = Field(
         None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
     )
     enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
@@ -55,6 +74,15 @@ class Study(Strict):
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        """No section or list is too long to be looked at; a section that is null is left out."""
+        if not isinstance(data, dict):
+            return data
+        too_long(data)
+        return {key: value for key, value in data.items() if value is not None}
 
     @model_validator(mode="before")
     @classmethod
@@ -171,6 +199,28 @@ class Study(Strict):
             raise ValueError(
                 f"limits.best_of asks for n={worst}, but there are only "
                 f"{self.sampling.samples_per_prompt} samples per prompt"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plannable(self) -> Study:
+        """Few enough files that Snakemake can plan them."""
+        if self.learning is not None:
+            levels = sum(len(levels) for levels in self.learning.settings.values())
+            if levels * self.learning.seeds > MOST_SHARDS * 16:
+                raise ValueError(f"learning.seeds: {levels * self.learning.seeds} worlds are too many; use fewer seeds")
+        if self.prompts is None or self.sampling is None:
+            return self
+        s, blocks = self.sampling, -(-self.sampling.samples_per_prompt // self.sampling.block)
+        size = chunk_size(s.shard_tokens, s.block, s.max_new_tokens)
+        blocks += len(self.all_policies) * -(-(s.policy_samples_per_prompt or s.samples_per_prompt) // s.block)
+        shards = -(-self.prompts.count // size) * blocks
+        if self.gold_labels:
+            shards += -(-self.gold_labels.prompts // size) * -(-self.gold_labels.samples_per_prompt // s.block)
+        if shards > MOST_SHARDS:
+            raise ValueError(
+                f"prompts.count and sampling.samples_per_prompt make {shards:,} shards of {s.shard_tokens:,} new "
+                f"tokens, and at most {MOST_SHARDS:,} can be planned; ask for less, or raise sampling.shard_tokens"
             )
         return self
 

@@ -5,6 +5,7 @@ coefficient and seed.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import Field, model_validator
 from alignment_limits.config.base import Strict
 from alignment_limits.config.preferences import PairSetting
 
+MOST_RUNS = 1000  # of one recipe
 ONLINE = ("ppo", "grpo", "rloo", "reverse-kl", "rlhf")  # draw replies from the policy while they train it
 GROUPED = ("grpo", "rloo", "reverse-kl", "rlhf")  # of these, those that compare replies to one prompt
 OF_PREFERENCES = ("pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf")  # learn from pairs only; dpo may
@@ -55,8 +57,10 @@ class Recipe(Strict):
         "from preferences: β of the objective (ipo: τ)",
     )
     seeds: list[int] = Field([0], min_length=1)
-    steps: int = Field(ge=1, description="batches of replies (of pairs, for dpo), each drawn and then trained on")
-    batch: int = Field(32, ge=2, description="replies (pairs, for dpo) of one step")
+    steps: int = Field(
+        ge=1, le=10_000_000, description="batches of replies (of pairs, for dpo), each drawn and then trained on"
+    )
+    batch: int = Field(32, ge=2, le=1_000_000, description="replies (pairs, for dpo) of one step")
     group: int | None = Field(
         None, ge=2, description="replies to one prompt in a batch, for grpo and rloo, which compare them; default 8"
     )
@@ -91,6 +95,9 @@ class Recipe(Strict):
             raise ValueError(f"epochs is for {', '.join(ONLINE)}; for {self.objective} more steps do the same")
         if self.dtype == "bfloat16" and self.lora is None:
             raise ValueError("dtype bfloat16 rounds away small steps of full weights; use lora, or float32")
+        lists = [self.optimize or self.learn_from, self.pairs, self.coefficients, self.seeds]
+        if (runs := math.prod(len(given) for given in lists if given)) > MOST_RUNS:
+            raise ValueError(f"these lists make {runs} runs, each a policy; at most {MOST_RUNS} can be planned")
         for name in ("optimize", "learn_from", "pairs", "coefficients", "seeds"):
             values = getattr(self, name) or []
             if len(set(values)) != len(values):

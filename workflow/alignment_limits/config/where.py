@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from alignment_limits.config.base import Name
+from alignment_limits.config.reading import read_study_file
 from alignment_limits.errors import ConfigError
 from alignment_limits.slurm import prefix
 
@@ -28,13 +28,9 @@ def study_name(file: Path, default: Path = Path(DEFAULT)) -> str:
         ConfigError: no such file, not YAML, or a name that is not lower-case letters, digits, `.`, `_` and `-`.
     """
     try:
-        study = yaml.safe_load(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"study file {str(file)!r}: {error.strerror}; correct STUDY=") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"study file {str(file)!r} is not YAML: {error}") from error
-    if not isinstance(study, dict):
-        raise ConfigError(f"study file {str(file)!r} contains no keys; begin it with `study: <name>`")
+        study = read_study_file(file).values
+    except ConfigError as error:
+        raise ConfigError(f"{error}; correct STUDY=") if not file.exists() else error from None
     if "study" not in study and file != default:
         return study_name(default)
     try:
