@@ -58,6 +58,8 @@ def test_long_names_break_at_their_joints():
     assert label("vader") == "vader"
     assert label("toxic-comment-classifier") == "toxic-comment-\nclassifier"
     assert label("a$b") == r"a\$b"
+    assert label("nvidia/Llama-3.1-Nemotron-70B") == "nvidia/Llama-3.1-\nNemotron-70B"
+    assert label("allenai/Llama-3.1-Tulu", 16) == "allenai/Llama-\n3.1-Tulu", "a number is not broken"
 
 
 def test_order_puts_unknown_and_nan_last():

@@ -1,4 +1,4 @@
-"""A row for each reward: where gold peaks along both paths, or "none", and the coefficients of Gao's fits."""
+"""A row for each reward: where gold peaks along both paths, or "no peak", and the coefficients of Gao's fits."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ import numpy as np
 import polars as pl
 from matplotlib.lines import Line2D
 
-from alignment_limits.figures.style import GREY, INK, Look, label
+from alignment_limits.figures.layout import LINE, text_width
+from alignment_limits.figures.style import GREY, INK, Look
 
 ROW = 0.17  # inches
+_BESIDE = 0.3  # of the figure's width: names up to so long stand beside their rows
 MARKS = {"tilt": ("o", -0.16), "best-of-n": ("s", 0.16)}  # path -> marker, shift within the row
 PEAKS = {"tilt": "peak, tilt\n(nats)", "best-of-n": "peak, best-\nof-n (draws)"}
 COEFFICIENTS = {"alpha": "fit's α\n(s.d.)", "beta": "fit's β\n(s.d.)"}
 
 
-def forest_height(rows: int, look: Look) -> float:
-    """Inches for so many rows."""
-    return ROW * max(rows, 1) + 5.5 * look.font_size / 72 + 0.2
+def forest_height(names: Sequence[str], look: Look) -> float:
+    """Inches for the rows of these names."""
+    row = ROW + (_above(names, look) and LINE * look.small / 72)
+    return row * max(len(names), 1) + 5.5 * look.font_size / 72 + 0.2
+
+
+def _above(names: Sequence[str], look: Look) -> bool:
+    """Whether names stand above their rows, as beside them they would leave the columns too little room."""
+    return max((text_width(n, look.small) for n in names), default=0.0) > _BESIDE * 72 * look.width
 
 
 def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) -> None:
@@ -30,6 +38,7 @@ def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) ->
         names: rewards from top to bottom.
     """
     axes = figure.subplots(1, 4, sharey=True, gridspec_kw={"wspace": 0.12})
+    above = _above(names, look)
     rows = {(r["optimized"], r["path"]): r for r in fits.iter_rows(named=True)}
     for y, name in enumerate(names):
         for ax, path in zip(axes[:2], PEAKS, strict=True):
@@ -43,11 +52,20 @@ def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) ->
         ax.set_xlabel(title, fontsize=look.small)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
+        ax.patch.set_visible(False)  # names of the first column reach over the others
         ax.locator_params(axis="x", nbins=3)
         for y in range(len(names)):
             ax.axhline(y, color=GREY, lw=0.3, alpha=0.4, zorder=0)
-    axes[0].set_yticks(range(len(names)), [label(n, 40) for n in names])
-    axes[0].set_ylim(max(len(names), 1) - 0.4, -0.6)
+    axes[0].set_yticks(range(len(names)), ["" if above else n.replace("$", r"\$") for n in names])
+    # of a row with its name above, the name has the upper part
+    part = LINE * look.small / 72 / (ROW + LINE * look.small / 72) if above else 0.0
+    axes[0].set_ylim(max(len(names), 1) - 0.4 - 0.5 * part, -0.6 - 0.5 * part)
+    for y, name in enumerate(names if above else []):
+        text = _shortened(name, look).replace("$", r"\$")
+        axes[0].annotate(
+            text, (0, y - 0.5 * (1 - part) - 0.1), xycoords=axes[0].get_yaxis_transform(), va="bottom",
+            fontsize=look.small, annotation_clip=False, in_layout=False,
+        )  # fmt: skip
     ends = fits.group_by("path").agg(pl.col("end").max())
     for ax, path in zip(axes[:2], PEAKS, strict=True):
         right = max([1.0, *ends.filter((pl.col("path") == path) & pl.col("end").is_finite())["end"].to_list()])
@@ -63,6 +81,16 @@ def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) ->
         )  # 0, not 0.00: there is little room
     axes[3].axvline(0, color=INK, lw=0.5, zorder=1)
     figure.legend(handles=_symbols(), loc="outside upper right", ncols=3, handletextpad=0.1, borderaxespad=0.0)
+
+
+def _shortened(name: str, look: Look) -> str:
+    """A name that fits into the figure's width, without its middle where it is longer."""
+    shown, cut = name, 0
+    while text_width(shown, look.small) > 0.9 * 72 * look.width and len(name) - cut > 4:
+        cut += 1
+        half = (len(name) - cut) // 2
+        shown = f"{name[:half]}…{name[-half:]}"
+    return shown
 
 
 def _symbols() -> list[Line2D]:
@@ -83,14 +111,17 @@ def _powers(most: float) -> list[int]:
 
 
 def _peak(ax: Any, row: dict[str, Any], y: int, look: Look) -> None:
-    """A triangle with its interval, "none" and how far was looked, or "falls" where gold does but not told where."""
-    if row["found"]:
+    """A triangle with its interval, "no peak" and how far was looked, or "falls" where gold does at an unknown KL.
+
+    A peak is one only where the fall after it is significant.
+    """
+    if row["found"] and row["drop_low"] > 0:
         ax.hlines(y, row["peak_low"], row["peak_high"], color=INK, lw=0.8, zorder=2)
         colour = look.colour(row["optimized"])
         (mark,) = ax.plot([row["peak"]], [y], marker="v", ms=4.5, color=colour, mec=INK, mew=0.6, zorder=3)
         mark.set_gid(f"where:{row['path']}:{row['optimized']}")
         return
-    falls = "falls" if row["drop_low"] > 0 else f"none to {row['end']:.2g}"
+    falls = "falls" if row["drop_low"] > 0 else f"no peak to {row['end']:.2g}"
     text = falls if np.isfinite(row["end"]) else "unknown"
     transform = ax.get_yaxis_transform()
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}

@@ -48,12 +48,15 @@ def key_height(labels: Sequence[str], look: Look, columns: int, titles: int = 0)
     return (LINE * (lines + titles) + 0.8) * look.small / 72
 
 
-def outside_key(figure: Figure, handles: Sequence[Any], look: Look) -> None:
+def outside_key(figure: Figure, handles: Sequence[Any], look: Look, *, title: str = "") -> None:
     """A key above the whole figure, which grows by its height."""
     labels = [str(handle.get_label()) for handle in handles]
     columns = key_columns(labels, look, 72 * look.width - look.small, most=len(labels))
-    figure.set_figheight(figure.get_figheight() + key_height(labels, look, columns))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, labelspacing=0.2, columnspacing=1.0)
+    figure.set_figheight(figure.get_figheight() + key_height(labels, look, columns, titles=int(bool(title))))
+    extra = {"title": title, "title_fontproperties": {"size": look.small}} if title else {}
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns, labelspacing=0.2, columnspacing=1.0, **extra
+    )
 
 
 def fold(text: str, look: Look) -> str:

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alignment_limits.figures.forest import forest, forest_height
-from alignment_limits.figures.keys import WIDE, columns, key, place
-from alignment_limits.figures.style import DASHED, ENSEMBLE, GREY, INK, Look, order
+from alignment_limits.figures.keys import WIDE, columns, height, key, place
+from alignment_limits.figures.layout import LINE
+from alignment_limits.figures.style import DASHED, GREY, INK, Look, order
 from alignment_limits.limits.bounds import GaoFit
+from alignment_limits.verdicts import verdict
 
 PATHS = {"tilt": "tilted to a KL budget by", "best-of-n": "best-of-n by the same"}
 
@@ -43,9 +45,9 @@ def over_optimisation(
     beside = look.width >= WIDE
     with look.applied():
         wide = columns(ranked, look, 72 * look.width / (2 if beside else 1) - 6 * look.font_size)
-        lines = -(-len(ranked) // wide) + 2
-        above = (0.36 if beside else 2 * 0.44) * look.width + 0.14 * lines + 0.6
-        below = forest_height(len(names), look)
+        keys = height(ranked, look, wide) + (0 if beside else 2 * LINE * look.small / 72)
+        above = (0.36 if beside else 2 * 0.44) * look.width + keys + 0.75
+        below = forest_height(ranked, look)
         figure = look.figure(height=above + below)
         halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
         upper, lower = halves
@@ -54,9 +56,9 @@ def over_optimisation(
             rows = fits.filter(pl.col("path") == path)
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
             for name in ranked:
-                colour, style = look.colour(name), ENSEMBLE if name in ensembles else "-"
+                colour, style = look.colour(name), look.stroke(name, ensemble=name in ensembles)
                 own = points[path].filter(pl.col("optimized") == name)
-                _points(ax, own, colour, name)
+                _points(ax, own, colour, name, look.mark(name))
                 for fit in rows.filter(pl.col("optimized") == name).iter_rows(named=True):
                     _fit(ax, fit, colour, style)
                     _peak(ax, fit, own, colour)
@@ -75,7 +77,10 @@ def over_optimisation(
 def _tilted(frontier: pl.DataFrame, gold: str) -> pl.DataFrame:
     """Reliable gold at fixed KL."""
     return frontier.filter(
-        (pl.col("at") == "kl") & (pl.col("budget") == "average") & (pl.col("evaluated") == gold) & pl.col("reliable")
+        (pl.col("at") == "kl")
+        & (pl.col("budget") == "average")
+        & (pl.col("evaluated") == gold)
+        & verdict(frontier, "gain")
     ).sort("kl")
 
 
@@ -97,11 +102,14 @@ def _symbols() -> list[Line2D]:
     return [dot, fit, peak]
 
 
-def _points(ax: Any, rows: pl.DataFrame, colour: Any, name: str) -> None:
-    x, low, high = (rows[c].to_numpy() for c in ("kl", "gain_low", "gain_high"))
+def _points(ax: Any, rows: pl.DataFrame, colour: Any, name: str, marker: str) -> None:
+    """Dots with their bars; hollow where not reliable."""
+    x, y, low, high = (rows[c].to_numpy() for c in ("kl", "gain", "gain_low", "gain_high"))
     ax.vlines(x, low, high, color=colour, lw=0.7, alpha=0.5, zorder=2)
-    (line,) = ax.plot(x, rows["gain"].to_numpy(), "o", color=colour, ms=2.4, mew=0, zorder=3)
-    line.set_gid(name)
+    look = {"marker": marker, "ms": 2.4, "mew": 0.5, "mec": colour, "ls": "none", "color": colour}
+    ax.plot(x, y, zorder=3, **look)[0].set_gid(name)
+    doubtful = ~rows.select(verdict(rows, "gain")).to_series().to_numpy()
+    ax.plot(x[doubtful], y[doubtful], zorder=3.1, **(look | {"mfc": "white"}))[0].set_gid(f"{name}:unreliable")
 
 
 def _fit(ax: Any, fit: dict[str, Any], colour: Any, style: Any) -> None:
@@ -117,7 +125,7 @@ def _fit(ax: Any, fit: dict[str, Any], colour: Any, style: Any) -> None:
 
 def _peak(ax: Any, fit: dict[str, Any], points: pl.DataFrame, colour: Any) -> None:
     """The peak with its interval: a KL along the tilt; of best-of-n the KL of its n, read between the tabulated n."""
-    if not fit["found"] or points.height < 2:
+    if not (fit["found"] and fit["drop_low"] > 0) or points.height < 2:
         return
     place_of = np.array([fit["peak_low"], fit["peak"], fit["peak_high"]])
     if fit["unit"] == "draws":

@@ -135,6 +135,6 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
     ]
     for group, colour, marker in _groups(rows, look):
-        name = label(str(group["_group"][0]), 24)
+        name = label(str(group["_group"][0]), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
     outside_key(figure, handles, look)

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from alignment_limits.figures.layout import LINE
 from alignment_limits.figures.style import GREY, INK, Look, label, order
 
+_NAME = 18  # characters of a line of a name
 _BIN = 0.2  # base standard deviations
 _REACH = 6.0  # the axis never goes further; samples beyond are counted in the outermost bins
 _CROWDED = 1.12  # height of a row's tallest bar in units of the distance between rows
@@ -32,7 +34,8 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
     reach = _reach(values)
     edges = np.arange(-reach, reach + _BIN / 2, _BIN)
     with look.applied():
-        figure = look.figure(height=0.3 * len(names) + 0.6)
+        lines = max(1 + label(name, _NAME).count("\n") for name in names)
+        figure = look.figure(height=max(0.3, 0.06 + LINE * lines * look.small / 72) * len(names) + 0.6)
         ax = figure.subplots()
         tallest = max(np.sqrt(_density(v, edges)).max() for v in values.values())
         grid = np.linspace(-reach, reach, 241)
@@ -67,12 +70,12 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
         )
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-(len(names) - 1) - 0.3, 1.25)
-        ax.set_yticks([-i + 0.12 for i in range(len(names))], [label(n) for n in names])
+        ax.set_yticks([-i + 0.12 for i in range(len(names))], [label(n, _NAME) for n in names])
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
-            tick.set(va="bottom" if "\n" not in label(name) else "center", linespacing=1.0)
+            tick.set(va="bottom" if "\n" not in label(name, _NAME) else "center", linespacing=1.0)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel("score of a base sample (base s.d., prompt mean = 0)")
+        figure.supxlabel("score of a base sample (base s.d., prompt mean = 0)", fontsize=look.font_size)
     return figure
 
 

@@ -147,9 +147,9 @@ class Look:
 
 
 def label(name: str, width: int = 18) -> str:
-    """A reward's name for a figure, broken at `-`, `_`, `.` or `/` when longer than `width` characters."""
+    """A reward's name for a figure, broken at `-`, `_`, `/` or `.` (not within numbers) when longer than `width`."""
     lines = [""]
-    for part in re.split(r"(?<=[-_./])", name):
+    for part in re.split(r"(?<=[-_/])|(?<=\.)(?!\d)", name):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part

@@ -78,7 +78,7 @@ def _legend(figure: Figure, names: list[str], sizes: list[int], without: bool, l
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
         Line2D([], [], color=INK, marker="*", mfc="#ffffff", ms=7, mew=0.8, lw=0, label="target"),
     ]
-    handles += [Line2D([], [], color=style(n, names, look)[0], lw=2.5, label=label(named(n), 24)) for n in names]
+    handles += [Line2D([], [], color=style(n, names, look)[0], lw=2.5, label=label(named(n), 44)) for n in names]
     markers = [(_SIZES[i % len(_SIZES)], f"n = {size:,}") for i, size in enumerate(sizes)]
     markers += [(_NO_PAIRS, "no pairs")] if without else []
     for marker, text in markers:

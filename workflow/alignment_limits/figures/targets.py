@@ -123,6 +123,6 @@ def _legend(figure: Figure, names: Sequence[str], look: Look) -> None:
     handles = [Line2D([], [], color=GREY, lw=0.8, ls="--", label="base")]
     for name in names:
         colour, marker = style(name, names, look)
-        text = label(named(name), 24)
+        text = label(named(name), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.9, label=text))
     outside_key(figure, handles, look)

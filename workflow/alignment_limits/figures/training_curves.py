@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from alignment_limits.figures.layout import outside_key
 from alignment_limits.figures.style import GREY, Look, label
 
 PANELS = {
@@ -35,20 +36,19 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
     colours = dict(zip(coefficients, sns.color_palette("viridis", len(coefficients)), strict=True))
     optimized = curves["optimized"][0]
     with look.applied():
-        figure = look.figure(height=0.95 * look.width)
+        figure = look.figure(height=0.8 * look.width + 0.2)
         axes = figure.subplots(2, 2, sharex=True).ravel()
         for ax, (column, title) in zip(axes, PANELS.items(), strict=True):
             for coefficient, colour in colours.items():
                 _lines(ax, curves.filter(pl.col("coefficient") == coefficient), column, coefficient, colour)
-            ax.set_ylabel(title.format(optimized=label(optimized)))
+            ax.set_ylabel(title.format(optimized=label(optimized, 22)))
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for ax in axes[:2]:
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
         figure.supxlabel("step", fontsize=look.font_size)
         handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in colours.items()]
         what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
-        key = {"ncols": min(len(handles), 5), "title": what, "title_fontproperties": {"size": look.small}}
-        figure.legend(handles=handles, loc="outside upper center", **key)
+        outside_key(figure, handles, look, title=what)
     return figure
 
 

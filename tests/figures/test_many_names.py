@@ -1,0 +1,89 @@
+"""With sixteen rewards of long names figures stay legible: panels keep their size, texts and strokes stay apart."""
+
+import itertools
+
+import polars as pl
+import pytest
+from many import NAMES, policies, scores, study
+from reading import cut_off, overlaps, smallest, texts
+from synthetic import best_of_n, frontier, relatives
+
+from alignment_limits.figures.gold_under_proxies import gold_under_proxies
+from alignment_limits.figures.over_optimisation import over_optimisation
+from alignment_limits.figures.panels import Panel, panels
+from alignment_limits.figures.policies import policies as policies_figure
+from alignment_limits.figures.reward_distributions import reward_distributions
+from alignment_limits.figures.style import Look
+from alignment_limits.figures.win_rate import win_rate
+from alignment_limits.report.agreement import within_prompt_spearman
+
+MM = 25.4
+
+
+def draw(kind, look, curves, choices, fits, own, sums):
+    if kind == "gold_under_proxies":
+        return gold_under_proxies(curves, look, proxies=own, ensembles=sums)
+    if kind == "over_optimisation":
+        return over_optimisation(fits, curves, choices, look, proxies=own, ensembles=sums)
+    if kind == "win_rate":
+        table = pl.concat([choices, relatives()], how="diagonal")
+        return win_rate(table, look, proxies=own, ensembles=sums)
+    if kind == "panels":
+        return panels([Panel("one", curves, choices, "gold", (*own, *sums))], look)
+    if kind == "policies":
+        return policies_figure(policies(len(own) + len(sums)), frontier(), best_of_n(), look, evaluated="gold")
+    table = scores((*own, *sums))
+    return reward_distributions(table, within_prompt_spearman(table, "gold", look.names, replicates=20), look)
+
+
+KINDS = ("gold_under_proxies", "over_optimisation", "win_rate", "panels", "policies", "reward_distributions")
+# least width and height of a panel in mm; the rows of over-optimisation have four narrow columns
+LEAST = {"over_optimisation": (13, 25), "policies": (50, 12), "reward_distributions": (28, 60)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("width", "size", "proxies", "ensembles"), [(3.4, 8, 12, 4), (7.0, 9, 16, 0)])
+def test_legible(kind, width, size, proxies, ensembles):
+    tables = study(proxies, ensembles)
+    drawn = draw(kind, Look(width=width, font_size=size, names=NAMES), *tables)
+    assert overlaps(drawn) == []
+    assert cut_off(drawn) == []
+    assert smallest(drawn) >= 6
+    wide, high = LEAST.get(kind, (40, 25))
+    for ax in drawn.axes:
+        box = ax.get_window_extent()
+        assert box.width / drawn.dpi * MM > wide, ax
+        assert box.height / drawn.dpi * MM > high, ax
+
+
+@pytest.mark.parametrize(("proxies", "ensembles"), [(16, 0), (12, 4), (2, 14)])
+@pytest.mark.parametrize("palette", ["colorblind", "deep", "Set2"])
+def test_no_two_names_have_one_colour_and_stroke(proxies, ensembles, palette):
+    look = Look(names=NAMES, palette=palette)
+    sums = NAMES[proxies : proxies + ensembles]
+    looks = {(look.colour(n), str(look.stroke(n, ensemble=n in sums)), look.mark(n)) for n in NAMES}
+    assert len(looks) == len(NAMES)
+    for a, b in itertools.combinations(NAMES, 2):
+        same = look.stroke(a, ensemble=a in sums) == look.stroke(b, ensemble=b in sums)
+        apart = sum(abs(x - y) for x, y in zip(look.colour(a), look.colour(b), strict=True))
+        assert not same or apart > 0.1, f"{a} and {b}"
+
+
+@pytest.mark.parametrize("kind", ["gold_under_proxies", "over_optimisation", "win_rate"])
+def test_lines_and_the_key_have_the_strokes_of_their_names(kind):
+    tables = study(12, 4)
+    look = Look(names=NAMES)
+    drawn = draw(kind, look, *tables)
+    entries = {}
+    for ax in drawn.axes:
+        if ax.get_legend():
+            for handle, text in zip(ax.get_legend().get_lines(), ax.get_legend().get_texts(), strict=True):
+                entries[text.get_text().replace("\n", "")] = (handle.get_color(), str(handle._unscaled_dash_pattern))
+    assert set(entries) >= set(NAMES)
+    assert len({entries[n] for n in NAMES}) == len(NAMES)
+
+
+def test_rows_of_over_optimisation_name_every_reward_once():
+    drawn = draw("over_optimisation", Look(names=NAMES), *study(12, 4))
+    rows = [t.get_text() for t in texts(drawn) if t.axes is drawn.axes[2]]
+    assert sorted(t for t in rows if t in NAMES) == sorted(NAMES)
