@@ -9,6 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 
+from alignment_limits.config.names import by_file_name, file_name
 from alignment_limits.config.load import load_study, over_default
 from alignment_limits.config.reading import read_study_file
 from alignment_limits.config.stages import stages

@@ -3,7 +3,7 @@
 #      and ensemble, one column each, on one scale)
 rule standardise:
     input:
-        **{name: score_files(name) for name in STUDY.reward_names},
+        **{f"scores/{name}": score_files(name) for name in STUDY.reward_names},
     output:
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/rewards.parquet"),

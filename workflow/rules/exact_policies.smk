@@ -6,7 +6,7 @@
 rule exact_policies:
     input:
         **{
-            policy.name: POLICY_FOLDER.format(policy=policy_id)
+            f"policies/{policy.name}": POLICY_FOLDER.format(policy=policy_id)
             for policy_id, policy in POLICIES.items()
         },
         base=MODEL_FOLDER,

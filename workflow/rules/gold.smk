@@ -41,7 +41,7 @@ rule judge_reward:
 
 rule gold:
     input:
-        **{name: trials(STUDY.scorer_id(name)) for name in JUDGED},
+        **{f"trials/{name}": trials(STUDY.scorer_id(name)) for name in JUDGED},
         standardised=results("ensembles/rewards.parquet"),
     output:
         table=results("report/gold.parquet"),

@@ -2,7 +2,7 @@
 # out: results/models/fetched/<source>/ (as it came, checked), results/models/<model>/ (loads as is)
 from alignment_limits.models.fetch import source_id
 
-BASE = STUDY.model.name
+BASE = file_name(STUDY.model.name)
 USERS = [
     STUDY.model,
     STUDY.prompts,

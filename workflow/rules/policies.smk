@@ -11,7 +11,9 @@ POLICY_SAMPLES = (
 POLICY_BLOCKS = plan.block_names(POLICY_SAMPLES, STUDY.sampling.block)
 POLICY_FOLDER = "results/models/policies/{policy}"
 # rewards by which policies stand beside the limit in figures: gold, and what they were trained on
-SHOWN = {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
+SHOWN = by_file_name(
+    {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
+)
 
 
 wildcard_constraints:
@@ -46,7 +48,11 @@ def base_names():
     source = STUDY.model.source
     origins = [source.hub, source.path, source.package, source.member]
     origins = [re.split("@|==", origin)[0] for origin in origins if origin]
-    return [BASE, *(Path(name).name for name in [MODEL_FOLDER, *origins])]
+    return [
+        STUDY.model.name,
+        BASE,
+        *(Path(name).name for name in [MODEL_FOLDER, *origins]),
+    ]
 
 
 # Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
@@ -204,7 +210,10 @@ use rule link_shards as link_policies with:
     input:
         results("policies/policies.parquet"),
     output:
-        [directory(results(f"policies/{p.name}")) for p in STUDY.all_policies],
+        [
+            directory(results(f"policies/{file_name(p.name)}"))
+            for p in STUDY.all_policies
+        ],
     log:
         results("logs/link_policies/link_policies.log"),
     benchmark:
@@ -214,9 +223,10 @@ use rule link_shards as link_policies with:
         | {
             "samples_per_prompt": POLICY_SAMPLES,
             "links": {
-                results(f"policies/{policy.name}/{kind}"): folder
+                results(f"policies/{file_name(policy.name)}/{shown}"): folder
                 for policy_id, policy in POLICIES.items()
                 for kind, folder in kinds(policy_id).items()
+                for shown in ["/".join(map(file_name, kind.split("/", 1)))]
             },
         },
 
@@ -232,7 +242,9 @@ rule figure_policies:
             results("figures/policies-{evaluated}.png"),
             caption="../report/figure_policies.rst",
             category="5 Policies",
-            labels={"figure": "policies beside the limit of {evaluated}"},
+            labels=lambda w: {
+                "figure": f"policies beside the limit of {SHOWN[w.evaluated]}"
+            },
         ),
     log:
         results("logs/figure_policies/{evaluated}.log"),
@@ -241,7 +253,7 @@ rule figure_policies:
     wildcard_constraints:
         evaluated=one_of(sorted(SHOWN)),
     params:
-        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": w.evaluated},
+        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": SHOWN[w.evaluated]},
         code=code("figure_policies.py"),
     script:
         "../scripts/figure_policies.py"

@@ -1,5 +1,5 @@
 # in: sample shards and a reward's fetched files
-# out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/<reward>.json says the
+# out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/rewards/<reward>.json says the
 #      reward can be trusted
 from alignment_limits.config.rewards import Labelled, Sum
 from alignment_limits.rewards.load import module_of
@@ -17,6 +17,7 @@ GIVEN = [
     for name, reward in STUDY.rewards.items()
     if not isinstance(reward, (Labelled, Sum))
 ]
+BY_FILE = by_file_name(GIVEN)
 TUNED = [id for id, n in SCORERS.items() if STUDY.rewards[n].kind == "fine-tuned"]
 
 
@@ -34,7 +35,9 @@ def scoring(reward):
 def named(wildcards):
     """The reward a job is about."""
     return (
-        SCORERS[wildcards.scorer] if "scorer" in wildcards.keys() else wildcards.reward
+        SCORERS[wildcards.scorer]
+        if "scorer" in wildcards.keys()
+        else BY_FILE[wildcards.reward]
     )
 
 
@@ -91,18 +94,18 @@ rule preflight_reward:
     input:
         files=reward_files,
     output:
-        passed=results("preflight/{reward}.json"),
+        passed=results("preflight/rewards/{reward}.json"),
     log:
         results("logs/preflight_reward/{reward}.log"),
     benchmark:
         results("benchmarks/preflight_reward/{reward}.tsv")
     wildcard_constraints:
-        reward=one_of(GIVEN),
+        reward=one_of(BY_FILE),
     priority: 100
     envmodules:
         *MODULES,
     params:
-        p=reward_settings,
+        p=lambda w: reward_settings(w) | {"name": named(w)},
         code=reward_code("preflight_reward.py"),
     script:
         "../scripts/preflight_reward.py"
@@ -110,7 +113,7 @@ rule preflight_reward:
 
 rule preflight_rewards:
     input:
-        passed=expand(results("preflight/{reward}.json"), reward=GIVEN),
+        passed=expand(results("preflight/rewards/{reward}.json"), reward=BY_FILE),
     output:
         passed=results("preflight/rewards.json"),
     log:
@@ -185,7 +188,7 @@ rule link_shards:
             "links": {
                 results(f"samples/{BASE}"): shared("samples"),
                 **{
-                    results(f"scores/{name}"): shared(f"scores/{scorer}")
+                    results(f"scores/{file_name(name)}"): shared(f"scores/{scorer}")
                     for scorer, name in SCORERS.items()
                 },
             },

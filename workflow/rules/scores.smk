@@ -2,7 +2,7 @@
 # out: scores/<reward>/table.parquet, checked, as if this workflow had made them
 def score_files(reward):
     """All score shards of a reward."""
-    return [results(f"scores/{reward}/table.parquet")]
+    return [results(f"scores/{file_name(reward)}/table.parquet")]
 
 
 SUMMARY = []
@@ -12,7 +12,7 @@ rule import_scores:
     input:
         table=str(Path(STUDY.scores.table).expanduser()),
     output:
-        **{name: results(f"scores/{name}/table.parquet") for name in STUDY.reward_names},
+        **{f"scores/{name}": score_files(name)[0] for name in STUDY.reward_names},
     log:
         results("logs/import_scores/scores.log"),
     benchmark:

@@ -13,7 +13,9 @@ def terms_in(pattern):
     def shards_of(wildcards):
         terms = STUDY.terms(SUMS[wildcards.scorer])
         return {
-            term: pattern.replace("{scorer}", STUDY.scorer_id(term)).format(**wildcards)
+            f"terms/{term}": pattern.replace("{scorer}", STUDY.scorer_id(term)).format(
+                **wildcards
+            )
             for term in terms
         }
 

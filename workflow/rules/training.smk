@@ -8,6 +8,8 @@ from alignment_limits.training import trainers
 
 RUNS = {STUDY.policy_id(run): run for run in STUDY.runs}
 TRAINED_MODEL = shared("training/{policy}/model")
+# curves that are drawn together, by their files
+DRAWN = by_file_name(run.curve for run in STUDY.runs)
 CURVES = shared("training/{policy}/curves.parquet")
 
 
@@ -107,7 +109,7 @@ rule link_training:
     input:
         expand(CURVES, policy=RUNS),
     output:
-        [directory(results(f"training/{run.name}")) for run in STUDY.runs],
+        [directory(results(f"training/{file_name(run.name)}")) for run in STUDY.runs],
     log:
         results("logs/link_training/link_training.log"),
     benchmark:
@@ -116,7 +118,9 @@ rule link_training:
     params:
         p={
             "links": {
-                results(f"training/{run.name}"): shared(f"training/{run_id}")
+                results(f"training/{file_name(run.name)}"): shared(
+                    f"training/{run_id}"
+                )
                 for run_id, run in RUNS.items()
             }
         },
@@ -130,23 +134,22 @@ rule figure_training_curves:
         curves=lambda w: [
             CURVES.format(policy=run_id)
             for run_id, run in RUNS.items()
-            if (run.recipe_name, run.subject) == (w.recipe, w.subject)
+            if run.curve == DRAWN[w.curve]
         ],
     output:
-        pdf=results("figures/training-{recipe}-{subject}.pdf"),
+        pdf=results("figures/training-{curve}.pdf"),
         png=report(
-            results("figures/training-{recipe}-{subject}.png"),
+            results("figures/training-{curve}.png"),
             caption="../report/figure_training_curves.rst",
             category="5 Policies",
-            labels={"figure": "training by {recipe} on {subject}"},
+            labels=lambda w: {"figure": f"training: {DRAWN[w.curve]}"},
         ),
     log:
-        results("logs/figure_training_curves/{recipe}-{subject}.log"),
+        results("logs/figure_training_curves/{curve}.log"),
     benchmark:
-        results("benchmarks/figure_training_curves/{recipe}-{subject}.tsv")
+        results("benchmarks/figure_training_curves/{curve}.tsv")
     wildcard_constraints:
-        recipe=one_of(STUDY.training or []),
-        subject=one_of({run.subject for run in STUDY.runs}),
+        curve=one_of(DRAWN),
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_training_curves.py"),
@@ -158,10 +161,8 @@ if RUNS:
     MADE += [
         *rules.link_training.output,
         *(
-            results(f"figures/training-{recipe}-{subject}.{kind}")
-            for recipe, subject in sorted(
-                {(run.recipe_name, run.subject) for run in STUDY.runs}
-            )
+            results(f"figures/training-{curve}.{kind}")
+            for curve in sorted(DRAWN)
             for kind in ("pdf", "png")
         ),
     ]

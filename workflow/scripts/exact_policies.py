@@ -21,7 +21,7 @@ with job(snakemake):
     sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     stop, law = tokens.stop_ids(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
     for name in p["policies"]:
-        model = load_exact(Path(snakemake.input[name]), p["trust_remote_code"])
+        model = load_exact(Path(snakemake.input[f"policies/{name}"]), p["trust_remote_code"])
         logp = exact_logprobs(model, sent, replies_of(model, stop, p["max_new_tokens"]), law)
         table = table.with_columns(pl.Series(name, logp.ravel()))
     write_table(table, snakemake.output.policies, EXACT_POLICIES, provenance(snakemake, ["torch", "transformers"]))

@@ -18,7 +18,7 @@ with job(snakemake):
     agreement = within_prompt_spearman(standardised, p["gold"], others, seed=p["seed"])
     rows = []
     for name, beside in p["beside"].items():
-        judged = shares(read_table(snakemake.input[name], TRIALS), seed=p["seed"])
+        judged = shares(read_table(snakemake.input[f"trials/{name}"], TRIALS), seed=p["seed"])
         fit = judged["above_samples"] >= p["above_samples"] and judged["above_other"] >= p["above_other"]
         rows.append({"reward": name, "beside": beside, **judged, "fit": fit})
     ranks = agreement.rename({"low": "spearman_low", "high": "spearman_high"}).drop("prompts")

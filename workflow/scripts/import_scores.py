@@ -17,4 +17,4 @@ with job(snakemake):
     made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)})
     for reward in rewards:
         scores = table.select("prompt_id", "sample_id", score=pl.col(reward), truncated=pl.lit(False))
-        write_table(scores, snakemake.output[reward], SCORES, made)
+        write_table(scores, snakemake.output[f"scores/{reward}"], SCORES, made)

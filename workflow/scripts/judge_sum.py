@@ -7,5 +7,5 @@ from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
     terms = snakemake.params.p["terms"]
-    tables = {name: read_table(snakemake.input[name], TRIALS) for name in terms}
+    tables = {name: read_table(snakemake.input[f"terms/{name}"], TRIALS) for name in terms}
     write_table(sum_of_scores(tables, terms), snakemake.output.scores, TRIALS, provenance(snakemake))

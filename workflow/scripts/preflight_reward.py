@@ -14,6 +14,6 @@ from alignment_limits.scripting import job, say
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")
     reward = load_reward(p["spec"], Path(files) if files else None)
-    figures = preflight(reward, snakemake.wildcards.reward)
-    say(f"preflight {snakemake.wildcards.reward}: passed")
+    figures = preflight(reward, p["name"])
+    say(f"preflight {p['name']}: passed")
     write_json(figures, snakemake.output.passed)

@@ -7,7 +7,7 @@ from alignment_limits.schemas.scores import SCORES
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
-    terms = snakemake.params.p["terms"]
-    tables = {name: read_table(snakemake.input[name], SCORES) for name in terms}
-    source = {f"{name}_sha256": file_sha256(snakemake.input[name]) for name in terms}
+    terms, files = snakemake.params.p["terms"], snakemake.input
+    tables = {name: read_table(files[f"terms/{name}"], SCORES) for name in terms}
+    source = {f"{name}_sha256": file_sha256(files[f"terms/{name}"]) for name in terms}
     write_table(sum_of_scores(tables, terms), snakemake.output.scores, SCORES, provenance(snakemake, source=source))

@@ -9,7 +9,8 @@ from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
-    scores = {name: read_scores(snakemake.input[name], name) for name in snakemake.params.p["rewards"]}
+    files = snakemake.input
+    scores = {name: read_scores(files[f"scores/{name}"], name) for name in snakemake.params.p["rewards"]}
     table = same_keys(scores).select(KEY)
     grid = Grid.of(table)
     scales = []

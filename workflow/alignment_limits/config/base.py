@@ -32,6 +32,8 @@ def _label(name: str) -> str:
         raise ValueError("a name has no control characters, and no space before or behind it")
     if bad := [c for c in "{}<>$" if c in name] or [c for c in (name, name[0]) if c in ("*", "^")]:
         raise ValueError(f"a name contains no '{bad[0]}': it stands in tables, figures and patterns; rename it")
+    if name.startswith("_"):
+        raise ValueError("a name does not begin with '_': figures leave such names out of their legends; rename it")
     if name in ("prompt_id", "sample_id"):
         raise ValueError("this is the name of a key of every table; rename the column")
     return name

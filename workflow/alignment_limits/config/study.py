@@ -18,6 +18,7 @@ from alignment_limits.config.gold_labels import GoldLabels
 from alignment_limits.config.learned import check_learnable, learned_from
 from alignment_limits.config.learning import Learning
 from alignment_limits.config.limits import Limits
+from alignment_limits.config.names import by_file_name, file_name
 from alignment_limits.config.policies import Policy
 from alignment_limits.config.preferences import Preferences
 from alignment_limits.config.rewards import Ensemble, Labelled, Reward, Sum
@@ -153,9 +154,16 @@ class Study(Strict):
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice")
+        by_file_name([*self.reward_names, *self.ensembles])
         policies = [policy.name for policy in self.all_policies]
         if len(set(policies)) != len(policies):
             raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}")
+        by_file_name(policies)
+        curves = {(run.recipe_name, run.subject): run.curve for run in self.runs}
+        if len(set(curves.values())) < len(curves):
+            raise ValueError(
+                f"training: two recipes would share the curves of {', '.join(curves.values())}; rename one"
+            )
         for policy in self.policies or []:
             if policy.optimized and policy.optimized not in self.ensembles:
                 known(policy.optimized, f"policies.{policy.name}.optimized")
@@ -274,7 +282,7 @@ class Study(Strict):
             ),
             "seed": self.seed,
         } | ({"documents": self.documents.model_dump()} if self.documents else {})
-        return f"{self.model.name}-{digest(decides)}"
+        return f"{file_name(self.model.name)}-{digest(decides)}"
 
     def scorer_id(self, reward: str) -> str:
         """Name of a reward and of everything that decides its scores."""
@@ -287,7 +295,7 @@ class Study(Strict):
                 "gold": self.scorer_id(self.gold),
                 "first": self.prompts.count,
             }
-        return f"{reward}-{digest(decides)}"
+        return f"{file_name(reward)}-{digest(decides)}"
 
     def policy_id(self, policy: Policy | Run) -> str:
         """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""
@@ -305,9 +313,9 @@ class Study(Strict):
             }
             if policy.setting:  # its pairs are the study's own
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
-            return f"{policy.name}-{digest(decides)}"
+            return f"{file_name(policy.name)}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype"})
-        return f"{policy.name}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
+        return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
 
     def members(self, optimized: str) -> list[str]:
         """The rewards that a reward or an ensemble is made of."""

@@ -159,6 +159,11 @@ class Run:
         return f"{self.recipe_name}-{self.subject}-{self.coefficient:g}-s{self.seed}"
 
     @property
+    def curve(self) -> str:
+        """Name of the curves that it is drawn among."""
+        return f"{self.recipe_name}-{self.subject}"
+
+    @property
     def objective(self) -> str:
         return self.recipe.objective
 
