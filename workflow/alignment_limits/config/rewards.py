@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -253,12 +254,28 @@ class FineTuned(Labelled):
 
 
 class Python(RewardBase):
-    """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
+    """Your own function: `function(prompts, replies, **columns, **options)` → a sequence of floats."""
 
     kind: Literal["python"]
     function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
+    columns: list[str] = Field(
+        [],
+        description="columns of the prompt file, each passed to the function by its name, as texts, one per reply: "
+        "[answer] for a verifier",
+    )
     beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
+
+    @model_validator(mode="after")
+    def _names(self) -> Python:
+        for name in self.columns:
+            if not name.isidentifier() or keyword.iskeyword(name) or name in ("prompts", "replies"):
+                raise ValueError(f"columns: '{name}' cannot be the name of an argument; rename the column")
+            if name in self.options:
+                raise ValueError(f"columns and options both pass '{name}' to the function; rename one of them")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a column is named twice")
+        return self
 
 
 class Sum(Noted):
