@@ -42,7 +42,7 @@ class KerasBilstm(RewardBase):
     source: Source
     weights: Inside = Field(description="HDF5 file inside the source")
     tokenizer: Inside = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
-    label: int = Field(0, ge=0, description="index of the output unit")
+    label: int | None = Field(None, ge=0, description="index of the output unit; a classifier of one needs none")
 
 
 class SklearnScorer(RewardBase):
@@ -83,7 +83,9 @@ class SequenceClassifier(RewardBase):
     text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
         "chat", description="'chat' puts prompt and reply through the model's chat template"
     )
-    label: int = Field(0, ge=0)
+    label: Annotated[int, Field(ge=0)] | str | None = Field(
+        None, description="number or name of the label that is the reward; a classifier of one label needs none"
+    )
     weights: list[float] | None = Field(
         None,
         min_length=1,
@@ -113,8 +115,8 @@ class Guard(RewardBase):
 
     kind: Literal["guard"]
     source: Source
-    safe: str = Field("safe", description="the answer for a good reply; its first token counts")
-    unsafe: str = Field("unsafe", description="the answer for a bad reply; its first token counts")
+    safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
     lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
     wording: str | None = Field(
         None, description="the question with {prompt} and {reply}; default: the model's chat template"

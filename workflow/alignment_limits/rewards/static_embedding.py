@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import need_file
+from alignment_limits.rewards.control_tokens import without
 
 
 def load_static_encoder(
@@ -34,6 +35,7 @@ def load_static_encoder(
             raise RewardError(f"{path} holds {len(names)} arrays; static embeddings are one matrix")
         matrix = file.get_tensor(names[0]).double().numpy()
     tokens = Tokenizer.from_file(str(need_file(folder, tokenizer, "static.tokenizer")))
+    plain = without([t.content for t in tokens.get_added_tokens_decoder().values() if t.special])
     tokens.no_padding()
     tokens.no_truncation()
     if matrix.ndim != 2 or tokens.get_vocab_size() > len(matrix):
@@ -41,7 +43,7 @@ def load_static_encoder(
 
     def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         out = np.zeros((len(texts), matrix.shape[1]))
-        for row, encoded in enumerate(tokens.encode_batch(texts, add_special_tokens=False)):
+        for row, encoded in enumerate(tokens.encode_batch([plain(text) for text in texts], add_special_tokens=False)):
             if encoded.ids:
                 mean = matrix[encoded.ids].mean(axis=0)
                 out[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
