@@ -71,7 +71,7 @@ def _run(script, inputs, output, spec, name) -> None:
     job = SimpleNamespace(
         input=InputFiles(fromdict=inputs),
         output=SimpleNamespace(**{output[0]: output[1]}),
-        params=SimpleNamespace(p={"spec": spec}, code={}),
+        params=SimpleNamespace(p={"spec": spec, "name": name}, code={}),
         wildcards=SimpleNamespace(reward=name, scorer=name),
         log=[f"{script}.log"],
         rule=script,
@@ -103,7 +103,7 @@ def test_a_column_of_the_prompt_file_reaches_the_function(folder):
     figures = json.loads(Path("passed.json").read_text("utf-8"))
     assert figures["highest"] == 1, "the reference of the first prompt passes"
     assert not figures["constant"]
-    assert figures["provenance"]["config"] == {"spec": spec}
+    assert figures["provenance"]["config"] == {"spec": spec, "name": "boxed"}
 
 
 def test_a_verifier_that_no_probe_passes_is_not_refused(folder):
