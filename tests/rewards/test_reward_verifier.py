@@ -1,6 +1,7 @@
 """Verifiers: functions that check a reply against its prompt's answer, from the prompt file to the scores."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 from snakemake.iocontainers import InputFiles
 
@@ -143,6 +145,23 @@ def test_in_training_prompts_of_one_text_must_agree(folder):
     other = prompts.with_columns(answer=pl.Series(["42", "4", "43"]))
     with pytest.raises(RewardError, match="prompt 'sums-0002' has the text of another prompt, but other columns"):
         by_prompt(read_beside(spec, other), other)
+
+
+def test_the_example_of_the_documentation_scores_as_it_says(tmp_path, monkeypatch):
+    page = (SCRIPTS.parents[1] / "docs/rewards.md").read_text("utf-8")
+    blocks = dict(re.findall(r"```(json|python|yaml)\n(.*?)```", page, re.DOTALL))
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums/sums.jsonl").write_text(blocks["json"], "utf-8")
+    (tmp_path / "verifiers.py").write_text(blocks["python"], "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "verifiers", raising=False)
+    prompts = read_prompts(tmp_path / "sums").with_columns(prompt=pl.col("text"))
+    spec = Python.model_validate(yaml.safe_load(blocks["yaml"])["rewards"]["correct"]).model_dump()
+    first, second = read_beside(spec, prompts).values()
+    replies = ["It is \\boxed{42}.", "42", "\\boxed{4}", "\\boxed{42} or \\boxed{ 4 }"]
+    score = load_reward(spec, None).score([first, first, first, second], replies).score
+    np.testing.assert_array_equal(score, [1, 0, 0, 1])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from independent import eager
 from transformers import AutoTokenizer
 
 from alignment_limits.errors import RewardError
+from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.rewards.load import load_reward
 
 PROMPTS = ["How are you?", "Really?", "What happened on the way?", "Say nothing.", "Hello!", "The weather", "a"]
@@ -184,3 +185,19 @@ class TestGuards:
                 last = eager(folder)(torch.tensor([ids])).logits[0, -1].double()
             expected.append(float(last[words[0]] - last[words[1]]))
         _agree(scores, expected)
+
+
+def test_fine_tuning_starts_from_what_the_checkpoint_computes(classifier, tmp_path):
+    """The loss of a first step on Gemma-2, whose attention is capped; on texts of unequal lengths."""
+    settings = {
+        "text": "chat", "wording": None, "max_length": None, "seed": 0, "epochs": 1, "batch": 6, "parts": 1,
+        "learning_rate": 1e-3, "dtype": "float32", "trust_remote_code": False,
+    }  # fmt: skip
+    folder, texts = classifier("gemma-2", 1), list(zip(PROMPTS, REPLIES, strict=True))[:6]
+    better, worse = texts, texts[1:] + texts[:1]
+    made = fine_tune(folder, better, worse, settings, tmp_path / "model", tmp_path)
+    score = {
+        (p, r): classifiers.logits(folder, _ids(folder, _conversation("gemma-2", p, r), False))[0] for p, r in texts
+    }
+    margin = np.array([score[b] - score[w] for b, w in zip(better, worse, strict=True)])
+    assert made["loss"] == pytest.approx(np.log1p(np.exp(-margin)).mean(), abs=2e-4)
