@@ -29,7 +29,7 @@ LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
-.PHONY: whole fitting help study test report plan why verify timeline check format lock schema setup clean
+.PHONY: whole fitting help study test report plan why verify adopt timeline check format lock schema setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -52,7 +52,10 @@ why: fitting  ## say what would run again, and why
 	@$(BIN)/python -m alignment_limits.why $(FILE) $(ARGS)
 
 verify: fitting  ## derive the checksums of a finished study again, and name what drifted
-	@$(RESULTS) $(BIN)/python -m alignment_limits.verify "$$results"
+	@$(RESULTS) $(BIN)/python -m alignment_limits.verify "$$results" --plan $(FILE) $(ARGS)
+
+adopt: fitting  ## take over results that were copied here, or that lost .snakemake, if they are as they were made
+	@$(BIN)/python -m alignment_limits.adopt
 
 timeline: fitting  ## draw when each job of a finished study ran, and what the workflow itself cost
 	@$(RESULTS) $(BIN)/python -m alignment_limits.timeline "$$results"

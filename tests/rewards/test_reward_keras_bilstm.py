@@ -191,7 +191,7 @@ def test_what_is_not_a_word_tokenizer_is_refused(tmp_path):
 def test_bad_weights_are_refused_with_the_file_named(tmp_path):
     file = tmp_path / "w.h5"
     file.write_bytes(b"no HDF5")
-    with pytest.raises(RewardError, match=r"w.h5 is not a readable HDF5 file"):
+    with pytest.raises(RewardError, match=r"w.h5 cannot be read"):
         read_weights(file)
     arrays = _arrays()
     with h5py.File(file, "w") as f:
@@ -212,5 +212,3 @@ def test_a_label_the_model_does_not_have_is_refused(tmp_path):
     _write_tokenizer(tmp_path / "t.pkl", wrapped=False)
     with pytest.raises(RewardError, match="has 2 output units; label must be below that, not 2"):
         load_reward(_spec(label=2), tmp_path)
-    with pytest.raises(RewardError, match="has 2 output units; say which of them is the reward: label: 0 … 1"):
-        load_reward(_spec(label=None), tmp_path)

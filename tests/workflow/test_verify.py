@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,20 @@ def test_a_timeline_is_drawn_of_a_finished_study(finished, tmp_path):
     assert (project.folder / "results/tiny/timeline.png").read_bytes()[:4] == b"\x89PNG"
     rules = {job.rule for job in read_jobs(project.folder / "results/tiny")}
     assert {"fetch", "convert", "sample", "score", "frontier", "manifest"} <= rules
+
+
+def test_results_of_other_settings_are_not_verified_as_the_study_s(finished, tmp_path):
+    """Without Snakemake's records, too: the tables' own say what they were made with."""
+    project = finished.copy(tmp_path / "project")
+    shutil.rmtree(project.folder / ".snakemake")
+    given = project.command()
+    plan = ["--plan", "--configfile", "study.yaml"]
+    command = [sys.executable, "-m", "alignment_limits.verify", "results/tiny", *plan]
+    run = subprocess.run(command, cwd=given["cwd"], env=given["env"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    project.study({"limits": {"betas": [3, 1]}})
+    run = subprocess.run(command, cwd=given["cwd"], env=given["env"], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "are as they were made" in run.stdout
+    assert "but not as the study file and the code are now" in run.stderr
+    assert "frontier (1 job): setting betas: [1.0, 4.0] → [1.0, 3.0]" in run.stderr

@@ -83,8 +83,8 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
             another provenance.
     """
     metadata = read_provenance(path)
-    if (place := metadata.get("place")) and not any(str(p).endswith(place) for p in (path, os.path.realpath(path))):
-        raise ArtifactError(f"{path} was made as {place}: with other settings; delete it and run again")
+    if not _in_place(metadata, path):
+        raise ArtifactError(f"{path} was made as {metadata['place']}: with other settings; delete it and run again")
     for name, value in (expect or {}).items():
         if metadata.get(name) != value:
             raise ArtifactError(
@@ -119,6 +119,17 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     return provenance
 
 
+def read_record(path: str | Path) -> dict[str, Any] | None:
+    """The record of the job that made a table (records.py); None for files that carry none of this place."""
+    if not str(path).endswith(".parquet"):
+        return None
+    try:
+        provenance = read_provenance(path)
+    except ArtifactError:
+        return None
+    return provenance.get("record") if _in_place(provenance, path) else None
+
+
 def read_tables(paths: Sequence[str | Path], schema: Schema) -> pl.DataFrame:
     """Shards as one table in key order.
 
@@ -133,6 +144,12 @@ def read_tables(paths: Sequence[str | Path], schema: Schema) -> pl.DataFrame:
 def _place(path: str | Path) -> str:
     """Where a file lies below the folder of all results, wherever that may be; "" for paths of another kind."""
     return "" if Path(path).is_absolute() else "/".join(Path(path).parts[1:])
+
+
+def _in_place(provenance: Mapping[str, Any], path: str | Path) -> bool:
+    """Whether a table lies where it was made for, be it by a link or after a move of all results."""
+    place = provenance.get("place", "")
+    return any(str(p).endswith(place) for p in (path, os.path.realpath(path)))
 
 
 def _conform(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:

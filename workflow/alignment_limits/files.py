@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -85,8 +88,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         ArtifactError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    # machines that share a folder may have processes of one number
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -102,6 +104,86 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def unfinished(path: Path) -> Path:
+    """The hidden name of a file or folder while this process writes it; `sweep` knows it again."""
+    # machines that share a folder may have processes of one number
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder for the unfinished pieces of `path`, next to it; gone when the block ends, or swept by a later run."""
+    folder = unfinished(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_PART = re.compile(r"\..+\.(?P<host>[^/]+)-(?P<process>\d+)\.part")
+_ELSEWHERE = 3 * 86400.0  # seconds without a change after which a writer on another machine counts as gone
+
+
+def sweep(folders: Iterable[str | Path]) -> list[Path]:
+    """Remove what killed processes left unfinished anywhere below some folders.
+
+    Only names that `unfinished` gives are touched, and only those no living process writes.
+
+    Returns:
+        what was removed.
+    """
+    removed = []
+    for where, names, files in (found for folder in folders for found in os.walk(folder)):
+        removed += [path for name in [*names, *files] if _swept(path := Path(where, name))]
+        names[:] = [name for name in names if not _PART.fullmatch(name)]
+    return removed
+
+
+def sweep_of(path: Path) -> None:
+    """Remove what killed processes left unfinished of one file."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        _swept(part)
+
+
+def _swept(path: Path) -> bool:
+    part = _PART.fullmatch(path.name)
+    if part is None or _is_written(path, part["host"], int(part["process"])):
+        return False
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return not path.exists()
+
+
+def _is_written(path: Path, host: str, process: int) -> bool:
+    """Whether the process that began a file may still write it."""
+    try:
+        inside = path.rglob("*") if path.is_dir() else []
+        last = max(file.lstat().st_mtime for file in [path, *inside])
+        if host != socket.gethostname():
+            return time.time() - last < _ELSEWHERE
+        os.kill(process, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True  # somebody else's process
+    return _started(process) <= last + 1.0  # else it is another process, with the number of the one that is gone
+
+
+def _started(process: int) -> float:
+    """When a process started, in seconds since 1970; 0 where the system does not say."""
+    try:
+        ticks = float(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        up = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def refuse_to_overwrite(

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from alignment_limits.artifacts import versions
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import TABLES, digest
+from alignment_limits.records import made_by, write_records
 
 
 @contextlib.contextmanager
@@ -28,11 +29,13 @@ def job(snakemake: Any) -> Iterator[None]:
     path = Path(str(snakemake.log[0]))
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half written is removed
     threading.Thread(target=_stop_with, args=[_parents()], daemon=True).start()
     with path.open("w", encoding="utf-8") as log, contextlib.redirect_stderr(_Tee(sys.stderr, log)):
         try:
             _wait_for_the_clock(snakemake.input)
             yield
+            write_records(snakemake, made_by(snakemake))
         except AlignmentLimitsError as error:
             if (cause := _cause(error)) is not None:
                 traceback.print_exception(cause, file=log)  # a user's own function, or a library's
@@ -141,5 +144,6 @@ def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dic
         "code": digest(dict(snakemake.params.code)),
         "seed": snakemake.config.get("seed", 0),
         "versions": versions(["alignment-limits", "polars", "numpy", *packages]),
+        "record": made_by(snakemake),
         **more,
     }

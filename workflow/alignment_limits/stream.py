@@ -20,7 +20,7 @@ import polars as pl
 from alignment_limits.artifacts import read_provenance, versions, write_table
 from alignment_limits.config.limits import Limits
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError, EstimateError
-from alignment_limits.files import refuse_to_overwrite
+from alignment_limits.files import refuse_to_overwrite, sweep_of
 from alignment_limits.limits.diagnostics import log_m_ceiling
 from alignment_limits.limits.streamed import read_frontier
 from alignment_limits.limits.streaming import FrontierSums, octaves
@@ -157,6 +157,7 @@ def main(given: Sequence[str] | None = None) -> None:
     """Run one of the two uses; a user's error is one message, exit 1."""
     a = _arguments(given)
     try:
+        sweep_of(a.out)
         if a.command == "sum":
             if a.out.suffix != ".npz":
                 raise ArtifactError(f"{a.out}: partial sums are written as .npz")

@@ -1,17 +1,22 @@
 """`python -m alignment_limits.verify results/<study>`: is a finished study still what the workflow made?
 
-Derives the checksum of every artifact again and compares it with the study's manifest.
+Derives the checksum of every artifact again, compares it with the study's manifest, and each table's inputs with those
+it was made from. With `--plan` and Snakemake's arguments (`--configfile study.yaml`) also: is it what the study file
+and the code would make now?
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.files import file_sha256
+from alignment_limits.records import doubt, record_of
+from alignment_limits.why import explain, plan_of
 
 MANIFEST = "manifest.json"
 
@@ -46,20 +51,37 @@ def read_manifest(study: Path) -> dict[str, str]:
     return manifest
 
 
-def main(study: Path) -> str | None:
-    """Print what holds; the message to end with, if anything drifted."""
+def other_inputs(manifest: Mapping[str, str]) -> dict[str, str]:
+    """Files that were made from inputs other than those there are now, and why we know."""
+    records = {name: record_of(Path(name)) for name in manifest if Path(name).is_file()}
+    return {name: why for name, record in records.items() if record and (why := doubt(Path(name), record))}
+
+
+def main(study: Path, arguments: Sequence[str] | None = None) -> str | None:
+    """Print what holds; the message to end with, if anything drifted.
+
+    Args:
+        arguments: Snakemake's, for the study as it is now; None: only what was made is looked at.
+    """
     try:
         manifest = read_manifest(study)
+        drifted = drift(manifest) or other_inputs(manifest)
+        plan = None if arguments is None else plan_of(arguments)
     except ArtifactError as error:
         return str(error)
-    drifted = drift(manifest)
-    if not drifted:
-        print(f"all {len(manifest)} files of {study} are as they were made")
-        return None
-    lines = [f"  {what}: {name}" for name, what in drifted.items()]
-    lines.append("Delete what changed and run the study again: it is made anew, and what comes from it.")
-    return "\n".join([f"{len(drifted)} of {len(manifest)} files of {study} are not as they were made:", *lines])
+    if drifted:
+        lines = [f"  {what}: {name}" for name, what in sorted(drifted.items())]
+        lines.append("Delete what changed and run the study again: it is made anew, and what comes from it.")
+        return "\n".join([f"{len(drifted)} of {len(manifest)} files of {study} are not as they were made:", *lines])
+    print(f"all {len(manifest)} files of {study} are as they were made")
+    if plan is not None and plan.jobs:
+        return f"but not as the study file and the code are now (`make why`):\n{explain(plan)}"
+    return None
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(prog="python -m alignment_limits.verify")
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--plan", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    sys.exit(main(given.study, given.plan))

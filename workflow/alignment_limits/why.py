@@ -11,10 +11,13 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alignment_limits.errors import ArtifactError
+
+UNRECORDED = "unrecorded"  # as in records.py, which imports more than a plan needs
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 _PARAMS = re.compile(r"Params have changed since last execution: Union.*?output: (.*)")
 _SHORT = 60  # characters of a setting's value
@@ -87,6 +90,9 @@ def _changed(params: str) -> Iterator[str]:
     except (AttributeError, ValueError, SyntaxError):
         yield "settings changed"
         return
+    if UNRECORDED in before["settings"]:
+        yield str(before["settings"][UNRECORDED])
+        return
     for key, old, new in _differences(before["settings"], now["settings"]):
         yield f"setting {key}: {_short(old)} → {_short(new)}"
     for key, old, new in _differences(before["code"], now["code"]):
@@ -114,9 +120,21 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= _SHORT else shown[:_SHORT] + "…"
 
 
-if __name__ == "__main__":
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--cores", "all", *sys.argv[1:]]
+def plan_of(arguments: Sequence[str]) -> Plan:
+    """What a run with these arguments of Snakemake would do.
+
+    Raises:
+        ArtifactError: Snakemake cannot plan it; with all that it said.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--cores", "all", *arguments]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if run.returncode:
-        sys.exit(run.stdout)
-    print(explain(read_plan(run.stdout)))
+        raise ArtifactError(run.stdout)
+    return read_plan(run.stdout)
+
+
+if __name__ == "__main__":
+    try:
+        print(explain(plan_of(sys.argv[1:])))
+    except ArtifactError as error:
+        sys.exit(str(error))

@@ -2,7 +2,6 @@
 import functools
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from alignment_limits.config.load import load_study, over_default
 from alignment_limits.config.reading import read_study_file
 from alignment_limits.config.stages import stages
 from alignment_limits.errors import AlignmentLimitsError
+from alignment_limits.files import sweep
 from alignment_limits.fingerprint import code_fingerprint
+from alignment_limits import records
 from alignment_limits.report.escaping import escape_report
 
 # Jobs of one core each must not start a thread per core of their own.
@@ -25,14 +26,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
 
-# Snakemake writes Python's path into shell commands as it is: where it has a space or the like, by PATH.
-if shlex.quote(sys.executable) != sys.executable:
-    folder, program = os.path.split(sys.executable)
-    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
-    sys.executable = program
-
 # Whatever a study's text contains, the report runs none of it.
 escape_report()
+
+# Where Snakemake has no record of a result, the result's own decides.
+records.install()
 
 # Not `configfile:`, which would mix the default's rewards and sources into a study's own.
 DEFAULT = Path(workflow.basedir, "config/config.yaml")
@@ -51,6 +49,13 @@ except AlignmentLimitsError as error:
     if Quietness.ALL in (workflow.output_settings.quiet or ()):  # silences errors, too
         print(f"error: {error}", file=sys.stderr)
     raise WorkflowError(str(error))
+
+# What killed jobs left unfinished is removed before the next run.
+if workflow.is_main_process and not workflow.dryrun:
+    sweep(
+        ["results/models", f"results/{STUDY.study}"]
+        + ([f"results/shared/{STUDY.base_id}"] if STUDY.model else [])
+    )
 
 # Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
 MODULES = os.environ.get("MODULES", "").split()

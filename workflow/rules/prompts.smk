@@ -21,8 +21,7 @@ def shared(path):
 
 def chunk_settings(wildcards):
     first, end = plan.chunk_range(wildcards.chunk)
-    system = STUDY.prompts.system
-    return ({} if system is None else {"system": system}) | {
+    return {
         "first": first,
         "end": end,
         "seed": STUDY.seed,

@@ -5,14 +5,13 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import KEY, read_table, read_tables
-from alignment_limits.files import write_json
+from alignment_limits.files import scratch, write_json
 from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.proxies.fit import preferences
 from alignment_limits.proxies.tables import held_out
@@ -34,9 +33,9 @@ with job(snakemake):
     better, worse = preferences(table["score"].to_numpy(), number, **drawn)
     texts = list(table.select("prompt", "text").iter_rows())
     say(f"{snakemake.wildcards.scorer}: {len(better)} pairs of {prompts.height} prompts, {p['epochs']} passes")
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with scratch(folder) as work:
         pairs = [texts[i] for i in better], [texts[i] for i in worse]
-        told = fine_tune(Path(snakemake.input.start), *pairs, p, folder, Path(scratch))
+        told = fine_tune(Path(snakemake.input.start), *pairs, p, folder, work)
     say(f"{told['steps']} steps; at the end loss {told['loss']:.3f}, accuracy {told['accuracy']:.2f}")
     made = provenance(snakemake, ["torch", "transformers", "trl"], run=told | {"prompts": prompts.height})
     write_json(made, folder / "alignment_limits.json")

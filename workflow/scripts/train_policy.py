@@ -6,7 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -14,10 +13,9 @@ import polars as pl
 import torch
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.files import digest
+from alignment_limits.files import digest, scratch
 from alignment_limits.grid import Grid, read_scores
 from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.rewards.beside import by_prompt, read_beside
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.sums import ReadBeside, SumOfRewards
 from alignment_limits.rewards.trained_head import load_head
@@ -50,10 +48,10 @@ with job(snakemake):
             read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
         else:
             read[name] = load_reward(spec, source[0] if source else None, device=device)
-        if spec.get("beside", "prompt") != "prompt" or spec.get("columns"):
-            documents = [read_table(Path(f) / "documents.parquet", DOCUMENTS) for f in files("documents")]
-            beside = read_beside(spec, prompts, *documents)
-            read[name] = ReadBeside(read[name], by_prompt(beside, prompts))
+        if (column := spec.get("beside", "prompt")) != "prompt":
+            documents = read_table(Path(files("documents")[0]) / "documents.parquet", DOCUMENTS)
+            beside = prompts.select("prompt_id", "prompt").join(documents, on="prompt_id", how="left")
+            read[name] = ReadBeside(read[name], dict(beside.select("prompt", column).iter_rows()))
     for name, terms in p["terms"].items():
         models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
         scores = read_scores(files(f"scores/{name}"), name)
@@ -65,7 +63,7 @@ with job(snakemake):
         pairs, signal = learned(p["run"], p["preferences"], samples, **given)
     tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
     folder = Path(snakemake.output.folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with scratch(folder) as work:
         task = Task(
             settings=p["run"],
             base=base,
@@ -77,7 +75,7 @@ with job(snakemake):
             samples=samples.group_by("prompt_id", maintain_order=True).agg("token_ids")["token_ids"].to_list(),
             tokenizer=tokenizer,
             stop=tokens.stop_ids(base, tokenizer),
-            scratch=Path(scratch),
+            scratch=work,
             trust_remote_code=p["trust_remote_code"],
             pairs=pairs,
             signal=signal,

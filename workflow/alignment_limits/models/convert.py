@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from alignment_limits.damage import reading
 from alignment_limits.errors import SourceError
+from alignment_limits.files import scratch
 
 
 def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> str:
@@ -31,9 +32,8 @@ def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> 
             f"the model's source holds neither one GGUF file nor config.json with safetensors, but: {held}; "
             "name the file with `member:`; pickled checkpoints (*.bin) must be converted to safetensors first"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        ready = Path(scratch) / "ready"
+    with scratch(folder) as work:
+        ready = work / "ready"
         if plain:
             shutil.copytree(fetched, ready)
             done = "a plain model folder, copied"
@@ -49,10 +49,11 @@ def _dequantise(fetched: Path, name: str, ready: Path, trust_remote_code: bool) 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(fetched, gguf_file=name, trust_remote_code=trust_remote_code)
-    loaded = AutoModelForCausalLM.from_pretrained(
-        fetched, gguf_file=name, dtype=torch.float32, trust_remote_code=trust_remote_code
-    )
+    with reading(fetched / name, SourceError):
+        tokenizer = AutoTokenizer.from_pretrained(fetched, gguf_file=name, trust_remote_code=trust_remote_code)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            fetched, gguf_file=name, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
     # transformers refuses to save a model it read from GGUF: the weights move into a fresh one
     config = copy.deepcopy(loaded.config)
     if hasattr(config, "quantization_config"):

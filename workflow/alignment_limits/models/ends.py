@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alignment_limits.damage import reading
 from alignment_limits.errors import ModelError
 
 # names of the same number in different architectures; with rotary or learned positions each model has one
@@ -18,7 +19,8 @@ def stop_tokens(folder: Path, tokenizer: Any) -> list[int]:
     for name in ("config.json", "generation_config.json"):
         file = Path(folder) / name
         if file.is_file():
-            ids |= _named(json.loads(file.read_text("utf-8")))
+            with reading(file, ModelError):
+                ids |= _named(json.loads(file.read_text("utf-8")))
     return sorted(i for i in ids if i is not None)
 
 
@@ -68,7 +70,5 @@ def load_config(folder: Path, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoConfig
 
-    try:
+    with reading(folder, ModelError):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}/config.json cannot be read: {str(error)[:300]}") from error

@@ -10,13 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 from alignment_limits.config.source import Source
 from alignment_limits.errors import SourceError
-from alignment_limits.files import digest, file_sha256
+from alignment_limits.files import digest, file_sha256, scratch
 
 
 def source_id(source: Source) -> str:
@@ -32,9 +31,7 @@ def fetch(source: Source, folder: Path) -> None:
     Raises:
         SourceError: not found, wrong sha256, no such member, network refused; the message names the remedy.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        work = Path(scratch)
+    with scratch(folder) as work:
         if source.package:
             found = _from_package(source, work)
         elif source.hub:

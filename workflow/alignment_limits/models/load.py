@@ -19,6 +19,7 @@ import transformers
 from torch.utils import mkldnn
 from transformers import GenerationConfig
 
+from alignment_limits.damage import damaged_in, reading
 from alignment_limits.errors import ModelError
 from alignment_limits.models.ends import load_config, stated_context
 from alignment_limits.models.tokenizer import first_lines
@@ -38,7 +39,6 @@ def load_model(
     what: str = "model",
     lacking: str = "a model without training",
     new_head: bool = False,
-    unread: tuple[str, ...] = (),
     **options: Any,
 ) -> Any:
     """A checkpoint, in evaluation mode on its device.
@@ -49,7 +49,6 @@ def load_model(
         dtype: of the weights; 'auto': as they are stored.
         what: what it should be, for messages. lacking: what it is when trained weights are missing.
         new_head: weights may be missing: a head will be trained.
-        unread: how the names of weights begin that are not used, and may be missing.
         options: of `from_pretrained`, such as num_labels.
 
     Raises:
@@ -59,22 +58,24 @@ def load_model(
     dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
     config = load_config(folder, trust_remote_code)
     capped = {"attn_implementation": "eager"} if caps_attention(config) else {}
-    try:
-        model, info = auto.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype=dtype,
-            output_loading_info=True,
-            **capped,
-            **options,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{folder} is no {what} that transformers can load: {first_lines(error)}") from error
-    lacks = sorted(key for key in info["missing_keys"] if not key.startswith(unread))
-    if lacks and not new_head:
-        missing = ", ".join(lacks[:4])
+    with reading(folder, ModelError):
+        try:
+            model, info = auto.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                dtype=dtype,
+                output_loading_info=True,
+                **capped,
+                **options,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            if damaged_in(folder):
+                raise
+            raise ModelError(f"{folder} is no {what} that transformers can load: {first_lines(error)}") from error
+    if info["missing_keys"] and not new_head:
+        missing = ", ".join(sorted(info["missing_keys"])[:4])
         raise ModelError(f"{folder} lacks trained weights for {missing}; it is {lacking}")
     if getattr(model, "generation_config", None) is not None:
         model.generation_config = GenerationConfig()

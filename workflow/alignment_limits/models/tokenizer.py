@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alignment_limits.damage import reading
 from alignment_limits.errors import ModelError
 
 DATE = "2024-07-26"
@@ -25,12 +26,10 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False, **options: Any
     """
     from transformers import AutoTokenizer
 
-    try:
+    with reading(folder, ModelError):
         return AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {first_lines(error)}") from error
 
 
 def chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, date: str = DATE, **options: Any) -> Any:
@@ -68,13 +67,8 @@ def control_tokens(tokenizer: Any) -> list[str]:
     added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
     written = ""
     if tokenizer.chat_template:
-        import jinja2
-
         turns = [{"role": "user", "content": "a"}]
-        try:
-            written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
-        except jinja2.TemplateError:  # one turn is not what it is for
-            written = str(tokenizer.chat_template)
+        written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
     return sorted(token for token, special in added.items() if token.strip() and (special or token in written))
 
 

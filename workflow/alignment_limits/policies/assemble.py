@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import SourceError
-from alignment_limits.files import write_json
+from alignment_limits.files import scratch, write_json
 from alignment_limits.models.convert import convert
 from alignment_limits.policies.vocabulary import check_tokenizer, check_width
 from alignment_limits.sampling import tokens
@@ -49,9 +48,8 @@ def assemble(
         SourceError: another tokenizer or vocabulary, an adapter that does not fit the base, weights that are
             missing or not finite, or nothing that can be loaded.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        ready = Path(scratch) / "ready"
+    with scratch(folder) as work:
+        ready = work / "ready"
         if adapter or (fetched / "adapter_config.json").is_file():
             said = _merge(fetched, base, ready, name, base_names, trust_remote_code)
             own = fetched

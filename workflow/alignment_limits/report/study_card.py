@@ -34,21 +34,16 @@ OUR_CHOICE_OF_LEARNING = (
 )
 
 
-def study_card(
-    config: Mapping[str, Any],
-    provenance: Mapping[str, Mapping[str, Any]],
-    preflights: Mapping[str, Mapping[str, Any]] | None = None,
-) -> str:
+def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]]) -> str:
     """HTML of the study card.
 
     Args:
         config: the study file as it was run.
         provenance: artifact's path → what `artifacts.read_provenance` says of it.
-        preflights: reward → the figures of its preflight.
     """
     body = [
         tag("h2", "What is our choice"),
-        *_choices(config, preflights or {}),
+        *_choices(config),
         tag("h2", "Seeds"),
         pairs(_seeds(config, provenance)),
         tag("h2", "Software"),
@@ -69,18 +64,17 @@ def study_card(
     return page(f"Study card: {config.get('study', 'unnamed')}", body, lead)
 
 
-def _choices(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _choices(config: Mapping[str, Any]) -> list[str]:
     if config.get("learning"):
         return [bullets(OUR_CHOICE_OF_LEARNING)]
-    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config, preflights)]
+    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config)]
 
 
-def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> str:
+def _rewards(config: Mapping[str, Any]) -> str:
     rows = []
     for name, reward in (config.get("rewards") or {}).items():
         role = "gold" if name == config.get("gold") else "proxy"
-        found = _preflight(preflights.get(name) or {})
-        rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–", found])
+        rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–"])
     for name, ensemble in (config.get("ensembles") or {}).items():
         rows.append(
             [
@@ -89,22 +83,9 @@ def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, An
                 str(ensemble.get("aggregator", "")),
                 ", ".join(ensemble.get("members", [])),
                 "–",
-                "–",
             ]
         )
-    return table(["name", "role", "kind", "from", "caveat", "preflight"], rows)
-
-
-def _preflight(figures: Mapping[str, Any]) -> str:
-    """What the preflight found that a reader should know."""
-    found = []
-    if figures.get("constant"):
-        found.append(f"all probe texts scored {figures['lowest']:.6g}")
-    if "dtype" in figures:
-        moved = figures["dtype_deviation"]
-        shown = "not measured" if moved is None else f"up to {moved:.1%} of the spread"
-        found.append(f"{figures['dtype']} against float32: {shown}")
-    return "; ".join(found) or "–"
+    return table(["name", "role", "kind", "from", "caveat"], rows)
 
 
 def _source(reward: Mapping[str, Any]) -> str:
@@ -141,7 +122,7 @@ def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
-    known = {"study", "stage", "config", "config_digest", "code", "seed", "versions"}
+    known = {"study", "stage", "config", "config_digest", "code", "seed", "versions", "record", "place"}
     rows = []
     for path, p in provenance.items():
         more = {k: v for k, v in p.items() if k not in known}

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alignment_limits.damage import reading
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores, need_file, text_reward
-from alignment_limits.rewards.unpickling import Global, Stub, load_pickle
+from alignment_limits.rewards.unpickling import Global, Stub, load_pickle, tried_in_a_child
 
 LENGTH = 100  # tokens, as both packages were trained
 BATCH = 256
@@ -93,22 +94,20 @@ def load(
     sign: int,
     weights: str,
     tokenizer: str,
-    label: int | None = None,
+    label: int,
 ) -> ItemReward:
     """A reward whose score is the logit of output unit `label` (before the sigmoid).
 
     Raises:
         RewardError: a file is missing, unsafe or of another architecture, or there is no such label.
     """
-    weights_file = need_file(folder, weights, "weights")
+    weights_file, words = need_file(folder, weights, "weights"), need_file(folder, tokenizer, "tokenizer")
+    tried_in_a_child(weights_file, lambda: read_weights(weights_file))
     arrays = read_weights(weights_file)
-    tokenize = read_tokenizer(need_file(folder, tokenizer, "tokenizer"), vocabulary=len(arrays.embedding))
+    vocabulary = len(arrays.embedding)
+    tried_in_a_child(words, lambda: read_tokenizer(words, vocabulary))
+    tokenize = read_tokenizer(words, vocabulary)
     labels = len(arrays.output[1])
-    if label is None and labels > 1:
-        raise RewardError(
-            f"{weights_file} has {labels} output units; say which of them is the reward: label: 0 … {labels - 1}"
-        )
-    label = label or 0
     if label >= labels:
         raise RewardError(f"{weights_file} has {labels} output units; label must be below that, not {label}")
     classify = _Classifier(arrays, device)
@@ -134,12 +133,16 @@ def read_tokenizer(path: Path, vocabulary: int) -> KerasTokenizer:
         raise RewardError(f"{path} is not a pickled Keras Tokenizer; name the right file in `tokenizer`")
     if state.get("char_level") or state.get("analyzer"):
         raise RewardError(f"{path} tokenizes by characters or by a custom function; only words are supported")
-    index = state["word_index"]
+    index, unknown = state["word_index"], state["oov_token"]
+    kinds = {"word_index": dict, "num_words": int | None, "filters": str, "split": str, "oov_token": str | None}
+    wrong = [key for key, kind in kinds.items() if not isinstance(state[key], kind)]
+    if wrong or not all(type(word) is str and type(i) is int and i >= 0 for word, i in index.items()):
+        raise RewardError(f"{path}: {(wrong or ['word_index'])[0]} is not what Keras' Tokenizer has there; refused")
     limit = min(state["num_words"] or vocabulary, vocabulary)
     return KerasTokenizer(
         index={word: i for word, i in index.items() if i < limit},
-        oov=index.get(state["oov_token"]) if state["oov_token"] is not None else None,
-        lower=state["lower"],
+        oov=index.get(unknown) if unknown is not None else None,
+        lower=bool(state["lower"]),
         split=state["split"],
         separators={ord(c): state["split"] for c in state["filters"]},
     )
@@ -151,13 +154,16 @@ def read_weights(path: Path) -> Weights:
     Raises:
         RewardError: not HDF5, or not this architecture.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            arrays = {name: value[()] for name, value in _datasets(file) if not name.startswith("optimizer")}
-            model_config = json.loads(file.attrs["model_config"]) if "model_config" in file.attrs else None
-            version = str(file.attrs.get("keras_version", ""))
-    except OSError as error:
-        raise RewardError(f"{path} is not a readable HDF5 file ({error}); fetch its source again") from error
+    with reading(path, RewardError):
+        return _weights(path)
+
+
+def _weights(path: Path) -> Weights:
+    with h5py.File(path, "r") as file:
+        kept = [(name, value) for name, value in _datasets(file) if not name.startswith("optimizer")]
+        arrays = {name: _plain(value, path) for name, value in kept}
+        model_config = json.loads(file.attrs["model_config"]) if "model_config" in file.attrs else None
+        version = str(file.attrs.get("keras_version", ""))
     groups: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     # In this order: kernel before recurrent kernel before bias, and dense before dense_1.
     for name in sorted(arrays, key=lambda n: (arrays[n].ndim == 1, len(n), n)):
@@ -179,6 +185,19 @@ def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
     found: list[tuple[str, h5py.Dataset]] = []
     file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
     return found
+
+
+def _plain(dataset: h5py.Dataset, path: Path) -> NDArray[np.float32]:
+    """A dataset's numbers, which must lie in this file.
+
+    Raises:
+        RewardError: they are no numbers, lie in another file, or are more than the file can contain.
+    """
+    if dataset.dtype.kind not in "fiu" or dataset.external or dataset.is_virtual:
+        raise RewardError(f"{path}: {dataset.name} is no array of numbers in this file; refused")
+    if dataset.nbytes > max(2**26, 100 * path.stat().st_size):
+        raise RewardError(f"{path}: {dataset.name} claims {dataset.nbytes:,} bytes, more than the file can contain")
+    return np.asarray(dataset[()])
 
 
 def _layer(name: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from alignment_limits.damage import reading
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import need_file
-from alignment_limits.rewards.control_tokens import without
 
 
 def load_static_encoder(
@@ -29,13 +29,14 @@ def load_static_encoder(
     from tokenizers import Tokenizer
 
     path = need_file(folder, weights, "static.weights")
-    with safe_open(path, "pt") as file:
+    with reading(path, RewardError), safe_open(path, "pt") as file:
         names = list(file.keys())
         if len(names) != 1:
             raise RewardError(f"{path} holds {len(names)} arrays; static embeddings are one matrix")
         matrix = file.get_tensor(names[0]).double().numpy()
-    tokens = Tokenizer.from_file(str(need_file(folder, tokenizer, "static.tokenizer")))
-    plain = without([t.content for t in tokens.get_added_tokens_decoder().values() if t.special])
+    words = need_file(folder, tokenizer, "static.tokenizer")
+    with reading(words, RewardError):
+        tokens = Tokenizer.from_file(str(words))
     tokens.no_padding()
     tokens.no_truncation()
     if matrix.ndim != 2 or tokens.get_vocab_size() > len(matrix):
@@ -43,7 +44,7 @@ def load_static_encoder(
 
     def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         out = np.zeros((len(texts), matrix.shape[1]))
-        for row, encoded in enumerate(tokens.encode_batch([plain(text) for text in texts], add_special_tokens=False)):
+        for row, encoded in enumerate(tokens.encode_batch(texts, add_special_tokens=False)):
             if encoded.ids:
                 mean = matrix[encoded.ids].mean(axis=0)
                 out[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
+from alignment_limits.proxies.head_file import read_head
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.embedding import Encoder, load_encoder
 
@@ -18,7 +18,7 @@ def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -
     Raises:
         RewardError: the folder is not a mean-pooled transformers encoder.
     """
-    fitted = load_file(head)
+    fitted = read_head(head)
     encode = load_encoder(encoder, device, "left" if text == "prompt+reply" else "right")
     return trained_head(encode, fitted["weight"], float(fitted["bias"][0]), text=text, sign=sign)
 

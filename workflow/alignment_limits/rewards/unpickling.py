@@ -1,31 +1,42 @@
-"""Reading other people's pickles without running their code: a short allow-list, everything else refused."""
+"""Reading other people's pickles without running their code.
+
+An allow-list says which classes a file may name; everything else is refused. That alone is no protection: NumPy's own
+types, rebuilt with a state made for it, read and write anywhere in memory. So dtypes and arrays are rebuilt here, from
+plain numbers and texts only. And a file is read in a child process first, with limits of memory and time: what crashes
+or eats all memory there ends that process, and is refused.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import importlib
 import io
+import math
+import os
 import pickle
-import struct
-from collections.abc import Mapping, Set
+import re
+import resource
+import select
+import signal
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from alignment_limits.errors import RewardError
 
 Global = tuple[str, str]  # module, name
+REMEDY = "fetch its source again, or write a reward of kind 'python' if you trust the file"
+_PLAIN = re.compile(r"[<>=|]?([biufSU])(\d{1,9})")  # numbers and texts of a fixed length
+_SECONDS = 300  # of CPU time to read a file in
+_MEMORY = 2 * 2**30  # bytes to read a small file in; large ones take more
+_STACK = 2**22  # bytes; less than a process has, so that what overflows a stack does it in the child
 
 
-# What damaged pickles raise, beside UnpicklingError.
-DAMAGED = (
-    pickle.UnpicklingError,
-    struct.error,
-    EOFError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    TypeError,
-    KeyError,
-)
+class Refused(Exception):
+    """A file contains what is never read; `readable` says it with the file's name."""
 
 
 class Stub:
@@ -33,7 +44,7 @@ class Stub:
 
 
 def find_global(
-    module: str, name: str, path: str, allowed: Set[Global], stubs: Mapping[Global, type] | None = None
+    module: str, name: str, path: str, allowed: Set[Global], stubs: Mapping[Global, Any] | None = None
 ) -> Any:
     """The object a pickle asks for, if it is on the list.
 
@@ -61,7 +72,176 @@ def load_pickle(path: Path, allowed: Set[Global], stubs: Mapping[Global, type]) 
         def find_class(self, module: str, name: str) -> Any:
             return find_global(module, name, str(path), allowed, stubs)
 
+    return readable(path, lambda: Restricted(io.BytesIO(path.read_bytes())).load(), "unpickled")
+
+
+def readable(path: Path, read: Callable[[], Any], what: str = "read", remedy: str = REMEDY) -> Any:
+    """What `read` makes of a file; whatever a damaged file makes it raise is one message.
+
+    Raises:
+        RewardError: the file cannot be read.
+    """
     try:
-        return Restricted(io.BytesIO(path.read_bytes())).load()
-    except DAMAGED as error:
-        raise RewardError(f"{path} cannot be unpickled ({error}); fetch its source again") from error
+        return read()
+    except RewardError:
+        raise
+    except Refused as error:
+        raise RewardError(f"{path} contains {error}; refused. {remedy}") from error
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        raise RewardError(
+            f"{path} cannot be {what} ({type(error).__name__}{': ' + said[0][:200] if said else ''}); {remedy}"
+        ) from error
+
+
+def tried_in_a_child(path: Path, read: Callable[[], object], what: str = "read") -> None:
+    """Do something with a file in a process of its own, to see whether this one survives it.
+
+    Raises:
+        RewardError: it raises, crashes, or takes more memory or time than a file of this size may.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        said = b"it ended in the middle"
+        try:
+            os.close(reading)
+            _limit(_MEMORY + 20 * path.stat().st_size)
+            readable(path, read, what)
+            said = b""
+        except RewardError as error:
+            said = str(error).encode(errors="replace")
+        finally:
+            with contextlib.suppress(BaseException):
+                os.write(writing, said[:4000] or b"\0")
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        if not select.select([pipe], [], [], 2 * _SECONDS)[0]:
+            os.kill(child, signal.SIGKILL)
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if said and said != b"\0":
+        raise RewardError(said.decode(errors="replace"))
+    if os.WIFSIGNALED(status) or not said:
+        name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "no answer"
+        raise RewardError(f"{path} cannot be {what}: the process that tried it crashed ({name}); refused. {REMEDY}")
+
+
+def _limit(memory: int) -> None:
+    """Give this process so many bytes more than it has, and only so much time and stack."""
+    faulthandler.disable()
+    for kind in (signal.SIGSEGV, signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
+        signal.signal(kind, signal.SIG_DFL)
+    has = 0
+    with contextlib.suppress(OSError):
+        has = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    used = math.ceil(sum(os.times()[:2]))
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, used + _SECONDS),
+        (resource.RLIMIT_STACK, _STACK),
+        *([(resource.RLIMIT_AS, has + memory)] if has else []),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            hard = resource.getrlimit(limit)[1]
+            resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+class Array:
+    """An array that a pickle has begun and not yet filled."""
+
+
+def plain_dtype(name: Any, *_: Any) -> np.dtype[Any]:
+    """A dtype of numbers or texts.
+
+    Raises:
+        Refused: of anything else: Python objects, fields, dates.
+    """
+    match = _PLAIN.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise Refused(f"an array of Python objects or fields (dtype {name!r:.80})")
+    return np.dtype(name)
+
+
+def begin_array(*_: Any) -> Array:
+    """What `numpy._reconstruct` makes: an array still without a shape."""
+    return Array()
+
+
+def plain_scalar(dtype: Any, content: Any = b"") -> Any:
+    """A number or text of NumPy's.
+
+    Raises:
+        Refused: of another type, or with another number of bytes.
+    """
+    if not isinstance(dtype, np.dtype) or not isinstance(content, bytes) or len(content) != dtype.itemsize:
+        raise Refused("a NumPy scalar that is no plain number or text")
+    return np.frombuffer(content, _plain(dtype))[0]
+
+
+def _plain(dtype: Any) -> np.dtype[Any]:
+    return plain_dtype(dtype.str if isinstance(dtype, np.dtype) and dtype.fields is None else dtype)
+
+
+def filled(state: Any) -> np.ndarray[Any, Any]:
+    """An array from its pickled state: version, shape, dtype, whether in Fortran's order, bytes.
+
+    Raises:
+        Refused: the bytes do not fill the shape, or are no plain numbers or texts.
+    """
+    match state:
+        case (int(), tuple() as shape, np.dtype() as dtype, fortran, bytes() | bytearray() as content):
+            plain = _plain(dtype)
+            fits = all(isinstance(n, int) and n >= 0 for n in shape) and len(shape) <= 32
+            if fits and math.prod(shape) * plain.itemsize == len(content) and plain.itemsize:
+                return np.frombuffer(content, plain).reshape(shape, order="F" if fortran else "C").copy()
+    raise Refused("an array of Python objects, or one that its content does not fill")
+
+
+# what a pickle may name of NumPy, and what it gets
+PLAIN_NUMPY: Mapping[Global, Any] = {
+    ("numpy", "dtype"): plain_dtype,
+    ("numpy", "ndarray"): Array,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): begin_array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): plain_scalar for core in ("core", "_core")},
+}
+
+
+class PlainBuild:
+    """For unpicklers written in Python: states of dtypes and arrays are checked and set here, never by NumPy."""
+
+    stack: list[Any]
+    memo: dict[int, Any]
+
+    def built(self) -> bool:
+        """Do what the opcode BUILD asks, if it is about NumPy.
+
+        Raises:
+            Refused: the state is none of a plain dtype or array, or the object is no instance.
+        """
+        state, begun = self.stack[-1], self.stack[-2]
+        if isinstance(begun, type) or (not hasattr(type(begun), "__dict__") and callable(begun)):
+            raise Refused("a state for a class or function")
+        if isinstance(begun, Array):
+            done: Any = filled(state)
+        elif isinstance(begun, np.dtype):
+            done = _with_state(begun, state)
+        else:
+            return False
+        self.stack.pop()
+        self.stack[-1] = done
+        for key, value in self.memo.items():
+            if value is begun:
+                self.memo[key] = done
+        return True
+
+
+def _with_state(dtype: np.dtype[Any], state: Any) -> np.dtype[Any]:
+    """A dtype in the byte order of its pickled state; all else there must be as a plain dtype's."""
+    match state:
+        case (3 | 4, "<" | ">" | "|" | "=" as order, None, None, None, int(size), int(alignment), int(flags), *_) if (
+            size in (-1, dtype.itemsize) and alignment in (-1, dtype.alignment) and flags in (0, 8)
+        ):
+            return dtype if order in "|=" else dtype.newbyteorder(order)
+    raise Refused(f"a dtype with fields or a state that is not {dtype}'s")

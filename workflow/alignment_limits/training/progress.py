@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, set_seed
 
+from alignment_limits.damage import reading
+from alignment_limits.errors import TrainingError
 from alignment_limits.files import atomic
 from alignment_limits.models.split_model import SplitModel
 from alignment_limits.policies.sequence_kl import sequence_kl
@@ -123,8 +125,10 @@ def read(file: Path, stamp: str) -> dict[str, Any] | None:
     """A checkpoint made by the same settings and code, or None."""
     if not os.path.exists(file):
         return None
-    saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    if saved["stamp"] != stamp:
+    with reading(file, TrainingError, "delete it and run again: the training starts afresh"):
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        made_by = saved["stamp"]
+    if made_by != stamp:
         say(f"{file} is of other settings or code: starting afresh")
         return None
     return saved
