@@ -1,0 +1,53 @@
+"""Prompts from a user's file to the model: what the scripts write, and what the preflight shows of it."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from alignment_limits.artifacts import read_table
+from alignment_limits.schemas.prompts import PROMPTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script, folder, **job):
+    fields = {"input": {}, "output": {}, "params": {}} | job
+    files = {key: SimpleNamespace(**value) for key, value in fields.items()}
+    snakemake = SimpleNamespace(
+        **files, log=[str(folder / f"{script}.log")], rule=script, config={"study": "s", "seed": 0}, threads=1
+    )
+    snakemake.input = _Input(fields["input"])
+    runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), init_globals={"snakemake": snakemake})
+
+
+class _Input(dict):
+    """Files by name, as Snakemake gives them."""
+
+    __getattr__ = dict.__getitem__
+
+    def __iter__(self):
+        return iter(self.values())
+
+
+@pytest.mark.parametrize(("system", "shown"), [(None, "<s>Why?"), ("Be kind.", "<s>Be kind.<s>Why?")])
+def test_the_preflight_shows_the_first_prompt_as_the_model_reads_it(tmp_path, tiny_model, capsys, system, shown):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "p.jsonl").write_text(json.dumps({"prompt_id": 7, "messages": [{"role": "user", "content": "Why?"}]}))
+    settings = {"first": 0, "end": 1, "seed": 0, "template": "chat", "text_column": "text", "stratify_by": None}
+    settings |= {"trust_remote_code": False, "max_new_tokens": 5, "date": "2024-07-26", "context": None}
+    settings |= {} if system is None else {"system": system}
+    prompts, passed = tmp_path / "prompts.parquet", tmp_path / "passed.json"
+    params = {"p": settings, "code": {}}
+    files = {"source": str(source), "model": str(tiny_model)}
+    run("prompts_chunk", tmp_path, input=files, output={"prompts": prompts}, params=params)
+    table = read_table(prompts, PROMPTS)
+    assert table.row(0, named=True)["text"] == shown
+    assert table["prompt"].to_list() == ["Why?"], "what rewards read"
+    files = {"prompts": prompts, "model": str(tiny_model)}
+    run("preflight_sampling", tmp_path, input=files, output={"passed": passed}, params=params)
+    assert json.loads(passed.read_text())["first_prompt"] == shown
+    assert f"the first prompt, as the model reads it: {shown!r}" in capsys.readouterr().err
