@@ -1,18 +1,21 @@
-"""A machine with several GPUs trains as one with a single GPU does, or says why it will not."""
+"""What training refuses or keeps to, so that no result depends on the machine or on padding."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from test_fine_tuning import SETTINGS
-from transformers import TrainingArguments
+from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from worlds import World
 
 from alignment_limits.errors import TrainingError
 from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.training.arguments import one_device
+from alignment_limits.training.model import load
 from alignment_limits.training.pair_data import PairData
+from alignment_limits.training.replies import refuse_absolute_positions
 from alignment_limits.training.run import train
 from alignment_limits.training.task import Task
 
@@ -78,6 +81,23 @@ def test_fine_tuned_rewards_do_not_depend_on_how_many_gpus_torch_sees(tiny_model
     assert made["eight"]["steps"] == 4
     one, eight = (load_file(tmp_path / f"{name} model/model.safetensors") for name in made)
     assert all(bool((one[key] == eight[key]).all()) for key in one)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox"])
+def test_a_model_whose_logits_depend_on_padding_in_front_is_refused_for_grpo(tmp_path, kind):
+    config = AutoConfig.for_model(
+        kind, vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        ffn_dim=32, word_embed_proj_dim=32, max_position_embeddings=32, initializer_range=0.3, bos_token_id=0,
+        eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    model = load(tmp_path, "float32", [1])
+    if kind == "gpt2":
+        with pytest.raises(TrainingError, match="GPT2LMHeadModel counts positions from the padding on"):
+            refuse_absolute_positions(model, 64)
+    else:
+        refuse_absolute_positions(model, 64)
 
 
 @pytest.mark.parametrize("what", ["GPUs", "processes"])

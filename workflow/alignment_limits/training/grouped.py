@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.progress import Progress
-from alignment_limits.training.replies import draw
+from alignment_limits.training.replies import draw, refuse_absolute_positions
 from alignment_limits.training.task import Task
 
 
@@ -51,6 +51,7 @@ class _Rloo(_StudyReplies, RLOOTrainer):
 
 def trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
     """TRL's trainer for what is left of the run."""
+    refuse_absolute_positions(model, tokenizer.pad_token_id)
     settings = task.settings
     rows = task.rows[progress.start :]
     arguments = common(task) | {

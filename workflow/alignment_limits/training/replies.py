@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from alignment_limits.errors import TrainingError
 from alignment_limits.policies.next_token import SamplingLaw
 
 
@@ -43,3 +44,22 @@ def draw(
         pad_token_id=padding,
     )
     return cut(made[:, ids.shape[1] :], stop, padding)
+
+
+def refuse_absolute_positions(model: Any, padding: int) -> None:
+    """Prompts of unequal lengths are padded on the left, and TRL's GRPO and RLOO do not say where they begin.
+
+    Raises:
+        TrainingError: the model's logits depend on how much padding stands in front.
+    """
+    ids = torch.arange(1, 9, device=model.device)[None]
+    padded = torch.cat([torch.full((1, 5), padding, device=model.device), ids], 1)
+    with torch.inference_mode():
+        alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :, :padding]
+        behind = model(input_ids=padded, attention_mask=(padded != padding).long()).logits[0, 5:, :padding]
+    allowed = 1e-3 if model.dtype == torch.float32 else 0.05
+    if float((alone - behind).abs().max()) > allowed * float(alone.abs().max()):
+        raise TrainingError(
+            f"{type(model).__name__} counts positions from the padding on, which TRL's GRPO and RLOO put in front of "
+            "shorter prompts, so they would train on other log-probabilities than the model's; train it by ppo or dpo"
+        )
