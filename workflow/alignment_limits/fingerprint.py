@@ -23,6 +23,7 @@ LEFT_OUT = {
     "alignment_limits": "empty",
     "alignment_limits.errors": "names of exceptions: a job that raises one makes nothing",
     "alignment_limits.files": "moves finished files into place, hashes them",
+    "alignment_limits.records": "what made a file, kept beside it",
     "alignment_limits.scripting": "logs, messages, and what is recorded beside the data",
 }
 
@@ -70,7 +71,7 @@ def code_fingerprint(*roots: str) -> dict[str, str]:
 def closure(roots: Iterable[str]) -> dict[str, Path]:
     """Name → file of every root and of every module of our package it imports, directly or not.
 
-    What cannot change a value is in it, what only such a module imports is not.
+    What cannot change a value is in it; of what only such a module imports, only what cannot either.
     """
     todo, seen = list(roots), dict[str, Path]()
     while todo:
@@ -82,8 +83,8 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
         name = file.name if is_script else root
         if name not in seen:
             seen[name] = file
-            if name not in LEFT_OUT:
-                todo += _ours(file, "" if is_script else root)
+            imported = _ours(file, "" if is_script else root)
+            todo += imported & LEFT_OUT.keys() if name in LEFT_OUT else imported
     return seen
 
 
