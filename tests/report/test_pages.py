@@ -131,6 +131,19 @@ def test_study_card_is_harmless_and_complete():
         assert word in text
 
 
+def test_study_card_shows_what_preflights_found():
+    rewards = {"rm": {"kind": "sequence-classifier"}, "verifier": {"kind": "python", "function": "f:g"}}
+    tried = {
+        "rm": {"constant": False, "dtype": "bfloat16", "dtype_deviation": 0.0712},
+        "verifier": {"constant": True, "lowest": 0.0},
+    }
+    text = study_card({"rewards": rewards}, {}, tried)
+    assert "bfloat16 against float32: up to 7.1% of the spread" in text
+    assert "all probe texts scored 0" in text
+    tried["rm"]["dtype_deviation"] = None
+    assert "bfloat16 against float32: not measured" in study_card({"rewards": rewards}, {}, tried)
+
+
 def test_study_card_of_an_empty_study():
     harmless(study_card({}, {}))
 

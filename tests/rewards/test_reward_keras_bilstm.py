@@ -212,3 +212,5 @@ def test_a_label_the_model_does_not_have_is_refused(tmp_path):
     _write_tokenizer(tmp_path / "t.pkl", wrapped=False)
     with pytest.raises(RewardError, match="has 2 output units; label must be below that, not 2"):
         load_reward(_spec(label=2), tmp_path)
+    with pytest.raises(RewardError, match="has 2 output units; say which of them is the reward: label: 0 … 1"):
+        load_reward(_spec(label=None), tmp_path)

@@ -9,7 +9,8 @@ from tiny_rewards import LLAMA
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import Scores, untruncated
-from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight
+from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight, warnings_of
 
 VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}
 
@@ -36,12 +37,12 @@ def test_a_sound_reward_passes_with_its_figures():
 
 
 def test_sound_transformers_pass_quickly(make_classifier, encoder_folder):
-    start = time.perf_counter()
+    start = time.process_time()
     spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
     assert load_and_preflight(spec, make_classifier("llama"), "rm")["max_batch_deviation"] < 1e-5
     spec = {"kind": "embedding", "text": "reply", "sign": 1, "toward": ["Thank you."], "away": ["No."]}
     assert load_and_preflight(spec, encoder_folder, "minilm")["truncated"] >= 1
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 DEFECTS = {
@@ -90,6 +91,26 @@ def test_float32_scores_are_refused():
 
     with pytest.raises(RewardError, match="not float32"):
         preflight(Narrow(), "mine")
+
+
+def test_what_bfloat16_does_to_scores_is_measured(make_classifier, monkeypatch):
+    spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
+    low, full = ({"dtype": d} | spec for d in ("bfloat16", "float32"))
+    folder, prompts = make_classifier("llama"), ["Hello!", "Really?"]
+    figures = load_and_preflight(low, folder, "rm", prompts=prompts)
+    texts = [prompts[i % 2] for i in range(len(PROBES))], [reply for _, reply in PROBES]
+    rounded, exact = (load_reward(s, folder).score(*texts).score for s in (low, full))
+    moved = np.abs(rounded - exact) / exact.std()
+    assert figures["dtype"] == "bfloat16"
+    assert figures["dtype_deviation"] == pytest.approx(moved.max(), rel=1e-6)
+    assert figures["dtype_deviation_rms"] == pytest.approx(np.sqrt((moved**2).mean()), rel=1e-6)
+    assert 1e-4 < figures["dtype_deviation"] < 0.5
+    assert f"up to {moved.max():.1%} of their spread against float32" in warnings_of(figures)[0]
+    assert "dtype" not in load_and_preflight(full, folder, "rm")
+    monkeypatch.setattr("alignment_limits.rewards.preflight._free_memory", lambda: 1e5)
+    figures = load_and_preflight(low, folder, "rm", prompts=prompts)
+    assert figures["dtype_deviation"] is None
+    assert "was not measured" in warnings_of(figures)[0]
 
 
 def test_a_missing_model_file_is_named(tmp_path):

@@ -98,14 +98,17 @@ def test_padding_is_a_token_no_text_has(make_classifier, kind, spare_rows):
     assert pad < model.get_input_embeddings().num_embeddings == max(rows, pad + 1)
 
 
-def test_a_reply_that_ends_with_the_end_token_is_pooled_there(make_classifier):
+def test_a_text_that_ends_with_the_end_token_is_pooled_there(make_classifier):
     """With pad = EOS the model would read one token early."""
     folder = make_classifier("gpt_neox")
-    reward = load_reward(_spec(text="reply"), folder)
-    texts = ["It rains.<|endoftext|>", "It rains.", "It rains. It rains. It rains."]
-    score = reward.score([""] * 3, texts).score
-    np.testing.assert_allclose(score, [_logit(folder, _ids(folder, t)) for t in texts], rtol=1e-5, atol=1e-5)
-    assert abs(score[0] - score[1]) > 1e-3
+    texts = ["It rains.", "It rains. It rains. It rains."]
+    ended, bare = (
+        load_reward(_spec(text="prompt+reply", wording=wording), folder).score([""] * 2, texts).score
+        for wording in ("{reply}<|endoftext|>", "{reply}")
+    )
+    for score, end in ((ended, "<|endoftext|>"), (bare, "")):
+        np.testing.assert_allclose(score, [_logit(folder, _ids(folder, t + end)) for t in texts], rtol=1e-5, atol=1e-5)
+    assert np.abs(ended - bare).min() > 1e-3
 
 
 class TestOneBos:
@@ -215,7 +218,7 @@ def test_heads_of_several_labels_are_weighed(make_classifier, weights):
     np.testing.assert_allclose(load_reward(spec, folder).score(PROMPTS, TEXTS).score, weights @ heads, atol=1e-5)
     cost = load_reward(spec | {"sign": -1}, folder).score(PROMPTS, TEXTS).score
     np.testing.assert_allclose(cost, -(weights @ heads), atol=1e-5)
-    with pytest.raises(RewardError, match="has 4 labels; give one weight for each, not 2"):
+    with pytest.raises(RewardError, match=r"has 4 labels \(.*\); give one weight for each, not 2"):
         load_reward(_spec(text="reply", weights=[1, -1]), folder)
 
 
@@ -237,7 +240,7 @@ def test_a_sharded_checkpoint_scores_as_a_whole_one(make_classifier):
 def test_what_is_no_trained_classifier_is_refused(make_classifier, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(make_classifier("qwen2"), folder)
-    with pytest.raises(RewardError, match="has 2 labels; label must be below that, not 5"):
+    with pytest.raises(RewardError, match=r"has 2 labels \(.*\); label must be below that, not 5"):
         load_reward(_spec(label=5), folder)
     tensors = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in tensors.items() if "score" not in k}, folder / "model.safetensors", {"format": "pt"})

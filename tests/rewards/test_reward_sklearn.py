@@ -38,6 +38,8 @@ def test_scores_are_log_odds_of_the_second_class(pair):
     np.testing.assert_allclose(scores.score, -np.log(p / (1 - p)), rtol=1e-12)
     assert scores.score[:6].min() > scores.score[6:].max()
     assert not scores.truncated.any()
+    nothing = model.predict_proba(vectorizer.transform([""]))[0]
+    assert load_reward(SPEC, folder).score([""], [""]).score == pytest.approx([-np.log(nothing[1] / nothing[0])])
 
 
 def test_another_version_of_scikit_learn_is_refused(tmp_path, monkeypatch):

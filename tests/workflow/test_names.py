@@ -1,5 +1,8 @@
 """Rewards called as their makers call them, or like the workflow's own files: their scores stay apart."""
 
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +13,10 @@ NAMES = ["Gold", "gold", "Skywork-Reward-V2-Llama-3.1-8B", "nvidia/Llama 3.1 RM"
 
 @pytest.fixture
 def project(tmp_path, tiny_model):
-    return Project.new(tmp_path / "my study (1)", tiny_model)  # C17: a folder with a space and brackets
+    """In a folder that a shell would take apart, with the environment inside."""
+    project = Project.new(tmp_path / "my $study; 'x' (1)", tiny_model)
+    (project.folder / ".venv").symlink_to(sys.prefix)
+    return project
 
 
 def test_a_table_s_columns_become_rewards_under_their_own_names(project):
@@ -20,7 +26,10 @@ def test_a_table_s_columns_become_rewards_under_their_own_names(project):
     table.write_csv(project.folder / "my scores.csv")
     study = f"study: names\nscores: {{table: my scores.csv, gold: {NAMES[0]}, proxies: [{', '.join(NAMES[1:])}]}}\n"
     (project.folder / "study.yaml").write_text(study)
-    project.run("results/names/ensembles/rewards.parquet")
+    command = project.command("results/names/ensembles/rewards.parquet")
+    command["args"][0] = str(project.folder / ".venv/bin/python")
+    run = subprocess.run(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert run.returncode == 0, run.stdout[-3000:]
     made = pl.read_parquet(project.folder / "results/names/ensembles/rewards.parquet")
     for name in NAMES:
         centred = table[name] - table.select(pl.col(name).mean().over("prompt_id"))[name]

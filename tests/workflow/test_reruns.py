@@ -15,6 +15,7 @@ REWARDS = {"standardise", "link_shards"} | ENSEMBLES
 SAMPLES = {"samples_summary"} | REWARDS
 PROMPTS = {"prompts", "preflight_sampling"} | SAMPLES
 ONE_PREFLIGHT = {"preflight_reward": 1, "preflight_rewards": 1}
+PREFLIGHTS = {"preflight_reward": 3, "preflight_rewards": 1}  # other prompts: rewards are tried on the study's own
 NEW = "not there"
 
 
@@ -109,19 +110,21 @@ SETTINGS = {
     ),
     "another seed": (
         {"seed": 1},
-        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
-        once(PROMPTS) | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        once(PROMPTS)
+        | PREFLIGHTS
+        | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
         {"fetch": NEW, "convert": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
-        once(PROMPTS) | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),

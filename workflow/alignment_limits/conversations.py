@@ -48,6 +48,28 @@ def as_text(messages: Messages) -> str:
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
 
 
+def conversation(prompt: str | Messages, system: str | None) -> Messages:
+    """A prompt as messages, behind a system message where one is given and it has none."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if system is None or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def default_system(rendered: str, with_system: str, mark: str) -> str:
+    """What a chat template writes as the system message where none is given; "" if nothing.
+
+    Args:
+        rendered: a conversation without a system message, through the template; with_system: the same behind the system
+            message `mark`.
+    """
+    before, _, after = with_system.partition(mark)
+    end = rendered.rfind(after)
+    if not rendered.startswith(before) or end < len(before):
+        return ""
+    return rendered[len(before) : end].strip()
+
+
 def _content(given: Any) -> str | None:
     """A text, or a list of parts that are texts."""
     if isinstance(given, list):

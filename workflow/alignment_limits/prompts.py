@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.conversations import as_text, check_messages
+from alignment_limits.conversations import Messages, as_text, check_messages
 from alignment_limits.errors import PromptError
 from alignment_limits.tables.opening import read_lines, stem_of, suffix_of
 from alignment_limits.tables.user_table import FORMATS, UserTable, read_user_table
@@ -71,6 +71,21 @@ def repeats(table: pl.DataFrame) -> str:
         f"{earlier}). They are kept, as prompts that were drawn more than once; intervals count them as independent. "
         "Remove them from the file if they are there by mistake"
     )
+
+
+def conversations(table: pl.DataFrame, template: str) -> list[str | Messages]:
+    """What is put to the model: each prompt's messages, or its text where it has none.
+
+    Raises:
+        PromptError: messages without a chat template to put them through.
+    """
+    if MESSAGES not in table.columns or not table[MESSAGES].is_not_null().any():
+        return table["text"].to_list()
+    if template != "chat":
+        first = table.filter(pl.col(MESSAGES).is_not_null())["prompt_id"][0]
+        raise PromptError(f"prompt {first} is a conversation (messages); set prompts.template: chat")
+    pairs = zip(table[MESSAGES].to_list(), table["text"].to_list(), strict=True)
+    return [text if messages is None else json.loads(messages) for messages, text in pairs]
 
 
 def _refuse_repeats(tables: list[pl.DataFrame]) -> None:
@@ -144,12 +159,12 @@ def _read_table(file: Path, text_column: str) -> pl.DataFrame:
     return _table(ids, texts, own.get("reference", [None] * given.height), file, category).with_columns(further)
 
 
-def _messages(given: UserTable, column: str, needed: bool) -> list[list[dict[str, str]]]:
+def _messages(given: UserTable, column: str, needed: bool) -> list[Messages]:
     """The conversations of a column; none if it holds texts."""
     values = given.values(column)
     if not needed and not any(isinstance(value, list) for value in values):
         return []
-    out: list[list[dict[str, str]]] = []
+    out: list[Messages] = []
     for row, value in enumerate(values, start=1):
         out.append(check_messages(_parsed(value), f"{given.name}: '{column}' in row {row}"))
     return out

@@ -2,6 +2,7 @@
 import functools
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,6 +26,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # a score's time on a CPU. Jobs keep them.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
+
+# Snakemake writes Python's path into shell commands as it is: where it has a space or the like, by PATH.
+if shlex.quote(sys.executable) != sys.executable:
+    folder, program = os.path.split(sys.executable)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    sys.executable = program
 
 # Whatever a study's text contains, the report runs none of it.
 escape_report()

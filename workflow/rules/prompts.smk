@@ -21,7 +21,8 @@ def shared(path):
 
 def chunk_settings(wildcards):
     first, end = plan.chunk_range(wildcards.chunk)
-    return {
+    system = STUDY.prompts.system
+    return ({} if system is None else {"system": system}) | {
         "first": first,
         "end": end,
         "seed": STUDY.seed,

@@ -1,4 +1,4 @@
-# in: sample shards and a reward's fetched files
+# in: sample shards, prompts and a reward's fetched files
 # out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/rewards/<reward>.json says the
 #      reward can be trusted
 from alignment_limits.config.rewards import Labelled, Sum
@@ -93,6 +93,8 @@ def reward_settings(wildcards):
 rule preflight_reward:
     input:
         files=reward_files,
+        prompts=shared(f"prompts/{CHUNKS[0]}.parquet"),
+        documents=beside,
     output:
         passed=results("preflight/rewards/{reward}.json"),
     log:

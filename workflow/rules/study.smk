@@ -4,6 +4,7 @@
 rule study_card:
     input:
         tables=TABLES,
+        preflights=[file for file in MADE if file == results("preflight/rewards.json")],
     output:
         html=report(
             results("report/study.html"),

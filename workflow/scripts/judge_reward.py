@@ -10,6 +10,8 @@ import polars as pl
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
 from alignment_limits.gold import trials
+from alignment_limits.rewards.base import Prompt
+from alignment_limits.rewards.beside import columns_of
 from alignment_limits.rewards.device import device_for
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.schemas.documents import DOCUMENTS
@@ -24,6 +26,8 @@ with job(snakemake):
     documents = documents.join(samples, on="prompt_id", how="semi")
     table = trials(documents, samples, p["spec"].get("beside", "prompt"), p["per_document"])
     reward = load_reward(p["spec"], Path(files) if files else None, device=device_for(snakemake.resources))
-    scores = reward.score(table["beside"].to_list(), table["reply"].to_list())
+    columns = columns_of(p["spec"], documents)
+    beside = [Prompt(text, columns[key]) for key, text in table.select("prompt_id", "beside").iter_rows()]
+    scores = reward.score(beside, table["reply"].to_list())
     out = table.select("prompt_id", "role", score=pl.Series(scores.score))
     write_table(out, snakemake.output.scores, TRIALS, provenance(snakemake, ["torch", "transformers"]))

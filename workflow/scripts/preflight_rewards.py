@@ -7,5 +7,5 @@ from alignment_limits.files import write_json
 from alignment_limits.scripting import job
 
 with job(snakemake):
-    passed = {Path(f).stem: json.loads(Path(f).read_text("utf-8")) for f in snakemake.input.passed}
-    write_json(passed, snakemake.output.passed)
+    passed = [json.loads(Path(file).read_text("utf-8")) for file in snakemake.input.passed]
+    write_json({figures["reward"]: figures for figures in passed}, snakemake.output.passed)

@@ -18,4 +18,10 @@ with job(snakemake):
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}
     say(f"{len(ids)} prompts of up to {lengths[-1]} tokens fit the model's context of {context}")
-    write_json(figures | {"context": context}, snakemake.output.passed)
+    shown = prompts["text"][0]
+    say(f"the first prompt, as the model reads it: {shown[:2000]!r}" + ("" if len(shown) <= 2000 else " …"))
+    figures = figures | {"context": context, "first_prompt": shown}
+    if p["template"] == "chat" and (own := tokens.own_system(tokenizer)):
+        say(f"the model's chat template writes a system message where prompts bring none: {own!r} (prompts.system)")
+        figures["template_system"] = own
+    write_json(figures, snakemake.output.passed)

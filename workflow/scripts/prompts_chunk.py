@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.artifacts import write_table
-from alignment_limits.prompts import choose_prompts, read_prompts
+from alignment_limits.prompts import choose_prompts, conversations, read_prompts
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, provenance
 
@@ -13,10 +13,11 @@ with job(snakemake):
     p = snakemake.params.p
     table = read_prompts(Path(snakemake.input.source), p["text_column"])
     chunk = choose_prompts(table, p["end"], p["seed"], p["stratify_by"])[p["first"] :]
+    asked = conversations(chunk, p["template"])
     chunk = chunk.with_columns(prompt=pl.col("text"))
     if p["template"] == "chat":
         from alignment_limits.sampling.tokens import load_tokenizer, render
 
         tokenizer = load_tokenizer(Path(snakemake.input.model), p["trust_remote_code"])
-        chunk = chunk.with_columns(text=pl.Series(render(chunk["prompt"].to_list(), tokenizer)))
+        chunk = chunk.with_columns(text=pl.Series(render(asked, tokenizer, system=p.get("system"))))
     write_table(chunk, snakemake.output.prompts, PROMPTS, provenance(snakemake))

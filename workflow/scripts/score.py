@@ -11,6 +11,7 @@ import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
+from alignment_limits.rewards.beside import read_beside
 from alignment_limits.rewards.device import device_for
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.schemas.documents import DOCUMENTS
@@ -22,17 +23,14 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")
     samples = read_table(snakemake.input.samples, SAMPLES)
-    column = p["spec"].get("beside", "prompt")  # what the reward reads beside the reply
+    prompts, documents = read_table(snakemake.input.prompts, PROMPTS), None
     if snakemake.input.get("documents"):
-        context = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
-    else:
-        context = read_table(snakemake.input.prompts, PROMPTS)
-    table = samples.select("prompt_id", "sample_id", "text").join(
-        context.select("prompt_id", column), on="prompt_id", how="left", maintain_order="left"
-    )
+        documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
+    read = read_beside(p["spec"], prompts, documents)
+    table = samples.select("prompt_id", "sample_id", "text")
     reward = load_reward(p["spec"], Path(files) if files else None, device=device_for(snakemake.resources))
     start = time.perf_counter()
-    scores = reward.score(table[column].to_list(), table["text"].to_list())
+    scores = reward.score([read[prompt] for prompt in table["prompt_id"]], table["text"].to_list())
     seconds = time.perf_counter() - start
     speed = f"{table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated"
     say(f"{snakemake.wildcards.scorer}: {speed}")

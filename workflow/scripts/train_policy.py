@@ -16,6 +16,7 @@ from alignment_limits.artifacts import read_table, read_tables, write_table
 from alignment_limits.files import digest, scratch
 from alignment_limits.grid import Grid, read_scores
 from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.rewards.beside import by_prompt, read_beside
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.sums import ReadBeside, SumOfRewards
 from alignment_limits.rewards.trained_head import load_head
@@ -48,10 +49,10 @@ with job(snakemake):
             read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
         else:
             read[name] = load_reward(spec, source[0] if source else None, device=device)
-        if (column := spec.get("beside", "prompt")) != "prompt":
-            documents = read_table(Path(files("documents")[0]) / "documents.parquet", DOCUMENTS)
-            beside = prompts.select("prompt_id", "prompt").join(documents, on="prompt_id", how="left")
-            read[name] = ReadBeside(read[name], dict(beside.select("prompt", column).iter_rows()))
+        if spec.get("beside", "prompt") != "prompt" or spec.get("columns"):
+            documents = [read_table(Path(f) / "documents.parquet", DOCUMENTS) for f in files("documents")]
+            beside = read_beside(spec, prompts, *documents)
+            read[name] = ReadBeside(read[name], by_prompt(beside, prompts))
     for name, terms in p["terms"].items():
         models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
         scores = read_scores(files(f"scores/{name}"), name)

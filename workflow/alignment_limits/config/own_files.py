@@ -53,12 +53,14 @@ def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | Non
     files = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
     state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     column = prompts.get("text_column") or "text"
-    key = f"ALIGNMENT_LIMITS_PROMPTS_{digest([state, column, documents])}"
+    key = f"ALIGNMENT_LIMITS_PROMPTS_{digest([state, column, documents, prompts.get('template')])}"
     if key not in os.environ:
         from alignment_limits.documents import read_documents  # only here: polars takes a tenth of a second to import
-        from alignment_limits.prompts import read_prompts
+        from alignment_limits.prompts import conversations, read_prompts
 
         table = read_documents(path, **documents) if documents else read_prompts(path, str(column))
+        if not documents:
+            conversations(table, str(prompts.get("template") or "none"))
         os.environ[key] = str(table.height)
     return int(os.environ[key])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -41,7 +42,7 @@ class KerasBilstm(RewardBase):
     source: Source
     weights: Inside = Field(description="HDF5 file inside the source")
     tokenizer: Inside = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
-    label: int = Field(0, ge=0, description="index of the output unit")
+    label: int | None = Field(None, ge=0, description="index of the output unit; a classifier of one needs none")
 
 
 class SklearnScorer(RewardBase):
@@ -82,7 +83,9 @@ class SequenceClassifier(RewardBase):
     text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
         "chat", description="'chat' puts prompt and reply through the model's chat template"
     )
-    label: int = Field(0, ge=0)
+    label: Annotated[int, Field(ge=0)] | str | None = Field(
+        None, description="number or name of the label that is the reward; a classifier of one label needs none"
+    )
     weights: list[float] | None = Field(
         None,
         min_length=1,
@@ -112,8 +115,8 @@ class Guard(RewardBase):
 
     kind: Literal["guard"]
     source: Source
-    safe: str = Field("safe", description="the answer for a good reply; its first token counts")
-    unsafe: str = Field("unsafe", description="the answer for a bad reply; its first token counts")
+    safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
     lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
     wording: str | None = Field(
         None, description="the question with {prompt} and {reply}; default: the model's chat template"
@@ -253,12 +256,28 @@ class FineTuned(Labelled):
 
 
 class Python(RewardBase):
-    """Your own function: `function(prompts, replies, **options)` → a sequence of floats."""
+    """Your own function: `function(prompts, replies, **columns, **options)` → a sequence of floats."""
 
     kind: Literal["python"]
     function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
+    columns: list[str] = Field(
+        [],
+        description="columns of the prompt file, each passed to the function by its name, as texts, one per reply: "
+        "[answer] for a verifier",
+    )
     beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
+
+    @model_validator(mode="after")
+    def _names(self) -> Python:
+        for name in self.columns:
+            if not name.isidentifier() or keyword.iskeyword(name) or name in ("prompts", "replies"):
+                raise ValueError(f"columns: '{name}' cannot be the name of an argument; rename the column")
+            if name in self.options:
+                raise ValueError(f"columns and options both pass '{name}' to the function; rename one of them")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a column is named twice")
+        return self
 
 
 class Sum(Noted):

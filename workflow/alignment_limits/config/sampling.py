@@ -31,10 +31,21 @@ class Prompts(Strict):
     template: Literal["none", "chat"] = Field(
         "none", description="'none' continues the text; 'chat' wraps it in the model's chat template"
     )
+    system: str | None = Field(
+        None,
+        description="for template chat: the system message of prompts that bring none; null: none is given, and a "
+        "template that then writes its own is shown; '': an empty one",
+    )
     text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
     stratify_by: str | None = Field(
         "category", description="column (or 'category': the file name) to choose evenly from; null: no strata"
     )
+
+    @model_validator(mode="after")
+    def _system_needs_turns(self) -> Prompts:
+        if self.system is not None and self.template != "chat":
+            raise ValueError("system is for template: chat; a text that is continued has no system message")
+        return self
 
 
 class Sampling(Strict):

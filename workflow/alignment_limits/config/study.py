@@ -276,7 +276,9 @@ class Study(Strict):
             raise TypeError("a study that starts at scores samples nothing")
         decides = {
             "model": self.model.model_dump(exclude={"name"}),
-            "prompts": self.prompts.model_dump(exclude={"count"}),
+            "prompts": self.prompts.model_dump(
+                exclude={"count"} | ({"system"} if self.prompts.system is None else set())
+            ),
             "sampling": self.sampling.model_dump(
                 exclude={"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}
             ),

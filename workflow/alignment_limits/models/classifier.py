@@ -30,6 +30,7 @@ def load_classifier(
     Raises:
         ModelError: it is none, or trained weights are missing.
     """
+    shape: dict[str, Any] = {} if labels is None else {"num_labels": labels}
     return load_model(
         AutoModelForSequenceClassification,
         folder,
@@ -39,5 +40,5 @@ def load_classifier(
         what="sequence classifier",
         lacking="no sequence classifier (a base model?), its scores would be random",
         new_head=new_head,
-        **({} if labels is None else {"num_labels": labels}),
+        **shape,
     )

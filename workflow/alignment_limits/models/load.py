@@ -39,6 +39,7 @@ def load_model(
     what: str = "model",
     lacking: str = "a model without training",
     new_head: bool = False,
+    unread: tuple[str, ...] = (),
     **options: Any,
 ) -> Any:
     """A checkpoint, in evaluation mode on its device.
@@ -49,6 +50,7 @@ def load_model(
         dtype: of the weights; 'auto': as they are stored.
         what: what it should be, for messages. lacking: what it is when trained weights are missing.
         new_head: weights may be missing: a head will be trained.
+        unread: how the names of weights begin that are not used, and may be missing.
         options: of `from_pretrained`, such as num_labels.
 
     Raises:
@@ -70,12 +72,13 @@ def load_model(
                 **capped,
                 **options,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
             if damaged_in(folder):
                 raise
             raise ModelError(f"{folder} is no {what} that transformers can load: {first_lines(error)}") from error
-    if info["missing_keys"] and not new_head:
-        missing = ", ".join(sorted(info["missing_keys"])[:4])
+    lacks = sorted(key for key in info["missing_keys"] if not key.startswith(unread))
+    if lacks and not new_head:
+        missing = ", ".join(lacks[:4])
         raise ModelError(f"{folder} lacks trained weights for {missing}; it is {lacking}")
     if getattr(model, "generation_config", None) is not None:
         model.generation_config = GenerationConfig()

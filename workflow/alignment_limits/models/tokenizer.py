@@ -67,8 +67,13 @@ def control_tokens(tokenizer: Any) -> list[str]:
     added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
     written = ""
     if tokenizer.chat_template:
+        import jinja2
+
         turns = [{"role": "user", "content": "a"}]
-        written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
+        try:
+            written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError:  # one turn is not what it is for
+            written = str(tokenizer.chat_template)
     return sorted(token for token, special in added.items() if token.strip() and (special or token in written))
 
 

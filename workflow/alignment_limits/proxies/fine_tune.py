@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback, set_seed
+from transformers import PrinterCallback, set_seed
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from alignment_limits.errors import RewardError
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint
+from alignment_limits.errors import ModelError, RewardError
+from alignment_limits.models.classifier import load_classifier
+from alignment_limits.models.tokenizer import load_tokenizer
+from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
-from alignment_limits.rewards.sequence_classifier import Pair, most_tokens, set_padding
+from alignment_limits.rewards.sequence_classifier import Pair, set_padding
 from alignment_limits.training.arguments import one_device, plain
 
 
@@ -43,10 +45,10 @@ def fine_tune(
     path, remote = need_checkpoint(start), settings["trust_remote_code"]
     torch.use_deterministic_algorithms(True, warn_only=True)
     set_seed(settings["seed"])  # a new head's first weights
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=remote)
+    tokenizer = load_tokenizer(path, remote)
     model = _one_label(path, remote)
     pad = set_padding(model, tokenizer, path)
-    limit = most_tokens(settings["max_length"], context_length(tokenizer, model.config), path)
+    limit = most_tokens(settings["max_length"], context_of(tokenizer, model.config), path)
     encode = encoder(tokenizer, settings["text"], limit, path, wording=settings["wording"] or "{prompt}{reply}")
     tokenizer.save_pretrained(folder)
     pairs = [{"chosen_ids": encode(*a)[0], "rejected_ids": encode(*b)[0]} for a, b in zip(better, worse, strict=True)]
@@ -82,15 +84,8 @@ def fine_tune(
 
 def _one_label(path: Path, trust_remote_code: bool) -> Any:
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            path,
-            num_labels=1,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
+        return load_classifier(path, labels=1, new_head=True, trust_remote_code=trust_remote_code)
+    except ModelError as error:
         raise RewardError(
             f"{path} is neither a sequence classifier of one label nor a language model that can be made one: {error}"
         ) from error

@@ -34,16 +34,21 @@ OUR_CHOICE_OF_LEARNING = (
 )
 
 
-def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]]) -> str:
+def study_card(
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Mapping[str, Any]],
+    preflights: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
     """HTML of the study card.
 
     Args:
         config: the study file as it was run.
         provenance: artifact's path → what `artifacts.read_provenance` says of it.
+        preflights: reward → the figures of its preflight.
     """
     body = [
         tag("h2", "What is our choice"),
-        *_choices(config),
+        *_choices(config, preflights or {}),
         tag("h2", "Seeds"),
         pairs(_seeds(config, provenance)),
         tag("h2", "Software"),
@@ -64,17 +69,18 @@ def study_card(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, 
     return page(f"Study card: {config.get('study', 'unnamed')}", body, lead)
 
 
-def _choices(config: Mapping[str, Any]) -> list[str]:
+def _choices(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if config.get("learning"):
         return [bullets(OUR_CHOICE_OF_LEARNING)]
-    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config)]
+    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config, preflights)]
 
 
-def _rewards(config: Mapping[str, Any]) -> str:
+def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, reward in (config.get("rewards") or {}).items():
         role = "gold" if name == config.get("gold") else "proxy"
-        rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–"])
+        found = _preflight(preflights.get(name) or {})
+        rows.append([name, role, str(reward.get("kind", "")), _source(reward), reward.get("note") or "–", found])
     for name, ensemble in (config.get("ensembles") or {}).items():
         rows.append(
             [
@@ -83,9 +89,22 @@ def _rewards(config: Mapping[str, Any]) -> str:
                 str(ensemble.get("aggregator", "")),
                 ", ".join(ensemble.get("members", [])),
                 "–",
+                "–",
             ]
         )
-    return table(["name", "role", "kind", "from", "caveat"], rows)
+    return table(["name", "role", "kind", "from", "caveat", "preflight"], rows)
+
+
+def _preflight(figures: Mapping[str, Any]) -> str:
+    """What the preflight found that a reader should know."""
+    found = []
+    if figures.get("constant"):
+        found.append(f"all probe texts scored {figures['lowest']:.6g}")
+    if "dtype" in figures:
+        moved = figures["dtype_deviation"]
+        shown = "not measured" if moved is None else f"up to {moved:.1%} of the spread"
+        found.append(f"{figures['dtype']} against float32: {shown}")
+    return "; ".join(found) or "–"
 
 
 def _source(reward: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,26 @@ class Scores:
 
     score: NDArray[np.float64]
     truncated: NDArray[np.bool_]
+
+
+class Prompt(str):
+    """A prompt with further columns of its row in the prompt file, for rewards that ask for them.
+
+    Attributes:
+        columns: name of a column → its value as text, or None.
+
+    Example:
+        >>> prompt = Prompt("What is 6 · 7?", {"answer": "42"})
+        >>> prompt.columns["answer"]
+        '42'
+    """
+
+    columns: Mapping[str, str | None]
+
+    def __new__(cls, text: str, columns: Mapping[str, str | None]) -> Prompt:
+        prompt = super().__new__(cls, text)
+        prompt.columns = dict(columns)
+        return prompt
 
 
 class RewardModel(Protocol):
@@ -49,12 +69,14 @@ class ItemReward:
         sign: 1, or -1 to turn a badness into a reward.
         tolerance: how far a score may move with its batch, in units of the spread of scores; None: the
             preflight's own.
+        flat: it may give one score to all texts of a preflight: a verifier that nothing passes, a list of rare words.
     """
 
     items: Callable[[Sequence[str], Sequence[str]], list[Any]]
     score_items: Callable[[list[Any]], Scores]
     sign: int = 1
     tolerance: float | None = None
+    flat: bool = False
 
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
         """See `RewardModel.score`."""
@@ -74,13 +96,13 @@ class ItemReward:
 
 
 def text_reward(
-    text: str, sign: int, score_texts: Callable[[list[str]], Scores], tolerance: float | None = None
+    text: str, sign: int, score_texts: Callable[[list[str]], Scores], tolerance: float | None = None, flat: bool = False
 ) -> ItemReward:
     """A reward that reads one text: the reply, or prompt and reply joined as the language model saw them."""
     readers = {"reply": _reply, "prompt+reply": _joined}
     if text not in readers:
         raise RewardError(f"text: '{text}' is not supported by this kind of reward; use {' or '.join(readers)}")
-    return ItemReward(readers[text], score_texts, sign, tolerance)
+    return ItemReward(readers[text], score_texts, sign, tolerance, flat)
 
 
 def pairs(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What models loaded by transformers share: are all files there, how much can the model read, its fastest kernels."""
+"""What rewards on transformers check of a checkpoint's folder: are all files there, how much can the model read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from torch.utils import mkldnn
-
 from alignment_limits.errors import RewardError
+from alignment_limits.models.ends import stated_context
 from alignment_limits.rewards.base import need_file
 
+ROUNDED_TOLERANCE = 0.05  # of the spread of scores: what a body of 8 bits of mantissa makes of another batch
 _UNBOUNDED = 10**9  # tokenizers without a limit of their own say 10**30
-_SHIFTED_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
+# encoders whose positions start behind the padding token's id
+_SHIFTED_POSITIONS = {
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "markuplm", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 
 
 def need_checkpoint(folder: Path | None) -> Path:
@@ -35,53 +37,25 @@ def need_checkpoint(folder: Path | None) -> Path:
         )
     else:
         need_file(path, "model.safetensors", "source")
-    transformers.utils.logging.disable_progress_bar()  # a bar per load drowns the study's own
     return path
 
 
-def load_trained(auto: Any, path: Path, dtype: str, trust_remote_code: bool, *, kind: str, lacking: str) -> Any:
-    """A model of one of transformers' auto classes, none of whose weights is made up.
-
-    Args:
-        kind: what it should be, for messages. lacking: what it is when trained weights are missing.
-
-    Raises:
-        RewardError: transformers cannot load it as that, or weights are missing.
-    """
-    try:
-        model, info = auto.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise RewardError(f"{path} is not a {kind} transformers can load: {error}") from error
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:4])
-        raise RewardError(f"{path} lacks trained weights for {missing}; it is {lacking}")
-    return model
-
-
-def context_length(tokenizer: Any, config: Any) -> int | None:
+def context_of(tokenizer: Any, config: Any) -> int | None:
     """Tokens the model can read, special tokens included; None: no limit is known."""
     text_config = config.get_text_config()
-    positions = getattr(text_config, "max_position_embeddings", None)
+    positions = stated_context(config)
     if positions and text_config.model_type in _SHIFTED_POSITIONS:
-        positions -= text_config.pad_token_id + 1  # their positions start behind the padding token's id
+        positions -= text_config.pad_token_id + 1
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and limit < _UNBOUNDED]
     return min(limits, default=None)
 
 
-def ready(model: Any, device: str) -> Any:
-    """The model in evaluation mode on its device, with the fastest exact kernels there are for it.
+def most_tokens(asked: int | None, context: int | None, path: Path) -> int | None:
+    """Tokens of a text at most: what is asked for, or all the model can read.
 
-    torch multiplies float32 matrices on a CPU with MKL, which leaves AVX-512 unused outside Intel's own
-    processors; oneDNN, which torch ships too, uses it: 2.4 × the matrix rate on AMD's, the same float32.
+    Raises:
+        RewardError: more is asked for than the model can read.
     """
-    model = model.eval().to(device)
-    if device.startswith("cpu") and torch.backends.mkldnn.is_available() and model.dtype == torch.float32:
-        model = mkldnn.to_mkldnn(model)
-    return model
+    if asked is not None and context is not None and asked > context:
+        raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
+    return asked if asked is not None else context

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 
 from alignment_limits.errors import RewardError
-
-_DATE = "26 Jul 2024"  # Llama's templates print today's date otherwise, and scores would change overnight
+from alignment_limits.models import tokenizer as tokenizers
+from alignment_limits.rewards.control_tokens import as_text
 
 Encode = Callable[[str, str], tuple[list[int], bool]]
 
@@ -27,6 +27,10 @@ def encoder(
 ) -> Encode:
     """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
 
+    Control tokens that a reply spells out are read as text (`control_tokens`), and so are those of a prompt that goes
+    through the template. A prompt that goes through none is read as the tokenizer reads it: one that was written in a
+    template of its own keeps it.
+
     Args:
         text: 'reply', 'prompt+reply' (joined) or 'chat' (the tokenizer's template).
         limit: most tokens; longer texts lose the beginning of the prompt, then of the reply.
@@ -37,29 +41,39 @@ def encoder(
 
     Raises:
         RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice
-            or does not fit into `limit`.
+            or does not fit into `limit`; a prompt that went through a template before; a text without any token.
     """
     bos = tokenizer.bos_token_id
     said: list[int] = tokenizer(lead or "", add_special_tokens=False)["input_ids"]
+    plain_text = as_text(tokenizer)
     adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
     def chat(prompt: str, reply: str) -> list[int]:
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
+        _not_templated(prompt, tokenizer, path)
+        turns = {"user": plain_text(prompt), "assistant": plain_text(reply)}
+        messages = [{"role": role, "content": content} for role, content in turns.items()]
         try:
-            ids = tokenizer.apply_chat_template(
-                messages, tokenize=True, return_dict=False, date_string=_DATE, add_generation_prompt=lead is not None
+            ids = tokenizers.chat(
+                tokenizer, messages, tokenize=True, return_dict=False, add_generation_prompt=lead is not None
             )
         except jinja2.TemplateError as error:
             raise RewardError(f"{path}: the chat template refuses a prompt and a reply: {error}") from error
         ids = [bos, *ids] if adds_bos and ids[:1] != [bos] else list(ids)
-        _one_bos(ids, tokenizer, path)
+        if bos is not None and ids[:2] == [bos, bos]:
+            raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
         return ids + said
 
     def plain(prompt: str, reply: str) -> list[int]:
-        whole = re.sub(r"\{(prompt|reply)\}", lambda place: prompt if place[1] == "prompt" else reply, wording)
+        told = plain_text(reply)
+        whole = re.sub(r"\{(prompt|reply)\}", lambda place: prompt if place[1] == "prompt" else told, wording)
         ids: list[int] = tokenizer(whole, verbose=False)["input_ids"]
         own = adds_bos and ids[:2] == [bos, bos]  # the prompt brought its own, as chat-templated prompts do
         ids = ids[1:] if own else ids
+        if not ids + said and tokenizer.eos_token_id is None:
+            raise RewardError(
+                f"{path}: an empty reply has no token here, as the tokenizer knows neither BOS nor EOS; set `wording` "
+                "so that there is something to read"
+            )
         return ids + said or [tokenizer.eos_token_id]  # no BOS and an empty reply: all there is to read is its end
 
     render = chat if text == "chat" else plain
@@ -93,14 +107,11 @@ def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
     return text[max(1, offsets[count][0]) :] if count < len(offsets) else ""
 
 
-def _one_bos(ids: list[int], tokenizer: Any, path: Path) -> None:
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        return
-    if ids[:2] == [bos, bos]:
-        raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
-    if bos != tokenizer.eos_token_id and ids.count(bos) > 1:
+def _not_templated(prompt: str, tokenizer: Any, path: Path) -> None:
+    """Refuse a prompt that holds the token which begins a conversation (or, in some templates, each turn of it)."""
+    bos = tokenizer.bos_token
+    if bos is not None and bos != tokenizer.eos_token and bos in prompt:
         raise RewardError(
-            f"{path}: a prompt or reply holds a BOS token of its own, as prompts do that went through a chat "
-            "template before; score the plain prompt, or set `text: prompt+reply`"
+            f"{path}: the prompt that starts {prompt[:40]!r} holds a BOS token of its own ({bos}), as prompts do that "
+            "went through a chat template before; score the plain prompt, or set `text: prompt+reply`"
         )

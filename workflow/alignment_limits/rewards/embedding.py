@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel
 
 from alignment_limits.errors import RewardError
+from alignment_limits.models.load import load_model, ready
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_length, need_checkpoint, ready
+from alignment_limits.rewards.checkpoints import context_of, need_checkpoint
+from alignment_limits.rewards.control_tokens import as_text
 
 Encoder = Callable[[list[str]], tuple[NDArray[np.float64], NDArray[np.bool_]]]
 
@@ -56,12 +59,12 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
     """
     path = need_checkpoint(folder)
     _refuse_other_pooling(path)
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, truncation_side=truncation_side)
+    tokenizer = load_tokenizer(path, truncation_side=truncation_side)
     if tokenizer.pad_token_id is None:
         raise RewardError(f"{path}: the tokenizer has no padding token; this does not look like an encoder")
-    model = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    model = ready(model, device)
-    limit = _context(path, context_length(tokenizer, model.config))
+    model = ready(load_model(AutoModel, path, device=device, what="encoder", unread=("pooler.",)))
+    limit = _context(path, context_of(tokenizer, model.config))
+    plain = as_text(tokenizer)
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.double()
@@ -69,6 +72,7 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
         return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
 
     def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        texts = [plain(text) for text in texts]
         ids = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
         truncated = np.array([limit is not None and len(i) > limit for i in ids], dtype=bool)
         for row in np.flatnonzero(truncated):

@@ -7,17 +7,19 @@ score is a number without ties, and no parsing can fail.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
+from alignment_limits.models.ends import load_config
+from alignment_limits.models.split_model import load_split
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.causal import load_causal
+from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
-
-_BFLOAT16_TOLERANCE = 0.05  # of the spread of scores
 
 
 def load(
@@ -37,24 +39,21 @@ def load(
     """A reward in nats: log p(first token of `safe`) − log p(first token of `unsafe`); `text` is not used.
 
     Raises:
-        RewardError: no causal language model or chat template, the two answers begin with the same token, or
-            `max_length` exceeds what the model can read.
+        RewardError: no causal language model or chat template, the two answers begin with the same token or with
+            none that means anything, or `max_length` exceeds what the model can read.
     """
-    tokenizer, body, head, context = load_causal(folder, device, dtype, trust_remote_code)
-    path = Path(str(folder))
-    if max_length is not None and context is not None and max_length > context:
-        raise RewardError(f"{path} reads at most {context} tokens; lower max_length={max_length}")
-    good, bad = (tokenizer(answer, add_special_tokens=False)["input_ids"][0] for answer in (safe, unsafe))
-    if good == bad:
-        raise RewardError(
-            f"{path}: '{safe}' and '{unsafe}' begin with the same token; choose answers that differ there"
-        )
+    path = need_checkpoint(folder)
+    tokenizer = load_tokenizer(path, trust_remote_code)
+    context = context_of(tokenizer, load_config(path, trust_remote_code))
+    limit = most_tokens(max_length, context, path)
+    good, bad = answers(tokenizer, safe, unsafe, lead, path)
+    model = load_split(path, device=device, trust_remote_code=trust_remote_code, dtype=dtype)
     style = {"text": "chat"} if wording is None else {"text": "prompt+reply", "wording": wording}
-    encode = encoder(tokenizer, limit=max_length or context, path=path, lead=lead, **style)
+    encode = encoder(tokenizer, limit=limit, path=path, lead=lead, **style)
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         rows = torch.arange(len(ids), device=ids.device)
-        last: torch.Tensor = head(body(ids, mask)[rows, mask.sum(1) - 1]).double()
+        last = model.logits(model.hidden(ids, mask)[rows, mask.sum(1) - 1]).double()
         return last[:, [good]] - last[:, [bad]]
 
     def score_pairs(items: list[tuple[str, str]]) -> Scores:
@@ -62,4 +61,41 @@ def load(
         score = in_batches([ids for ids, _ in encoded], forward, pad=0, device=device)[:, 0]
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
-    return ItemReward(pairs, score_pairs, sign, None if dtype == "float32" else _BFLOAT16_TOLERANCE)
+    return ItemReward(pairs, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)
+
+
+def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tuple[int, int]:
+    """First tokens of the two answers, as they follow what the model has said already.
+
+    Raises:
+        RewardError: the two are the same token, or one of them is white space, a control token or unknown; both are
+            shown.
+    """
+    said: list[int] = tokenizer(lead, add_special_tokens=False)["input_ids"] if lead else []
+    first = []
+    for answer in (safe, unsafe):
+        alone: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        whole: list[int] = tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
+        # in its place where the tokenizer leaves the lead as it is: many put a space before the first word of a text
+        tokens = whole[len(said) :] if whole[: len(said)] == said else alone
+        first.append(tokens[0] if tokens else None)
+    shown = [
+        f"'{answer}' begins with {'no token' if token is None else repr(tokenizer.convert_ids_to_tokens(token))}"
+        for answer, token in zip((safe, unsafe), first, strict=True)
+    ]
+    good, bad = first
+    if good is None or bad is None or any(_means_nothing(tokenizer, token) for token in (good, bad)):
+        raise RewardError(
+            f"{path}: {' and '.join(shown)}; such a token says nothing of the answer: give safe and unsafe as the "
+            "model writes them, without white space in front"
+        )
+    if good == bad:
+        raise RewardError(
+            f"{path}: the two answers begin with the same token ({'; '.join(shown)}), so their log-odds would be 0 "
+            "for every reply; choose answers that differ there"
+        )
+    return good, bad
+
+
+def _means_nothing(tokenizer: Any, token: int) -> bool:
+    return not tokenizer.decode([token]).strip() or token in tokenizer.all_special_ids

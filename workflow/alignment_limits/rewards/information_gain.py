@@ -16,9 +16,13 @@ import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
+from alignment_limits.models.ends import load_config
+from alignment_limits.models.split_model import load_split
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, distinct_items, pairs
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.causal import first_tokens, load_causal
+from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, need_checkpoint
+from alignment_limits.rewards.control_tokens import as_text
 
 _NOTHING = "(none)"
 
@@ -42,19 +46,24 @@ def load(
     Raises:
         RewardError: no causal language model, or (when scoring) a reply and its text exceed its context.
     """
-    tokenizer, body, head, context = load_causal(folder, device, dtype)
-    start = first_tokens(tokenizer)
+    path = need_checkpoint(folder)
+    tokenizer = load_tokenizer(path)
+    context = context_of(tokenizer, load_config(path))
+    model = load_split(path, device=device, dtype=dtype)
+    bos = tokenizer.bos_token_id
+    start = [bos] if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else []
+    plain = as_text(tokenizer)
 
     def encode(string: str) -> list[int]:
-        ids: list[int] = tokenizer(string, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: list[int] = tokenizer(plain(string), add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
     def forward(ids: torch.Tensor, mask: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Log-probability [b, 1] of the tokens behind the first `known` of each row."""
-        hidden = body(ids, mask)[:, :-1]
+        hidden = model.hidden(ids, mask)[:, :-1]
         place = torch.arange(1, ids.shape[1], device=ids.device)
         counted = (place >= known[:, None]) & mask[:, 1:].bool()
-        logits = head(hidden[counted])
+        logits = model.logits(hidden[counted])
         each = torch.log_softmax(logits, 1).gather(1, ids[:, 1:][counted][:, None])[:, 0].double()
         row = counted.nonzero()[:, 0]
         return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, each)[:, None]
@@ -80,4 +89,4 @@ def load(
         words = np.array([len(reply.split()) for _, reply in items])
         return Scores(told - alone[where] - price * words, cut[where])
 
-    return ItemReward(pairs, score_pairs, sign)
+    return ItemReward(pairs, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)

@@ -94,7 +94,7 @@ def load(
     sign: int,
     weights: str,
     tokenizer: str,
-    label: int,
+    label: int | None = None,
 ) -> ItemReward:
     """A reward whose score is the logit of output unit `label` (before the sigmoid).
 
@@ -108,6 +108,11 @@ def load(
     tried_in_a_child(words, lambda: read_tokenizer(words, vocabulary))
     tokenize = read_tokenizer(words, vocabulary)
     labels = len(arrays.output[1])
+    if label is None and labels > 1:
+        raise RewardError(
+            f"{weights_file} has {labels} output units; say which of them is the reward: label: 0 … {labels - 1}"
+        )
+    label = label or 0
     if label >= labels:
         raise RewardError(f"{weights_file} has {labels} output units; label must be below that, not {label}")
     classify = _Classifier(arrays, device)

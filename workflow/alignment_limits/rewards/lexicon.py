@@ -36,7 +36,7 @@ def _vader(text: str, sign: int) -> ItemReward:
     def score_texts(texts: list[str]) -> Scores:
         return untruncated([analyzer.polarity_scores(t)["compound"] for t in texts])
 
-    return text_reward(text, sign, score_texts)
+    return text_reward(text, sign, score_texts, flat=True)
 
 
 def _words(path: Path, text: str, sign: int) -> ItemReward:
@@ -59,7 +59,7 @@ def _words(path: Path, text: str, sign: int) -> ItemReward:
     def score_texts(texts: list[str]) -> Scores:
         return untruncated([-badness(t) for t in texts])
 
-    return text_reward(text, sign, score_texts)
+    return text_reward(text, sign, score_texts, flat=True)
 
 
 def _only_file(folder: Path | None) -> Path:

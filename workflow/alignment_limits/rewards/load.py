@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.errors import RewardError
+from alignment_limits.errors import ModelError, RewardError
 from alignment_limits.rewards.base import RewardModel
 
 _MODULES = {
@@ -62,5 +62,8 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
         if not folder.is_dir():
             raise RewardError(f"{folder} does not exist; run the rule that fetches the reward's source")
     arguments = {key: value for key, value in settings.items() if key not in _NOT_FOR_THE_MODEL}
-    model: RewardModel = module.load(folder, device=device, **arguments)
+    try:
+        model: RewardModel = module.load(folder, device=device, **arguments)
+    except ModelError as error:
+        raise RewardError(str(error)) from error
     return model

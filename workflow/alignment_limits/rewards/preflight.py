@@ -1,20 +1,26 @@
-"""Score a handful of texts before a study does: a reward that is broken fails here, within seconds."""
+"""Score a handful of texts before a study does: a reward that is broken fails here, within seconds.
+
+The texts are the study's own prompts with replies of ours, and what the prompt file holds beside them: a function that
+looks its prompt up, or checks a reply against its prompt's answer, is asked for nothing else in the study either.
+"""
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import RewardModel
+from alignment_limits.errors import AlignmentLimitsError, RewardError
+from alignment_limits.rewards.base import Prompt, RewardModel
 from alignment_limits.rewards.load import load_reward
 
 TOLERANCE = 1e-4  # how far a score may move with its batch, in units of the spread of the probes' scores
+OWN_REPLIES = 4  # references and other columns of prompts that are scored as if they were replies
 
 # Civil, rude (for word lists: their words must occur), long, empty, not English; no slurs.
 PROBES: tuple[tuple[str, str], ...] = (
@@ -31,34 +37,55 @@ PROBES: tuple[tuple[str, str], ...] = (
 )
 
 
-def preflight(reward: RewardModel, name: str) -> dict[str, Any]:
+def probes(prompts: Sequence[str], own: Sequence[tuple[str, str]] = ()) -> tuple[list[str], list[str]]:
+    """Prompts and replies that a reward is tried on.
+
+    Args:
+        prompts: the study's; none: prompts of ours.
+        own: prompts with replies of the study's own, such as references; a few are taken, as are columns of prompts.
+    """
+    if not prompts:
+        return [p for p, _ in PROBES], [r for _, r in PROBES]
+    told = [prompts[i % len(prompts)] for i in range(len(PROBES))]
+    columns = [(p, value) for p in prompts if isinstance(p, Prompt) for value in p.columns.values() if value]
+    more = [*list(own)[:OWN_REPLIES], *columns[:OWN_REPLIES]]
+    return told + [p for p, _ in more], [r for _, r in PROBES] + [r for _, r in more]
+
+
+def preflight(
+    reward: RewardModel, name: str, prompts: Sequence[str] = (), own: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """Check that a reward's scores are fit for a study.
 
     Args:
         reward: the loaded model.
         name: its name in the study, for messages.
+        prompts: the study's prompts, as the reward reads them; none: prompts of ours.
+        own: prompts with replies of the study's own; see `probes`.
 
     Returns:
         Figures: `reward`, `probes`, `ms_per_text`, `lowest`, `highest`, `spread` (standard deviation),
-        `max_batch_deviation` (in units of highest − lowest), `truncated` (how many probes).
+        `max_batch_deviation` (in units of highest − lowest), `truncated` (how many probes), `constant`.
 
     Raises:
-        RewardError: it fails, scores are NaN, infinite or constant, or depend on the batch.
+        RewardError: it fails, scores are NaN or infinite, depend on the batch, or are constant where they cannot be.
     """
-    prompts, replies = [p for p, _ in PROBES], [r for _, r in PROBES]
-    together, truncated = _scored(reward, name, prompts, replies)
+    asked, replies = probes(prompts, own)
+    together, truncated = _scored(reward, name, asked, replies)
     start = time.perf_counter()
-    backwards = _scored(reward, name, prompts[::-1], replies[::-1])[0][::-1]
+    backwards = _scored(reward, name, asked[::-1], replies[::-1])[0][::-1]
     seconds = time.perf_counter() - start
-    alone = np.concatenate([_scored(reward, name, [p], [r])[0] for p, r in PROBES])
+    alone = np.concatenate([_scored(reward, name, [p], [r])[0] for p, r in zip(asked, replies, strict=True)])
 
     extent = float(np.ptp(together))
-    if extent <= 1e-9 * max(1.0, float(np.abs(together).max())):
+    constant = extent <= 1e-9 * max(1.0, float(np.abs(together).max()))
+    if constant and not getattr(reward, "flat", False):
         raise RewardError(
-            f"reward '{name}' gives the same score ({together[0]:.6g}) to all {len(PROBES)} probe texts, "
-            "civil and rude; check its label, its files and, for a word list, that it has one word a line"
+            f"reward '{name}' gives the same score ({together[0]:.6g}) to all {len(replies)} probe texts, "
+            "civil and rude; check its label and its files"
         )
-    moved = float(max(np.abs(alone - together).max(), np.abs(backwards - together).max())) / extent
+    moved = float(max(np.abs(alone - together).max(), np.abs(backwards - together).max()))
+    moved = moved / extent if not constant else float(moved > extent)
     allowed = getattr(reward, "tolerance", None) or TOLERANCE
     if not moved <= allowed:
         raise RewardError(
@@ -68,23 +95,92 @@ def preflight(reward: RewardModel, name: str) -> dict[str, Any]:
         )
     return {
         "reward": name,
-        "probes": len(PROBES),
-        "ms_per_text": round(1000 * seconds / len(PROBES), 3),
+        "probes": len(replies),
+        "ms_per_text": round(1000 * seconds / len(replies), 3),
         "lowest": float(together.min()),
         "highest": float(together.max()),
         "spread": float(together.std()),
         "max_batch_deviation": moved,
         "truncated": int(truncated.sum()),
+        "constant": constant,
     }
 
 
-def load_and_preflight(spec: Any, folder: Path | None, name: str, *, device: str = "cpu") -> dict[str, Any]:
+def load_and_preflight(
+    spec: Any,
+    folder: Path | None,
+    name: str,
+    *,
+    device: str = "cpu",
+    prompts: Sequence[str] = (),
+    own: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
     """`load_reward`, then `preflight`; all messages carry the reward's name.
+
+    Returns:
+        `preflight`'s figures; for a body of less than float32 also `dtype`, and `dtype_deviation` and
+        `dtype_deviation_rms`: how far that moves the probes' scores, at most and as a root mean square, in units of
+        their spread in float32. The two are null where memory does not hold the body in float32.
 
     Raises:
         RewardError: as the two do.
     """
-    return preflight(_named(name, lambda: load_reward(spec, folder, device=device)), name)
+    settings = dict(spec) if isinstance(spec, dict) else dict(spec.model_dump())
+    reward = _named(name, lambda: load_reward(settings, folder, device=device))
+    figures = preflight(reward, name, prompts, own)
+    if (dtype := settings.get("dtype", "float32")) == "float32":
+        return figures
+    asked, replies = probes(prompts, own)
+    rounded = _scored(reward, name, asked, replies)[0]
+    del reward
+    gc.collect()  # the two are never held together
+    figures |= {"dtype": dtype, "dtype_deviation": None, "dtype_deviation_rms": None}
+    if folder is None or _fits_in_float32(folder):
+        full = _named(name, lambda: load_reward(settings | {"dtype": "float32"}, folder, device=device))
+        exact = _scored(full, name, asked, replies)[0]
+        moved = np.abs(rounded - exact) / exact.std()
+        figures |= {"dtype_deviation": float(moved.max()), "dtype_deviation_rms": float(np.sqrt((moved**2).mean()))}
+    return figures
+
+
+def warnings_of(figures: dict[str, Any]) -> list[str]:
+    """What a person should know of a reward that passed."""
+    name, out = figures["reward"], []
+    if figures["constant"]:
+        out.append(
+            f"reward '{name}' gives {figures['lowest']:.6g} to all {figures['probes']} probe texts: right for a "
+            "verifier that none of them passes; otherwise check its function, its columns or its word list"
+        )
+    if "dtype" in figures:
+        if figures["dtype_deviation"] is None:
+            moved = "was not measured, as memory does not hold it in float32"
+        else:
+            moved = (
+                f"moves scores by up to {figures['dtype_deviation']:.1%} of their spread against float32 "
+                f"(root mean square {figures['dtype_deviation_rms']:.1%})"
+            )
+        out.append(f"reward '{name}': its {figures['dtype']} body {moved}")
+    return out
+
+
+def _fits_in_float32(folder: Path) -> bool:
+    """Whether the machine's free memory holds a checkpoint's weights in float32, with a fifth to spare."""
+    from safetensors import safe_open
+
+    numbers = 0
+    for file in Path(folder).glob("*.safetensors"):
+        with safe_open(file, "np") as tensors:
+            numbers += sum(int(np.prod(tensors.get_slice(key).get_shape())) for key in tensors.keys())  # noqa: SIM118
+    return 4.8 * numbers < _free_memory()
+
+
+def _free_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return float("inf")
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), float("inf"))
 
 
 def _scored(
@@ -105,7 +201,7 @@ def _scored(
 def _named(name: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except RewardError as error:
+    except AlignmentLimitsError as error:
         raise RewardError(f"reward '{name}': {error}") from error
     except Exception as error:
         raise RewardError(f"reward '{name}' failed: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""A reward of the user's own: `function(prompts, replies, **options)` → one float per reply."""
+"""A reward of the user's own: `function(prompts, replies, **columns, **options)` → one float per reply."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores, pairs, untruncated
+from alignment_limits.rewards.base import ItemReward, Prompt, Scores, untruncated
 
 
 def load(
@@ -24,8 +24,12 @@ def load(
     sign: int,
     function: str,
     options: Mapping[str, Any] | None = None,
+    columns: Sequence[str] = (),
 ) -> ItemReward:
     """A reward that calls the user's function with distinct (prompt, reply) pairs; `text` is not used.
+
+    Args:
+        columns: of the prompt file; each is passed by its name, as a list with one text (or None) per reply.
 
     Raises:
         RewardError: the function cannot be imported; when scoring: it raises, or returns something else
@@ -33,15 +37,32 @@ def load(
     """
     call = _imported(function)
 
-    def score_pairs(items: list[tuple[str, str]]) -> Scores:
-        prompts, replies = [p for p, _ in items], [r for _, r in items]
+    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+        return [
+            (str(p), r, *(_column(p, name, function) for name in columns))
+            for p, r in zip(prompts, replies, strict=True)
+        ]
+
+    def score_items(items: list[tuple[Any, ...]]) -> Scores:
+        prompts, replies, *values = (list(column) for column in zip(*items, strict=True))
+        given = dict(zip(columns, values, strict=True)) | dict(options or {})
         try:
-            returned = call(prompts, replies, **(options or {}))
+            returned = call(prompts, replies, **given)
         except (Exception, SystemExit) as error:
             raise RewardError(f"{function} raised {type(error).__name__}: {error}{_place(error, call)}") from error
         return untruncated(_floats(returned, len(items), function))
 
-    return ItemReward(pairs, score_pairs, sign)
+    return ItemReward(items, score_items, sign, flat=True)
+
+
+def _column(prompt: str, name: str, function: str) -> str | None:
+    columns = prompt.columns if isinstance(prompt, Prompt) else {}
+    if name not in columns:
+        raise RewardError(
+            f"{function} asks for the column '{name}' of the prompts, which have none here; the prompt file's further "
+            f"columns are: {', '.join(columns) or 'none'}"
+        )
+    return columns[name]
 
 
 def _imported(function: str) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ def load(folder: Path | None, *, device: str, text: str, sign: int, measure: str
     def score_pairs(items: list[tuple[str, str]]) -> Scores:
         return untruncated([rouge(reply, beside, measure, part) for beside, reply in items])
 
-    return ItemReward(pairs, score_pairs, sign)
+    return ItemReward(pairs, score_pairs, sign, flat=True)
 
 
 def rouge(reply: str, reference: str, measure: str, part: str) -> float:

@@ -18,18 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
+from alignment_limits.models.classifier import load_classifier
+from alignment_limits.models.load import ready
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_length, load_trained, need_checkpoint, ready
+from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
 
 Pair = tuple[str, str]  # prompt, reply
 
 _HEADS = ("score", "classifier", "classification_head")
-_BFLOAT16_TOLERANCE = 0.05  # of the spread of scores; 8 bits of mantissa through the body
 
 
 def load(
@@ -38,7 +40,7 @@ def load(
     device: str,
     text: str,
     sign: int,
-    label: int = 0,
+    label: int | str | None = None,
     weights: Sequence[float] | None = None,
     wording: str | None = None,
     max_length: int | None = None,
@@ -48,6 +50,7 @@ def load(
     """A reward whose score is the logit of `label`; never a sigmoid or softmax.
 
     Args:
+        label: number or name of one; a classifier of one label needs none.
         weights: one for each label; the score is then the weighted sum of the logits: [−1, 1] is the log-odds of
             the second of two classes, and heads with several objectives are weighed by it. `label` is not used.
         wording: around prompt and reply where there is no chat template, `{prompt}` and `{reply}` in it.
@@ -57,18 +60,15 @@ def load(
             chat template, or `max_length` exceeds what the model can read.
     """
     path = need_checkpoint(folder)
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
-    model = _load_model(path, dtype, trust_remote_code)
-    labels = model.config.num_labels
-    if weights is None and label >= labels:
-        raise RewardError(f"{path} has {labels} labels; label must be below that, not {label}")
-    if weights is not None and len(weights) != labels:
-        raise RewardError(f"{path} has {labels} labels; give one weight for each, not {len(weights)}")
-    weigh = np.eye(labels)[label] if weights is None else np.asarray(weights, dtype=np.float64)
+    tokenizer = load_tokenizer(path, trust_remote_code)
+    model = load_classifier(path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    weigh = label_weights(model.config, label, weights, path)
+    if dtype != "float32":
+        _float32_head(model, path)
     pad = set_padding(model, tokenizer, path)
     model.config.use_cache = False
-    model = ready(model, device)
-    limit = most_tokens(max_length, context_length(tokenizer, model.config), path)
+    model = ready(model)
+    limit = most_tokens(max_length, context_of(tokenizer, model.config), path)
     encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}")
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -80,18 +80,38 @@ def load(
         score = in_batches([ids for ids, _ in encoded], forward, pad=pad, device=device) @ weigh
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
-    tolerance = None if dtype == "float32" else _BFLOAT16_TOLERANCE
+    tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
     return ItemReward(pairs if text != "reply" else _replies_only, score_pairs, sign, tolerance)
 
 
-def _load_model(path: Path, dtype: str, trust_remote_code: bool) -> Any:
-    lacking = "no sequence classifier (a base model?), its scores would be random"
-    model = load_trained(
-        AutoModelForSequenceClassification, path, dtype, trust_remote_code, kind="sequence classifier", lacking=lacking
-    )
-    if dtype != "float32":
-        _float32_head(model, path)
-    return model
+def label_weights(
+    config: Any, label: int | str | None, weights: Sequence[float] | None, path: Path
+) -> NDArray[np.float64]:
+    """What each label's logit counts [labels].
+
+    Raises:
+        RewardError: neither `label` nor `weights` says what to read of several labels, or there is no such label.
+    """
+    count = int(config.num_labels)
+    names = [str((config.id2label or {}).get(i, f"LABEL_{i}")) for i in range(count)]
+    listed = ", ".join(f"{i}: {name}" for i, name in enumerate(names))
+    if weights is not None:
+        if len(weights) != count:
+            raise RewardError(f"{path} has {count} labels ({listed}); give one weight for each, not {len(weights)}")
+        return np.asarray(weights, dtype=np.float64)
+    if label is None and count > 1:
+        raise RewardError(
+            f"{path} has {count} labels ({listed}); say which of them is the reward: label: <number or name>, or "
+            "weights: [one for each] ([-1, 1] is the log-odds of the second of two)"
+        )
+    if isinstance(label, str):
+        if names.count(label) != 1:
+            found = "none of them" if label not in names else f"the name of {names.count(label)} of them"
+            raise RewardError(f"{path} has {count} labels ({listed}); '{label}' is {found}: give label as a number")
+        label = names.index(label)
+    if (label or 0) >= count:
+        raise RewardError(f"{path} has {count} labels ({listed}); label must be below that, not {label}")
+    return np.asarray(np.eye(count)[label or 0])
 
 
 def _float32_head(model: Any, path: Path) -> None:
@@ -108,8 +128,9 @@ def _float32_head(model: Any, path: Path) -> None:
 
 def set_padding(model: Any, tokenizer: Any, path: Path) -> int:
     """Choose the padding id and tell the model; decoders get one that no text can produce."""
-    own = tokenizer.pad_token_id
     if not hasattr(model, "score"):  # encoders: the mask alone decides, and some count positions by this id
+        own = model.config.get_text_config().pad_token_id
+        own = tokenizer.pad_token_id if own is None else own
         if own is None:
             raise RewardError(f"{path}: the tokenizer has no padding token; add the one the model was trained with")
         return int(own)
@@ -120,13 +141,6 @@ def set_padding(model: Any, tokenizer: Any, path: Path) -> int:
     for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
         config.pad_token_id = unused
     return unused
-
-
-def most_tokens(asked: int | None, context: int | None, path: Path) -> int | None:
-    """Tokens of a text at most: what is asked for, or all the model can read."""
-    if asked is not None and context is not None and asked > context:
-        raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
-    return asked if asked is not None else context
 
 
 def _replies_only(prompts: Sequence[str], replies: Sequence[str]) -> list[Pair]:

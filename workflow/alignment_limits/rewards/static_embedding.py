@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alignment_limits.damage import reading
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import need_file
+from alignment_limits.rewards.control_tokens import without
 
 
 def load_static_encoder(
@@ -37,6 +38,7 @@ def load_static_encoder(
     words = need_file(folder, tokenizer, "static.tokenizer")
     with reading(words, RewardError):
         tokens = Tokenizer.from_file(str(words))
+    plain = without([t.content for t in tokens.get_added_tokens_decoder().values() if t.special])
     tokens.no_padding()
     tokens.no_truncation()
     if matrix.ndim != 2 or tokens.get_vocab_size() > len(matrix):
@@ -44,7 +46,7 @@ def load_static_encoder(
 
     def encode(texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         out = np.zeros((len(texts), matrix.shape[1]))
-        for row, encoded in enumerate(tokens.encode_batch(texts, add_special_tokens=False)):
+        for row, encoded in enumerate(tokens.encode_batch([plain(text) for text in texts], add_special_tokens=False)):
             if encoded.ids:
                 mean = matrix[encoded.ids].mean(axis=0)
                 out[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)

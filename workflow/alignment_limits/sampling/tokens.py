@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
+from alignment_limits.conversations import Messages, conversation, default_system
 from alignment_limits.errors import PromptError, SamplingError
 
 
@@ -15,8 +18,11 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def render(prompts: Sequence[str], tokenizer: Any) -> list[str]:
-    """Prompts as one user turn each in the model's chat template.
+def render(prompts: Sequence[str | Messages], tokenizer: Any, *, system: str | None = None) -> list[str]:
+    """Prompts in the model's chat template: texts as one user turn each, conversations as they are.
+
+    Args:
+        system: the system message of prompts that bring none; None: none is given, and the template may write its own.
 
     Raises:
         SamplingError: the model has no chat template.
@@ -24,9 +30,19 @@ def render(prompts: Sequence[str], tokenizer: Any) -> list[str]:
     if not tokenizer.chat_template:
         raise SamplingError("prompts.template is 'chat', but the model has no chat template; use 'none'")
     return [
-        tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True)
+        tokenizer.apply_chat_template(conversation(p, system), tokenize=False, add_generation_prompt=True)
         for p in prompts
     ]
+
+
+def own_system(tokenizer: Any) -> str:
+    """The system message that a model's chat template writes where none is given; "" if it writes none."""
+    mark = "SYSTEM-MESSAGE"
+    try:
+        (plain,), (marked,) = render(["a"], tokenizer), render(["a"], tokenizer, system=mark)
+    except jinja2.TemplateError:  # has no system role
+        return ""
+    return default_system(plain, marked, mark)
 
 
 def encode(texts: Sequence[str], tokenizer: Any, template: str) -> list[list[int]]:

@@ -1,0 +1,69 @@
+"""What a reward reads beside a reply: the prompt, its document or its references, and columns of the prompt file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import Prompt
+
+
+def read_beside(
+    spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
+) -> dict[str, Prompt]:
+    """What one reward reads beside the replies to each prompt.
+
+    Args:
+        spec: the reward's settings; `beside` and `columns` decide.
+        prompts: the table of the contract, with a column `prompt` (as rewards read it) and the prompt file's own.
+        documents: needed where `beside` is 'document' or 'reference'.
+
+    Returns:
+        prompt_id → text, which carries the columns asked for.
+
+    Raises:
+        RewardError: there is no such column.
+    """
+    column = spec.get("beside", "prompt")
+    context = prompts if column == "prompt" or documents is None else documents
+    texts = dict(context.select("prompt_id", column).iter_rows())
+    columns = columns_of(spec, prompts)
+    return {key: Prompt(texts[key], columns[key]) for key in columns if key in texts}
+
+
+def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict[str, str | None]]:
+    """The columns that a reward asks for: prompt_id → name → value.
+
+    Raises:
+        RewardError: there is no such column.
+    """
+    names = list(spec.get("columns") or ())
+    lacking = [name for name in names if name not in prompts.columns]
+    if lacking:
+        raise RewardError(
+            f"columns: the prompts have no column '{lacking[0]}'; there are: {', '.join(prompts.columns)}. Add it to "
+            "the prompt file, or correct the name"
+        )
+    values = prompts.select(names).rows(named=True) if names else [{} for _ in range(prompts.height)]
+    return dict(zip(prompts["prompt_id"], values, strict=True))
+
+
+def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Prompt]:
+    """The same by the prompt's text, where replies are scored while they are drawn.
+
+    Raises:
+        RewardError: prompts of one text differ in what the reward reads beside their replies.
+    """
+    out: dict[str, Prompt] = {}
+    for prompt_id, text in prompts.select("prompt_id", "prompt").iter_rows():
+        own = read[prompt_id]
+        known = out.setdefault(text, own)
+        if (str(known), known.columns) != (str(own), own.columns):
+            raise RewardError(
+                f"prompt '{prompt_id}' has the text of another prompt, but other columns or another document: while a "
+                "policy is trained a reward is known by the prompt's text; leave out one of the two"
+            )
+    return out
