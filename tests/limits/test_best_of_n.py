@@ -9,7 +9,8 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
 from alignment_limits.limits.bestofn import corrected_kl
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound, win_rates
+from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
+from alignment_limits.limits.wins import win_rates
 
 NS = np.array([1, 2, 3, 5])
 
@@ -130,10 +131,11 @@ def test_n_one_is_the_base_law_and_n_m_the_maximum() -> None:
 def test_more_draws_than_samples_and_fractions_are_refused() -> None:
     r = np.random.default_rng(1).standard_normal((5, 16))
     r[3, 9:] = np.nan
-    with pytest.raises(EstimateError, match="row 3 has 9"):
-        best_of_n(r, {"own": r}, ns=[10])
-    with pytest.raises(EstimateError, match="whole numbers"):
-        best_of_n(r, {"own": r}, ns=[1.5])
+    with pytest.raises(EstimateError, match="best-of-17: no prompt has more than 16"):
+        best_of_n(r, {"own": r}, ns=[10, 17])
+    for n in (1.5, 0, np.nan):
+        with pytest.raises(EstimateError, match="whole numbers"):
+            best_of_n(r, {"own": r}, ns=[n])
 
 
 def test_ragged_prompts_equal_the_same_prompts_alone() -> None:
@@ -159,10 +161,10 @@ def test_corrected_kl_of_quantised_scores_loses_the_bias_of_the_plug_in() -> Non
     ns = np.array([2, 3])
     q = 1 - 0.8**ns
     truth = q * np.log(q / 0.2) + (1 - q) * np.log((1 - q) / 0.8)
-    plugin, corrected = best_of_n_kl(r, ns, np.ones(r.shape, bool)).mean(axis=0), corrected_kl(r, ns).mean(axis=0)
+    plugin, corrected = best_of_n_kl(r, ns, np.ones(r.shape, bool)).mean(axis=0), corrected_kl(r, ns)[0].mean(axis=0)
     assert np.all(np.abs(corrected - truth) < 0.35 * np.abs(plugin - truth))
     untied = rng.standard_normal((3, 20))
-    np.testing.assert_array_equal(corrected_kl(untied, ns), best_of_n_kl(untied, ns))
+    np.testing.assert_array_equal(corrected_kl(untied, ns)[0], best_of_n_kl(untied, ns))
 
 
 def test_bernoulli_best_of_n_is_the_limit_itself() -> None:

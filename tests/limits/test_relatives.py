@@ -8,9 +8,9 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, per_sequence_kl, soft_best_of_n
 from alignment_limits.limits.laws import choose
-from alignment_limits.limits.poisson import check_mus, poisson_kl, poisson_mixture
+from alignment_limits.limits.poisson import check_mus, poisson_choice, poisson_kl, poisson_mass, poisson_mixture
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
-from alignment_limits.limits.relatives import chi2_law, chi2_weights, poisson_law, soft_law, soft_weights
+from alignment_limits.limits.relatives import chi2_law, chi2_weights, relative_ns, soft_law, soft_weights, study_choice
 
 
 def test_soft_weights_are_those_of_the_pick_among_all_draws() -> None:
@@ -172,11 +172,14 @@ def test_soft_pick_of_two_levels_has_the_enumerated_kl_gain_and_win_rate() -> No
 def test_prompts_named_by_keys_may_come_in_any_order_and_company() -> None:
     rng = np.random.default_rng(10)
     r, v = rng.standard_normal((40, 32)), rng.standard_normal((40, 32))
+    r = np.round(r, 1)
     r[5, 20:] = v[5, 20:] = np.nan
+    r[7, 3:] = v[7, 3:] = np.nan
     keys, turned = np.arange(40) * 7 + 3, rng.permutation(40)
-    laws = [soft_law(np.array([2, 4]), [0.5]), chi2_law([1.0, 3.0]), poisson_law(r, [1.0])]
-    one = choose(laws, r, {"v": v}, keys=keys)
-    two = choose(laws, r[turned], {"v": v[turned]}, keys=keys[turned])
+    settings = {"ns": [2, 4, 16], "relatives": True, "temperatures": [0.5], "betas": [1.0, 3.0]}
+    one = study_choice(r, {"v": v}, keys=keys, **settings)
+    two = study_choice(r[turned], {"v": v[turned]}, keys=keys[turned], **settings)
+    assert set(one.method) == {"best-of-n", "soft-best-of-n", "best-of-poisson", "chi2-pessimism"}
     np.testing.assert_allclose(two.kl, one.kl[turned], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(two.wins["v"], one.wins["v"][turned], rtol=1e-12)
     np.testing.assert_allclose(two.gains["v"], one.gains["v"][turned], rtol=1e-9)

@@ -1,14 +1,11 @@
 """Best-of-n (and by single rewards its relatives) evaluated on the selecting reward and on gold, against the limit."""
 
-import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.grid import prompt_keys, reward_arrays
-from alignment_limits.limits.bestofn import best_of_n_choice
-from alignment_limits.limits.laws import choose
-from alignment_limits.limits.methods import compare, join
-from alignment_limits.limits.relatives import relatives
+from alignment_limits.limits.methods import compare
+from alignment_limits.limits.relatives import study_choice
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import BEST_OF_N
 from alignment_limits.scripting import job, provenance
@@ -22,12 +19,12 @@ with job(snakemake):
     for optimized in p["optimized"]:
         own = scores[optimized]
         evaluated = {name: scores[name] for name in dict.fromkeys([optimized, p["gold"]])}
-        choices = [best_of_n_choice(own, evaluated, np.array(p["best_of"]), **draws)]
-        if optimized in p["relatives_of"]:
-            laws = relatives(own, p["best_of"], p["soft_temperatures"], p["pessimism_betas"])
-            choices += [choose(laws, own, evaluated, **draws)] if laws else []
+        wanted = {"temperatures": p["soft_temperatures"], "betas": p["pessimism_betas"]}
+        choice = study_choice(
+            own, evaluated, ns=p["best_of"], relatives=optimized in p["relatives_of"], **wanted, **draws
+        )
         for budget in ("average", "per-prompt"):
-            tables = compare(join(choices), own, evaluated, budget=budget, replicates=p["bootstrap"], **draws)
+            tables = compare(choice, own, evaluated, budget=budget, replicates=p["bootstrap"], **draws)
             for name, table in tables.items():
                 rows.append(
                     pl.DataFrame(table.columns()).with_columns(

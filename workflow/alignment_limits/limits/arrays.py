@@ -3,7 +3,7 @@
 A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -136,35 +136,3 @@ def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64],
     np.put_along_axis(place, np.argsort(draws, axis=1, kind="stable"), np.arange(width)[None, :], axis=1)
     labels = (QUARTERS * place) // np.maximum(counts, 1)[:, None]
     return np.where(np.arange(width)[None, :] < counts[:, None], labels, -1)
-
-
-def split_average(
-    estimate: Callable[[Array, NDArray[np.bool_]], Array],
-    scores: Array,
-    marks: NDArray[np.bool_],
-    *,
-    keys: NDArray[np.int64] | None = None,
-    seed: int = 0,
-    splits: int = 1,
-) -> Array:
-    """A per-prompt estimate from all samples, halves and quarters, freed of 1/m and 1/m^2 bias: 8/3 F - 2 H + Q/3.
-
-    estimate(scores, marks) -> (P, K) must take NaN for missing samples; `marks` (P, M) go along with the samples.
-    Prompts of fewer than 8 samples keep F.
-    """
-    counts = np.sum(~np.isnan(scores), axis=1)
-    keys = np.arange(len(scores)) if keys is None else np.asarray(keys)
-    ranks = np.argsort(scores, axis=1, kind="stable")
-    full = estimate(scores, marks)
-    levels = [np.zeros_like(full), np.zeros_like(full)]
-    for split in range(splits):
-        labels = np.empty(scores.shape, dtype=np.int64)
-        np.put_along_axis(labels, ranks, split_labels(counts, scores.shape[1], keys, seed + split), axis=1)
-        for level, parts in enumerate((2, 4)):
-            blocks = labels * parts // QUARTERS
-            for part in range(parts):
-                inside = (blocks == part) & (labels >= 0)
-                share = inside.sum(axis=1) / counts / splits
-                levels[level] += share[:, None] * estimate(np.where(inside, scores, np.nan), marks)
-    corrected = 8 / 3 * full - 2 * levels[0] + levels[1] / 3
-    return np.where((counts >= 8)[:, None], corrected, full)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_scores, within_prompt_sd
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.paired import interval, mean_of
 
 
 def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
@@ -66,7 +67,7 @@ def gao_fit(
 ) -> GaoFit:
     """Least-squares fit of gains at kls > 0 (K,), with intervals from a bootstrap over prompts.
 
-    gains : (P, K) contributions per prompt. The fit is linear in them, so every prompt has coefficients of its own
+    gains : (P, K) contributions per prompt; a prompt that is all NaN takes no part. The fit is linear in them, so every prompt has coefficients of its own
     whose mean is the fit. boot : replicates to use in place of new ones.
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
@@ -75,16 +76,17 @@ def gao_fit(
         raise EstimateError(f"Unknown form '{form}': use 'best-of-n' or 'policy'.")
     if gain.ndim != 2 or gain.shape[1] != len(kl) or len(kl) < 3:
         raise EstimateError(f"Gains have shape {gain.shape}; expected (prompts, {len(kl)}), at least 3 KLs.")
-    if np.any(kl <= 0) or not np.all(np.isfinite(gain)):
+    part = ~np.isnan(gain).all(axis=1)
+    if np.any(kl <= 0) or not part.any() or not np.all(np.isfinite(gain[part])):
         raise EstimateError("A fit needs positive KLs and finite gains; leave unreliable points out.")
     design = _design(np.sqrt(kl), form)
     each = gain @ np.linalg.pinv(design).T  # (P, 2)
-    alpha, beta = each.mean(axis=0)
+    alpha, beta = mean_of(each)
     boot = boot or PromptBootstrap(
         len(gain), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters
     )
-    low, high = boot.interval(each)
-    misfit = gain.mean(axis=0) - design @ np.array([alpha, beta])
+    low, high = interval(boot, each)
+    misfit = mean_of(gain) - design @ np.array([alpha, beta])
     return GaoFit(
         form,
         float(alpha),

@@ -8,9 +8,9 @@ import numpy as np
 
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
-
-SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
+from alignment_limits.limits.paired import carried_gain, interval, judge_limits, mean_of, paired_limit, read_curves
+from alignment_limits.limits.picks import NO_SHARE, Mean, columns_of, judge_kl, judge_means, together, too_few_for_limit
+from alignment_limits.limits.ranks import beaten_share
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,22 @@ class BestOfNTable:
     """One row per setting of a method, equal 1-D arrays. gain, win_rate and limit are of the evaluated reward.
 
     n : draws (their mean for best-of-Poisson, NaN for chi2). temperature : of soft best-of-n, beta of chi2, else NaN.
+    prompts : those with samples enough for this row; all else is over them.
     kl_sequence : the per-sequence KL estimate of 2401.01879, NaN unless log-probs were given.
     kl : tie-aware KL (nats, mean over prompts); kl_bound : log n - (n-1)/n. limit : corrected limit of the
     evaluated reward (its own tilt) at this kl and budget convention; tilt_gain : its gain when tilting by
     the selecting reward at this kl; efficiency = gain / limit. win_rate : P(pick beats a fresh base sample)
     + P(tie)/2, NaN at n = M.
+
+    Each of gain, kl, win_rate, limit and efficiency has a verdict of its own: <name>_reliable, and <name>_reason ("" where
+    reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
     """
 
     method: np.ndarray
     budget: np.ndarray
     n: np.ndarray
     temperature: Array
+    prompts: np.ndarray
     kl: Array
     kl_low: Array
     kl_high: Array
@@ -42,9 +47,21 @@ class BestOfNTable:
     win_rate_high: Array
     tilt_gain: Array
     limit: Array
+    limit_low: Array
+    limit_high: Array
     efficiency: Array
     efficiency_low: Array
     efficiency_high: Array
+    gain_reliable: np.ndarray
+    gain_reason: np.ndarray
+    kl_reliable: np.ndarray
+    kl_reason: np.ndarray
+    win_rate_reliable: np.ndarray
+    win_rate_reason: np.ndarray
+    limit_reliable: np.ndarray
+    limit_reason: np.ndarray
+    efficiency_reliable: np.ndarray
+    efficiency_reason: np.ndarray
     reliable: np.ndarray
     reason: np.ndarray
 
@@ -55,21 +72,31 @@ class BestOfNTable:
 
 @dataclass(frozen=True)
 class Choice:
-    """Methods at N settings: kl (P, N); gains and wins (P, N) of each evaluated reward.
+    """Methods at N settings: kl (P, N); gains and wins (P, N) of each evaluated reward; NaN where a prompt has too few
+    samples for a setting.
 
-    method, n, temperature, kl_bound, kl_sequence : (N,), as in BestOfNTable. largest_ratio : (N,) largest density
-    ratio to the base law (n for best-of-n), which says how few samples carry the choice.
+    unbiased : (N,) whether gain and win rate are so, and KL exact without ties; else they are corrected by halves.
+    method, n, temperature, kl_bound : (N,), as in BestOfNTable. kl_sequence : (P, N). kl_left : (P, N) what the KL's
+    correction may leave (0 where it is exact). largest_ratio : (N,) largest density ratio to the base law (n for
+    best-of-n), which says how few samples carry the choice. gains_left, wins_left : (P, N) what corrections by halves may
+    leave of their bias (0 where unbiased). lost : (P, N) probability of draws that the win rate does not
+    cover (of best-of-Poisson).
     """
 
     method: np.ndarray
     n: np.ndarray
     temperature: Array
     kl: Array
+    kl_left: Array
     kl_bound: Array
     kl_sequence: Array
     largest_ratio: Array
+    unbiased: np.ndarray
     gains: Mapping[str, Array]
     wins: Mapping[str, Array]
+    gains_left: Mapping[str, Array]
+    wins_left: Mapping[str, Array]
+    lost: Array
 
 
 def join(choices: Sequence[Choice]) -> Choice:
@@ -95,69 +122,60 @@ def compare(
     keys: np.ndarray | None = None,
 ) -> dict[str, BestOfNTable]:
     """Tables of one method, chosen by `scores` (P, M), for every evaluated reward; gain and limit paired."""
-    count = len(choice.n)
+    count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
-    kl = choice.kl
-    spent = kl if budget == "per-prompt" else kl.mean(axis=0)
-    chosen = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys).at(spent)
-    kl_low, kl_high = boot.interval(kl)
+    rows = np.isfinite(kl)
+    kl_low, kl_high = interval(boot, kl)
+    kl_reason = judge_kl(kl, choice.kl_left, scores, ratio, choice.unbiased, kl_high - kl_low)
+    few = too_few_for_limit(scores, rows, n, ratio)
+    curve = {"budget": budget, "seed": seed, "keys": keys}
+    chosen = read_curves(scores, list(others.values()), kl, **curve)
     tables = {}
     for index, (name, scored) in enumerate(others.items()):
         same = np.array_equal(scored, scores, equal_nan=True)
-        ideal = chosen if same else CorrectedCurve(scored, budget=budget, seed=seed, keys=keys).at(spent)
-        gain, wins = choice.gains[name], choice.wins[name]
-        limit = paired_limit(ideal, kl, budget)
-        gain_low, gain_high = boot.interval(gain)
-        win_low, win_high = boot.interval(wins)
-        low, high = boot.ratio(gain, limit)
-        reliable, reason = _verdict(scored, ideal, choice)
-        mean_limit = limit.mean(axis=0)
-        safe = np.where(mean_limit > 0, mean_limit, np.nan)
+        ideal = chosen if same else read_curves(scored, [], kl, **curve)
+        gain, wins, limit = choice.gains[name], choice.wins[name], paired_limit(ideal, kl, budget)
+        gain_low, gain_high = interval(boot, gain)
+        win_low, _ = interval(boot, wins * (1 - choice.lost))
+        _, win_high = interval(boot, wins * (1 - choice.lost) + choice.lost)
+        limit_low, limit_high = interval(boot, limit)
+        low, high = interval(boot, gain, limit)
+        mean_gain, mean_limit = mean_of(gain), mean_of(limit)
+        share = mean_gain / np.where(mean_limit > 0, mean_limit, np.nan)
+        of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
+        of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
+        verdicts = {
+            "gain": judge_means(of_gain, scored, ratio, choice.unbiased, own=same),
+            "kl": kl_reason,
+            "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, own=same),
+            "limit": together(judge_limits(ideal, scored, limit_high - limit_low), kl_reason),
+        }
+        none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
+        verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, none)
         tables[name] = BestOfNTable(
             method=choice.method,
             budget=np.full(count, budget, dtype=object),
             n=choice.n,
             temperature=choice.temperature,
-            kl=kl.mean(axis=0),
+            prompts=rows.sum(axis=0),
+            kl=mean_of(kl),
             kl_low=kl_low,
             kl_high=kl_high,
             kl_bound=choice.kl_bound,
-            kl_sequence=choice.kl_sequence,
-            gain=gain.mean(axis=0),
+            kl_sequence=mean_of(choice.kl_sequence),
+            gain=mean_gain,
             gain_low=gain_low,
             gain_high=gain_high,
-            win_rate=wins.mean(axis=0),
+            win_rate=mean_of(wins),
             win_rate_low=win_low,
             win_rate_high=win_high,
-            tilt_gain=chosen.values[..., 1 + index].mean(axis=0),
+            tilt_gain=carried_gain(chosen, 1 + index, kl.shape),
             limit=mean_limit,
-            efficiency=gain.mean(axis=0) / safe,
+            limit_low=limit_low,
+            limit_high=limit_high,
+            efficiency=share,
             efficiency_low=low,
             efficiency_high=high,
-            reliable=reliable,
-            reason=reason,
+            **columns_of(verdicts),
         )
     return tables
-
-
-def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
-    """Per-prompt contributions (P, N) to the limit at the method's KL; resampled, they move with that KL too.
-
-    Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries
-    it over.
-    """
-    values = points.values[..., 0]
-    if budget == "per-prompt":
-        return values
-    return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
-
-
-def _verdict(scored: Array, ideal: CurvePoints, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
-    samples = int(np.median(np.sum(~np.isnan(scored), axis=1)))
-    own = []
-    for n, ratio in zip(choice.n, choice.largest_ratio, strict=True):
-        what = f"a density ratio of {ratio:.1f} (needs 16 times that)" if np.isnan(n) else f"n = {n:g} (needs 16 n)"
-        short = samples < SAMPLES_PER_DRAW * (ratio if np.isnan(n) else n)
-        own.append(f"{samples} samples per prompt for {what}" if short else "")
-    reason = np.array([a or b for a, b in zip(judge_points(scored, ideal).reason, own, strict=True)], dtype=object)
-    return reason == "", reason

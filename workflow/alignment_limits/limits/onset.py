@@ -10,12 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
 from alignment_limits.limits.bestofn import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.diagnostics import prompt_ceilings
+from alignment_limits.limits.diagnostics import SMALLEST_ESS, prompt_ceilings
+from alignment_limits.limits.paired import interval, mean_of
+from alignment_limits.limits.picks import (
+    FEWEST_BEHIND,
+    FEWEST_PICKS,
+    behind,
+    effective_samples,
+    enough_prompts,
+    picks_behind,
+    samples_of,
+)
 from alignment_limits.limits.ranks import best_of_n_means
 
 # The correction takes gold's bias to fall as the optimized reward's; a gold that bends where that one is straight is
@@ -23,30 +32,45 @@ from alignment_limits.limits.ranks import best_of_n_means
 FEWEST_SAMPLES = 256
 
 
+OVER, OPPOSED, NEITHER, UNJUDGED = "over-optimisation", "opposed to gold", "neither", "not judged"
+
+
 @dataclass(frozen=True)
 class Onset:
-    """found : gold has a significant interior maximum on the part of the path that is reliable, and its place is told.
+    """What becomes of gold along a path that starts at the base law, where its gain is 0.
 
-    at, low, high : its place (nats for hacking_onset, n for stopping_point) and interval, NaN when not found.
-    gain : gold gain there. drop, drop_low, drop_high : how much gold falls from it to the end of the path.
-    end : where the path ends (largest reliable KL, or n; NaN where it cannot be judged). reason : "" when found.
+    finding : "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold" where it
+    ends significantly below the base without a significant rise; "neither"; or "not judged". found : over-optimisation
+    whose place is known. at, low, high : that place (nats for hacking_onset, n for stopping_point) and its interval, NaN
+    where not found. gain, gain_low, gain_high : gold gain at the best point. drop, drop_low, drop_high : how much gold
+    falls from it to the end of the path. change, change_low, change_high : gold at the end against the base. end : where
+    the path ends (largest reliable KL, or n; NaN where it cannot be judged). prompts : behind the path. reason : "" when
+    found.
     """
 
+    finding: str
     found: bool
     at: float
     low: float
     high: float
     gain: float
+    gain_low: float
+    gain_high: float
     drop: float
     drop_low: float
     drop_high: float
+    change: float
+    change_low: float
+    change_high: float
     end: float
+    prompts: int
     reason: str
 
 
 @dataclass(frozen=True)
 class Path:
-    """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt.
+    """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt, NaN for
+    prompts with too few samples to be part of it.
 
     end, reason : how far it is reliable; NaN and why where it is nowhere (K = 0). biased : why the place of a peak
     cannot be told although gold may be seen to fall, "" where it can.
@@ -85,13 +109,44 @@ def tilt_path(
 
 
 def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> Path:
-    """Gold of best-of-n by `proxy` (both checked) at growing n."""
-    most = int(np.sum(~np.isnan(proxy), axis=1).min())
-    if most < 3:
-        raise EstimateError(f"A stopping point needs 3 samples per prompt or more; a prompt has {most}.")
-    n = check_ns(np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns)), proxy)
-    gains = best_of_n_means(proxy, centre(gold), n)
-    return Path(n.astype(np.float64), gains, "draws", float(n[-1]), "")
+    """Gold of best-of-n by `proxy` (both checked) at growing n, as far as it is reliable.
+
+    Over the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but near it every
+    prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 10 picks by gold's kurtosis over all,
+    are behind it.
+    """
+    return reliable_draws(proxy, gold, *draws_path(proxy, gold, ns=ns))
+
+
+def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array) -> Path:
+    """The reliable part of gains (P, K) at n (K,), of `draws_path`."""
+    known = np.isfinite(gains)
+    samples = samples_of(proxy, known)
+    ess = effective_samples(samples, n)
+    picks = picks_behind(gold, known, n)
+    why = enough_prompts(gains)
+    for j in np.flatnonzero(why == ""):
+        if ess[j] < SMALLEST_ESS:
+            why[j] = f"effective sample size {ess[j]:.1f} at n = {n[j]:g} of {samples[j]} samples (needs {SMALLEST_ESS:.0f})"
+        elif picks[j] < FEWEST_PICKS:
+            why[j] = f"{picks[j]:.1f} independent picks by gold's kurtosis at n = {n[j]:g} (needs {FEWEST_PICKS:.0f})"
+    usable = len(n) if np.all(why == "") else int(np.argmax(why != ""))
+    if usable < 3:
+        reason = why[usable] if usable < len(n) else f"only {usable} numbers of draws"
+        return Path(n[:0], gains[:, :0], "draws", np.nan, f"no reliable path: {reason}")
+    return Path(n[:usable], gains[:, :usable], "draws", float(n[usable - 1]), "")
+
+
+def draws_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> tuple[Array, Array]:
+    """Numbers of draws (K,) up to the samples of every prompt that takes part, and gold's gains (P, K), NaN for others."""
+    counts = np.sum(~np.isnan(proxy), axis=1)
+    part = counts >= max(np.median(counts) / 2, 1)
+    most = int(counts[part].min())
+    wanted = np.unique(np.round(np.geomspace(1, most, 40))) if ns is None else np.sort(np.asarray(ns))
+    n = check_ns(wanted, proxy)
+    gains = np.full((len(proxy), len(n)), np.nan)
+    gains[part] = best_of_n_means(proxy[part], centre(gold[part]), n)
+    return n.astype(np.float64), gains
 
 
 def hacking_onset(
@@ -125,9 +180,9 @@ def stopping_point(
     seed: int = 0,
     level: float = 0.95,
 ) -> Onset:
-    """The n at which gold reward of best-of-n by `optimized` peaks (HedgeTune); unbiased for every n <= M.
+    """The n at which gold reward of best-of-n by `optimized` peaks (HedgeTune), within the reliable range of n.
 
-    ns : grid (default: about 40 whole numbers, even in log n, up to the samples of the shortest prompt).
+    ns : grid (default: about 40 whole numbers, even in log n).
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
@@ -138,7 +193,7 @@ def stopping_point(
 def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
     """Where gold peaks on a path, or why that cannot be said."""
     if len(path.at) < 3:
-        return _none(path.end, path.reason)
+        return _unjudged(path.end, path.reason)
     onset = interior_maximum(path.at, path.gold, boot, unit=path.unit)
     if not (onset.found and path.biased):
         return onset
@@ -146,34 +201,55 @@ def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
 
 
 def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:
-    """The maximum of mean values (P, K) along an increasing path (K,), if gold falls significantly after it.
+    """The maximum of mean values (P, K) along an increasing path (K,), if gold rises to it and falls after it.
 
-    Found when the interval of the drop from the best point to the end of the path excludes 0. The place is where the
-    slope crosses 0; its interval reaches as far as the slope's own interval holds 0, so it covers as that one does
-    (quantiles of the place over replicates do not: the place is skewed). Slopes are per sqrt(nat) or per log draw.
+    Found when the intervals of the rise from the base to the best point, and of the drop from there to the end of the
+    path, both exclude 0. The place is where the slope crosses 0; its interval reaches as far as the slope's own interval
+    holds 0, so it covers as that one does (quantiles of the place over replicates do not: the place is skewed). Slopes
+    are per sqrt(nat) or per log draw.
     """
-    mean = values.mean(axis=0)
+    mean, prompts = mean_of(values), int(np.isfinite(values[:, -1]).sum())
     best = int(np.argmax(mean))
     end = float(path[-1])
-    if boot.prompts < 2:
-        return _none(np.nan, "one prompt only: no interval")
-    if best == len(path) - 1:
-        return _none(end, f"gold still rises at the end of the path ({end:.3g} {unit})")
-    drops = values[:, best] - values[:, -1]
-    drop_low, drop_high = boot.interval(drops[:, None])
-    found = bool(drop_low[0] > 0)
-    reason = "" if found else f"the fall of gold by {end:.3g} {unit} is within its interval"
-    at, low, high = _crossing(path, values, best, boot, unit) if found else (np.nan, np.nan, np.nan)
+    if prompts < 2:
+        return _unjudged(np.nan, "one prompt only: no interval")
+    three = np.stack([values[:, best], values[:, best] - values[:, -1], values[:, -1]], axis=1)
+    (gain, drop, change), (low, high) = mean_of(three), interval(boot, three)
+    carry = behind(three)
+    rises, falls, below = low[0] > 0, low[1] > 0, high[2] < 0
+    where = f"by {end:.3g} {unit}"
+    if (rises and falls and carry[1] < FEWEST_BEHIND) or (below and carry[2] < FEWEST_BEHIND):
+        few = carry[1] if rises and falls else carry[2]
+        finding, reason = UNJUDGED, f"{few:.1f} prompts carry the fall of gold {where} (needs {FEWEST_BEHIND:g})"
+    elif rises and falls:
+        finding, reason = OVER, ""
+    elif below and not rises:
+        finding, reason = OPPOSED, f"opposed to gold: it falls from the start, below the base {where}"
+    elif best == len(path) - 1:
+        finding, reason = NEITHER, f"gold still rises at the end of the path ({end:.3g} {unit})"
+    elif falls:
+        finding, reason = NEITHER, f"gold falls {where}, but its rise before is within its interval"
+    else:
+        finding, reason = NEITHER, f"the fall of gold {where} is within its interval"
+    found = finding == OVER
+    at, first, last = _crossing(path, values, best, boot, unit) if found else (np.nan, np.nan, np.nan)
     return Onset(
+        finding=finding,
         found=found,
         at=at,
-        low=low,
-        high=high,
-        gain=float(mean[best]),
-        drop=float(drops.mean()),
-        drop_low=float(drop_low[0]),
-        drop_high=float(drop_high[0]),
+        low=first,
+        high=last,
+        gain=float(gain),
+        gain_low=float(low[0]),
+        gain_high=float(high[0]),
+        drop=float(drop),
+        drop_low=float(low[1]),
+        drop_high=float(high[1]),
+        change=float(change),
+        change_low=float(low[2]),
+        change_high=float(high[2]),
         end=end,
+        prompts=prompts,
         reason=reason,
     )
 
@@ -184,9 +260,9 @@ def _crossing(path: Array, values: Array, best: int, boot: PromptBootstrap, unit
     u = there(path)
     middle = (u[:-1] + u[1:]) / 2
     slopes = np.diff(values, axis=1) / np.diff(u)
-    low, high = boot.interval(slopes)
+    low, high = interval(boot, slopes)
     rising, falling = np.flatnonzero(low[:best] > 0), best + np.flatnonzero(high[best:] < 0)
-    at = _zero(middle, slopes.mean(axis=0), best - 1) if best else u[0]
+    at = _zero(middle, mean_of(slopes), best - 1) if best else u[0]
     first = _zero(middle, low, int(rising[-1])) if len(rising) else u[0]
     last = _zero(middle, high, int(falling[0]) - 1) if len(falling) and falling[0] else u[-1]
     return float(back(at)), float(back(min(first, at))), float(back(max(last, at)))
@@ -197,5 +273,10 @@ def _zero(x: Array, y: Array, i: int) -> float:
     return float(x[i] + y[i] / (y[i] - y[i + 1]) * (x[i + 1] - x[i]))
 
 
-def _none(end: float, reason: str) -> Onset:
-    return Onset(False, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, end, reason)
+def _unjudged(end: float, reason: str) -> Onset:
+    nothing = dict.fromkeys(
+        ("at", "low", "high", "gain", "gain_low", "gain_high", "drop", "drop_low", "drop_high")
+        + ("change", "change_low", "change_high"),
+        float("nan"),
+    )
+    return Onset(finding=UNJUDGED, found=False, end=end, prompts=0, reason=reason, **nothing)

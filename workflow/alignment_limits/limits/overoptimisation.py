@@ -14,7 +14,9 @@ from alignment_limits.limits.bestofn import corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.bounds import GaoFit, gao_fit
 from alignment_limits.limits.diagnostics import FEWEST_PROMPTS
-from alignment_limits.limits.onset import Path, best_of_n_path, peak_of, tilt_path
+from alignment_limits.limits.onset import Path, draws_path, peak_of, reliable_draws, tilt_path
+from alignment_limits.limits.paired import mean_of
+from alignment_limits.limits.picks import Mean, judge_means
 
 FIT_POINTS = 8  # along best-of-n: the exact KL of tied scores is dear
 FEWEST_POINTS = 4
@@ -32,34 +34,41 @@ def over_optimisation(
 ) -> list[dict[str, object]]:
     """One row for each path ("tilt", "best-of-n") of optimising `optimized` (P, M) in place of gold (P, M).
 
-    peak, peak_low, peak_high (nats or draws, in `unit`), gain, drop, drop_low, drop_high, end, found, reason :
-    as in `Onset`. form, alpha, alpha_low, alpha_high, beta, beta_low, beta_high, residual : Gao's fit (2210.10760)
-    to the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
-    peak_kl : where the fit peaks, NaN unless beta is surely positive and the peak within the path.
+    peak, peak_low, peak_high (nats or draws, in `unit`), finding, gain, drop, change (each with _low, _high), end,
+    prompts, found, reason : as in `Onset`. form, alpha, beta (each with _low, _high), residual : Gao's fit (2210.10760) to
+    the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
+    peak_kl : where the fit peaks, NaN unless beta is significantly positive and the peak within the path.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
     boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
     tilt = tilt_path(proxy, truth, seed=seed, keys=keys)
-    draws = best_of_n_path(proxy, truth)
-    few = fit_places(draws.at)
-    n = draws.at[few].astype(np.int64)
+    n, gains = draws_path(proxy, truth)
+    few = fit_places(n)
+    draws = reliable_draws(proxy, truth, n, gains)
+    kl, _ = corrected_kl(proxy, n[few].astype(np.int64), seed=seed, keys=keys)
+    spent = mean_of(np.where(np.isfinite(gains[:, few]), kl, np.nan))
     ways: list[tuple[str, Path, str, Array, Array]] = [
         ("tilt", tilt, "policy", tilt.at, tilt.gold),
-        (
-            "best-of-n",
-            draws,
-            "best-of-n",
-            corrected_kl(proxy, n, seed=seed, keys=keys).mean(axis=0),
-            draws.gold[:, few],
-        ),
+        ("best-of-n", draws, "best-of-n", spent, gains[:, few]),
     ]
+    # The fit goes further than the path does: its own points have to be known.
+    why = {"tilt": "", "best-of-n": unknown_gains(proxy, truth, n[few], gains[:, few])}
     rows: list[dict[str, object]] = []
-    for name, path, form, kl, gains in ways:
+    for name, path, form, spent, gains in ways:
         onset = asdict(peak_of(path, boot))
         place = {"peak": onset.pop("at"), "peak_low": onset.pop("low"), "peak_high": onset.pop("high")}
-        rows.append({"path": name, "unit": path.unit, **place, **onset, **fitted(kl, gains, form, boot, path.biased)})
+        fit = fitted(spent, gains, form, boot, path.biased or why[name])
+        rows.append({"path": name, "unit": path.unit, **place, **onset, **fit})
     return rows
+
+
+def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array) -> str:
+    """Why gold's gains (P, K) at n (K,) cannot be fitted, "" where they can."""
+    own = np.array_equal(proxy, gold, equal_nan=True)
+    mean = Mean("gain", gains, np.zeros(gains.shape), np.full(len(n), np.inf))
+    reasons = judge_means(mean, gold, n, np.ones(len(n), dtype=bool), own=own)
+    return next((str(reason) for reason in reasons if reason), "")
 
 
 def fit_places(n: Array) -> np.ndarray:
@@ -78,8 +87,9 @@ def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap, biased: st
         ends = {"fit_from": np.nan, "fit_to": np.nan, "peak_kl": np.nan}
         return {"form": form, **dict.fromkeys(columns, np.nan), **ends, "fit_reliable": False, "fit_reason": reason}
     fit = gao_fit(kl, gains, form=form, boot=boot)
-    share = fit.residual / max(float(np.abs(gains.mean(axis=0)).max()), 1e-300)
-    reason = f"only {len(gains)} prompts (needs {FEWEST_PROMPTS})" if len(gains) < FEWEST_PROMPTS else biased
+    share = fit.residual / max(float(np.abs(mean_of(gains)).max()), 1e-300)
+    prompts = int(np.isfinite(gains[:, 0]).sum())
+    reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})" if prompts < FEWEST_PROMPTS else biased
     if share > MOST_MISFIT:
         reason = reason or f"the form misses the path by {share:.0%} of its largest gain"
     inside = fit.beta_low > 0 and kl[0] <= fit.peak_kl <= kl[-1]

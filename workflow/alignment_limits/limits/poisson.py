@@ -3,25 +3,35 @@
 In the quantile u of the reward its law is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
 """
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
-from alignment_limits.limits.ranks import log_choose, log_factorials, tie_bounds
+from alignment_limits.limits.arrays import Array, centre
+from alignment_limits.limits.atoms import atoms_kl
+from alignment_limits.limits.methods import Choice
+from alignment_limits.limits.ranks import Ranks, log_factorials, pick_table, tie_bounds
+from alignment_limits.limits.wins import Beaten
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 MOST_LOST = 1e-3  # probability of more draws than there are samples
 
 
-def poisson_mixture(mu: Array, most: int) -> Array:
-    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, renormalised, (K, top); NaN rows where over 0.1% is cut off."""
+def poisson_mass(mu: Array, most: int) -> Array:
+    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, (K, top): what is missing from 1 is the chance of more draws."""
     top = int(min(most, np.ceil(mu.max() + 10 * np.sqrt(mu.max()) + 10)))
     k = np.arange(top)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mass = np.exp(np.where(k > 0, k * np.log(mu[:, None]), 0.0) - mu[:, None] - log_factorials(top)[:top])
+        mass = np.exp(np.where(k > 0, k * np.log(mu[:, None]), 0.0) - mu[:, None] - log_factorials(max(top, 1))[:top])
+    return np.asarray(mass / np.maximum(mass.sum(axis=1, keepdims=True), 1.0))
+
+
+def poisson_mixture(mu: Array, most: int) -> Array:
+    """The same, renormalised; NaN rows where over 0.1% is cut off."""
+    mass = poisson_mass(mu, most)
     kept = mass.sum(axis=1, keepdims=True)
     return np.where(kept < 1 - MOST_LOST, np.nan, mass / kept)
 
@@ -40,32 +50,73 @@ def check_mus(mus: ArrayLike, most: int) -> Array:
     return mu
 
 
-def poisson_weights(scores: Array, mu: Array) -> Array:
-    """Probability that each sample is the pick, (P, M, K): best-of-n's rank weights mixed over n, ties shared.
+def poisson_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    mu: Array,
+    *,
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+    samples_per_draw: float = 1.0,
+    beaten: Mapping[str, Beaten] | None = None,
+) -> Choice:
+    """Best-of-Poisson at each mu (K,) by checked scores: gain and win rate mix those of best-of-n, exactly.
 
-    NaN where a prompt has too few samples for a mu.
-    The mixture is taken once per number of samples, not per prompt: the weight of a rank depends on nothing else.
+    A prompt of m samples is in a row if n <= m but for 0.1% of cases, and m >= samples_per_draw (1 + mu). Win rates are
+    known for n < m; `lost` is the probability of more. beaten : counted pairs of each evaluated reward, if at hand.
     """
-    lower, upper = tie_bounds(scores)
     counts = np.sum(~np.isnan(scores), axis=1)
-    out = np.zeros((*scores.shape, len(mu)))
-    for count in np.unique(counts):
-        below, single = _rank_laws(int(count), tuple(mu))
-        rows = counts == count
-        low, high = np.minimum(lower[rows], count), np.minimum(upper[rows], count)
-        size = np.maximum(high - low, 1)[:, :, None]
-        out[rows] = np.where(size == 1, single[high], (below[high] - below[low]) / size)
-    out[np.isnan(scores)] = 0.0
-    return out
+    sizes = np.unique(counts)
+    mus = tuple(float(each) for each in mu)
+    enough = {int(m): poisson_mass(mu, int(m)).sum(axis=1) >= 1 - MOST_LOST for m in sizes}
+    rows = np.stack([enough[int(m)] for m in counts]) & (counts[:, None] >= samples_per_draw * (1.0 + mu))
+    ranks = Ranks.of(scores)
+    beaten = beaten or {name: Beaten.of(scores, scored) for name, scored in others.items()}
+
+    def gain(scored: Array) -> Array:
+        return ranks.sums(ranks.tie_means(ranks.ranked(centre(scored))), lambda m: rank_laws(m, mus))
+
+    kl, left = atoms_kl(
+        lambda part, atoms: poisson_kl(part, mu, atoms), scores, poisson_bound(mu), keys=keys, seed=seed
+    )
+    shown = {int(m): poisson_mass(mu, int(m) - 1).sum(axis=1) for m in sizes}
+    return Choice(
+        method=np.full(len(mu), "best-of-poisson", dtype=object),
+        n=1.0 + mu,
+        temperature=np.full(len(mu), np.nan),
+        kl=np.where(rows, kl, np.nan),
+        kl_left=np.where(rows, left, np.nan),
+        kl_bound=poisson_bound(mu),
+        kl_sequence=np.full(rows.shape, np.nan),
+        largest_ratio=1.0 + mu,
+        unbiased=np.ones(len(mu), dtype=bool),
+        gains={name: np.where(rows, gain(scored), np.nan) for name, scored in others.items()},
+        wins={name: np.where(rows, beaten[name].mixed_wins(_shown(mus)), np.nan) for name in others},
+        gains_left=dict.fromkeys(others, np.zeros(rows.shape)),
+        wins_left=dict.fromkeys(others, np.zeros(rows.shape)),
+        lost=np.where(rows, 1.0 - np.stack([shown[int(m)] for m in counts]), 0.0),
+    )
+
+
+def _shown(mus: tuple[float, ...]) -> Callable[[int], Array]:
+    """The law of n among n < m, for `Beaten.mixed_wins`."""
+
+    def mixture(m: int) -> Array:
+        mass = poisson_mass(np.array(mus), m - 1)
+        kept = mass.sum(axis=1, keepdims=True)
+        return np.where(kept > 0, mass / np.where(kept > 0, kept, 1.0), np.nan)
+
+    return mixture
 
 
 @lru_cache(maxsize=256)
-def _rank_laws(count: int, mus: tuple[float, ...]) -> tuple[Array, Array]:
-    """P(pick has rank <= k) and P(it has rank k), without cancellation, of k = 0..count untied samples, (., K)."""
+def rank_laws(count: int, mus: tuple[float, ...]) -> Array:
+    """Probability that the k-th lowest of `count` untied samples is the pick, for each mu, (count, K).
+
+    NaN where over 0.1% of the mass is on more draws than there are samples.
+    """
     mix = poisson_mixture(np.array(mus), count)
-    n, rank = np.arange(1, 1 + mix.shape[1]), np.arange(count + 1)[:, None]
-    whole = log_choose(np.asarray(count), n)
-    return np.exp(log_choose(rank, n) - whole) @ mix.T, np.exp(log_choose(rank - 1, n - 1) - whole) @ mix.T
+    return pick_table(count, np.arange(1, 1 + mix.shape[1])) @ mix.T
 
 
 def density(u: Array, mu: Array) -> Array:

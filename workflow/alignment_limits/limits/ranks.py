@@ -95,9 +95,10 @@ def tied(scores: Array) -> np.ndarray:
 
 
 def pick_table(samples: int, ns: np.ndarray) -> Array:
-    """Probability C(k-1, n-1) / C(m, n) that the k-th lowest of m untied samples is best of n, (m, N)."""
+    """Probability C(k-1, n-1) / C(m, n) that the k-th lowest of m untied samples is best of n, (m, N); NaN where n > m."""
     k = np.arange(1, samples + 1)[:, None]
-    return np.exp(log_choose(k - 1, ns - 1) - log_choose(np.array(samples), ns))
+    subsets = np.where(ns <= samples, log_choose(np.array(samples), ns), np.nan)
+    return np.exp(log_choose(k - 1, ns - 1) - subsets)
 
 
 def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
@@ -178,54 +179,9 @@ def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
     return out
 
 
-def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
-    """P(v of the pick > v of an independent base sample) + half of P(equal), unbiased, (P, N); NaN where n
-    = M.
-
-    Counts pairs (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any
-    j above i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both
-    averaged over orders of tied r. Quadratic in samples per prompt.
-    """
-    ranks = Ranks.of(selecting)
-    above, equal, below = _beaten(ranks, selecting, scored)
-    # Tied i and j: averaged over orders, i at place k of its tie lower+1..upper has j above it in (upper - k) of the
-    # size - 1 other places, below it in the rest.
-    pair = ranks.tie_means(equal) / np.maximum(ranks.upper - ranks.lower - 1, 1)
-    place = np.arange(1, scored.shape[1] + 1)
-
-    def left_out(skipped: int) -> Callable[[int], Array]:
-        """Share of (subset, sample outside) pairs with the pick at place k and one given sample left out, (m, N)."""
-
-        def table(m: int) -> Array:
-            k = np.arange(1, m + 1)[:, None]
-            pairs = log_choose(np.array(m), ns) + np.log(np.maximum(m - ns, 1))
-            return np.exp(log_choose(k - skipped, ns - 1) - pairs)
-
-        return table
-
-    wins = ranks.sums(ranks.tie_means(above) + pair * (ranks.upper - place), left_out(1))
-    wins += ranks.sums(ranks.tie_means(below) + pair * (place - ranks.lower - 1), left_out(2))
-    return np.where(ranks.counts[:, None] > ns, wins, np.nan)
-
-
-def _beaten(ranks: Ranks, selecting: Array, scored: Array) -> tuple[Array, Array, Array]:
-    """How many samples with higher, equal and lower r each beats in v, half for equal v: (P, M) each, by rank."""
-    if np.array_equal(selecting, scored, equal_nan=True):
-        size = ranks.upper - ranks.lower
-        return np.zeros(size.shape), (size - 1) / 2.0, ranks.lower.astype(np.float64)
-    first, last = tie_bounds(scored)
-    # Comparing small whole numbers, prompts side by side, is many times faster than comparing scores.
-    small = np.int16 if 2 * scored.shape[1] < 2**15 else np.int32
-    v = np.ascontiguousarray(ranks.ranked(first + last).T.astype(small))
-    lower, together = np.ascontiguousarray(ranks.lower.T), np.any(ranks.tied(), axis=0)
-    below, equal = np.zeros_like(v), np.zeros_like(v)  # in halves
-    for k in range(len(v) - 1):  # the sample at place k against all later ones
-        beats: np.ndarray = np.add(v[k] < v[k + 1 :], v[k] <= v[k + 1 :], dtype=np.int8)
-        if together[k]:
-            inside = lower[k + 1 :] <= k
-            equal[k] += np.where(inside, 2 - beats, 0).sum(axis=0, dtype=small)
-            equal[k + 1 :] += np.where(inside, beats, 0).astype(np.int8)
-            beats[inside] = 0
-        below[k + 1 :] += beats
-    total = (ranks.ranked(first + last) - 1) / 2.0
-    return total - (below.T + equal.T) / 2.0, equal.T / 2.0, below.T / 2.0
+def beaten_share(scores: Array) -> Array:
+    """Share of its prompt's other samples that each sample beats, half for equals, (P, M); 0 where NaN or alone."""
+    lower, upper = tie_bounds(scores)
+    counts = np.sum(~np.isnan(scores), axis=1)[:, None]
+    share = (lower + (upper - lower - 1) / 2) / np.maximum(counts - 1, 1)
+    return np.where(np.isnan(scores) | (counts < 2), 0.0, share)

@@ -7,30 +7,51 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
-from alignment_limits.limits.bestofn import check_ns
-from alignment_limits.limits.laws import Law, choose, kl_of
-from alignment_limits.limits.methods import BestOfNTable, compare
-from alignment_limits.limits.poisson import check_mus, poisson_bound, poisson_kl, poisson_weights
+from alignment_limits.limits.bestofn import best_of_n_choice, check_ns
+from alignment_limits.limits.laws import FEWEST, SAMPLES_PER_DRAW, Law, choose, kl_of
+from alignment_limits.limits.methods import BestOfNTable, Choice, compare, join
+from alignment_limits.limits.poisson import check_mus, poisson_choice
 from alignment_limits.limits.ranks import kl_bound
+from alignment_limits.limits.wins import Beaten
 
 STEP, TAIL = 0.75, 10.0  # of the grid of noisy scores; a Gumbel law needs no finer one, and its tail is e^-TAIL
 
 
-def relatives(scores: Array, ns: ArrayLike, temperatures: ArrayLike, betas: ArrayLike) -> list[Law]:
-    """A study's relatives of best-of-n: soft and Poisson at those n from 2 to a quarter of the fewest samples.
+def study_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    *,
+    ns: ArrayLike,
+    relatives: bool = False,
+    temperatures: ArrayLike = (),
+    betas: ArrayLike = (),
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+) -> Choice:
+    """Best-of-n at every n and, where wanted, its relatives, as one choice, from checked scores.
 
-    Beyond it neither halves of the samples nor the verdict on them would have anything to say.
+    Soft best-of-n and best-of-Poisson run at those n from 2 to a quarter of the samples of the longest prompt, a prompt
+    being in a row where n is at most a quarter of its own: beyond it neither halves of the samples nor the verdict on
+    them would have anything to say. An n that no prompt has samples for is a row without values.
     """
-    fewest = int(np.sum(~np.isnan(scores), axis=1).min())
-    n = np.array([each for each in np.atleast_1d(ns) if 2 <= each <= fewest // 4], dtype=np.int64)
-    laws = []
-    if len(n) and np.size(temperatures):
-        laws.append(soft_law(n, temperatures))
-    if len(n):
-        laws.append(poisson_law(scores, n - 1.0))
-    if np.size(betas):
-        laws.append(chi2_law(betas))
-    return laws
+    n = np.atleast_1d(np.asarray(ns, dtype=np.int64))
+    beaten = {name: Beaten.of(scores, scored) for name, scored in others.items()}
+    choices = [best_of_n_choice(scores, others, n, seed=seed, keys=keys, beaten=beaten)]
+    if relatives:
+        draws = relative_ns(n, scores)
+        laws = [soft_law(draws, temperatures)] if len(draws) and np.size(temperatures) else []
+        laws += [chi2_law(betas)] if np.size(betas) else []
+        choices += [choose(laws, scores, others, seed=seed, keys=keys)] if laws else []
+        if len(draws):
+            given = {"seed": seed, "keys": keys, "samples_per_draw": SAMPLES_PER_DRAW, "beaten": beaten}
+            choices.append(poisson_choice(scores, others, draws - 1.0, **given))
+    return join(choices)
+
+
+def relative_ns(ns: np.ndarray, scores: Array) -> np.ndarray:
+    """Those n from 2 to a quarter of the samples of the longest prompt."""
+    most = int(np.sum(~np.isnan(scores), axis=1).max())
+    return np.asarray(ns[(ns >= 2) & (SAMPLES_PER_DRAW * ns <= most)])
 
 
 def soft_best_of_n(
@@ -47,7 +68,8 @@ def soft_best_of_n(
 ) -> dict[str, BestOfNTable]:
     """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
 
-    One row per temperature and n. Arguments, rows and errors as for `best_of_n`.
+    One row per temperature and n, over the prompts with 4 n samples or more (and at least 8). Arguments, rows and errors
+    as for `best_of_n`.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
@@ -74,6 +96,7 @@ def soft_law(ns: np.ndarray, temperatures: ArrayLike) -> Law:
         n=np.tile(n, len(heat)).astype(np.float64),
         temperature=np.repeat(heat, len(n)),
         kl_bound=np.tile(kl_bound(n), len(heat)),
+        fewest=np.tile(np.maximum(SAMPLES_PER_DRAW * n, FEWEST), len(heat)).astype(np.float64),
         pick=pick,
     )
 
@@ -123,30 +146,17 @@ def best_of_poisson(
 ) -> dict[str, BestOfNTable]:
     """Best of n = 1 + Poisson(mu) draws (2506.19248), a smooth path through best-of-n; column n is 1 + mu.
 
-    Gain mixes best-of-n's over n <= M (refused when more than 0.1% of the mass lies beyond);
-    KL from the quantile density (mu u + 1) e^(mu (u - 1)), tied scores as atoms.
+    Gain and win rate mix those of best-of-n over n <= M and n < M, exactly; KL is from the quantile density
+    (mu u + 1) e^(mu (u - 1)), tied scores as atoms. A row is over the prompts in which more draws than samples have 0.1%
+    of the mass at most (one prompt at least, or the mu is refused); the interval of the win rate allows for that mass.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
+    mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).max()))
     return compare(
-        choose([poisson_law(scores, mus)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
+        poisson_choice(scores, others, mu, seed=seed, keys=keys), scores, others, budget=budget,
         replicates=replicates, seed=seed, level=level, keys=keys,
     )  # fmt: skip
-
-
-def poisson_law(scores: Array, mus: ArrayLike) -> Law:
-    """Best-of-Poisson at each mu >= 0."""
-    mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).min()))
-    none = np.empty((len(scores), 0))
-    return Law(
-        method="best-of-poisson",
-        n=1.0 + mu,
-        temperature=np.full(len(mu), np.nan),
-        kl_bound=poisson_bound(mu),
-        pick=lambda part: (poisson_weights(part, mu), none),
-        atomic=lambda part, atoms: poisson_kl(part, mu, atoms),
-        unbiased=True,
-    )
 
 
 def chi2_pessimism(
@@ -162,7 +172,7 @@ def chi2_pessimism(
 ) -> dict[str, BestOfNTable]:
     """Chi-squared-regularised choice (2503.21878): density ratio relu((r - lambda) / beta), lambda per prompt.
 
-    Column temperature is beta, n is NaN. KL, gain and win rate are corrected for lambda being solved on few samples.
+    Column temperature is beta, n is NaN; a row is over the prompts with 8 samples or more. KL, gain and win rate are corrected for lambda being solved on few samples.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
@@ -181,7 +191,8 @@ def chi2_law(betas: ArrayLike) -> Law:
         return weights, kl_of(weights, np.sum(~np.isnan(part), axis=1))
 
     missing = np.full(len(beta), np.nan)
-    return Law("chi2-pessimism", n=missing, temperature=beta, kl_bound=missing, pick=pick)
+    fewest = np.full(len(beta), float(FEWEST))
+    return Law("chi2-pessimism", n=missing, temperature=beta, kl_bound=missing, fewest=fewest, pick=pick)
 
 
 def chi2_weights(scores: Array, betas: Array) -> Array:

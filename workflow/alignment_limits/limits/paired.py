@@ -1,0 +1,98 @@
+"""Means and limits over the prompts that a row is about: those with a value, resampled with all the others."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
+
+
+def mean_of(values: Array) -> Array:
+    """Mean over the prompts that have a value, (P, K) -> (K,); NaN where none has."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return np.asarray(np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan))
+
+
+def interval(boot: PromptBootstrap, above: Array, below: Array | None = None) -> tuple[Array, Array]:
+    """Interval of the mean of `above` (P, K) over the prompts that have a value, or of mean(above) / mean(below).
+
+    All prompts are resampled, so a replicate has more or fewer of those with a value: a ratio of two means. NaN where
+    fewer than two have one.
+    """
+    known = np.isfinite(above) if below is None else np.isfinite(above) & np.isfinite(below)
+    if known.all():
+        return boot.interval(above) if below is None else boot.ratio(above, below)
+    filled = np.where(known, 1.0 if below is None else below, 0.0)
+    low, high = boot.ratio(np.where(known, above, 0.0), filled)
+    few = known.sum(axis=0) < 2
+    return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Points of the curve for the settings (columns) that concern the same prompts (P,) bool."""
+
+    prompts: np.ndarray
+    columns: np.ndarray
+    points: CurvePoints
+
+
+def read_curves(
+    scores: Array, carried: Sequence[Array], kl: Array, *, budget: str, seed: int, keys: np.ndarray | None
+) -> list[Part]:
+    """The curve of `scores` at the KL (P, N) that each setting spends, NaN where a prompt is not in its row."""
+    names = np.arange(len(scores)) if keys is None else np.asarray(keys)
+    parts = []
+    for prompts, columns in _alike(np.isfinite(kl)):
+        spent = kl[np.ix_(prompts, columns)]
+        curve = CorrectedCurve(
+            scores[prompts], [c[prompts] for c in carried], budget=budget, seed=seed, keys=names[prompts]
+        )
+        parts.append(Part(prompts, columns, curve.at(spent if budget == "per-prompt" else spent.mean(axis=0))))
+    return parts
+
+
+def _alike(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Columns of rows (P, N) bool that are equal, with what they are; not those without any prompt."""
+    packed = np.packbits(rows, axis=0).T
+    groups: dict[bytes, list[int]] = {}
+    for column, bits in enumerate(packed):
+        if rows[:, column].any():
+            groups.setdefault(bits.tobytes(), []).append(column)
+    for columns in groups.values():
+        yield rows[:, columns[0]], np.array(columns)
+
+
+def paired_limit(parts: Sequence[Part], kl: Array, budget: str) -> Array:
+    """Per-prompt contributions (P, N) to the limit at the method's KL; resampled, they move with that KL too.
+
+    Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries it over.
+    """
+    out = np.full(kl.shape, np.nan)
+    for part in parts:
+        place = np.ix_(part.prompts, part.columns)
+        values = part.points.values[..., 0]
+        if budget != "per-prompt":
+            values = values + part.points.slope[:, 0] * (kl[place] - kl[place].mean(axis=0))
+        out[place] = values
+    return out
+
+
+def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> Array:
+    """Mean gain (N,) of the carried reward `index` (0 the optimized one) at each setting."""
+    out = np.full(shape[1], np.nan)
+    for part in parts:
+        out[part.columns] = part.points.values[..., index].mean(axis=0)
+    return out
+
+
+def judge_limits(parts: Sequence[Part], scores: Array, width: Array) -> np.ndarray:
+    """Why the limit of each setting is not reliable, "" where it is (N,); width : of its interval."""
+    out = np.full(len(width), "no prompt has samples enough", dtype=object)
+    for part in parts:
+        out[part.columns] = judge_points(scores[part.prompts], part.points, width[part.columns]).reason
+    return out

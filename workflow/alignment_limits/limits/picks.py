@@ -1,0 +1,166 @@
+"""The verdict on each quantity of a way to choose among base samples: its gain, its KL, its win rate, its share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignment_limits.limits.arrays import Array, centre
+from alignment_limits.limits.diagnostics import FEWEST_PROMPTS
+from alignment_limits.limits.levels import MOST_LEFT
+from alignment_limits.limits.paired import mean_of
+from alignment_limits.limits.ranks import tied
+
+FEW = 0.05  # of the prompts may have fewer samples than asked for
+FEWEST_BEHIND = 4.0  # prompts that carry the spread of a mean; below it no interval of it covers
+FEWEST_PICKS = 10.0  # independent picks, by the evaluated reward's kurtosis: a hit of 2 % needs 500 of them
+SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
+SAMPLES_PER_RATIO = 4  # what is corrected by halves and quarters of the samples needs them
+NO_SHARE = "no limit to compare with"
+
+
+def together(*reasons: np.ndarray) -> np.ndarray:
+    """The first reason that applies to each setting, "" where none does."""
+    out = reasons[0].copy()
+    for other in reasons[1:]:
+        out = np.where(out == "", other, out)
+    return out.astype(object)
+
+
+def columns_of(verdicts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns <name>_reliable and <name>_reason of each quantity, and reliable and reason of the last."""
+    out = {}
+    for name, reason in verdicts.items():
+        out |= {f"{name}_reliable": reason == "", f"{name}_reason": reason}
+    last = list(verdicts.values())[-1]
+    return out | {"reliable": last == "", "reason": last}
+
+
+def enough_prompts(values: Array) -> np.ndarray:
+    """Why the mean of (P, N) contributions over the prompts that have one is not known, "" where it may be."""
+    count = np.isfinite(values).sum(axis=0)
+    out = np.full(len(count), "", dtype=object)
+    for j, prompts in enumerate(count):
+        if prompts == 0:
+            out[j] = "no prompt has samples enough"
+        elif prompts < FEWEST_PROMPTS:
+            out[j] = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
+    return out
+
+
+def behind(values: Array) -> Array:
+    """How many prompts carry the spread of a mean, (P, N) -> (N,): their number by the kurtosis; inf without spread."""
+    known = np.isfinite(values)
+    away = np.where(known, values - mean_of(values), 0.0)
+    scale = np.abs(away).max(axis=0)
+    unit = away / np.where(scale > 0, scale, 1.0)
+    second, fourth = (unit**2).sum(axis=0), (unit**4).sum(axis=0)
+    exact = scale <= 1e-9 * np.abs(np.where(known, values, 0.0)).max(axis=0)
+    return np.asarray(np.where(exact, np.inf, second**2 / np.where(fourth > 0, fourth, 1.0)))
+
+
+def effective_samples(samples: np.ndarray, ratio: Array) -> Array:
+    """Effective size of M samples weighted as best-of-n weights them, M (2 n - 1) / n^2, at least 1."""
+    return np.asarray(np.maximum(samples * np.maximum(2 * ratio - 1, 1.0) / ratio**2, 1.0))
+
+
+def picks_behind(scored: Array, rows: np.ndarray, ratio: Array) -> Array:
+    """Independent picks behind the mean of a reward that does not choose, by its kurtosis, (N,).
+
+    Where the selecting reward knows nothing of this one, a pick is a random sample, and a hit that 2 % of the samples
+    have is seen in one of 50: the kurtosis of its indicator.
+    """
+    away = np.nan_to_num(centre(scored))
+    second = np.sum(away**2)
+    if second == 0:
+        return np.full(len(ratio), np.inf)
+    present = ~np.isnan(scored)
+    kurtosis = present.sum() * np.sum(away**4) / second**2
+    counts = present.sum(axis=1)
+    effective = np.where(rows, effective_samples(counts[:, None], ratio), 0.0)
+    return np.asarray(effective.sum(axis=0) / kurtosis)
+
+
+def samples_of(scored: Array, rows: np.ndarray) -> np.ndarray:
+    """Samples that all but 5 % of the prompts of each row have, (N,); 0 in a row without prompts."""
+    counts = np.sum(~np.isnan(scored), axis=1)
+    whole = np.quantile(counts, FEW, method="lower")
+    return np.array(
+        [
+            (whole if row.all() else np.quantile(counts[row], FEW, method="lower")) if row.any() else 0
+            for row in rows.T
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over picks: what it is, contributions (P, N), what its correction may leave (P, N), its interval's width."""
+
+    name: str
+    values: Array
+    left: Array
+    width: Array
+
+
+def judge_means(mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, *, own: bool) -> np.ndarray:
+    """Why a mean over picks (a gain, a win rate) is not reliable, "" where it is, (N,).
+
+    Args:
+        mean: the gain, or the win rate.
+        scored: (P, M) what is averaged over picks.
+        ratio: (N,) largest density ratio to the base.
+        unbiased: (N,) whether the mean is so; if not it is corrected by halves, which need samples.
+        own: whether `scored` is what selects.
+    """
+    rows, left = np.isfinite(mean.values), np.abs(mean_of(mean.left))
+    carry, picks, samples = behind(mean.values), picks_behind(scored, rows, ratio), samples_of(scored, rows)
+    out = []
+    for j, reason in enumerate(enough_prompts(mean.values)):
+        if reason == "" and not unbiased[j] and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
+            reason = (
+                f"{samples[j]} samples per prompt for a density ratio of {ratio[j]:.1f} (needs {SAMPLES_PER_RATIO} times "
+                "that)"
+            )
+        elif reason == "" and carry[j] < FEWEST_BEHIND:
+            reason = f"{carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
+        elif reason == "" and not own and picks[j] < FEWEST_PICKS:
+            reason = (
+                f"{picks[j]:.1f} independent picks are behind the {mean.name}, after the reward's kurtosis "
+                f"(needs {FEWEST_PICKS:g})"
+            )
+        elif reason == "" and left[j] > MOST_LEFT * mean.width[j]:
+            reason = f"the correction of the {mean.name} is too uncertain beside so narrow an interval"
+        out.append(reason)
+    return np.array(out, dtype=object)
+
+
+def judge_kl(kl: Array, left: Array, scores: Array, ratio: Array, unbiased: np.ndarray, width: Array) -> np.ndarray:
+    """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
+
+    left : (P, N) last term of its correction. width : (N,) of its interval. Other arguments as for `judge_means`.
+    """
+    rows = np.isfinite(kl)
+    any_tied = tied(scores).any(axis=1)
+    samples, last = samples_of(scores, rows), np.abs(mean_of(left))
+    out = []
+    for j, reason in enumerate(enough_prompts(kl)):
+        exact = unbiased[j] and not any_tied[rows[:, j]].any()
+        if reason == "" and not exact and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
+            what = f"n = {ratio[j]:g} and tied scores" if unbiased[j] else f"a density ratio of {ratio[j]:.1f}"
+            reason = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
+        elif reason == "" and not exact and last[j] > MOST_LEFT * width[j]:
+            reason = "the correction of the KL is too uncertain beside so narrow an interval"
+        out.append(reason)
+    return np.array(out, dtype=object)
+
+
+def too_few_for_limit(scores: Array, rows: np.ndarray, n: Array, ratio: Array) -> np.ndarray:
+    """Why a share of the limit is not reliable: fewer than 16 samples per draw, (N,)."""
+    samples = samples_of(scores, rows)
+    out = []
+    for j, each in enumerate(n):
+        draws = ratio[j] if np.isnan(each) else each
+        what = f"a density ratio of {draws:.1f} (needs 16 times that)" if np.isnan(each) else f"n = {draws:g} (needs 16 n)"
+        out.append(f"{samples[j]} samples per prompt for {what}" if samples[j] < SAMPLES_PER_DRAW * draws else "")
+    return np.array(out, dtype=object)
