@@ -128,8 +128,18 @@ def best_of_n(
                             "efficiency_low": efficiency * (1 - half),
                             "efficiency_high": efficiency * (1 + half),
                             "budget": budget,
-                            "reliable": reliable,
-                            "reason": "" if reliable else "n above M/8",
+                            "prompts": 64,
+                            "limit_low": limit * (1 - half),
+                            "limit_high": limit * (1 + half),
+                            "gain_reliable": True,
+                            "kl_reliable": True,
+                            "win_rate_reliable": n < 64,
+                            "limit_reliable": reliable,
+                            "efficiency_reliable": reliable and n > 1,
+                            "reliable": reliable and n > 1,
+                            "reason": "" if reliable and n > 1 else "n above M/8" if n > 1 else "no limit",
+                            **{f"{q}_reason": "" for q in ("gain", "kl", "win_rate")},
+                            **{f"{q}_reason": "" if reliable else "n above M/8" for q in ("limit", "efficiency")},
                         }
                     )
     return pl.DataFrame(rows, schema_overrides={"temperature": pl.Float64, "n": pl.Int32})
@@ -164,21 +174,32 @@ def relatives(*, gold: str = "gold", half: float = 0.03) -> pl.DataFrame:
                 win_rate_low=pl.lit(0.49 + 0.33 * math.sqrt(kl)),
                 win_rate_high=pl.lit(0.51 + 0.33 * math.sqrt(kl)),
                 reliable=pl.lit(told),
+                efficiency_reliable=pl.lit(told),
                 reason=pl.lit("" if told else "too few samples"),
+                efficiency_reason=pl.lit("" if told else "too few samples"),
             )
         )
     return pl.concat(parts)
 
 
-def over_optimisation(*, peaked: tuple[str, ...] = ("vader",), misfit: tuple[str, ...] = ("minilm",)) -> pl.DataFrame:
-    """Both paths of every proxy and ensemble; gold of the `peaked` ones turns at 0.5 nats and at n = 5."""
+def over_optimisation(
+    *, peaked: tuple[str, ...] = ("vader",), misfit: tuple[str, ...] = ("minilm",), opposed: tuple[str, ...] = ()
+) -> pl.DataFrame:
+    """Both paths of every proxy and ensemble; gold of the `peaked` ones turns at 0.5 nats and at n = 5.
+
+    Under the `opposed` ones it falls from the start.
+    """
     rows = []
     for name, rho in {**RHO, **ENSEMBLES}.items():
         for path, unit, form, at, end in (
             ("tilt", "nats", "policy", 0.5, 2.0),
             ("best-of-n", "draws", "best-of-n", 5.0, 64.0),
         ):
-            found, fits = name in peaked, name not in misfit
+            found, fits, against = name in peaked, name not in misfit, name in opposed
+            change = 0.1 if found else -0.3 if against else 0.4
+            reason = f"gold still rises at the end of the path ({end:g} {unit})"
+            if against:
+                reason = f"opposed to gold: it falls from the start, below the base by {end:g} {unit}"
             rows.append(
                 {
                     "optimized": name,
@@ -187,13 +208,20 @@ def over_optimisation(*, peaked: tuple[str, ...] = ("vader",), misfit: tuple[str
                     "peak": at if found else math.nan,
                     "peak_low": 0.7 * at if found else math.nan,
                     "peak_high": 1.4 * at if found else math.nan,
-                    "gain": 0.2 if found else math.nan,
-                    "drop": 0.1 if found else math.nan,
-                    "drop_low": 0.05 if found else math.nan,
-                    "drop_high": 0.15 if found else math.nan,
+                    "finding": "over-optimisation" if found else "opposed to gold" if against else "neither",
+                    "gain": 0.2 if found else 0.0 if against else 0.4,
+                    "gain_low": 0.1 if found else -0.01 if against else 0.3,
+                    "gain_high": 0.3 if found else 0.01 if against else 0.5,
+                    "drop": 0.1 if found else 0.3 if against else 0.0,
+                    "drop_low": 0.05 if found else 0.2 if against else 0.0,
+                    "drop_high": 0.15 if found else 0.4 if against else 0.0,
+                    "change": change,
+                    "change_low": change - 0.1,
+                    "change_high": change + 0.1,
                     "end": end,
+                    "prompts": 64,
                     "found": found,
-                    "reason": "" if found else f"gold still rises at the end of the path ({end:g} {unit})",
+                    "reason": "" if found else reason,
                     "form": form,
                     "alpha": 1.4 * rho,
                     "alpha_low": 1.3 * rho,

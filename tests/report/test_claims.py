@@ -82,7 +82,7 @@ def test_best_of_n_near_at_some_n_only():
 
 
 def test_best_of_n_ignores_unreliable_rows():
-    table = synthetic.best_of_n(share=0.5).with_columns(reliable=pl.lit(False))
+    table = synthetic.best_of_n(share=0.5).with_columns(efficiency_reliable=pl.lit(False))
     verdict = near_the_limit(table, "gold")
     assert verdict.verdict == UNKNOWN
     assert "No n has a reliable share" in verdict.sentence

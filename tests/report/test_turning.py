@@ -16,12 +16,12 @@ PROXIES = list(synthetic.RHO)
 def test_verdict(peaked, verdict):
     found = turns_down(synthetic.over_optimisation(peaked=tuple(peaked)), PROXIES)
     assert found.verdict == verdict
-    assert f"{len(peaked)} surely take gold down" in found.sentence
+    assert f"{len(peaked)} significantly raise gold and then take it down" in found.sentence
 
 
 def test_one_path_is_enough():
     table = synthetic.over_optimisation(peaked=tuple(PROXIES))
-    one = table.with_columns(drop_low=pl.when(pl.col("path") == "tilt").then(-0.1).otherwise("drop_low"))
+    one = table.with_columns(finding=pl.when(pl.col("path") == "tilt").then(pl.lit("neither")).otherwise("finding"))
     assert turns_down(one, PROXIES).verdict == HOLDS
     assert "(to 2 nats), gold falls for none." in turns_down(one, PROXIES).sentence
 
@@ -49,6 +49,18 @@ def test_a_sure_fall_whose_place_is_not_told_counts_and_says_why():
     verdict = turns_down(table, PROXIES)
     assert verdict.verdict == PARTLY
     assert "gold falls for vader (gold falls, but few)." in verdict.sentence
+
+
+def test_a_proxy_opposed_to_gold_is_no_over_optimisation():
+    opposed = next(name for name in PROXIES if name != "vader")
+    found = turns_down(synthetic.over_optimisation(peaked=("vader",), opposed=(opposed, "mean-of-all")), PROXIES)
+    assert found.verdict == PARTLY
+    assert "1 significantly raise gold and then take it down" in found.sentence
+    assert f"{opposed} is opposed to gold: it falls from the start" in found.sentence
+    assert "mean-of-all" not in found.sentence
+    alone = turns_down(synthetic.over_optimisation(peaked=(), opposed=tuple(PROXIES)), PROXIES)
+    assert alone.verdict == UNKNOWN
+    assert "are opposed to gold" in alone.sentence
 
 
 def test_paths_that_cannot_be_judged_and_no_proxies():

@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Schema:
 
     name: str
     columns: Mapping[str, Any]
+    # Columns that say whether others are reliable: those, where a table has them, must then be numbers.
+    verdicts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 _METADATA = "alignment_limits"
@@ -55,9 +57,11 @@ def write_table(table: pl.DataFrame, path: str | Path, schema: Schema, provenanc
     """Write a table in its contract's columns and types, complete or not at all.
 
     Raises:
-        ArtifactError: a column is missing or of another type, the key is not unique, or the disk is full.
+        ArtifactError: a column is missing or of another type, the key is not unique, what is called reliable is no
+            number, or the disk is full.
     """
     table = _conform(table, schema, str(path))
+    _check_verdicts(table, schema, str(path))
     provenance = dict(provenance) | {"place": _place(path)} | blank()
     with atomic(path) as temporary:
         try:
@@ -164,6 +168,21 @@ def _conform(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     if all(c in contract for c in KEY):
         _check_key(table, where)
     return table.select([*contract, *(c for c in table.columns if c not in contract)])
+
+
+def _check_verdicts(table: pl.DataFrame, schema: Schema, where: str) -> None:
+    """No row may call reliable what it has no number for."""
+    for verdict, quantities in schema.verdicts.items():
+        if verdict not in table.columns:
+            continue
+        for name in (q for q in quantities if q in table.columns):
+            told = pl.col(verdict).fill_null(False) & ~pl.col(name).is_finite().fill_null(False)
+            bad = table.with_row_index("row").filter(told)
+            if bad.height:
+                raise ArtifactError(
+                    f"{where}: row {bad['row'][0]} of '{schema.name}' has no number in '{name}' but is true in "
+                    f"'{verdict}' ({bad.height} such rows): an estimator's fault, please report it"
+                )
 
 
 def _check_key(table: pl.DataFrame, where: str) -> None:

@@ -1,4 +1,4 @@
-"""KL of a choice among samples whose scores tie: known from the masses of the atoms, and freed of their estimation's bias."""
+"""KL of a choice among samples whose scores tie: known from the atoms' masses, freed of the bias of estimating them."""
 
 from collections.abc import Callable
 

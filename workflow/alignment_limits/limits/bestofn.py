@@ -30,6 +30,7 @@ def best_of_n(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
     logprobs: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
     """Best-of-n selected by `optimized`, for every n in `ns` and every evaluated reward.
@@ -43,7 +44,7 @@ def best_of_n(
     ns : integers from 1 to the largest number of samples any prompt has.
     budget : convention of `limit`. "average": the limit at the mean KL best-of-n spends. "per-prompt": each
         prompt is given the KL that best-of-n spends on it (equal over prompts unless scores tie).
-    replicates, seed, level, keys : as for `frontier`; gain and limit are resampled together, so efficiency
+    replicates, seed, level, keys, clusters : as for `frontier`; gain and limit are resampled together, so efficiency
         intervals are paired.
 
     logprobs : (P, M) log pi_0(y|x) of the samples, for the per-sequence KL estimate.
@@ -55,7 +56,17 @@ def best_of_n(
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
-    return compare(choice, scores, others, budget=budget, replicates=replicates, seed=seed, level=level, keys=keys)
+    return compare(
+        choice,
+        scores,
+        others,
+        budget=budget,
+        replicates=replicates,
+        seed=seed,
+        level=level,
+        keys=keys,
+        clusters=clusters,
+    )
 
 
 def best_of_n_choice(
@@ -93,9 +104,7 @@ def best_of_n_choice(
     )
 
 
-def corrected_kl(
-    scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None
-) -> tuple[Array, Array]:
+def corrected_kl(scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None) -> tuple[Array, Array]:
     """Tie-aware KL per prompt (P, N), freed of the bias of plugging in the atoms' masses; exact without ties.
 
     Returns also the size of the correction's last term (P, N), a measure of what it may leave.

@@ -67,8 +67,8 @@ def gao_fit(
 ) -> GaoFit:
     """Least-squares fit of gains at kls > 0 (K,), with intervals from a bootstrap over prompts.
 
-    gains : (P, K) contributions per prompt; a prompt that is all NaN takes no part. The fit is linear in them, so every prompt has coefficients of its own
-    whose mean is the fit. boot : replicates to use in place of new ones.
+    gains : (P, K) contributions per prompt; a prompt that is all NaN takes no part. The fit is linear in them, so every
+    prompt has coefficients of its own whose mean is the fit. boot : replicates to use in place of new ones.
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     gain = np.asarray(gains, dtype=np.float64)

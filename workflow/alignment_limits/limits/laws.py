@@ -25,8 +25,8 @@ AT_ONCE = 16_384  # scores whose probabilities under all laws stay in a cache
 class Law:
     """A method at N settings.
 
-    n, temperature, kl_bound : (N,), as in BestOfNTable. fewest : (N,) samples a prompt needs to be in a row. pick(scores)
-    : probabilities (P, M, N) and KLs (P, N) of scores (P, M), NaN where a prompt has too few samples.
+    n, temperature, kl_bound : (N,), as in BestOfNTable. fewest : (N,) samples a prompt needs to be in a row.
+    pick(scores) : probabilities (P, M, N) and KLs (P, N) of scores (P, M), NaN where a prompt has too few samples.
     """
 
     method: str

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.paired import carried_gain, interval, judge_limits, mean_of, paired_limit, read_curves
+from alignment_limits.limits.paired import carried_gain, interval, judge_limits, limits_of, mean_of, read_curves
 from alignment_limits.limits.picks import NO_SHARE, Mean, columns_of, judge_kl, judge_means, together, too_few_for_limit
 from alignment_limits.limits.ranks import beaten_share
 
@@ -25,8 +27,8 @@ class BestOfNTable:
     the selecting reward at this kl; efficiency = gain / limit. win_rate : P(pick beats a fresh base sample)
     + P(tie)/2, NaN at n = M.
 
-    Each of gain, kl, win_rate, limit and efficiency has a verdict of its own: <name>_reliable, and <name>_reason ("" where
-    reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
+    Each of gain, kl, win_rate, limit and efficiency has a verdict of its own: <name>_reliable, and <name>_reason (""
+    where reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
     """
 
     method: np.ndarray
@@ -78,9 +80,9 @@ class Choice:
     unbiased : (N,) whether gain and win rate are so, and KL exact without ties; else they are corrected by halves.
     method, n, temperature, kl_bound : (N,), as in BestOfNTable. kl_sequence : (P, N). kl_left : (P, N) what the KL's
     correction may leave (0 where it is exact). largest_ratio : (N,) largest density ratio to the base law (n for
-    best-of-n), which says how few samples carry the choice. gains_left, wins_left : (P, N) what corrections by halves may
-    leave of their bias (0 where unbiased). lost : (P, N) probability of draws that the win rate does not
-    cover (of best-of-Poisson).
+    best-of-n), which says how few samples carry the choice. gains_left, wins_left : (P, N) what corrections by halves
+    may leave of their bias (0 where unbiased). lost : (P, N) probability of draws that the win rate does not cover
+    (of best-of-Poisson).
     """
 
     method: np.ndarray
@@ -120,21 +122,25 @@ def compare(
     seed: int,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
-    """Tables of one method, chosen by `scores` (P, M), for every evaluated reward; gain and limit paired."""
+    """Tables of one method, chosen by `scores` (P, M), for every evaluated reward; gain and limit paired.
+
+    keys, clusters : (P,) as for `frontier`.
+    """
     count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
-    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level)
+    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     rows = np.isfinite(kl)
     kl_low, kl_high = interval(boot, kl)
-    kl_reason = judge_kl(kl, choice.kl_left, scores, ratio, choice.unbiased, kl_high - kl_low)
+    kl_reason = judge_kl(Mean("KL", kl, choice.kl_left, kl_high - kl_low), scores, ratio, choice.unbiased, boot)
     few = too_few_for_limit(scores, rows, n, ratio)
-    curve = {"budget": budget, "seed": seed, "keys": keys}
-    chosen = read_curves(scores, list(others.values()), kl, **curve)
+    read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)
+    chosen = read(scores, list(others.values()))
     tables = {}
     for index, (name, scored) in enumerate(others.items()):
         same = np.array_equal(scored, scores, equal_nan=True)
-        ideal = chosen if same else read_curves(scored, [], kl, **curve)
-        gain, wins, limit = choice.gains[name], choice.wins[name], paired_limit(ideal, kl, budget)
+        ideal = chosen if same else read(scored, [])
+        gain, wins, limit = choice.gains[name], choice.wins[name], limits_of(ideal, kl, budget)
         gain_low, gain_high = interval(boot, gain)
         win_low, _ = interval(boot, wins * (1 - choice.lost))
         _, win_high = interval(boot, wins * (1 - choice.lost) + choice.lost)
@@ -145,10 +151,10 @@ def compare(
         of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
         of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
         verdicts = {
-            "gain": judge_means(of_gain, scored, ratio, choice.unbiased, own=same),
+            "gain": judge_means(of_gain, scored, ratio, choice.unbiased, boot, own=same),
             "kl": kl_reason,
-            "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, own=same),
-            "limit": together(judge_limits(ideal, scored, limit_high - limit_low), kl_reason),
+            "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, boot, own=same),
+            "limit": together(judge_limits(ideal, scored, limit_high - limit_low, boot.clusters), kl_reason),
         }
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
         verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, none)

@@ -15,11 +15,10 @@ from alignment_limits.limits.bestofn import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import SMALLEST_ESS, prompt_ceilings
+from alignment_limits.limits.findings import NEITHER, OPPOSED, OVER, UNJUDGED
 from alignment_limits.limits.paired import interval, mean_of
 from alignment_limits.limits.picks import (
-    FEWEST_BEHIND,
     FEWEST_PICKS,
-    behind,
     effective_samples,
     enough_prompts,
     picks_behind,
@@ -32,20 +31,17 @@ from alignment_limits.limits.ranks import best_of_n_means
 FEWEST_SAMPLES = 256
 
 
-OVER, OPPOSED, NEITHER, UNJUDGED = "over-optimisation", "opposed to gold", "neither", "not judged"
-
-
 @dataclass(frozen=True)
 class Onset:
     """What becomes of gold along a path that starts at the base law, where its gain is 0.
 
-    finding : "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold" where it
-    ends significantly below the base without a significant rise; "neither"; or "not judged". found : over-optimisation
-    whose place is known. at, low, high : that place (nats for hacking_onset, n for stopping_point) and its interval, NaN
-    where not found. gain, gain_low, gain_high : gold gain at the best point. drop, drop_low, drop_high : how much gold
-    falls from it to the end of the path. change, change_low, change_high : gold at the end against the base. end : where
-    the path ends (largest reliable KL, or n; NaN where it cannot be judged). prompts : behind the path. reason : "" when
-    found.
+    finding : "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold" where
+    it ends significantly below the base without a significant rise; "neither"; or "not judged". found :
+    over-optimisation whose place is known. at, low, high : that place (nats for hacking_onset, n for stopping_point)
+    and its interval, NaN where not found. gain, gain_low, gain_high : gold gain at the best point. drop, drop_low,
+    drop_high : how much gold falls from it to the end of the path. change, change_low, change_high : gold at the end
+    against the base. end : where the path ends (largest reliable KL, or n; NaN where it cannot be judged). prompts :
+    behind the path. reason : "" when found.
     """
 
     finding: str
@@ -87,6 +83,7 @@ class Path:
 def tilt_path(
     proxy: Array,
     gold: Array,
+    boot: PromptBootstrap,
     *,
     kls: ArrayLike | None = None,
     budget: str = "average",
@@ -97,7 +94,7 @@ def tilt_path(
     top = float(prompt_ceilings(proxy).mean())
     grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
     points = CorrectedCurve(proxy, [gold], budget=budget, seed=seed, keys=keys).at(grid)
-    verdict = judge_points(proxy, points)
+    verdict = judge_points(proxy, points, clusters=boot.clusters)
     # The path ends at the first budget that is not reliable.
     usable = len(grid) if verdict.reliable.all() else int(np.argmin(verdict.reliable))
     if usable < 3:
@@ -108,26 +105,28 @@ def tilt_path(
     return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, "", biased)
 
 
-def best_of_n_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> Path:
+def best_of_n_path(proxy: Array, gold: Array, boot: PromptBootstrap, *, ns: ArrayLike | None = None) -> Path:
     """Gold of best-of-n by `proxy` (both checked) at growing n, as far as it is reliable.
 
-    Over the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but near it every
-    prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 10 picks by gold's kurtosis over all,
-    are behind it.
+    Over the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but near it
+    every prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 10 picks by gold's kurtosis
+    over all, are behind it.
     """
-    return reliable_draws(proxy, gold, *draws_path(proxy, gold, ns=ns))
+    return reliable_draws(proxy, gold, *draws_path(proxy, gold, ns=ns), boot)
 
 
-def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array) -> Path:
+def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array, boot: PromptBootstrap) -> Path:
     """The reliable part of gains (P, K) at n (K,), of `draws_path`."""
     known = np.isfinite(gains)
     samples = samples_of(proxy, known)
     ess = effective_samples(samples, n)
     picks = picks_behind(gold, known, n)
-    why = enough_prompts(gains)
+    why = enough_prompts(gains, boot)
     for j in np.flatnonzero(why == ""):
         if ess[j] < SMALLEST_ESS:
-            why[j] = f"effective sample size {ess[j]:.1f} at n = {n[j]:g} of {samples[j]} samples (needs {SMALLEST_ESS:.0f})"
+            why[j] = (
+                f"effective sample size {ess[j]:.1f} at n = {n[j]:g} of {samples[j]} samples (needs {SMALLEST_ESS:.0f})"
+            )
         elif picks[j] < FEWEST_PICKS:
             why[j] = f"{picks[j]:.1f} independent picks by gold's kurtosis at n = {n[j]:g} (needs {FEWEST_PICKS:.0f})"
     usable = len(n) if np.all(why == "") else int(np.argmax(why != ""))
@@ -138,7 +137,7 @@ def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array) -> Path:
 
 
 def draws_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> tuple[Array, Array]:
-    """Numbers of draws (K,) up to the samples of every prompt that takes part, and gold's gains (P, K), NaN for others."""
+    """Numbers of draws (K,) up to the samples of every prompt that takes part, and gold's gains (P, K); others NaN."""
     counts = np.sum(~np.isnan(proxy), axis=1)
     part = counts >= max(np.median(counts) / 2, 1)
     most = int(counts[part].min())
@@ -159,16 +158,18 @@ def hacking_onset(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> Onset:
     """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable
     range.
 
-    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)). keys : as for `frontier`.
+    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)).
+    keys, clusters : as for `frontier`.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    path = tilt_path(proxy, truth, kls=kls, budget=budget, seed=seed, keys=keys)
-    return peak_of(path, PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level))
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
+    return peak_of(tilt_path(proxy, truth, boot, kls=kls, budget=budget, seed=seed, keys=keys), boot)
 
 
 def stopping_point(
@@ -179,15 +180,17 @@ def stopping_point(
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> Onset:
     """The n at which gold reward of best-of-n by `optimized` peaks (HedgeTune), within the reliable range of n.
 
-    ns : grid (default: about 40 whole numbers, even in log n).
+    ns : grid (default: about 40 whole numbers, even in log n). keys, clusters : as for `frontier`.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    path = best_of_n_path(proxy, truth, ns=ns)
-    return peak_of(path, PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level))
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
+    return peak_of(best_of_n_path(proxy, truth, boot, ns=ns), boot)
 
 
 def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
@@ -204,9 +207,9 @@ def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit:
     """The maximum of mean values (P, K) along an increasing path (K,), if gold rises to it and falls after it.
 
     Found when the intervals of the rise from the base to the best point, and of the drop from there to the end of the
-    path, both exclude 0. The place is where the slope crosses 0; its interval reaches as far as the slope's own interval
-    holds 0, so it covers as that one does (quantiles of the place over replicates do not: the place is skewed). Slopes
-    are per sqrt(nat) or per log draw.
+    path, both exclude 0. The place is where the slope crosses 0; its interval reaches as far as the slope's own
+    interval holds 0, so it covers as that one does (quantiles of the place over replicates do not: the place is
+    skewed). Slopes are per sqrt(nat) or per log draw.
     """
     mean, prompts = mean_of(values), int(np.isfinite(values[:, -1]).sum())
     best = int(np.argmax(mean))
@@ -215,13 +218,9 @@ def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit:
         return _unjudged(np.nan, "one prompt only: no interval")
     three = np.stack([values[:, best], values[:, best] - values[:, -1], values[:, -1]], axis=1)
     (gain, drop, change), (low, high) = mean_of(three), interval(boot, three)
-    carry = behind(three)
     rises, falls, below = low[0] > 0, low[1] > 0, high[2] < 0
     where = f"by {end:.3g} {unit}"
-    if (rises and falls and carry[1] < FEWEST_BEHIND) or (below and carry[2] < FEWEST_BEHIND):
-        few = carry[1] if rises and falls else carry[2]
-        finding, reason = UNJUDGED, f"{few:.1f} prompts carry the fall of gold {where} (needs {FEWEST_BEHIND:g})"
-    elif rises and falls:
+    if rises and falls:
         finding, reason = OVER, ""
     elif below and not rises:
         finding, reason = OPPOSED, f"opposed to gold: it falls from the start, below the base {where}"
@@ -274,9 +273,5 @@ def _zero(x: Array, y: Array, i: int) -> float:
 
 
 def _unjudged(end: float, reason: str) -> Onset:
-    nothing = dict.fromkeys(
-        ("at", "low", "high", "gain", "gain_low", "gain_high", "drop", "drop_low", "drop_high")
-        + ("change", "change_low", "change_high"),
-        float("nan"),
-    )
-    return Onset(finding=UNJUDGED, found=False, end=end, prompts=0, reason=reason, **nothing)
+    nan = float("nan")
+    return Onset(UNJUDGED, False, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, end, 0, reason)

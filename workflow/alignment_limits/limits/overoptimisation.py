@@ -31,21 +31,24 @@ def over_optimisation(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> list[dict[str, object]]:
     """One row for each path ("tilt", "best-of-n") of optimising `optimized` (P, M) in place of gold (P, M).
 
+    keys, clusters : (P,) as for `frontier`.
+
     peak, peak_low, peak_high (nats or draws, in `unit`), finding, gain, drop, change (each with _low, _high), end,
-    prompts, found, reason : as in `Onset`. form, alpha, beta (each with _low, _high), residual : Gao's fit (2210.10760) to
-    the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
+    prompts, found, reason : as in `Onset`. form, alpha, beta (each with _low, _high), residual : Gao's fit (2210.10760)
+    to the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
     peak_kl : where the fit peaks, NaN unless beta is significantly positive and the peak within the path.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level)
-    tilt = tilt_path(proxy, truth, seed=seed, keys=keys)
+    boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
+    tilt = tilt_path(proxy, truth, boot, seed=seed, keys=keys)
     n, gains = draws_path(proxy, truth)
     few = fit_places(n)
-    draws = reliable_draws(proxy, truth, n, gains)
+    draws = reliable_draws(proxy, truth, n, gains, boot)
     kl, _ = corrected_kl(proxy, n[few].astype(np.int64), seed=seed, keys=keys)
     spent = mean_of(np.where(np.isfinite(gains[:, few]), kl, np.nan))
     ways: list[tuple[str, Path, str, Array, Array]] = [
@@ -53,7 +56,7 @@ def over_optimisation(
         ("best-of-n", draws, "best-of-n", spent, gains[:, few]),
     ]
     # The fit goes further than the path does: its own points have to be known.
-    why = {"tilt": "", "best-of-n": unknown_gains(proxy, truth, n[few], gains[:, few])}
+    why = {"tilt": "", "best-of-n": unknown_gains(proxy, truth, n[few], gains[:, few], boot)}
     rows: list[dict[str, object]] = []
     for name, path, form, spent, gains in ways:
         onset = asdict(peak_of(path, boot))
@@ -63,11 +66,11 @@ def over_optimisation(
     return rows
 
 
-def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array) -> str:
+def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array, boot: PromptBootstrap) -> str:
     """Why gold's gains (P, K) at n (K,) cannot be fitted, "" where they can."""
     own = np.array_equal(proxy, gold, equal_nan=True)
     mean = Mean("gain", gains, np.zeros(gains.shape), np.full(len(n), np.inf))
-    reasons = judge_means(mean, gold, n, np.ones(len(n), dtype=bool), own=own)
+    reasons = judge_means(mean, gold, n, np.ones(len(n), dtype=bool), boot, own=own)
     return next((str(reason) for reason in reasons if reason), "")
 
 

@@ -67,18 +67,23 @@ def _alike(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield rows[:, columns[0]], np.array(columns)
 
 
-def paired_limit(parts: Sequence[Part], kl: Array, budget: str) -> Array:
+def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
     """Per-prompt contributions (P, N) to the limit at the method's KL; resampled, they move with that KL too.
 
     Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries it over.
     """
+    values = points.values[..., 0]
+    if budget == "per-prompt":
+        return values
+    return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
+
+
+def limits_of(parts: Sequence[Part], kl: Array, budget: str) -> Array:
+    """The same for settings that concern different prompts, NaN where a prompt is not in a row."""
     out = np.full(kl.shape, np.nan)
     for part in parts:
         place = np.ix_(part.prompts, part.columns)
-        values = part.points.values[..., 0]
-        if budget != "per-prompt":
-            values = values + part.points.slope[:, 0] * (kl[place] - kl[place].mean(axis=0))
-        out[place] = values
+        out[place] = paired_limit(part.points, kl[place], budget)
     return out
 
 
@@ -90,9 +95,11 @@ def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> A
     return out
 
 
-def judge_limits(parts: Sequence[Part], scores: Array, width: Array) -> np.ndarray:
+def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: int | None) -> np.ndarray:
     """Why the limit of each setting is not reliable, "" where it is (N,); width : of its interval."""
     out = np.full(len(width), "no prompt has samples enough", dtype=object)
     for part in parts:
-        out[part.columns] = judge_points(scores[part.prompts], part.points, width[part.columns]).reason
+        out[part.columns] = judge_points(
+            scores[part.prompts], part.points, width[part.columns], clusters=clusters
+        ).reason
     return out

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignment_limits.limits.arrays import Array, centre
+from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.diagnostics import FEWEST_PROMPTS
 from alignment_limits.limits.levels import MOST_LEFT
 from alignment_limits.limits.paired import mean_of
 from alignment_limits.limits.ranks import tied
 
 FEW = 0.05  # of the prompts may have fewer samples than asked for
-FEWEST_BEHIND = 4.0  # prompts that carry the spread of a mean; below it no interval of it covers
+FEWEST_BEHIND = 3.0  # prompts that carry the spread of a mean; below it no interval of it covers
 FEWEST_PICKS = 10.0  # independent picks, by the evaluated reward's kurtosis: a hit of 2 % needs 500 of them
 SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
 SAMPLES_PER_RATIO = 4  # what is corrected by halves and quarters of the samples needs them
@@ -29,29 +30,34 @@ def together(*reasons: np.ndarray) -> np.ndarray:
 
 def columns_of(verdicts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Columns <name>_reliable and <name>_reason of each quantity, and reliable and reason of the last."""
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for name, reason in verdicts.items():
         out |= {f"{name}_reliable": reason == "", f"{name}_reason": reason}
     last = list(verdicts.values())[-1]
     return out | {"reliable": last == "", "reason": last}
 
 
-def enough_prompts(values: Array) -> np.ndarray:
+def enough_prompts(values: Array, boot: PromptBootstrap) -> np.ndarray:
     """Why the mean of (P, N) contributions over the prompts that have one is not known, "" where it may be."""
-    count = np.isfinite(values).sum(axis=0)
-    out = np.full(len(count), "", dtype=object)
-    for j, prompts in enumerate(count):
-        if prompts == 0:
+    known = np.isfinite(values)
+    units = (boot.sums(known.astype(np.float64)) > 0).sum(axis=0)
+    what = "prompts" if boot.clusters is None else "clusters of prompts"
+    out = np.full(len(units), "", dtype=object)
+    for j, count in enumerate(units):
+        if count == 0:
             out[j] = "no prompt has samples enough"
-        elif prompts < FEWEST_PROMPTS:
-            out[j] = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
+        elif count < FEWEST_PROMPTS:
+            out[j] = f"only {count} {what} (needs {FEWEST_PROMPTS})"
     return out
 
 
-def behind(values: Array) -> Array:
-    """How many prompts carry the spread of a mean, (P, N) -> (N,): their number by the kurtosis; inf without spread."""
+def behind(values: Array, boot: PromptBootstrap) -> Array:
+    """How many prompts (or clusters) carry the spread of a mean, (P, N) -> (N,): their number by its kurtosis.
+
+    Infinitely many where there is no spread: a mean that is exact.
+    """
     known = np.isfinite(values)
-    away = np.where(known, values - mean_of(values), 0.0)
+    away = boot.sums(np.where(known, values - mean_of(values), 0.0))
     scale = np.abs(away).max(axis=0)
     unit = away / np.where(scale > 0, scale, 1.0)
     second, fourth = (unit**2).sum(axis=0), (unit**4).sum(axis=0)
@@ -86,16 +92,13 @@ def samples_of(scored: Array, rows: np.ndarray) -> np.ndarray:
     counts = np.sum(~np.isnan(scored), axis=1)
     whole = np.quantile(counts, FEW, method="lower")
     return np.array(
-        [
-            (whole if row.all() else np.quantile(counts[row], FEW, method="lower")) if row.any() else 0
-            for row in rows.T
-        ]
+        [(whole if row.all() else np.quantile(counts[row], FEW, method="lower")) if row.any() else 0 for row in rows.T]
     )
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over picks: what it is, contributions (P, N), what its correction may leave (P, N), its interval's width."""
+    """A mean over picks: its name, contributions (P, N), what its correction may leave (P, N), its interval's width."""
 
     name: str
     values: Array
@@ -103,7 +106,9 @@ class Mean:
     width: Array
 
 
-def judge_means(mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, *, own: bool) -> np.ndarray:
+def judge_means(
+    mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap, *, own: bool
+) -> np.ndarray:
     """Why a mean over picks (a gain, a win rate) is not reliable, "" where it is, (N,).
 
     Args:
@@ -111,16 +116,17 @@ def judge_means(mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, *
         scored: (P, M) what is averaged over picks.
         ratio: (N,) largest density ratio to the base.
         unbiased: (N,) whether the mean is so; if not it is corrected by halves, which need samples.
+        boot: what draws the prompts, or clusters of them.
         own: whether `scored` is what selects.
     """
     rows, left = np.isfinite(mean.values), np.abs(mean_of(mean.left))
-    carry, picks, samples = behind(mean.values), picks_behind(scored, rows, ratio), samples_of(scored, rows)
+    carry, picks, samples = behind(mean.values, boot), picks_behind(scored, rows, ratio), samples_of(scored, rows)
     out = []
-    for j, reason in enumerate(enough_prompts(mean.values)):
+    for j, reason in enumerate(enough_prompts(mean.values, boot)):
         if reason == "" and not unbiased[j] and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
             reason = (
-                f"{samples[j]} samples per prompt for a density ratio of {ratio[j]:.1f} (needs {SAMPLES_PER_RATIO} times "
-                "that)"
+                f"{samples[j]} samples per prompt for a density ratio of {ratio[j]:.1f} "
+                f"(needs {SAMPLES_PER_RATIO} times that)"
             )
         elif reason == "" and carry[j] < FEWEST_BEHIND:
             reason = f"{carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
@@ -135,21 +141,21 @@ def judge_means(mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, *
     return np.array(out, dtype=object)
 
 
-def judge_kl(kl: Array, left: Array, scores: Array, ratio: Array, unbiased: np.ndarray, width: Array) -> np.ndarray:
+def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap) -> np.ndarray:
     """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
 
-    left : (P, N) last term of its correction. width : (N,) of its interval. Other arguments as for `judge_means`.
+    Arguments as for `judge_means`.
     """
-    rows = np.isfinite(kl)
-    any_tied = tied(scores).any(axis=1)
-    samples, last = samples_of(scores, rows), np.abs(mean_of(left))
+    rows = np.isfinite(mean.values)
+    any_tied: np.ndarray = np.any(tied(scores), axis=1)
+    samples, last = samples_of(scores, rows), np.abs(mean_of(mean.left))
     out = []
-    for j, reason in enumerate(enough_prompts(kl)):
-        exact = unbiased[j] and not any_tied[rows[:, j]].any()
+    for j, reason in enumerate(enough_prompts(mean.values, boot)):
+        exact = unbiased[j] and not np.any(any_tied[rows[:, j]])
         if reason == "" and not exact and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
             what = f"n = {ratio[j]:g} and tied scores" if unbiased[j] else f"a density ratio of {ratio[j]:.1f}"
             reason = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
-        elif reason == "" and not exact and last[j] > MOST_LEFT * width[j]:
+        elif reason == "" and not exact and last[j] > MOST_LEFT * mean.width[j]:
             reason = "the correction of the KL is too uncertain beside so narrow an interval"
         out.append(reason)
     return np.array(out, dtype=object)
@@ -161,6 +167,8 @@ def too_few_for_limit(scores: Array, rows: np.ndarray, n: Array, ratio: Array) -
     out = []
     for j, each in enumerate(n):
         draws = ratio[j] if np.isnan(each) else each
-        what = f"a density ratio of {draws:.1f} (needs 16 times that)" if np.isnan(each) else f"n = {draws:g} (needs 16 n)"
+        what = (
+            f"a density ratio of {draws:.1f} (needs 16 times that)" if np.isnan(each) else f"n = {draws:g} (needs 16 n)"
+        )
         out.append(f"{samples[j]} samples per prompt for {what}" if samples[j] < SAMPLES_PER_DRAW * draws else "")
     return np.array(out, dtype=object)

@@ -16,7 +16,7 @@ from alignment_limits.limits.diagnostics import (
     SMALLEST_ESS,
     tail_ratio,
 )
-from alignment_limits.limits.methods import SAMPLES_PER_DRAW
+from alignment_limits.limits.picks import SAMPLES_PER_DRAW
 
 HEAVY = "heavy upper tail: intervals fall short with any number of prompts"
 MARGIN = 1.2  # a pilot's effective sample size is itself an estimate

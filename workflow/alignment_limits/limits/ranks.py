@@ -95,7 +95,10 @@ def tied(scores: Array) -> np.ndarray:
 
 
 def pick_table(samples: int, ns: np.ndarray) -> Array:
-    """Probability C(k-1, n-1) / C(m, n) that the k-th lowest of m untied samples is best of n, (m, N); NaN where n > m."""
+    """Probability C(k-1, n-1) / C(m, n) that the k-th lowest of m untied samples is best of n, (m, N).
+
+    NaN where n > m.
+    """
     k = np.arange(1, samples + 1)[:, None]
     subsets = np.where(ns <= samples, log_choose(np.array(samples), ns), np.nan)
     return np.exp(log_choose(k - 1, ns - 1) - subsets)

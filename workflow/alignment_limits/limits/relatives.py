@@ -43,8 +43,12 @@ def study_choice(
         laws += [chi2_law(betas)] if np.size(betas) else []
         choices += [choose(laws, scores, others, seed=seed, keys=keys)] if laws else []
         if len(draws):
-            given = {"seed": seed, "keys": keys, "samples_per_draw": SAMPLES_PER_DRAW, "beaten": beaten}
-            choices.append(poisson_choice(scores, others, draws - 1.0, **given))
+            mus = draws - 1.0
+            choices.append(
+                poisson_choice(
+                    scores, others, mus, seed=seed, keys=keys, samples_per_draw=SAMPLES_PER_DRAW, beaten=beaten
+                )
+            )
     return join(choices)
 
 
@@ -65,18 +69,19 @@ def soft_best_of_n(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
     """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
 
-    One row per temperature and n, over the prompts with 4 n samples or more (and at least 8). Arguments, rows and errors
-    as for `best_of_n`.
+    One row per temperature and n, over the prompts with 4 n samples or more (and at least 8). Arguments, rows and
+    errors as for `best_of_n`.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     law = soft_law(check_ns(ns, scores), temperatures)
     return compare(
         choose([law], scores, others, seed=seed, keys=keys), scores, others, budget=budget, replicates=replicates,
-        seed=seed, level=level, keys=keys,
+        seed=seed, level=level, keys=keys, clusters=clusters,
     )  # fmt: skip
 
 
@@ -143,19 +148,21 @@ def best_of_poisson(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
     """Best of n = 1 + Poisson(mu) draws (2506.19248), a smooth path through best-of-n; column n is 1 + mu.
 
     Gain and win rate mix those of best-of-n over n <= M and n < M, exactly; KL is from the quantile density
-    (mu u + 1) e^(mu (u - 1)), tied scores as atoms. A row is over the prompts in which more draws than samples have 0.1%
-    of the mass at most (one prompt at least, or the mu is refused); the interval of the win rate allows for that mass.
+    (mu u + 1) e^(mu (u - 1)), tied scores as atoms. A row is over the prompts in which more draws than samples have
+    0.1% of the mass at most (one prompt at least, or the mu is refused); the interval of the win rate allows for that
+    mass.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).max()))
     return compare(
         poisson_choice(scores, others, mu, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
     )  # fmt: skip
 
 
@@ -169,16 +176,18 @@ def chi2_pessimism(
     seed: int = 0,
     level: float = 0.95,
     keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
     """Chi-squared-regularised choice (2503.21878): density ratio relu((r - lambda) / beta), lambda per prompt.
 
-    Column temperature is beta, n is NaN; a row is over the prompts with 8 samples or more. KL, gain and win rate are corrected for lambda being solved on few samples.
+    Column temperature is beta, n is NaN; a row is over the prompts with 8 samples or more. KL, gain and win rate
+    are corrected for lambda being solved on few samples.
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     return compare(
         choose([chi2_law(betas)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
     )  # fmt: skip
 
 

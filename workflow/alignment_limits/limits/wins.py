@@ -1,4 +1,4 @@
-"""Win rates of best-of-n and of mixtures of it against a fresh base sample, unbiased. Scores (P, M), NaN = no sample."""
+"""Win rates of best-of-n and its mixtures against a fresh base sample, unbiased. Scores (P, M), NaN = no sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from alignment_limits.limits.ranks import Ranks, log_choose, tie_bounds
 class Beaten:
     """What the pick of best-of-n beats, by rank of the selecting score: one count serves every n.
 
-    Pairs are counted (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above i
-    is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
+    Pairs are counted (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above
+    i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
     tied r. above, below : (P, M) how many of such j the sample at each rank beats in v, half for equal v.
     """
 
@@ -42,12 +42,12 @@ class Beaten:
         return np.where(self.ranks.counts[:, None] > ns, self._sum(lambda m: ns, lambda m: None), np.nan)
 
     def mixed_wins(self, mixture: Callable[[int], Array]) -> Array:
-        """The same for a random n: `mixture(m)` (K, m - 1) is its law over n = 1..m-1 in a prompt of m samples, (P, K)."""
+        """The same for a random n, (P, K): `mixture(m)` (K, m - 1) is its law over n = 1..m-1 for m samples."""
         return self._sum(lambda m: np.arange(1, mixture(m).shape[1] + 1), mixture)
 
     def _sum(self, ns_of: Callable[[int], np.ndarray], mixture: Callable[[int], Array | None]) -> Array:
         def left_out(skipped: int) -> Callable[[int], Array]:
-            """Share of (subset, sample outside) pairs with the pick at place k and one given sample left out, (m, N)."""
+            """Share of (subset, sample outside) pairs with the pick at place k and a given sample left out, (m, N)."""
 
             def table(m: int) -> Array:
                 ns, mix = ns_of(m), mixture(m)
@@ -62,7 +62,7 @@ class Beaten:
 
 
 def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
-    """Win rate of best-of-n by `selecting` judged by `scored`, unbiased, (P, N); NaN where a prompt has no more than n."""
+    """Win rate of best-of-n by `selecting` judged by `scored`, unbiased, (P, N); NaN where n >= M."""
     return Beaten.of(selecting, scored).wins(ns)
 
 

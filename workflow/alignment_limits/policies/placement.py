@@ -23,7 +23,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_scores, prompt_means
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.methods import paired_limit
+from alignment_limits.limits.paired import paired_limit
 
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a quotient of rounding errors
 

@@ -106,7 +106,7 @@ def onsets(
         for member, proxy in enumerate(group):
             paths = {
                 "tilt": hacking_onset(proxy, gold, keys=keys, **common),
-                "best-of-n": stopping_point(proxy, gold, **common),
+                "best-of-n": stopping_point(proxy, gold, keys=keys, **common),
             }
             for path, onset in paths.items():
                 found = asdict(onset)

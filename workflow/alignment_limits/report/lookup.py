@@ -57,7 +57,10 @@ class Estimate:
 
 
 def estimate(row: dict[str, object] | None, name: str) -> Estimate:
-    """Column `name` of a table's row with `name_low`, `name_high`, `reliable` and `reason`."""
+    """Column `name` of a table's row with `name_low`, `name_high`, `reliable` and `reason`.
+
+    Where the row has a verdict on this very quantity (`name_reliable`, `name_reason`), that one counts.
+    """
     if row is None:
         return Estimate()
 
@@ -65,8 +68,9 @@ def estimate(row: dict[str, object] | None, name: str) -> Estimate:
         value = row.get(key)
         return float(value) if isinstance(value, int | float) else math.nan
 
-    value, reliable = real(name), bool(row.get("reliable"))
-    reason = "" if reliable else str(row.get("reason") or "not reliable")
+    own = f"{name}_" if f"{name}_reliable" in row else ""
+    value, reliable = real(name), bool(row.get(f"{own}reliable"))
+    reason = "" if reliable else str(row.get(f"{own}reason") or "not reliable")
     if not math.isfinite(value):
         reliable, reason = False, reason or "not reached with these samples"
     return Estimate(value, real(f"{name}_low"), real(f"{name}_high"), reliable, reason)

@@ -4,6 +4,12 @@ import polars as pl
 
 from alignment_limits.artifacts import Schema
 
+
+def with_interval(name: str) -> tuple[str, str, str]:
+    """A quantity's column and those of its interval."""
+    return name, f"{name}_low", f"{name}_high"
+
+
 FRONTIER = Schema(
     "frontier",
     {
@@ -23,6 +29,7 @@ FRONTIER = Schema(
         "pareto_k": pl.Float64,
         "reliable": pl.Boolean,
     },
+    verdicts={"reliable": ("kl", "gain", "gain_low", "gain_high")},
 )
 BEST_OF_N = Schema(
     "best_of_n",
@@ -39,6 +46,18 @@ BEST_OF_N = Schema(
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
+        "prompts": pl.Int32,  # those with samples enough for this row
+        "reliable": pl.Boolean,  # of the share of the limit, and so of all the row
+        "reason": pl.String,
+        "gain_reliable": pl.Boolean,
+        "kl_reliable": pl.Boolean,
+        "win_rate_reliable": pl.Boolean,
+        "limit_reliable": pl.Boolean,
+        "efficiency_reliable": pl.Boolean,
+    },
+    verdicts={
+        "reliable": ("kl", "gain", "limit", "efficiency"),
+        **{f"{name}_reliable": with_interval(name) for name in ("gain", "kl", "win_rate", "limit", "efficiency")},
     },
 )
 PROXY_GAP = Schema(
@@ -55,6 +74,7 @@ PROXY_GAP = Schema(
         "gold_gain": pl.Float64,
         "ideal_gain": pl.Float64,
     },
+    verdicts={"reliable": ("gap", "gap_low", "gap_high", "gold_gain")},
 )
 OVER_OPTIMISATION = Schema(
     "over_optimisation",
@@ -65,11 +85,16 @@ OVER_OPTIMISATION = Schema(
         "peak": pl.Float64,
         "peak_low": pl.Float64,
         "peak_high": pl.Float64,
+        "finding": pl.String,  # over-optimisation, opposed to gold, neither, not judged
         "gain": pl.Float64,
         "drop": pl.Float64,
         "drop_low": pl.Float64,
         "drop_high": pl.Float64,
+        "change": pl.Float64,
+        "change_low": pl.Float64,
+        "change_high": pl.Float64,
         "end": pl.Float64,
+        "prompts": pl.Int32,
         "found": pl.Boolean,
         "reason": pl.String,
         "form": pl.String,
@@ -85,6 +110,10 @@ OVER_OPTIMISATION = Schema(
         "peak_kl": pl.Float64,
         "fit_reliable": pl.Boolean,
         "fit_reason": pl.String,
+    },
+    verdicts={
+        "found": (*with_interval("peak"), *with_interval("gain"), *with_interval("drop")),
+        "fit_reliable": (*with_interval("alpha"), *with_interval("beta"), "residual"),
     },
 )
 ENSEMBLES = Schema(
