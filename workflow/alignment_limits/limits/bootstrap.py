@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_clusters, check_keys
+from alignment_limits.limits.lone import lone_interval
 
 Interval = Literal["studentised", "percentile"]
 LEFT_SPREAD = 1e-3  # variance left without the 4 units that carry most (2% of replicates miss all of them)
@@ -52,7 +53,7 @@ class PromptBootstrap:
             raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
         if not 0.5 <= level < 1:
             raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
-        self.prompts, self.level, self.method = prompts, level, method
+        self.prompts, self.level, self.method, self.seed = prompts, level, method, seed
         self._order = None if keys is None else np.argsort(check_keys(keys, prompts), kind="stable")
         self._starts: np.ndarray | None = None
         self.units = prompts
@@ -93,21 +94,25 @@ class PromptBootstrap:
         prompts = self.counts @ self.sums(np.ones(self.prompts))
         return np.asarray((flat / prompts[:, None]).reshape(len(flat), *values.shape[1:]))
 
-    def interval(self, values: Array) -> tuple[Array, Array]:
-        """Interval of the mean over prompts of (P, K) contributions: low, high (K,); NaN in, NaN out."""
-        return self.ratio(values, np.ones_like(values))
+    def interval(self, values: Array, support: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+        """Interval of the mean over prompts of (P, K) contributions: low, high (K,); NaN in, NaN out.
 
-    def ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
-        """Interval of mean(above) / mean(below), both (P, K)."""
+        support : least and largest value (K,) that a prompt may have, where known.
+        """
+        return self.ratio(values, np.ones_like(values), support)
+
+    def ratio(self, above: Array, below: Array, support: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+        """Interval of mean(above) / mean(below), both (P, K); support as for `interval`."""
         shape = above.shape[1:]
         above, below = (self.sums(each).reshape(self.units, -1) for each in (above, below))
         known = ~(np.isnan(above).any(axis=0) | np.isnan(below).any(axis=0)) & (below.mean(axis=0) != 0)
         low, high = np.full(len(known), np.nan), np.full(len(known), np.nan)
         if self.units > 1 and known.any():
-            low[known], high[known] = self._ratio(above[:, known], below[:, known])
+            ends = None if support is None or self.clusters else (support[0][known], support[1][known])
+            low[known], high[known] = self._ratio(above[:, known], below[:, known], ends)
         return low.reshape(shape), high.reshape(shape)
 
-    def _ratio(self, above: Array, below: Array) -> tuple[Array, Array]:
+    def _ratio(self, above: Array, below: Array, support: tuple[Array, Array] | None) -> tuple[Array, Array]:
         n = self.units
         scale = below.mean(axis=0)
         estimate = above.mean(axis=0) / scale
@@ -138,10 +143,20 @@ class PromptBootstrap:
         low_t, high_t = np.nanquantile(t, tail, axis=0)
         low, high = estimate - high_t * error, estimate - low_t * error
         # Where a few units carry all the spread (lone ties among rewards, say), replicates without them have
-        # none: t is then arbitrarily large and means nothing, while quantiles of the replicates still do.
+        # none: t is then arbitrarily large and means nothing.
         alone = _left_without_the_largest(influence) < LEFT_SPREAD
-        if alone.any():
-            low[alone], high[alone] = np.nanquantile(replicate[:, alone], tail, axis=0)
+        for column in np.flatnonzero(alone):
+            ends = [np.inf * sign if support is None else support[i][column] for i, sign in enumerate((-1, 1))]
+            # A unit's influence at either end of what it may add.
+            reach = [float(end - estimate[column]) for end in ends]
+            below_it, above_it = lone_interval(
+                influence[:, column],
+                self.level,
+                replicates=len(self.counts),
+                seed=self.seed,
+                support=(min(reach[0], 0.0), max(reach[1], 0.0)),
+            )
+            low[column], high[column] = estimate[column] + below_it, estimate[column] + above_it
         return low, high
 
 

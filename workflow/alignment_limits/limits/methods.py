@@ -131,7 +131,9 @@ def compare(
     count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     rows = np.isfinite(kl)
-    kl_low, kl_high = interval(boot, kl)
+    # Where the KL has no bound for untied scores its largest value is unknown.
+    ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
+    kl_low, kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
     kl_reason = judge_kl(Mean("KL", kl, choice.kl_left, kl_high - kl_low), scores, ratio, choice.unbiased, boot)
     few = too_few_for_limit(scores, rows, n, ratio)
     read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)

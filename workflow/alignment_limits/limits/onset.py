@@ -18,7 +18,6 @@ from alignment_limits.limits.diagnostics import SMALLEST_ESS, prompt_ceilings
 from alignment_limits.limits.findings import NEITHER, OPPOSED, OVER, UNJUDGED
 from alignment_limits.limits.paired import interval, mean_of
 from alignment_limits.limits.picks import (
-    FEWEST_PICKS,
     effective_samples,
     enough_prompts,
     picks_behind,
@@ -29,6 +28,9 @@ from alignment_limits.limits.ranks import best_of_n_means
 # The correction takes gold's bias to fall as the optimized reward's; a gold that bends where that one is straight is
 # left with some, which at 64 samples moves the peak by a third of its error (benchmarks/gaps_coverage.py).
 FEWEST_SAMPLES = 256
+PATH_PICKS = (
+    20.0  # independent picks, by gold's kurtosis, along all of best-of-n's path: a fall must not be a lack of hits
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def best_of_n_path(proxy: Array, gold: Array, boot: PromptBootstrap, *, ns: Arra
     """Gold of best-of-n by `proxy` (both checked) at growing n, as far as it is reliable.
 
     Over the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but near it
-    every prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 10 picks by gold's kurtosis
+    every prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 20 picks by gold's kurtosis
     over all, are behind it.
     """
     return reliable_draws(proxy, gold, *draws_path(proxy, gold, ns=ns), boot)
@@ -127,8 +129,8 @@ def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array, boot: Prom
             why[j] = (
                 f"effective sample size {ess[j]:.1f} at n = {n[j]:g} of {samples[j]} samples (needs {SMALLEST_ESS:.0f})"
             )
-        elif picks[j] < FEWEST_PICKS:
-            why[j] = f"{picks[j]:.1f} independent picks by gold's kurtosis at n = {n[j]:g} (needs {FEWEST_PICKS:.0f})"
+        elif picks[j] < PATH_PICKS:
+            why[j] = f"{picks[j]:.1f} independent picks by gold's kurtosis at n = {n[j]:g} (needs {PATH_PICKS:.0f})"
     usable = len(n) if np.all(why == "") else int(np.argmax(why != ""))
     if usable < 3:
         reason = why[usable] if usable < len(n) else f"only {usable} numbers of draws"

@@ -17,17 +17,19 @@ def mean_of(values: Array) -> Array:
     return np.asarray(np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan))
 
 
-def interval(boot: PromptBootstrap, above: Array, below: Array | None = None) -> tuple[Array, Array]:
+def interval(
+    boot: PromptBootstrap, above: Array, below: Array | None = None, support: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
     """Interval of the mean of `above` (P, K) over the prompts that have a value, or of mean(above) / mean(below).
 
     All prompts are resampled, so a replicate has more or fewer of those with a value: a ratio of two means. NaN where
-    fewer than two have one.
+    fewer than two have one. support : least and largest value (K,) that a prompt may have, where known.
     """
     known = np.isfinite(above) if below is None else np.isfinite(above) & np.isfinite(below)
     if known.all():
-        return boot.interval(above) if below is None else boot.ratio(above, below)
+        return boot.interval(above, support) if below is None else boot.ratio(above, below, support)
     filled = np.where(known, 1.0 if below is None else below, 0.0)
-    low, high = boot.ratio(np.where(known, above, 0.0), filled)
+    low, high = boot.ratio(np.where(known, above, 0.0), filled, support)
     few = known.sum(axis=0) < 2
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
 

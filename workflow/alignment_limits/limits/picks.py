@@ -148,7 +148,9 @@ def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot
     """
     rows = np.isfinite(mean.values)
     any_tied: np.ndarray = np.any(tied(scores), axis=1)
-    samples, last = samples_of(scores, rows), np.abs(mean_of(mean.left))
+    samples, last, carry = samples_of(scores, rows), np.abs(mean_of(mean.left)), behind(mean.values, boot)
+    # A prompt that is constant has a KL of 0, whatever its samples: a few of them are no doubtful estimates.
+    partly = np.any((mean.values > 0) & any_tied[:, None], axis=0)
     out = []
     for j, reason in enumerate(enough_prompts(mean.values, boot)):
         exact = unbiased[j] and not np.any(any_tied[rows[:, j]])
@@ -157,6 +159,8 @@ def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot
             reason = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
         elif reason == "" and not exact and last[j] > MOST_LEFT * mean.width[j]:
             reason = "the correction of the KL is too uncertain beside so narrow an interval"
+        elif reason == "" and not exact and carry[j] < FEWEST_BEHIND and partly[j]:
+            reason = f"{carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
         out.append(reason)
     return np.array(out, dtype=object)
 
