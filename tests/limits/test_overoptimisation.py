@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from alignment_limits.limits import over_optimisation
+from alignment_limits.limits import PromptBootstrap, over_optimisation, stopping_point
+from alignment_limits.limits.onset import interior_maximum
 from alignment_limits.limits.overoptimisation import fit_places
 
 
@@ -47,6 +48,8 @@ def test_few_samples_or_prompts_say_why() -> None:
     assert "6 prompts" in str(tilt["reason"])
     assert "reliable points to fit" in str(tilt["fit_reason"])
     assert np.isnan(tilt["alpha"])
+    assert "6 prompts" in str(draws["reason"])
+    assert (draws["finding"], draws["found"]) == ("not judged", False)
     assert not draws["fit_reliable"]
 
 
@@ -66,3 +69,92 @@ def test_where_gold_bends_is_not_told_from_few_samples_though_it_is_seen_to_fall
     assert str(tilt["reason"]).startswith("gold falls, but only 128 samples per prompt")
     assert not tilt["fit_reliable"]
     assert draws["found"]
+
+
+GOLD = {
+    "hits of 2 %": lambda rng, shape: (rng.random(shape) < 0.02) * 1.0,
+    "exponential": lambda rng, shape: rng.standard_exponential(shape),
+}
+
+
+@pytest.mark.parametrize("gold", GOLD)
+def test_a_proxy_that_knows_nothing_of_gold_is_seldom_said_to_take_it_down(gold: str) -> None:
+    """64 x 64, 30 studies of each: at n = M a prompt shows one pick, and a fall there is a lack of hits."""
+    falls = 0
+    for seed in range(30):
+        rng = np.random.default_rng((seed, 1))
+        truth, proxy = GOLD[gold](rng, (64, 64)), rng.standard_normal((64, 64))
+        stop = stopping_point(proxy, truth, replicates=200, seed=seed)
+        falls += stop.finding in ("over-optimisation", "opposed to gold")
+        assert stop.end <= 64 / 5
+    assert falls <= 3  # 1.5 of 30 by a rule of 5 %
+
+
+def test_four_prompts_are_no_ground_for_a_fall_of_gold() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        for row in over_optimisation(*rng.standard_normal((2, 4, 64)), replicates=200):
+            assert (row["finding"], row["found"]) == ("not judged", False)
+            assert "4 prompts" in str(row["reason"])
+
+
+def test_a_proxy_opposed_to_gold_from_the_start_is_not_over_optimisation() -> None:
+    rng = np.random.default_rng(7)
+    gold = rng.standard_normal((100, 256))
+    for row in over_optimisation(-0.3 * gold + rng.standard_normal(gold.shape), gold, replicates=300):
+        assert row["finding"] == "opposed to gold"
+        assert not row["found"]
+        assert np.isnan(row["peak"])
+        assert row["change_high"] < 0
+        assert "falls from the start" in str(row["reason"])
+    for row in over_optimisation(*world(bend=1.0), replicates=300):
+        assert row["finding"] == "over-optimisation"
+        assert row["gain_low"] > 0
+
+
+def test_a_fall_without_a_rise_before_it_is_neither() -> None:
+    """Gold wavers around 0, falls significantly from its best point, and ends where it began."""
+    rng = np.random.default_rng(8)
+    path = np.arange(1.0, 7.0)
+    shape = np.array([0.0, 0.02, 0.05, 0.0, -0.02, -0.03])
+    values = shape + 0.5 * rng.standard_normal((64, 1)) + 0.02 * rng.standard_normal((64, 6))
+    values -= values.mean(axis=0) - shape
+    onset = interior_maximum(path, values, PromptBootstrap(64, replicates=300))
+    assert onset.drop_low > 0
+    assert (onset.finding, onset.found) == ("neither", False)
+    assert "its rise before is within its interval" in onset.reason
+
+
+def test_two_replies_to_a_prompt_do_not_stop_it_and_a_prompt_with_few_takes_no_part() -> None:
+    proxy, gold = world(bend=1.0, prompts=120)
+    short = proxy.copy()
+    short[:3, 2:] = np.nan
+    _, draws = over_optimisation(short, np.where(np.isnan(short), np.nan, gold), replicates=300)
+    assert draws["prompts"] == 117
+    assert draws["found"]
+    alone = over_optimisation(proxy[3:], gold[3:], replicates=300)[1]
+    for name in ("peak", "gain", "drop", "alpha", "beta"):
+        assert draws[name] == pytest.approx(alone[name], rel=1e-9)
+
+
+def test_permuting_prompts_with_their_keys_and_clusters_changes_nothing() -> None:
+    rng = np.random.default_rng(9)
+    proxy, gold = world(bend=1.0, prompts=40, samples=64)
+    proxy = np.round(proxy, 1)
+    keys, template, turned = np.arange(40) * 3 + 1, np.arange(40) // 2, rng.permutation(40)
+    one = over_optimisation(proxy, gold, keys=keys, clusters=template, replicates=200)
+    two = over_optimisation(proxy[turned], gold[turned], keys=keys[turned], clusters=template[turned], replicates=200)
+    for before, after in zip(one, two, strict=True):
+        for name, value in before.items():
+            assert after[name] == (pytest.approx(value, rel=1e-6, nan_ok=True) if isinstance(value, float) else value)
+
+
+def test_the_stopping_point_lies_where_the_slope_per_log_draw_is_zero() -> None:
+    """A path 1 - (log n - 1)^2 that turns at n = e, on a grid that has no such point."""
+    path = np.array([1.0, 2.0, 4.0, 8.0])
+    values = np.repeat([1 - (np.log(path) - 1) ** 2], 30, axis=0)
+    values += 1e-6 * np.random.default_rng(0).standard_normal((30, 1))
+    onset = interior_maximum(path, values, PromptBootstrap(30, replicates=300), unit="draws")
+    assert onset.at == pytest.approx(np.e, rel=1e-4)
+    nats = interior_maximum(path, values, PromptBootstrap(30, replicates=300), unit="nats")
+    assert abs(nats.at - np.e) > 0.02

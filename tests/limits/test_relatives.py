@@ -7,9 +7,10 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, per_sequence_kl, soft_best_of_n
-from alignment_limits.limits.poisson import check_mus, poisson_kl, poisson_mixture
+from alignment_limits.limits.methods import compare
+from alignment_limits.limits.poisson import check_mus, poisson_kl, poisson_mass, poisson_mixture
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
-from alignment_limits.limits.relatives import chi2_weights, soft_law, soft_weights, study_choice
+from alignment_limits.limits.relatives import chi2_weights, relative_ns, soft_law, soft_weights, study_choice
 
 
 def test_soft_weights_are_those_of_the_pick_among_all_draws() -> None:
@@ -95,6 +96,60 @@ def test_poisson_gain_is_the_mixture_of_best_of_n() -> None:
     np.testing.assert_allclose(
         table.win_rate[0], mix @ (np.arange(1, 1 + len(mix)) / np.arange(2, 2 + len(mix))), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_poisson_win_rate_is_the_mixture_of_unbiased_win_rates(ties: bool) -> None:
+    """32 samples, mu = 7: n / (n + 1) mixed is .8775; a plug-in by ranks says .902."""
+    rng = np.random.default_rng(3)
+    r, v = rng.standard_normal((2, 40, 32))
+    r = np.round(r) if ties else r
+    tables = best_of_poisson(r, {"own": r, "v": v}, mus=[7.0])
+    mix = poisson_mass(np.array([7.0]), 31)[0]
+    hard = best_of_n(r, {"own": r, "v": v}, ns=np.arange(1, 1 + len(mix)))
+    for name, t in tables.items():
+        np.testing.assert_allclose(t.win_rate[0], mix @ hard[name].win_rate / mix.sum(), rtol=1e-12)
+    if not ties:
+        n = np.arange(1, 1 + len(mix))
+        np.testing.assert_allclose(tables["own"].win_rate[0], mix @ (n / (n + 1)), rtol=1e-9)
+        assert round(float(tables["own"].win_rate[0]), 4) == 0.8775
+
+
+def test_the_interval_of_a_poisson_win_rate_allows_for_draws_that_no_sample_shows() -> None:
+    """8 samples, mu = 1.7: more than 7 draws in 0.2 % of cases, of which nothing is known."""
+    r = np.random.default_rng(4).standard_normal((40, 8))
+    t = best_of_poisson(r, {"own": r}, mus=[1.7])["own"]
+    lost = 1 - float(poisson_mass(np.array([1.7]), 7).sum())
+    assert lost > 1e-3
+    np.testing.assert_allclose(t.win_rate_high[0] - t.win_rate_low[0], lost, rtol=1e-6)
+    assert t.win_rate_low[0] < t.win_rate[0] < t.win_rate_high[0]
+
+
+def test_unequal_counts_leave_every_method_its_rows_and_its_truth() -> None:
+    """Counts from 2 to 200, N(0, 1): each row over the prompts that have the samples, none of them biased."""
+    rng = np.random.default_rng(5)
+    counts = np.round(np.exp(rng.uniform(np.log(2), np.log(200), 1000))).astype(int)
+    r = rng.standard_normal((1000, 200))
+    r[np.arange(200) >= counts[:, None]] = np.nan
+    settings = {"ns": [1, 4, 16], "relatives": True, "temperatures": [0.5], "betas": [2.0]}
+    t = compare(study_choice(r, {"own": r}, **settings), r, {"own": r}, budget="average", replicates=200, seed=0)["own"]
+    scores = rng.standard_normal((300, 2000))
+    truth = study_choice(scores, {"own": scores}, **settings)
+    assert t.method.tolist() == truth.method.tolist()
+    for row, method in enumerate(t.method):
+        needs = t.n[row] if method == "best-of-n" else 8 if method == "chi2-pessimism" else max(4 * t.n[row], 8)
+        assert t.prompts[row] == (counts >= needs).sum()
+        for name, exact in (("gain", truth.gains["own"]), ("kl", truth.kl), ("win_rate", truth.wins["own"])):
+            low, high = (getattr(t, f"{name}{end}")[row] for end in ("_low", "_high"))
+            slack = (
+                0.6 * (high - low) + 3e-3 * exact[:, row].mean() + 1e-12
+            )  # an interval and a bit, and the truth's own error
+            assert low - slack <= exact[:, row].mean() <= high + slack, (method, t.n[row], name)
+
+
+def test_relatives_go_up_to_a_quarter_of_the_samples() -> None:
+    r = np.random.default_rng(6).standard_normal((20, 32))
+    assert relative_ns(np.array([1, 2, 8, 9, 16, 32]), r).tolist() == [2, 8]
 
 
 def test_poisson_kl_of_levels_equals_the_sum_over_atoms() -> None:

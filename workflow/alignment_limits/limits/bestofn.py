@@ -96,7 +96,10 @@ def best_of_n_choice(
         kl_sequence=_sequence_kl(scores, logprobs, n),
         largest_ratio=n.astype(np.float64),
         unbiased=np.ones(len(n), dtype=bool),
-        gains={name: best_of_n_means(scores, centre(scored), n) for name, scored in others.items()},
+        # One draw gains nothing, exactly.
+        gains={
+            name: np.where(n == 1, 0.0, best_of_n_means(scores, centre(scored), n)) for name, scored in others.items()
+        },
         wins={name: beaten[name].wins(n) for name in others},
         gains_left=dict.fromkeys(others, np.zeros(rows.shape)),
         wins_left=dict.fromkeys(others, np.zeros(rows.shape)),

@@ -128,13 +128,13 @@ def judge_means(
                 f"{samples[j]} samples per prompt for a density ratio of {ratio[j]:.1f} "
                 f"(needs {SAMPLES_PER_RATIO} times that)"
             )
-        elif reason == "" and carry[j] < FEWEST_BEHIND:
-            reason = f"{carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
         elif reason == "" and not own and picks[j] < FEWEST_PICKS:
             reason = (
                 f"{picks[j]:.1f} independent picks are behind the {mean.name}, after the reward's kurtosis "
                 f"(needs {FEWEST_PICKS:g})"
             )
+        elif reason == "" and carry[j] < FEWEST_BEHIND:
+            reason = f"{carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
         elif reason == "" and left[j] > MOST_LEFT * mean.width[j]:
             reason = f"the correction of the {mean.name} is too uncertain beside so narrow an interval"
         out.append(reason)

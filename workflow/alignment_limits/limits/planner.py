@@ -1,5 +1,10 @@
-"""How many prompts, and samples of each, a study needs: from a pilot, for given KLs and interval width."""
+"""How many prompts, and samples of each, a study needs: from a pilot, for given KLs and interval width.
 
+Sizes are tried, not derived: studies of a size are drawn from the pilot, estimated, and judged by the very verdict that
+the study will meet.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -7,35 +12,39 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_scores
-from alignment_limits.limits.bootstrap import normal_quantile
-from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.diagnostics import (
-    FEWEST_PROMPTS,
-    FEWEST_SAMPLES,
-    HEAVY_TAIL,
-    SMALLEST_ESS,
-    tail_ratio,
-)
+from alignment_limits.limits.bootstrap import PromptBootstrap, normal_quantile
+from alignment_limits.limits.curve import CorrectedCurve, judge_points
+from alignment_limits.limits.diagnostics import FEWEST_PROMPTS, FEWEST_SAMPLES, HEAVY_TAIL, tail_ratio
 from alignment_limits.limits.picks import SAMPLES_PER_DRAW
+from alignment_limits.limits.simulated import Pilot
 
 HEAVY = "heavy upper tail: intervals fall short with any number of prompts"
-MARGIN = 1.2  # a pilot's effective sample size is itself an estimate
+TRIALS, MOST_REFUSED = 20, 1  # studies drawn of each size; a size is taken if at most so many are refused
+GROWTH, MARGIN = 1.25, 1.5  # from one number of samples to the next; from the first that does to the answer
+MOST_GROWTH = 16.0  # times the pilot's samples: nothing is said beyond
+FEW_PROMPTS = 64  # where fewer would do for the width, twice as many are tried before more samples
+MOST_DRAWN = 384  # prompts of a study that is drawn, which stand for more: a verdict is steadier with more of them
 
 
 @dataclass(frozen=True)
 class Plan:
     """One row per KL, equal 1-D arrays.
 
-    prompts : needed for the half-width asked for. samples : per prompt, for a reliable verdict at this KL.
-    half_width : relative half-width the pilot itself reaches. reason : what sets `samples`, or why there is no
-    answer (then prompts is NaN and samples a lower bound).
+    prompts : needed for the half-width asked for, with an interval prompts_low, prompts_high (from how well the pilot
+    knows the spread between prompts). samples : per prompt, for a reliable verdict at this KL. accepted : share of the
+    studies of this size, drawn from the pilot, that the verdict accepts. half_width : relative half-width the pilot
+    itself reaches. reason : what sets `samples`, or why there is no answer (then prompts is NaN and samples a lower
+    bound).
     """
 
     kl: Array
     gain: Array
     half_width: Array
     prompts: Array
+    prompts_low: Array
+    prompts_high: Array
     samples: Array
+    accepted: Array
     reason: np.ndarray
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -52,6 +61,8 @@ def plan(
     budget: str = "average",
     level: float = 0.95,
     seed: int = 0,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
 ) -> Plan:
     """Prompts and samples per prompt for a relative interval of +- `half_width` of the limit at each KL.
 
@@ -59,73 +70,144 @@ def plan(
     ----------
     pilot : (P, M) scores of a small study of the same prompts' kind, at least 16 x 16.
     most_draws : largest n of best-of-n to be compared with the limit (needs 16 n samples).
+    keys, clusters : (P,) as for `frontier`. Prompts needed are then those of such clusters.
 
     Notes
     -----
-    Prompts: (z sd / (half_width gain))^2 with the sd of per-prompt contributions at the pilot's M. Samples: the
-    verdict asks for an effective sample size of 10 and for quarters that can show the KL, M > 4 e^KL; how fast the
-    effective size grows with M is read from the pilot and its halves (with a margin of 20%).
+    Samples: from 16, 16 n and 4 e^KL (quarters of them must show the KL) upwards, half as many again as the first
+    number with which 19 of 20 studies drawn from the pilot are reliable. Prompts: (z sd / (half_width gain))^2 with the
+    sd of per-prompt contributions at that number of samples.
     """
     scores = check_scores(pilot, "pilot")
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
-    prompts = len(scores)
     room = int(np.median(np.sum(~np.isnan(scores), axis=1)))
-    if prompts < FEWEST_PROMPTS or room < FEWEST_SAMPLES:
+    if len(scores) < FEWEST_PROMPTS or room < FEWEST_SAMPLES:
         raise EstimateError(
-            f"A pilot of {prompts} prompts x {room} samples cannot plan a study; it needs {FEWEST_PROMPTS} x "
+            f"A pilot of {len(scores)} prompts x {room} samples cannot plan a study; it needs {FEWEST_PROMPTS} x "
             f"{FEWEST_SAMPLES} or more."
         )
     if not half_width > 0:
         raise EstimateError(f"half_width {half_width} must be positive.")
-    points = CorrectedCurve(scores, budget=budget, seed=seed).at(kappa)
-    gain, sd = points.values[..., 0].mean(axis=0), points.values[..., 0].std(axis=0, ddof=1)
-    size = np.median(points.ess, axis=0)
-    growth = _growth(scores, points.inverse, size, seed)
-    heavy = tail_ratio(scores) > HEAVY_TAIL
+    points = CorrectedCurve(scores, budget=budget, seed=seed, keys=keys).at(kappa)
+    values = points.values[..., 0]
+    gain = values.mean(axis=0)
+    boot = PromptBootstrap(len(scores), replicates=100, seed=seed, keys=keys, clusters=clusters)
+    error, doubt = _spread(values, boot)
     z = normal_quantile(level)
-    rows: dict[str, list[object]] = {name: [] for name in ("prompts", "samples", "reason")}
+    heavy = tail_ratio(scores) > HEAVY_TAIL
+    order = np.arange(len(scores)) if keys is None else np.argsort(np.asarray(keys), kind="stable")
+    trial = _Trial(Pilot.of(scores[order]), budget, z, half_width, seed, room)
+    rows = []
     for j, each in enumerate(kappa):
         floor = {
-            f"best-of-{most_draws} against the limit": float(SAMPLES_PER_DRAW * most_draws),
-            "quarters of the samples must show this KL": 4.0 * np.exp(each),
-            "the fewest any estimate needs": float(FEWEST_SAMPLES),
+            f"best-of-{most_draws} against the limit": SAMPLES_PER_DRAW * most_draws,
+            "quarters of the samples must show this KL": int(np.ceil(4.0 * np.exp(each))),
+            "the fewest any estimate needs": FEWEST_SAMPLES,
         }
-        shown = not heavy and points.reached[j] == 3 and np.isfinite(gain[j]) and gain[j] > 0
-        without = HEAVY if heavy else f"the pilot's {room} samples cannot show this KL"
-        needed = np.nan
-        if shown:
-            floor["effective sample size"] = room * (MARGIN * SMALLEST_ESS / size[j]) ** (1.0 / growth[j])
-            needed = max(float(np.ceil((z * sd[j] / (half_width * gain[j])) ** 2)), FEWEST_PROMPTS)
         cause = max(floor, key=lambda name: floor[name])
-        rows["prompts"].append(needed)
-        rows["samples"].append(np.ceil(floor[cause]))
-        rows["reason"].append(cause if shown else without)
+        shown = not heavy and points.reached[j] == 3 and np.isfinite(gain[j]) and gain[j] > 0
+        if not shown:
+            why = HEAVY if heavy else f"the pilot's {room} samples cannot show this KL"
+            rows.append((np.nan, np.nan, np.nan, float(floor[cause]), np.nan, why))
+            continue
+        design = float(error[j] ** 2 * len(scores) / max(values[:, j].var(ddof=1), 1e-300)) if boot.clusters else 1.0
+        needed, samples, accepted, why = trial.sizes(float(each), floor[cause], design)
+        off = np.exp(z * doubt[j])
+        ends = max(needed / off, FEWEST_PROMPTS), max(needed * off, FEWEST_PROMPTS)
+        rows.append((needed, *(ends if np.isfinite(needed) else (np.nan, np.nan)), samples, accepted, why or cause))
+    prompts, low, high, samples_, accepted_, reason = zip(*rows, strict=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        reached = z * sd / np.sqrt(prompts) / gain
+        reached = z * error / gain
     return Plan(
-        kappa,
-        gain,
-        reached,
-        np.array(rows["prompts"], dtype=np.float64),
-        np.array(rows["samples"], dtype=np.float64),
-        np.array(rows["reason"], dtype=object),
+        kl=kappa,
+        gain=gain,
+        half_width=reached,
+        prompts=np.array(prompts),
+        prompts_low=np.array(low),
+        prompts_high=np.array(high),
+        samples=_rising(kappa, np.array(samples_, dtype=np.float64)),
+        accepted=np.array(accepted_),
+        reason=np.array(reason, dtype=object),
     )
 
 
-def _growth(scores: Array, inverse: Array, size: Array, seed: int) -> Array:
-    """Power b of ESS ~ M^b at fixed lambda, from all samples against a random half of them; between 1/3 and 1."""
-    rng = np.random.default_rng(seed)
-    halved = np.where(rng.random(scores.shape) < 0.5, scores, np.nan)
-    below = halved - np.nanmax(np.where(np.isnan(halved), -np.inf, halved), axis=1, keepdims=True)
-    out = np.ones(inverse.shape[1])
-    for j in range(inverse.shape[1]):
-        lam = inverse[:, j][:, None]
-        if not np.all(np.isfinite(lam)):
-            continue
-        with np.errstate(invalid="ignore"):
-            e = np.where(np.isfinite(below), np.exp(np.where(np.isfinite(below), lam * below, 0.0)), 0.0)
-        total = e.sum(axis=1)
-        known = total > 0
-        half = float(np.median(total[known] ** 2 / (e[known] ** 2).sum(axis=1)))
-        out[j] = np.clip(np.log2(size[j] / half), 1 / 3, 1.0)
+def _rising(kappa: Array, samples: Array) -> Array:
+    """No fewer samples at a larger KL than at a smaller one: each is known to a step or two of the grid."""
+    order = np.argsort(kappa, kind="stable")
+    out = np.empty_like(samples)
+    out[order] = np.maximum.accumulate(samples[order])
     return out
+
+
+def _spread(values: Array, boot: PromptBootstrap) -> tuple[Array, Array]:
+    """Standard error of the mean of values (P, K), and that of the log of its square by the mean's: (K,) each."""
+    mean = values.mean(axis=0)
+    away = boot.sums(values - mean)
+    units = len(away)
+    variance = (away**2).sum(axis=0) / max(units - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        influence = away**2 / np.where(variance > 0, variance, 1.0) - 1.0 - 2.0 * away * units / len(values) / mean
+        doubt = np.sqrt((influence**2).sum(axis=0)) / units
+    return np.sqrt(variance * units) / len(values), doubt
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Sizes tried on studies drawn from the pilot, whose prompts have `room` samples."""
+
+    pilot: Pilot
+    budget: str
+    z: float
+    half_width: float
+    seed: int
+    room: int
+
+    def sizes(self, kappa: float, fewest: int, design: float) -> tuple[float, float, float, str]:
+        """Prompts, samples, share accepted, and why it is not the fewest samples; NaN prompts where no size will do."""
+        refused = ""
+        needed = self._prompts(kappa, fewest, design)  # falls a little with more samples; learnt again at the end
+        for samples in self._grid(fewest):
+            for times in (1, 2) if needed < FEW_PROMPTS else (1,):
+                accepted, why = self._accepted(kappa, times * needed, samples)
+                if why == "":
+                    # More than just enough: 20 studies know their share of refusals to 5 % only, and the first size
+                    # of several that does is a lucky one.
+                    more = int(np.ceil(samples * MARGIN)) if refused else samples
+                    prompts = times * self._prompts(kappa, more, design)
+                    return float(prompts), float(more), accepted, refused and f"with fewer samples: {refused}"
+                refused = why
+        return np.nan, float(samples), np.nan, f"no number of samples up to {samples} will do: {refused}"
+
+    def _grid(self, fewest: int) -> Iterator[int]:
+        samples = fewest
+        while True:
+            yield samples
+            if samples * GROWTH > max(MOST_GROWTH * self.room, fewest):
+                return
+            samples = int(np.ceil(samples * GROWTH))
+
+    def _points(self, kappa: float, prompts: int, samples: int, trial: int) -> tuple[Array, str]:
+        """Contributions (prompts,) of one study drawn, and why it would be refused."""
+        drawn = self.pilot.draw(min(prompts, MOST_DRAWN), samples, np.random.default_rng((self.seed, samples, trial)))
+        points = CorrectedCurve(drawn, budget=self.budget, seed=self.seed).at(np.array([kappa]))
+        values = points.values[:, 0, 0]
+        width = 2 * self.z * values.std(ddof=1) / np.sqrt(prompts)
+        return values, str(judge_points(drawn, points, np.array([width])).reason[0])
+
+    def _prompts(self, kappa: float, samples: int, design: float) -> int:
+        """For the width, from the spread over many prompts drawn."""
+        values, _ = self._points(kappa, MOST_DRAWN, samples, TRIALS)
+        gain, variance = values.mean(), values.var(ddof=1)
+        if not np.isfinite(gain) or gain <= 0:
+            return FEWEST_PROMPTS
+        return max(int(np.ceil(design * variance * (self.z / (self.half_width * gain)) ** 2)), FEWEST_PROMPTS)
+
+    def _accepted(self, kappa: float, prompts: int, samples: int) -> tuple[float, str]:
+        """Share of studies that the verdict accepts, and the last refusal where too many are refused."""
+        refusals = 0
+        for trial in range(TRIALS):
+            why = self._points(kappa, prompts, samples, trial)[1]
+            refusals += why != ""
+            if refusals > MOST_REFUSED:
+                return np.nan, why
+        return 1 - refusals / TRIALS, ""

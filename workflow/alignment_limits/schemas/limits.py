@@ -137,7 +137,10 @@ PLAN = Schema(
         "gain": pl.Float64,
         "half_width": pl.Float64,
         "prompts": pl.Float64,
+        "prompts_low": pl.Float64,
+        "prompts_high": pl.Float64,
         "samples": pl.Float64,
+        "accepted": pl.Float64,
         "reason": pl.String,
     },
 )
