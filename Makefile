@@ -23,7 +23,8 @@ THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix "$$($(WHERE
 SNAKEMAKE = $(BIN)/snakemake --logger brief $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
 REPORT = $(RESULTS) $(BIN)/snakemake --logger brief $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
 PLACES = printf '%s\n' "report:  $$results/report.html" "figures: $$results/figures" "tables:  $$results, logs: $$results/logs"
-DRY = $(filter -n% --dry-run --dryrun,$(ARGS))
+# what makes nothing, so that there is nothing to report
+DRY = $(filter -n% --dry-run --dryrun --unlock,$(ARGS))
 # wheels that lie in a local folder, if pip has been told of one
 LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel

