@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 import synthetic
-from snakemake.iocontainers import InputFiles, OutputFiles
+from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
@@ -58,7 +58,7 @@ def run(tmp_path, monkeypatch):
         job = SimpleNamespace(
             input=named(inputs),
             output=OutputFiles(fromdict={name: str(tmp_path / file) for name, file in outputs.items()}),
-            params=SimpleNamespace(p=p, code={"alignment_limits": "c"}),
+            params=Params(fromdict={"p": p, "code": {"alignment_limits": "c"}}),
             config={"study": "tiny", "seed": 0},
             log=[str(tmp_path / "log")],
             rule=script,

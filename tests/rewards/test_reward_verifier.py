@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 from pydantic import ValidationError
-from snakemake.iocontainers import InputFiles
+from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.config.rewards import Python
@@ -72,8 +72,8 @@ def _prompts(folder) -> pl.DataFrame:
 def _run(script, inputs, output, spec, name) -> None:
     job = SimpleNamespace(
         input=InputFiles(fromdict=inputs),
-        output=SimpleNamespace(**{output[0]: output[1]}),
-        params=SimpleNamespace(p={"spec": spec, "name": name}, code={}),
+        output=OutputFiles(fromdict={output[0]: output[1]}),
+        params=Params(fromdict={"p": {"spec": spec, "name": name}, "code": {}}),
         wildcards=SimpleNamespace(reward=name, scorer=name),
         log=[f"{script}.log"],
         rule=script,
