@@ -1,12 +1,16 @@
 """Do the intervals cover, and how biased are the estimates? Worlds with known truth, seeds fixed.
 
     OMP_NUM_THREADS=1 python benchmarks/limits_coverage.py --worlds 500
+    OMP_NUM_THREADS=1 python benchmarks/limits_coverage.py --group mixtures --worlds 200
     python benchmarks/limits_coverage_report.py
 
 The first runs every estimator on 500 studies drawn from each world and size and keeps one Parquet file per part, world
 and size under results/benchmarks/coverage; files that are there are not run again, so a run that was cut off goes on
 where it stopped (and one part is run anew by deleting its folder). The second draws the tables and the figure of
 docs/estimators.md from them.
+
+Two groups of worlds: those in which all prompts have one law (worlds.py), at six sizes; and those of mixtures.py, in
+which prompts differ in spread, counts, pass rates or clusters, at two (`--group mixtures`).
 
 Columns of a file: study (seed), row (what is estimated), point (0, 1, ... along KL or n), x (KL, or n), truth,
 estimate, low, high, plugin, reliable, reason (without its numbers), ess, pareto_k; for "limit" also the alternatives to
@@ -19,6 +23,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +33,13 @@ from alignment_limits.limits.bestofn import best_of_n
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.frontiers import frontier
 from alignment_limits.limits.gaps import proxy_gap
+from alignment_limits.limits.mixtures import MIXTURES, Levels
 from alignment_limits.limits.worlds import WORLDS, World, efficiency
 
 SIZES = [(64, 64), (512, 64), (128, 256), (256, 256), (64, 1024), (512, 1024)]  # prompts, samples per prompt
+MIXED_SIZES = [(64, 64), (256, 64)]
+GROUPS = {"worlds": (WORLDS, SIZES), "mixtures": (MIXTURES, MIXED_SIZES)}
+EVERY = WORLDS | MIXTURES
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of log M; for Bernoulli of its ceiling where that is less
 DRAWS = (2, 4, 16, 64)  # n of best-of-n, where 16 n <= M
 NOISE = 0.5  # sd of the proxy's error, in sds of the gold reward
@@ -60,63 +69,97 @@ def jackknife(r: np.ndarray, kappas: np.ndarray) -> np.ndarray:
     return np.min((kappas[:, None] + log_z) / inverse, axis=1)
 
 
-def limit(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
+def drawn_together(world: World, prompts: int) -> Columns:
+    """The clusters of a world's prompts, as an argument."""
+    labels = getattr(world, "labels", lambda prompts: None)(prompts)
+    return {} if labels is None else {"clusters": labels}
+
+
+@cache
+def truths(name: str, row: str, at: tuple[float, ...]) -> list[float]:
+    """Exact values of a row of a world at budgets, inverse temperatures or n."""
+    world = EVERY[name]
+    ways: dict[str, Callable[[float], float]] = {
+        "limit": world.limit,
+        "limit, per prompt": world.limit_per_prompt,
+        "inverse": world.inverse_at,
+        "gain at beta": lambda inverse: world.tilted(inverse)[1],
+        "best-of-n": lambda n: world.best_of_n(int(n))[1],
+        "best-of-n / limit": lambda n: efficiency(world, int(n)),
+        "best-of-n / limit, per prompt": lambda n: (
+            world.best_of_n(int(n))[1] / world.limit_per_prompt(world.best_of_n(int(n))[0])
+        ),
+    }
+    return [ways[row](value) for value in at]
+
+
+def limit(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain at a fixed KL, one beta for all prompts."""
+    world = EVERY[name]
     kappa = budgets(world, r.shape[1])
-    t = frontier(r, {"own": r}, kls=kappa, seed=seed)["own"]
+    t = frontier(r, {"own": r}, kls=kappa, seed=seed, **drawn_together(world, len(r)))["own"]
     extra = {}
-    if seed < ALTERNATIVES:
+    if seed < ALTERNATIVES and name in WORLDS:
         full, halves, _ = CorrectedCurve(r, seed=seed).at(kappa).levels[..., 0]
         extra = {"two_level": 2 * full - halves, "jackknife": jackknife(r, kappa)}
-    truth = [world.limit(k) for k in kappa]
+    truth = truths(name, "limit", tuple(kappa))
     yield rows("limit", t, kappa, truth, t.gain, t.gain_low, t.gain_high, t.gain_plugin) | extra
 
 
-def per_prompt(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
+def per_prompt(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain at a fixed KL of every prompt."""
+    world = EVERY[name]
     kappa = budgets(world, r.shape[1])
-    t = frontier(r, {"own": r}, kls=kappa, budget="per-prompt", seed=seed)["own"]
-    truth = [world.limit(k) for k in kappa]
+    together = drawn_together(world, len(r))
+    t = frontier(r, {"own": r}, kls=kappa, budget="per-prompt", seed=seed, **together)["own"]
+    truth = truths(name, "limit, per prompt", tuple(kappa))
     yield rows("limit, per prompt", t, kappa, truth, t.gain, t.gain_low, t.gain_high, t.gain_plugin)
 
 
-def at_beta(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
+def at_beta(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain and KL at a fixed beta."""
+    world = EVERY[name]
     kappa = budgets(world, r.shape[1])
-    inverse = np.array([world.inverse_at(k) for k in kappa])
-    t = frontier(r, {"own": r}, betas=1 / inverse, seed=seed)["own"]
-    truth = [world.tilted(i)[1] for i in inverse]
+    inverse = np.array(truths(name, "inverse", tuple(kappa)))
+    t = frontier(r, {"own": r}, betas=1 / inverse, seed=seed, **drawn_together(world, len(r)))["own"]
+    truth = truths(name, "gain at beta", tuple(inverse))
     yield rows("gain at beta", t, kappa, truth, t.gain, t.gain_low, t.gain_high, t.gain_plugin)
     yield rows("KL at beta", t, kappa, kappa, t.kl, t.kl_low, t.kl_high, t.kl_plugin)
 
 
-def chosen(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
+def chosen(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Gain of best-of-n and its share of the limit at the same KL."""
+    world = EVERY[name]
     n = np.array([n for n in DRAWS if 16 * n <= r.shape[1]])
-    t = best_of_n(r, {"own": r}, ns=n, seed=seed)["own"]
-    share = [efficiency(world, k) for k in n]
-    gain = [world.best_of_n(k)[1] for k in n]
+    together = drawn_together(world, len(r))
+    t = best_of_n(r, {"own": r}, ns=n, seed=seed, **together)["own"]
+    gain, share = (truths(name, row, tuple(n)) for row in ("best-of-n", "best-of-n / limit"))
     yield rows("best-of-n", t, n, gain, t.gain, t.gain_low, t.gain_high, np.nan)
     yield rows("best-of-n / limit", t, n, share, t.efficiency, t.efficiency_low, t.efficiency_high, np.nan)
+    if name in MIXTURES and not isinstance(world, Levels):  # else the KL of best-of-n differs by prompt
+        t = best_of_n(r, {"own": r}, ns=n, seed=seed, budget="per-prompt", **together)["own"]
+        row = "best-of-n / limit, per prompt"
+        yield rows(row, t, n, truths(name, row, tuple(n)), t.efficiency, t.efficiency_low, t.efficiency_high, np.nan)
 
 
-def gap(world: World, r: np.ndarray, seed: int) -> Iterator[Columns]:
+def gap(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Regularised gap, and gold under the tilt, of a proxy with an independent Gaussian error at a fixed beta.
 
     The tilt by r + error is the tilt by r times that by the error, so gold gains as under its own tilt, and the gap is
     beta KL of the error's tilt, sd^2 / (2 beta).
     """
+    world = EVERY[name]
     kappa = budgets(world, r.shape[1])[:-2]
-    inverse = np.array([world.inverse_at(k) for k in kappa])
+    inverse = np.array(truths(name, "inverse", tuple(kappa)))
     sd = NOISE * math.sqrt(2 * world.tilted(1e-3)[0]) / 1e-3  # KL = variance lambda^2 / 2 near 0
     error = sd * np.random.default_rng((seed, *r.shape)).standard_normal(r.shape)
     t = proxy_gap(r + error, r, betas=1 / inverse, seed=seed)
     yield rows("gap", t, kappa, sd**2 * inverse / 2, t.gap, t.gap_low, t.gap_high, t.gap_plugin)
-    gold = [world.tilted(i)[1] for i in inverse]
+    gold = truths(name, "gain at beta", tuple(inverse))
     yield rows("gold under proxy", t, kappa, gold, t.gold_gain, t.gold_gain_low, t.gold_gain_high, np.nan)
 
 
-PARTS: dict[str, Callable[[World, np.ndarray, int], Iterator[Columns]]] = {
+PARTS: dict[str, Callable[[str, np.ndarray, int], Iterator[Columns]]] = {
     "limit": limit,
     "per_prompt": per_prompt,
     "at_beta": at_beta,
@@ -136,28 +179,33 @@ def rows(row: str, table: object, x: object, truth: object, *estimates: object) 
 
 def cell(part: str, name: str, prompts: int, samples: int, studies: int) -> pl.DataFrame:
     """Every row of `studies` studies of one world and size: drawn, estimated, discarded."""
-    world, place = WORLDS[name], list(WORLDS).index(name)
+    world, place = EVERY[name], list(EVERY).index(name)
     tables = []
     for seed in range(studies):
         drawn = world.draw(np.random.default_rng((seed, prompts, samples, place)), prompts, samples)
         r = np.sort(drawn, axis=1)  # no estimate depends on the order of samples, and sorted ones are ranked faster
-        tables += [pl.DataFrame({"study": seed} | columns) for columns in PARTS[part](world, r, seed)]
+        tables += [pl.DataFrame({"study": seed} | columns) for columns in PARTS[part](name, r, seed)]
     return pl.concat(tables, how="diagonal_relaxed")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=500, help="studies drawn for each world and size")
-    parser.add_argument("--only", nargs="*", default=list(WORLDS), help="worlds to run")
-    parser.add_argument("--sizes", nargs="*", default=[f"{p}x{m}" for p, m in SIZES], help="prompts x samples")
+    parser.add_argument("--group", choices=GROUPS, default="worlds")
+    parser.add_argument("--only", nargs="*", choices=list(EVERY), help="worlds to run (default: all of the group)")
+    parser.add_argument("--sizes", nargs="*", help="prompts x samples (default: those of the group)")
     parser.add_argument("--parts", nargs="*", default=list(PARTS))
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help=f"default: {OUT}, or {OUT}_mixtures")
     options = parser.parse_args()
-    for size in options.sizes:
+    worlds, sizes = GROUPS[options.group]
+    out = options.out or (OUT if options.group == "worlds" else OUT.with_name(f"{OUT.name}_{options.group}"))
+    for size in options.sizes or [f"{p}x{m}" for p, m in sizes]:
         prompts, samples = map(int, size.split("x"))
         for part in options.parts:
-            for name in options.only:
-                path = options.out / part / f"{name}-{size}.parquet"
+            for name in options.only or worlds:
+                if name in MIXTURES and part == "gap":
+                    continue  # an error of the same size in every prompt is no error where prompts differ
+                path = out / part / f"{name}-{size}.parquet"
                 if path.exists():
                     continue
                 start = time.process_time()

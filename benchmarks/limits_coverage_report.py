@@ -2,7 +2,8 @@
 
     python benchmarks/limits_coverage_report.py
 
-writes docs/figures/coverage.png and the tables between the marks of docs/estimators.md.
+writes docs/figures/coverage.png and the tables between the marks of docs/estimators.md, for each group of worlds whose
+files are there.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from alignment_limits.limits.mixtures import MIXTURES
 from alignment_limits.limits.worlds import WORLDS
 
 LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
@@ -26,16 +28,26 @@ REASONS = {
     "ESS": r"effective sample size [#\s]+\(",
     "quarters cannot show this KL": "too near the ceiling|beyond the largest KL|of quarters",
     "heavy tail": "heavy upper tail",
+    "few prompts": "only # prompts|only # of|independent clusters",
     "Pareto k": "Pareto k",
     "M < 16 n": "samples per prompt for",
+    "few prompts carry it": "prompts carry this",
     "ratio of the decrements": "too few to correct",
     "fixed β: ESS of quarters": "quarters are too few at",
     "correction beside interval": "too uncertain",
 }
 MARKS = ("<!-- coverage: begin -->", "<!-- coverage: end -->")
+MIXED_MARKS = ("<!-- mixtures: begin -->", "<!-- mixtures: end -->")
+MIXED_SIZES = ("64 x 64", "256 x 64")
+MIXED_ROWS = (*LIMITS, "gain at beta", "KL at beta", "best-of-n", "best-of-n / limit", "best-of-n / limit, per prompt")
 
 
-def read(folder: Path) -> pl.DataFrame:
+def read(
+    folder: Path,
+    worlds: Sequence[str] = tuple(WORLDS),
+    sizes: Sequence[str] = SIZES,
+    kinds: Sequence[str] = ROWS,
+) -> pl.DataFrame:
     """Every row of every study, with `hit`: does its interval hold the truth?"""
     tables = []
     for path in sorted(folder.glob("*/*.parquet")):
@@ -44,7 +56,7 @@ def read(folder: Path) -> pl.DataFrame:
         tables.append(named)
     hit = (pl.col("low") <= pl.col("truth")) & (pl.col("truth") <= pl.col("high"))
     table = pl.concat(tables, how="diagonal_relaxed").with_columns(hit=hit)
-    orders = (("world", list(WORLDS)), ("size", SIZES), ("row", ROWS))
+    orders = (("world", worlds), ("size", sizes), ("row", kinds))
     return table.with_columns(pl.col(name).cast(pl.Enum(order)) for name, order in orders)
 
 
@@ -85,6 +97,40 @@ def coverage_table(table: pl.DataFrame) -> str:
         cells[r["world"], r["row"], r["size"]] = f"{covered} ({100 * r['refused']:.0f})"
     lines = [[world, row, *(cells.get((world, row, size), "") for size in SIZES)] for world in WORLDS for row in ROWS]
     return markdown(["world", "row", *SIZES], lines)
+
+
+def mixtures_table(table: pl.DataFrame) -> str:
+    """Coverage (%) of the reliable intervals of worlds whose prompts differ, and of all intervals, refused ones too."""
+    every = coverage(table.with_columns(reliable=pl.col("low").is_not_nan()), *CELL)
+    reliable, shown = coverage(table, *CELL), {}
+    for r, e in zip(reliable.to_dicts(), every.to_dicts(), strict=True):
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
+        shown[r["world"], r["row"], r["size"]] = f"{covered} ({100 * r['refused']:.0f}; {100 * e['coverage']:.1f})"
+    sizes = [size for size in MIXED_SIZES if size in table["size"]]
+    lines = [
+        [world, row, *(shown.get((world, row, size), "") for size in sizes)]
+        for world in table["world"].unique().sort()
+        for row in MIXED_ROWS
+        if any((world, row, size) in shown for size in sizes)
+    ]
+    return markdown(["world", "row", *sizes], lines)
+
+
+def mixtures_verdict(table: pl.DataFrame) -> str:
+    """Cells below the band, and what single rows cover."""
+    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST).filter(pl.col("coverage") < LEAST)
+    seldom = coverage(table, *CELL).filter(pl.col("told") < FEWEST)
+    few = int((seldom["coverage"].fill_nan(0) * seldom["told"]).sum().__round__())
+    good = table.filter("reliable")
+    lines = [
+        f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.1f} % of them cover.",
+        f"- Cells with fewer than {FEWEST} reliable intervals (a dash above): {int(seldom['told'].sum())} intervals, "
+        f"{few} of which cover.",
+    ]
+    for r in cells.sort("coverage").to_dicts():
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['told']}"
+        lines.append(f"  - below {100 * LEAST:.0f} %: {r['world']} {r['size']}, {r['row']}: {covered}")
+    return "\n".join(lines)
 
 
 def verdict(table: pl.DataFrame) -> str:
@@ -223,7 +269,13 @@ def main() -> None:
     parser.add_argument("--read", type=Path, default=Path("results/benchmarks/coverage"))
     parser.add_argument("--page", type=Path, default=Path("docs/estimators.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/coverage.png"))
+    parser.add_argument("--mixtures", type=Path, default=Path("results/benchmarks/coverage_mixtures"))
     options = parser.parse_args()
+    if any(options.mixtures.glob("*/*.parquet")):
+        table = read(options.mixtures, ["gaussian", *MIXTURES], MIXED_SIZES, MIXED_ROWS)
+        write(options.page, MIXED_MARKS, [mixtures_table(table), mixtures_verdict(table)])
+    if not any(options.read.glob("*/*.parquet")):
+        return
     table = read(options.read)
     bias = biases(table)
     parts = [
@@ -239,10 +291,14 @@ def main() -> None:
         "have covered:",
         refusal_table(table),
     ]
-    before, rest = options.page.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    options.page.write_text(before + "\n\n".join([MARKS[0], *parts, MARKS[1]]) + after)
+    write(options.page, MARKS, parts)
     figure(table, bias, options.figure)
+
+
+def write(page: Path, marks: tuple[str, str], parts: Sequence[str]) -> None:
+    """Put the parts between the marks of a page."""
+    before, rest = page.read_text().split(marks[0])
+    page.write_text(before + "\n\n".join([marks[0], *parts, marks[1]]) + rest.split(marks[1])[1])
 
 
 if __name__ == "__main__":

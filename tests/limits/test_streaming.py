@@ -261,11 +261,11 @@ def test_specimens_are_few_where_prompts_are_long(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_verdict_counts_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimates need 16 prompts, and have them, though 10 are kept whole."""
-    monkeypatch.setattr(streaming, "SPECIMENS", 10)
+    """Estimates need 30 prompts that carry them, and have these, though 28 are kept whole."""
+    monkeypatch.setattr(streaming, "SPECIMENS", 28)
     r = np.random.default_rng(3).standard_normal((400, 64))
     sums = sum_shard(r, {}, betas=octaves())
-    assert len(sums.specimens.marks) == 10
+    assert len(sums.specimens.marks) == 28
     assert read_frontier(sums, [0.2])["optimized"].reliable[0]
     few = sum_shard(r[:12], {}, betas=octaves())
     assert "only 12 prompts (needs 16)" in read_frontier(few, [0.2])["optimized"].reason[0]

@@ -127,7 +127,7 @@ def test_the_bases_distances_are_the_frontiers_kls():
 
 
 def test_a_target_far_from_the_base_is_not_reliable_and_says_why():
-    reward, policies, _ = world(1, prompts=20, samples=64)
+    reward, policies, _ = world(1, prompts=64, samples=64)
     near, far = (target_distances(reward, beta, policies) for beta in (2.0, 0.15))
     assert near.forward.reliable.all()
     assert near.reverse.reliable.all()

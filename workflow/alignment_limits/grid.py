@@ -91,10 +91,16 @@ def reward_arrays(table: pl.DataFrame, names: Sequence[str]) -> dict[str, np.nda
     return {name: grid.array(table[name]) for name in names}
 
 
-def prompt_keys(table: pl.DataFrame) -> np.ndarray:
-    """One integer per prompt (P,), in the order of `reward_arrays`'s rows, from the prompt's id alone.
+def prompt_key(prompt_id: str) -> int:
+    """A 63-bit integer that names a prompt everywhere, in memory and streamed, from its id alone (SHA-256).
 
-    Random splits seeded by it do not depend on where a prompt stands or which others a study has.
+    Random splits seeded by it do not depend on where a prompt stands or which others a study has. Odds that two of 10^7
+    prompts share one: 1 in 180,000.
     """
+    return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
+
+
+def prompt_keys(table: pl.DataFrame) -> np.ndarray:
+    """`prompt_key` of every prompt (P,), in the order of `reward_arrays`'s rows."""
     ids = np.unique(table["prompt_id"].to_numpy().astype(str))
-    return np.array([int.from_bytes(hashlib.sha256(i.encode()).digest()[:8], "big") >> 1 for i in ids], dtype=np.int64)
+    return np.array([prompt_key(i) for i in ids], dtype=np.int64)

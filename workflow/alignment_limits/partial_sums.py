@@ -15,12 +15,20 @@ from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.files import atomic
 from alignment_limits.limits.streaming import FrontierSums, Specimens, merge
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, Any]) -> None:
     """Write sums as an .npz file, complete or not at all."""
-    header = {"format": FORMAT, "names": sums.names, "seed": sums.seed, "samples": sums.samples, **provenance}
+    header = {
+        "format": FORMAT,
+        "names": sums.names,
+        "seed": sums.seed,
+        "samples": sums.samples,
+        "left_out": sums.left_out,
+        "clustered": sums.clustered,
+        **provenance,
+    }
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
@@ -59,11 +67,13 @@ def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
                 header["seed"],
                 file["prompts"],
                 header["samples"],
+                header["left_out"],
+                header["clustered"],
                 file["sums"],
                 specimens,
                 [file["keys"]],
             )
-        if sums.prompts.sum() != len(sums.keys):
+        if sums.prompts.sum() + sums.left_out != len(sums.keys):
             raise ValueError("prompts and keys differ")
         return sums, header
     except FileNotFoundError as error:

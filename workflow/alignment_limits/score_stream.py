@@ -8,7 +8,6 @@ per prompt.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ import polars.selectors as cs
 from alignment_limits.artifacts import KEY
 from alignment_limits.errors import ArtifactError, TableError
 from alignment_limits.files import digest, file_sha256
+from alignment_limits.grid import prompt_key
 from alignment_limits.score_table import NEEDED, checked_scores, repeated
 from alignment_limits.tables.columns import RULES, Column, Problem
 from alignment_limits.tables.user_table import polars_errors, read_user_table
@@ -34,11 +34,6 @@ class Prompts:
     keys: np.ndarray
     counts: np.ndarray
     columns: list[np.ndarray]
-
-
-def prompt_key(prompt_id: str) -> int:
-    """A 64-bit integer that names a prompt everywhere (BLAKE2b); odds that two of 10^7 share one: 1 in 370,000."""
-    return int.from_bytes(hashlib.blake2b(prompt_id.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:

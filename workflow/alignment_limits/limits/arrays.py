@@ -13,11 +13,14 @@ from alignment_limits.errors import EstimateError
 Array = NDArray[np.float64]
 
 QUARTERS = 4
+FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer says nothing about the bias
 
 
 def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
     """Return `scores` as float64 (P, M); raise EstimateError naming the first row that cannot be used."""
     try:
+        if np.ma.isMaskedArray(scores):  # a masked sample is a missing one
+            scores = np.ma.filled(np.ma.asarray(scores).astype(np.float64), np.nan)
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise EstimateError(f"Scores of '{name}' are not numbers: {error}.") from error
@@ -41,8 +44,13 @@ def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
     return array
 
 
-def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """Check that every evaluated reward has scores for exactly the samples the optimized one has."""
+def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
+    """Check that every evaluated reward has scores for exactly the samples the optimized one has.
+
+    An array in place of a mapping is one reward, named "evaluated".
+    """
+    if not isinstance(evaluated, Mapping):
+        evaluated = {"evaluated": evaluated}
     if not evaluated:
         raise EstimateError("No evaluated reward was given: pass {name: scores} with at least one entry.")
     present = ~np.isnan(optimized)
@@ -95,6 +103,27 @@ def check_clusters(clusters: ArrayLike, prompts: int) -> tuple[NDArray[np.int64]
     return unit, len(number)
 
 
+def sample_counts(scores: Array) -> NDArray[np.int64]:
+    """Number of samples of each prompt, (P,)."""
+    return np.asarray(np.sum(~np.isnan(scores), axis=1), dtype=np.int64)
+
+
+def enough_samples(scores: Array) -> np.ndarray:
+    """Which prompts (P,) take part in an estimate: those of 16 samples or more, all where there are none such."""
+    enough = sample_counts(scores) >= FEWEST_SAMPLES
+    return enough if enough.any() else np.ones(len(scores), dtype=np.bool_)
+
+
+def unit_of(scores: Array) -> float:
+    """A power of two to divide scores by before they are squared: 1 unless they differ by more than 2^64 or less than
+    2^-64 (1e150 squared overflows, 1e-170 squared is 0). Dividing by it is exact.
+    """
+    lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)
+    with np.errstate(over="ignore"):
+        exponent = np.frexp(np.max(highest / 2 - lowest / 2))[1] + 1
+    return 1.0 if abs(exponent) <= 64 else float(2.0 ** min(exponent, 1000))
+
+
 def prompt_means(scores: Array) -> Array:
     """Mean of each prompt's samples (P,); exactly the common value where all are equal."""
     lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)
@@ -114,9 +143,10 @@ def within_prompt_sd(scores: Array) -> float:
     spread = np.nanmax(scores, axis=1) > np.nanmin(scores, axis=1)
     if not spread.any():
         return 0.0
-    squares = np.nansum(centre(scores)[spread] ** 2)
-    freedom = np.sum(np.maximum(np.sum(~np.isnan(scores), axis=1) - 1, 0))
-    return float(np.sqrt(squares / freedom))
+    unit = unit_of(scores)
+    squares = np.nansum((centre(scores)[spread] / unit) ** 2)
+    freedom = np.sum(np.maximum(sample_counts(scores) - 1, 0))
+    return float(unit * np.sqrt(squares / freedom))
 
 
 def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,7 +1,7 @@
 """Moments of a tilt averaged over random splits and over the blocks of each level: all samples, halves, quarters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class LevelMoments:
     """Moments (P, L, 3) at all three levels, or (P, L) at one; gains and slopes (P, L, V, 3) or (P, L, V).
 
     gains[:, :, 0] : of the optimized reward, as everywhere index 0. slopes : their d / d lambda. ess : (P, L), of all
-    samples.
+    samples. share : (P,) each prompt's part in the KL (of `CorrectedCurve.moments` only).
     """
 
     kl: Array
@@ -28,6 +28,7 @@ class LevelMoments:
     gains: Array
     slopes: Array
     ess: Array
+    share: Array = field(default_factory=lambda: np.empty(0))
 
 
 def level_moments(splits: Sequence[Quartered], inverse: Array, level: int | None = None) -> LevelMoments:

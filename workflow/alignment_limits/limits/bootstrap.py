@@ -108,8 +108,11 @@ class PromptBootstrap:
         known = ~(np.isnan(above).any(axis=0) | np.isnan(below).any(axis=0)) & (below.mean(axis=0) != 0)
         low, high = np.full(len(known), np.nan), np.full(len(known), np.nan)
         if self.units > 1 and known.any():
-            ends = None if support is None or self.clusters else (support[0][known], support[1][known])
-            low[known], high[known] = self._ratio(above[:, known], below[:, known], ends)
+            # Powers of two: squares of 1e-200 would be 0.
+            unit, base = (_column_units(each[:, known]) for each in (above, below))
+            ends = None if support is None or self.clusters else (support[0][known] / unit, support[1][known] / unit)
+            found = self._ratio(above[:, known] / unit, below[:, known] / base, ends)
+            low[known], high[known] = (end * (unit / base) for end in found)
         return low.reshape(shape), high.reshape(shape)
 
     def _ratio(self, above: Array, below: Array, support: tuple[Array, Array] | None) -> tuple[Array, Array]:
@@ -158,6 +161,12 @@ class PromptBootstrap:
             )
             low[column], high[column] = estimate[column] + below_it, estimate[column] + above_it
         return low, high
+
+
+def _column_units(values: Array) -> Array:
+    """A power of two near the largest of each column (K,) where it is beyond 2^64 or below 2^-64, else 1."""
+    exponent = np.frexp(np.abs(values).max(axis=0))[1]
+    return np.where(np.abs(exponent) > 64, np.ldexp(1.0, np.clip(exponent, -1000, 1000)), 1.0)
 
 
 def _left_without_the_largest(influence: Array, few: int = 4) -> Array:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, within_prompt_sd
+from alignment_limits.limits.arrays import Array, check_keys, enough_samples, unit_of, within_prompt_sd
 from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
-from alignment_limits.limits.diagnostics import Verdict, judge
+from alignment_limits.limits.diagnostics import FEWEST_CARRIERS, FEWEST_PROMPTS, Verdict, judge
 from alignment_limits.limits.hermite import interpolate
 from alignment_limits.limits.levels import LEVELS, MOST_LEFT, Correction, extrapolate, missed
 from alignment_limits.limits.quarters import deal
@@ -44,6 +44,11 @@ class CurvePoints:
     reached : (K,) levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all
         samples.
     capped : (K,) share of quarters stopped at their own ceiling (per-prompt budget only, else 0).
+    share : (P,) each prompt's part in what is spent (average budget: its variance, for KL = variance lambda^2 / 2 near
+        0) or gained (per-prompt budget: its sd). carriers : how many prompts have to carry the estimate.
+
+    Prompts with too few samples for quarters take no part: their share is 0, their ess and inverse NaN, and their
+    values the mean over the others (`CorrectedCurve.every`).
     """
 
     kappa: Array
@@ -56,6 +61,8 @@ class CurvePoints:
     inverse: Array
     reached: np.ndarray
     capped: Array
+    share: Array
+    carriers: float
     correction: Correction
 
 
@@ -86,17 +93,28 @@ class CorrectedCurve:
         if budget not in ("average", "per-prompt"):
             raise EstimateError(f"Unknown budget '{budget}': use 'average' or 'per-prompt'.")
         self.budget = budget
-        self.prompts = len(optimized)
-        self.sd = within_prompt_sd(optimized)
+        self.enough = enough_samples(optimized)
         # The optimized reward among the evaluated needs no sums of its own.
         own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
         others = [array for array, same in zip(evaluated, own, strict=True) if not same]
+        names = check_keys(keys, len(optimized))
+        if not self.enough.all():
+            optimized, others, names = optimized[self.enough], [a[self.enough] for a in others], names[self.enough]
+        units = [unit_of(array) for array in (optimized, *others)]
+        optimized, *others = (
+            array if u == 1 else array / u for array, u in zip((optimized, *others), units, strict=True)
+        )
+        self.units = np.array(units)
+        self.prompts = len(optimized)
+        self.sd = within_prompt_sd(optimized)
         self.columns = np.concatenate([[0], np.where(own, 0, np.cumsum(np.logical_not(own)))]).astype(np.int64)
         self.rewards = 1 + len(others)
-        self.deal = deal(optimized, others, keys=keys, seed=seed, splits=split_count(self.prompts))
+        self.deal = deal(optimized, others, keys=names, seed=seed, splits=split_count(self.prompts))
         self.splits = self.deal.quarters(optimized, others)
         spread = np.nanstd(optimized, axis=1)
-        flat = np.nanmax(optimized, axis=1) == np.nanmin(optimized, axis=1)
+        best = np.nanmax(optimized, axis=1, keepdims=True)
+        flat = best[:, 0] == np.nanmin(optimized, axis=1)
+        self.known = np.sum(optimized == best, axis=1, keepdims=True) > 1  # the best reply is there more than once
         self.spread = np.where(flat, 0.0, spread)
 
     def at(self, kappas: Array) -> CurvePoints:
@@ -104,6 +122,9 @@ class CorrectedCurve:
         kappa = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
         if not np.all(np.isfinite(kappa) & (kappa >= 0)):
             raise EstimateError(f"KL budgets must be finite and at least 0 nats; got {kappas!r}.")
+        budgets = kappa
+        if kappa.ndim == 2 and not self.enough.all():
+            kappa = kappa[self.enough]
         if self.sd == 0.0:
             points = self._flat(kappa)
         elif self.budget == "average":
@@ -118,15 +139,55 @@ class CorrectedCurve:
         points.levels[:, nothing] = 0.0
         points.reverse[:, nothing] = 0.0
         points.beta[nothing] = np.inf
-        wanted = self.columns
+        wanted, unit = self.columns, self.units[self.columns]
         return replace(
-            points, values=points.values[..., wanted], levels=points.levels[..., wanted], slope=points.slope[:, wanted]
+            points,
+            kappa=budgets if budgets.ndim == 1 else budgets.mean(axis=0),
+            values=self.every(points.values[..., wanted] * unit),
+            reverse=self.every(points.reverse),
+            levels=points.levels[..., wanted] * unit,
+            slope=points.slope[:, wanted] * unit,
+            beta=points.beta * self.units[0],
+            ess=self.padded(points.ess, np.nan),
+            inverse=self.padded(points.inverse / self.units[0], np.nan),
+            share=self.padded(points.share, 0.0),
         )
 
     def moments(self, inverse: Array) -> LevelMoments:
         """Level averages at lambdas (L,), as `level_moments`, for the optimized reward and every evaluated one."""
-        m = level_moments(self.splits, inverse)
-        return replace(m, gains=m.gains[:, :, self.columns], slopes=m.slopes[:, :, self.columns])
+        m = level_moments(self.splits, inverse * self.units[0])
+        unit = self.units[self.columns]
+        return LevelMoments(
+            kl=self.every(m.kl),
+            variance=self.every(m.variance * self.units[0] ** 2),
+            reverse=self.every(m.reverse),
+            mean=self.every(m.mean * self.units[0]),
+            gains=self.every(m.gains[:, :, self.columns] * unit[:, None]),
+            slopes=self.every(m.slopes[:, :, self.columns] * unit[:, None] * self.units[0]),
+            ess=self.padded(m.ess, np.nan),
+            share=self.padded(self.spread**2, 0.0),
+        )
+
+    def every(self, values: Array) -> Array:
+        """Contributions of the prompts that take part as contributions of all P, with the same mean and its influence.
+
+        A prompt that takes no part gets the mean of the others, whose distances from it grow in proportion: resampled,
+        the mean over P then varies as the mean over those that take part does, to first order.
+        """
+        if self.enough.all():
+            return values
+        mean = values.mean(axis=0)
+        out = np.broadcast_to(mean, (len(self.enough), *mean.shape)).copy()
+        out[self.enough] += (values - mean) * (len(self.enough) / self.prompts)
+        return out
+
+    def padded(self, values: Array, fill: float) -> Array:
+        """Values of the prompts that take part, `fill` for the others."""
+        if self.enough.all():
+            return values
+        out = np.full((len(self.enough), *values.shape[1:]), fill)
+        out[self.enough] = values
+        return out
 
     def _flat(self, kappa: Array) -> CurvePoints:
         """Constant rewards: nothing to gain at any budget."""
@@ -136,7 +197,8 @@ class CorrectedCurve:
         return CurvePoints(
             mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((LEVELS, count, self.rewards)),
             np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:,
-            None], none, np.zeros(count, dtype=int), np.ones(count), extrapolate(none + np.zeros((LEVELS, 1,
+            None], none, np.zeros(count, dtype=int), np.ones(count),
+            self.spread, FEWEST_CARRIERS, extrapolate(none + np.zeros((LEVELS, 1,
             1)))[1],
         )  # fmt: skip
 
@@ -163,7 +225,7 @@ class CorrectedCurve:
             beta = shared.apply(1.0 / inverse)
         return CurvePoints(
             kappa, values, shared.apply(np.stack(reverse)), np.stack(value).mean(axis=1), slopes[0], beta, ess, lam,
-            reached, np.zeros(len(kappa)), shared,
+            reached, np.zeros(len(kappa)), self.spread**2, FEWEST_CARRIERS, shared,
         )  # fmt: skip
 
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
@@ -203,7 +265,10 @@ class CorrectedCurve:
         kl = first.kl[..., 0]
         stopped = kappa > kl[:, -1:]
         # A quarter that stops at its own ceiling (ties for its best) tells nothing of how the bias falls.
+        # Where all samples stop there, at ties for their best, the gain is known.
         quarters = np.where(first_sizes[:, None, :] > 0, kappa[:, :, None] > first.kl[:, -1:, 3:], False)
+        quarters &= ~(stopped & self.known)[:, :, None]
+        capped = (self.spread / self.spread.sum()) @ quarters.mean(axis=2)
         lam = np.stack(
             [np.interp(np.sqrt(k), np.sqrt(np.maximum(c, 0)), i) for k, c, i in zip(kappa, kl, inverse, strict=True)]
         )
@@ -217,7 +282,8 @@ class CorrectedCurve:
         values[:, reached == 0] = np.nan
         return CurvePoints(
             kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked.mean(axis=1)[..., :-1],
-            slope, own.mean(axis=0), ess, lam, reached, quarters.mean(axis=(0, 2)), shared,
+            slope, own.mean(axis=0), ess, lam, reached, capped, self.spread,
+            float(FEWEST_PROMPTS), shared,
         )  # fmt: skip
 
 
@@ -235,6 +301,8 @@ def judge_points(
         points.ess,
         points.correction.ratio,
         reached=points.reached,
+        share=points.share,
+        carriers=points.carriers,
         capped=points.capped,
         doubtful=None if width is None else left > MOST_LEFT * width,
         clusters=clusters,

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import QUARTERS, Array, check_scores, within_prompt_sd
+from alignment_limits.limits.arrays import (
+    FEWEST_SAMPLES,
+    QUARTERS,
+    Array,
+    check_scores,
+    enough_samples,
+    sample_counts,
+    within_prompt_sd,
+)
 from alignment_limits.limits.pareto import pareto_k
 
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
@@ -13,9 +21,13 @@ from alignment_limits.limits.pareto import pareto_k
 SMALLEST_ESS = 10.0
 LARGEST_K = 1.0  # PSIS says 0.7 for one integral; a corrected mean over many prompts covers beyond it
 HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.04, exponential 0.98 +- 0.05
+HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
+MARGIN = 1.0  # standard errors of it that must fit below: else the studies whose sample hides its tail are chosen
 FEWEST_PROMPTS = 16
-FEWEST_SAMPLES = 16
-MOST_CAPPED = 0.05
+FEWEST_CARRIERS = 30.0  # prompts in effect that carry a limit: fewer, and what is not seen of their spreads matters,
+ALIKE = 0.75  # unless this share of all prompts does: then all are about alike
+MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
+MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
@@ -40,7 +52,9 @@ GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Per point, all (K,): medians over prompts of ess and Pareto k; reliable, or the reason why not."""
+    """Per point, all (K,): ess and Pareto k, medians over prompts weighted by what each spends
+    or gains; reliable, or the reason why not.
+    """
 
     ess: Array
     pareto_k: Array
@@ -76,31 +90,97 @@ def tail_ratio(scores: ArrayLike) -> float:
     samples and any spread. Excesses are in units of each prompt's sd, so a difference in scale is no tail.
     """
     array = check_scores(scores)
-    counts = np.sum(~np.isnan(array), axis=1)
+    counts = sample_counts(array)
     wide: list[Array] = []
     far: list[Array] = []
     for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
         top = np.sort(array[counts == m], axis=1)[:, :m][:, ::-1]
         # Where the scores between the two cuts are tied there are atoms, not a tail.
         top = top[top[:, m // 16] > top[:, m // 4]]
-        sd = top.std(axis=1)
+        sd = _row_sd(top)
         for share, into in ((4, wide), (16, far)):
             into.append((top[:, : m // share].mean(axis=1) - top[:, m // share]) / sd)
     whole = np.concatenate(wide).sum() if wide else 0.0
     return float(np.concatenate(far).sum() / whole) if whole > 0 else float("nan")
 
 
-def median_k(scores: Array, inverse: Array) -> Array:
-    """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L); NaN without a tail."""
+def _row_sd(rows: Array) -> Array:
+    """Standard deviation of each row, (P,), without overflow."""
+    unit = np.maximum(np.abs(rows[:, :1] - rows[:, -1:]), np.finfo(np.float64).tiny)
+    return np.asarray(unit[:, 0] * ((rows - rows[:, :1]) / unit).std(axis=1))
+
+
+def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float, float]:
+    """Fourth moment of the upper half of the scores over its squared second, by that of a Gaussian; and its error.
+
+    With z = (r - mean) / sd of each prompt, E z+^4 / (6 (E z+^2)^2): Gaussian scores give 1 (0.97 from 64 samples),
+    uniform 0.6, exponential 2. It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`, which looks
+    at the top sixteenth only.
+
+    Args:
+        scores: (P, M), NaN = no such sample.
+        share: (P,) weight of each prompt (default: all alike).
+
+    Returns:
+        Ratio and standard error over prompts; NaN where no prompt has a tail: 16 samples, a single best one, and
+        scores that are not tied from the top sixteenth to the top quarter.
+    """
+    array = check_scores(scores)
+    share = np.ones(len(array)) if share is None else share
+    fourth, second, weight = [], [], []
+    counts = sample_counts(array)
+    for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
+        rows = np.flatnonzero(counts == m)
+        top = np.sort(array[rows], axis=1)[:, :m][:, ::-1]
+        tail = (top[:, 0] > top[:, 1]) & (top[:, m // 16] > top[:, m // 4])
+        top, rows = top[tail], rows[tail]
+        z = np.maximum((top - top.mean(axis=1, keepdims=True)) / _row_sd(top)[:, None], 0.0) ** 2
+        second.append(z.mean(axis=1))
+        fourth.append((z * z).mean(axis=1))
+        weight.append(share[rows])
+    w = np.concatenate(weight) if weight else np.empty(0)
+    if not w.sum() > 0:
+        return float("nan"), float("nan")
+    w = w / w.sum()
+    a, b = np.concatenate(fourth), np.concatenate(second)
+    mean, square = (w * a).sum(), (w * b).sum()
+    ratio = mean / (6 * square**2)
+    influence = w * ((a - mean) / mean - 2 * (b - square) / square)
+    return float(ratio), float(ratio * np.sqrt((influence**2).sum()))
+
+
+def effective_number(share: Array) -> float:
+    """How many rows carry a sum of values (P,) >= 0, (sum v)^2 / sum v^2: P if all are alike, 1 if one has it all."""
+    largest = float(np.max(share))
+    part = share / largest if largest > 0 else np.ones(len(share))
+    return float(part.sum() ** 2 / (part**2).sum())
+
+
+def weighted_k(scores: Array, inverse: Array, share: Array | None = None) -> Array:
+    """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L), weighted by each prompt's share (P,);
+    NaN without a tail.
+    """
     rows = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), K_PROMPTS)).astype(int))
     lam = inverse if np.ndim(inverse) == 1 else inverse[rows]
     valid = np.isfinite(lam)
     k = pareto_k(scores[rows], np.where(valid, lam, 0.0))
     k = np.where(valid, k, np.nan)
-    out = np.full(k.shape[1], np.nan)
-    some = ~np.isnan(k).all(axis=0)
-    if some.any():
-        out[some] = np.nanmedian(k[:, some], axis=0)
+    return weighted_median(k, np.ones(len(rows)) if share is None else share[rows])
+
+
+def weighted_median(values: Array, weights: Array) -> Array:
+    """Median of each column of (P, K) under weights (P,), NaN left out: the middle of the two values where the weights
+    below them reach a half, as NumPy's where all weights are equal.
+    """
+    out = np.full(values.shape[1], np.nan)
+    for j, column in enumerate(values.T):
+        use = np.isfinite(column) & (weights > 0)
+        if use.any():
+            order = np.argsort(column[use], kind="stable")
+            x, below = column[use][order], np.cumsum(weights[use][order])
+            half = below[-1] / 2
+            low, high = (int(np.searchsorted(below, half * (1 + side))) for side in (-1e-9, 1e-9))
+            out[j] = (x[low] + x[min(high, len(x) - 1)]) / 2
     return out
 
 
@@ -110,61 +190,98 @@ def judge(
     ess: Array,
     ratio: Array | None = None,
     *,
+    share: Array | None = None,
+    carriers: float = FEWEST_CARRIERS,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
     reach: Reach | None = None,
     prompts: int | None = None,
+    left_out: int = 0,
     clusters: int | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
-    inverse : lambda = 1/beta, (K,) or (P, K). ess : (P, K). ratio : of the correction's decrements
-    (levels.py; default: as 1/M has it).
-    reached : 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
-    capped : share of quarters at their own ceiling (default: none). doubtful : where what the correction may miss is
-    not small beside the interval (default: nowhere). reach : of a correction at a fixed beta, whose bias has to fall
-    as 1/M (default: of one at a fixed KL, which has no such need). prompts : behind the estimates, if `scores` are a
-    part of them. clusters : how many clusters of prompts are independent (default: every prompt is).
+    Args:
+        scores: (P, M) of the selecting or tilting reward.
+        inverse: lambda = 1/beta, (K,) or (P, K).
+        ess: (P, K), NaN for prompts that take no part.
+        ratio: of the correction's decrements (levels.py; default: as 1/M has it).
+        share: (P,) each prompt's part in what is spent or gained (default: all alike), the weight of diagnostics.
+        carriers: how many prompts have to carry the estimate.
+        reached: 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
+        capped: share of quarters that stop at their own ceiling though all samples do not (default: none).
+        doubtful: where what the correction may miss is not small against the interval (default: nowhere).
+        reach: of a correction at a fixed beta, whose bias has to fall as 1/M (default: of one at a fixed KL, which has
+            no such need).
+        prompts, left_out: how many take part in the estimates, and how many have too few samples to, if `scores` are a
+            part of them.
+        clusters: how many clusters of prompts are independent (default: every prompt is).
     """
     count = ess.shape[1]
+    every = len(scores) + left_out if prompts is None else prompts + left_out
+    enough = enough_samples(scores)
+    if not enough.all():
+        scores, ess = scores[enough], ess[enough]
+        inverse = inverse if np.ndim(inverse) == 1 else inverse[enough]
+        share = None if share is None else share[enough]
+    prompts = len(scores) if prompts is None else prompts
+    counts = sample_counts(scores)
+    most = int(counts.max())
+    share = np.ones(len(scores)) if share is None else share
     ratio = np.full(count, 2.0) if ratio is None else ratio
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
-    size, k = np.median(ess, axis=0), median_k(scores, inverse)
-    prompts, samples = prompts or len(scores), int(np.median(np.sum(~np.isnan(scores), axis=1)))
+    size, k = weighted_median(ess, share), weighted_k(scores, inverse, share)
+    samples = float(weighted_median(counts[:, None].astype(np.float64), share)[0]) if share.any() else float(most)
     constant = within_prompt_sd(scores) == 0
-    tail = tail_ratio(scores)
+    tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
+    # Clusters whose prompts are alike count as one prompt each.
+    units = prompts if clusters is None else clusters * prompts / every
+    carry = effective_number(share) * units / len(scores)
+    carriers = min(carriers, ALIKE * units)
     reasons = []
-    for e, shape, rho, level, share, doubt in zip(size, k, ratio, reached, capped, doubtful, strict=True):
+    for j in range(count):
+        e, shape = size[j], k[j]
         if constant:
             reason = "constant reward: nothing to gain"
-        elif level == 0:
+        elif reached[j] == 0:
             reason = f"beyond the largest KL these samples can show ({log_m_ceiling(scores):.2f} nats)"
         elif prompts < FEWEST_PROMPTS:
             reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
         elif clusters is not None and clusters < FEWEST_PROMPTS:
             reason = f"only {clusters} independent clusters of prompts (needs {FEWEST_PROMPTS})"
-        elif samples < FEWEST_SAMPLES:
-            reason = f"only {samples} samples per prompt (needs {FEWEST_SAMPLES})"
-        elif level < 3:
+        elif most < FEWEST_SAMPLES:
+            reason = f"only {most} samples per prompt (needs {FEWEST_SAMPLES})"
+        elif every - prompts > MOST_LEFT_OUT * every:
+            reason = f"only {prompts} of {every} prompts have {FEWEST_SAMPLES} samples or more"
+        elif reached[j] < 3:
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
-        elif share > MOST_CAPPED:
-            reason = f"{100 * share:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"
+        elif carry < carriers:
+            reason = f"few prompts carry this estimate: {carry:.1f} in effect (needs {carriers:.0f})"
+        elif capped[j] > MOST_CAPPED:
+            reason = (
+                f"{100 * capped[j]:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"
+            )
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
         elif tail > HEAVY_TAIL:
             reason = f"heavy upper tail (mean-excess ratio {tail:.3f}, at most {HEAVY_TAIL}): intervals fall short"
+        elif kurtosis + MARGIN * error > HEAVY_KURTOSIS:
+            reason = (
+                f"heavy upper tail (kurtosis {kurtosis:.2f} ± {error:.2f} of a Gaussian's, with {MARGIN:g} standard "
+                f"error at most {HEAVY_KURTOSIS}): intervals fall short"
+            )
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
-        elif rho > LARGEST_RATIO:
-            reason = f"quarters of the samples are too few to correct (ratio {rho:.1f}, needs {LARGEST_RATIO})"
+        elif ratio[j] > LARGEST_RATIO:
+            reason = f"quarters of the samples are too few to correct (ratio {ratio[j]:.1f}, needs {LARGEST_RATIO})"
         elif reach and shape > reach.pareto_k:
             reason = f"Pareto k {shape:.2f} (needs {reach.pareto_k} at a fixed beta); read the curve at fixed KL"
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
             reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read the curve at fixed KL"
-        elif doubt:
+        elif doubtful[j]:
             reason = "the correction is too uncertain beside so narrow an interval" + (
                 "; read the curve at fixed KL" if reach else ": more samples per prompt would help, not more prompts"
             )

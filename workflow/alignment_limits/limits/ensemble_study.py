@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, centre, check_evaluated
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, unit_of
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import AGGREGATORS, aggregate, check_members
@@ -81,10 +81,13 @@ def member_errors(
     """
     scores = check_members(members)
     truth = check_evaluated(scores[0], {"gold": gold})["gold"]
+    unit = max(unit_of(each) for each in (*scores, truth))
+    scores, truth = scores / unit, truth / unit
     errors = np.nan_to_num(np.stack([centre(member - truth) for member in scores]))
     products = np.einsum("kpm,lpm->pkl", errors, errors)
     freedom = np.maximum(np.sum(~np.isnan(truth), axis=1) - 1, 0)
-    covariance = products.sum(axis=0) / max(int(freedom.sum()), 1)
+    with np.errstate(over="ignore", under="ignore"):
+        covariance = unit**2 * products.sum(axis=0) / max(int(freedom.sum()), 1)
     count = len(scores)
     if count == 1:
         return MemberErrors(covariance, float(covariance[0, 0]), np.nan, np.nan, np.nan)
@@ -133,7 +136,8 @@ def study_ensembles(
     """
     scores = check_members(members)
     truth = check_evaluated(scores[0], {"gold": gold})["gold"]
-    beta = check_betas(betas)
+    unit = max(unit_of(each) for each in (*scores, truth))
+    scores, truth, beta = scores / unit, truth / unit, check_betas(betas) / unit
     labels = [f"member{i}" for i in range(len(scores))] if names is None else list(names)
     if len(labels) != len(scores):
         raise EstimateError(f"{len(labels)} names for {len(scores)} members.")
@@ -149,7 +153,9 @@ def study_ensembles(
             picked = list(subset)
             error_variance = float(errors.covariance[np.ix_(picked, picked)].mean())
             for aggregator in aggregators if size > 1 else aggregators[:1]:
-                reward = aggregate(scores[picked], aggregator, coefficient=coefficient, temperature=temperature)
+                reward = aggregate(
+                    scores[picked], aggregator, coefficient=coefficient * unit, temperature=temperature / unit
+                )
                 curve = CorrectedCurve(reward, [truth], seed=seed, keys=keys)
                 parts = gap_contributions(reward, truth, beta, curve)
                 gold_at = curve.at(np.array([at_kl])).values[:, 0, 1]
@@ -161,17 +167,17 @@ def study_ensembles(
                     "members": np.full(count, "+".join(labels[i] for i in picked), dtype=object),
                     "k": np.full(count, size),
                     "rho": np.full(count, errors.correlation),
-                    "beta": beta,
-                    "gap": parts.gap.mean(axis=0),
-                    "gap_low": low,
-                    "gap_high": high,
-                    "gap_predicted": error_variance / (2 * beta),
-                    "gap_floor": errors.correlation * errors.variance / (2 * beta),
+                    "beta": unit * beta,
+                    "gap": unit * parts.gap.mean(axis=0),
+                    "gap_low": unit * low,
+                    "gap_high": unit * high,
+                    "gap_predicted": unit * error_variance / (2 * beta),
+                    "gap_floor": unit * errors.correlation * errors.variance / (2 * beta),
                     "kl": parts.kl.mean(axis=0),
                     "at_kl": np.full(count, at_kl),
-                    "gold_gain_at_kl": np.full(count, gold_at.mean()),
-                    "gold_gain_at_kl_low": np.full(count, gold_low[0]),
-                    "gold_gain_at_kl_high": np.full(count, gold_high[0]),
+                    "gold_gain_at_kl": np.full(count, unit * gold_at.mean()),
+                    "gold_gain_at_kl_low": np.full(count, unit * gold_low[0]),
+                    "gold_gain_at_kl_high": np.full(count, unit * gold_high[0]),
                 }
                 for name, column in values.items():
                     rows[name].append(column)

@@ -13,11 +13,12 @@ AGGREGATORS = ("mean", "median", "minimum", "mean-variance", "entropic")
 
 def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     """Return members as (K, P, M); every member must score exactly the same samples."""
-    array = np.asarray(members, dtype=np.float64)
-    if array.ndim != 3 or len(array) == 0:
-        raise EstimateError(f"Ensemble members have shape {array.shape}; expected (members, prompts, samples).")
+    shapes = {np.shape(scores) for scores in members}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        shown = ", ".join(map(str, sorted(shapes))) or "none"
+        raise EstimateError(f"Ensemble members have shapes {shown}; expected (prompts, samples), the same of each.")
+    array = np.stack([check_scores(scores, f"member {index}") for index, scores in enumerate(members)])
     for index, scores in enumerate(array):
-        check_scores(scores, f"member {index}")
         differs = np.isnan(scores) != np.isnan(array[0])
         if differs.any():
             row, column = np.argwhere(differs)[0]

@@ -49,7 +49,7 @@ class FrontierTable:
 
 def frontier(
     optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
+    evaluated: Mapping[str, ArrayLike] | ArrayLike,
     *,
     betas: ArrayLike = (),
     kls: ArrayLike = (),
@@ -66,7 +66,7 @@ def frontier(
     Parameters
     ----------
     optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same
-        samples.
+        samples, or one array of them (its table is named "evaluated").
     betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only
         (one beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
     budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
@@ -168,7 +168,17 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     # shrinks and the bias does not.
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
-    return rows | vars(judge(scores, 1.0 / beta, m.ess, doubtful=doubtful, reach=AT_BETA, clusters=boot.clusters))
+    return rows | vars(
+        judge(
+            scores,
+            1.0 / beta,
+            m.ess,
+            share=m.share,
+            doubtful=doubtful,
+            reach=AT_BETA,
+            clusters=boot.clusters,
+        )
+    )
 
 
 def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:

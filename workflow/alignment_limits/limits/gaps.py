@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, within_prompt_sd
+from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, unit_of, within_prompt_sd
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import GAPS, judge
@@ -61,6 +61,8 @@ class ProxyGapTable:
 class GapContributions:
     """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`.
 
+    share, share_gold : (P,) each prompt's part in the KL of the proxy's and of gold's tilt.
+
     missed_gap, missed_gold : (L,) what the corrections of `gap` and `gold_gain` may miss (levels.py).
     """
 
@@ -72,12 +74,19 @@ class GapContributions:
     ideal_gain_at_beta: Array
     ess: Array
     ess_gold: Array
+    share: Array
+    share_gold: Array
     missed_gap: Array
     missed_gold: Array
 
 
 def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCurve) -> GapContributions:
-    """Regularised gap of each prompt at each beta, from checked (P, M) scores and the proxy's curve carrying gold."""
+    """Regularised gap of each prompt at each beta, from checked (P, M) scores and the proxy's curve carrying gold.
+
+    Prompts with too few samples take no part (`CorrectedCurve.every`).
+    """
+    if not curve.enough.all():
+        proxy, gold = proxy[curve.enough], gold[curve.enough]
     error = proxy - gold
     square = centre(error) ** 2
     variance = np.nanmean(square, axis=1)[:, None, None]
@@ -94,15 +103,18 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
     mean = np.stack([a / len(curve.splits) for a in total])  # (4, P, L, 3)
     values, missed = extrapolate_at_beta(np.moveaxis(mean, (3, 0), (0, 3)))
+    gap, kl, gold_gain, ideal = np.moveaxis(curve.every(values), -1, 0)
     return GapContributions(
-        gap=values[..., 0],
-        plugin=mean[0][..., 0],
-        variance=np.maximum(spread[..., 0], 0.0) / (2.0 * beta),
-        kl=values[..., 1],
-        gold_gain=values[..., 2],
-        ideal_gain_at_beta=values[..., 3],
-        ess=p.ess,
-        ess_gold=g.ess,
+        gap=gap,
+        plugin=curve.every(mean[0][..., 0]),
+        variance=curve.every(np.maximum(spread[..., 0], 0.0) / (2.0 * beta)),
+        kl=kl,
+        gold_gain=gold_gain,
+        ideal_gain_at_beta=ideal,
+        ess=curve.padded(p.ess, np.nan),
+        ess_gold=curve.padded(g.ess, np.nan),
+        share=curve.padded(np.nanvar(proxy, axis=1), 0.0),
+        share_gold=curve.padded(np.nanvar(gold, axis=1), 0.0),
         missed_gap=missed[:, 0],
         missed_gold=missed[:, 2],
     )
@@ -126,7 +138,8 @@ def proxy_gap(
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
-    beta = check_betas(betas)
+    unit = max(unit_of(proxy), unit_of(truth))
+    proxy, truth, beta = proxy / unit, truth / unit, check_betas(betas) / unit
     boot = PromptBootstrap(len(proxy), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     parts = gap_contributions(proxy, truth, beta, CorrectedCurve(proxy, [truth], seed=seed, keys=keys))
     error = proxy - truth
@@ -138,26 +151,36 @@ def proxy_gap(
     doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
         parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
     )
-    ours = judge(proxy, 1.0 / beta, parts.ess, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
-    theirs = judge(truth, 1.0 / beta, parts.ess_gold, reach=GAPS)
+    ours = judge(
+        proxy,
+        1.0 / beta,
+        parts.ess,
+        share=parts.share,
+        doubtful=doubtful,
+        reach=GAPS,
+        clusters=boot.clusters,
+    )
+    theirs = judge(truth, 1.0 / beta, parts.ess_gold, share=parts.share_gold, reach=GAPS)
     reason = np.array(
         [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object
     )
+    with np.errstate(over="ignore", under="ignore"):  # a variance of scores of 1e200 is infinite
+        variance = (unit * within_prompt_sd(error)) ** 2
     return ProxyGapTable(
-        beta=beta,
-        error_variance=np.full(len(beta), within_prompt_sd(error) ** 2),
-        gap=parts.gap.mean(axis=0),
-        gap_low=gap_low,
-        gap_high=gap_high,
-        gap_plugin=parts.plugin.mean(axis=0),
-        gap_bound=np.mean(half_range**2) / (2.0 * beta),
-        gap_variance=parts.variance.mean(axis=0),
+        beta=unit * beta,
+        error_variance=np.full(len(beta), variance),
+        gap=unit * parts.gap.mean(axis=0),
+        gap_low=unit * gap_low,
+        gap_high=unit * gap_high,
+        gap_plugin=unit * parts.plugin.mean(axis=0),
+        gap_bound=unit * np.mean(half_range**2) / (2.0 * beta),
+        gap_variance=unit * parts.variance.mean(axis=0),
         kl=kl,
-        gold_gain=parts.gold_gain.mean(axis=0),
-        gold_gain_low=gold_low,
-        gold_gain_high=gold_high,
-        ideal_gain=ideal.values[..., 0].mean(axis=0),
-        ideal_gain_at_beta=parts.ideal_gain_at_beta.mean(axis=0),
+        gold_gain=unit * parts.gold_gain.mean(axis=0),
+        gold_gain_low=unit * gold_low,
+        gold_gain_high=unit * gold_high,
+        ideal_gain=unit * ideal.values[..., 0].mean(axis=0),
+        ideal_gain_at_beta=unit * parts.ideal_gain_at_beta.mean(axis=0),
         reliable=reason == "",
         reason=reason,
     )

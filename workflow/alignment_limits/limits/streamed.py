@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.arrays import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.limits.bootstrap import normal_quantile
 from alignment_limits.limits.diagnostics import AT_BETA, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.frontiers import FrontierTable
@@ -37,7 +37,10 @@ def read_frontier(
     if not beta.size + kappa.size:
         raise EstimateError("Nothing to estimate: give kls or betas.")
     if not sums.prompts.sum():
-        raise EstimateError("There are no prompts in these sums.")
+        none = (
+            f"none of {sums.left_out} prompts has {FEWEST_SAMPLES} samples" if sums.left_out else "there are no prompts"
+        )
+        raise EstimateError(f"Nothing to read in these sums: {none}.")
     parts = []
     if beta.size:
         parts.append(_rows_at_beta(sums, beta, level))
@@ -214,4 +217,14 @@ def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: 
     scores = sums.specimens.scores
     known = np.isfinite(lam) & (lam > 0)
     ess = tilt(scores, {"own": scores}, 1.0 / np.where(known, lam, sums.inverse[0]))["own"].ess
-    return judge(scores, lam, ess, ratio, prompts=int(sums.prompts.sum()), **where)
+    return judge(
+        scores,
+        lam,
+        ess,
+        ratio,
+        share=np.nanvar(scores / unit_of(scores), axis=1),
+        prompts=int(sums.prompts.sum()),
+        left_out=sums.left_out,
+        clusters=int(np.count_nonzero(sums.prompts)) if sums.clustered else None,
+        **where,
+    )

@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import exact_sums
-from alignment_limits.limits.arrays import Array, _splitmix, check_evaluated, check_scores
+from alignment_limits.limits.arrays import (
+    FEWEST_SAMPLES,
+    Array,
+    _splitmix,
+    check_evaluated,
+    check_keys,
+    check_scores,
+)
 from alignment_limits.limits.terms import adder, blocks, compiled, padded, prompt_terms
 from alignment_limits.limits.tilting import check_betas
 
@@ -23,6 +30,7 @@ GROUPS = 256  # of prompts, left out one at a time for intervals; widths are kno
 SPECIMENS = 512  # prompts kept whole for medians over prompts (Pareto k to 0.015),
 SPECIMEN_CELLS = 1 << 24  # but fewer where they are long: 128 MiB of scores,
 FEWEST_SPECIMENS = 16  # and not fewer than these
+SMALLEST, LARGEST = 1e-20, 1e28  # of scores' differences: their squares are summed in units of 1e-58 up to 1e57
 
 
 class Specimens:
@@ -79,7 +87,9 @@ class FrontierSums:
     """Sums over prompts at inverse temperatures (L,) of V rewards, the optimized one first.
 
     sums : (256, PLACES, L (3 + 6 V)) of each group's terms (terms.prompt_terms), as exact_sums holds them.
-    prompts : (256,) per group. samples : in all. keys : (P,) of all prompts, 8 bytes each: all that grows with them.
+    prompts : (256,) per group, of those with 16 samples or more; the others, `left_out`, take no part. samples : of
+    all. clustered : whether groups are made of whole clusters of prompts. keys : (P,) of all prompts, 8 bytes each: all
+    that grows with them.
     """
 
     names: tuple[str, ...]
@@ -87,18 +97,21 @@ class FrontierSums:
     seed: int
     prompts: np.ndarray
     samples: int
+    left_out: int
+    clustered: bool
     sums: np.ndarray
     specimens: Specimens
     _keys: list[np.ndarray]
 
     @classmethod
-    def empty(cls, names: Sequence[str], betas: ArrayLike, seed: int = 0) -> "FrontierSums":
+    def empty(cls, names: Sequence[str], betas: ArrayLike, seed: int = 0, *, clustered: bool = False) -> "FrontierSums":
         """Sums over no prompts yet, of the named rewards, the optimized one first, at a grid of betas."""
         if len(set(names)) != len(names):
             raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
         inverse = np.unique(1.0 / check_betas(betas))
         sums = exact_sums.zeros(GROUPS, len(inverse) * (3 + 6 * len(names)))
-        return cls(tuple(names), inverse, seed, np.zeros(GROUPS, dtype=np.int64), 0, sums, Specimens(), [])
+        prompts = np.zeros(GROUPS, dtype=np.int64)
+        return cls(tuple(names), inverse, seed, prompts, 0, 0, clustered, sums, Specimens(), [])
 
     @property
     def keys(self) -> np.ndarray:
@@ -115,25 +128,45 @@ class FrontierSums:
         """Sums over all groups, (L, 3 + 6 V)."""
         return exact_sums.value(self.sums.sum(axis=0)).reshape(len(self.inverse), -1)
 
-    def add(self, keys: np.ndarray, counts: np.ndarray, columns: Sequence[np.ndarray]) -> None:
+    def add(
+        self,
+        keys: np.ndarray,
+        counts: np.ndarray,
+        columns: Sequence[np.ndarray],
+        *,
+        clusters: np.ndarray | None = None,
+    ) -> None:
         """Add P whole prompts.
 
         keys, counts : (P,) name and number of samples of each. columns : finite scores of every reward in the order of
-        `names`, (sum of counts,), one prompt behind the other.
+        `names`, (sum of counts,), one prompt behind the other. clusters : (P,) integers that name each prompt's cluster
+        across all shards, where the sums are `clustered`.
+
+        Raises:
+            EstimateError: clusters without `clustered` sums or the reverse; scores too large or too small to be summed.
         """
+        if (clusters is not None) != self.clustered:
+            raise EstimateError("All prompts of these sums need a cluster, or none may have one.")
+        for name, column in zip(self.names, columns, strict=True):
+            check_range(column, name)
         fused = compiled()
         add = adder(fused)
         keys = np.asarray(keys, dtype=np.int64)
+        counts = np.asarray(counts, dtype=np.int64)
         starts = np.cumsum(counts) - counts
         marks = _splitmix(keys.astype(np.uint64))
-        groups = (marks >> np.uint64(56)).astype(np.int64)
+        together = marks if clusters is None else _splitmix(np.asarray(clusters, dtype=np.int64).astype(np.uint64))
+        groups = (together >> np.uint64(56)).astype(np.int64)
         marks = _splitmix(marks)
-        for rows in blocks(np.asarray(counts), alike=fused is None):
+        enough = np.flatnonzero(counts >= FEWEST_SAMPLES)
+        for block in blocks(counts[enough], alike=fused is None):
+            rows = enough[block]
             cells = [padded(column, starts[rows], counts[rows]) for column in columns]
             terms = prompt_terms(cells, counts[rows], keys[rows], self.seed, self.inverse, fused)
             add(terms.reshape(len(rows), -1), groups[rows], self.sums)
             self.specimens.add(marks[rows], cells[0])
-        self.prompts += np.bincount(groups, minlength=GROUPS)
+        self.prompts += np.bincount(groups[enough], minlength=GROUPS)
+        self.left_out += len(keys) - len(enough)
         self.samples += int(np.sum(counts))
         self._keys.append(keys)
 
@@ -145,6 +178,7 @@ class FrontierSums:
         for what, mine, theirs in (
             ("rewards", self.names, other.names),
             ("seed", self.seed, other.seed),
+            ("use of clusters", self.clustered, other.clustered),
             ("beta grid", self.inverse.tolist(), other.inverse.tolist()),
         ):
             if mine != theirs:
@@ -153,31 +187,35 @@ class FrontierSums:
         self.sums += other.sums
         self.prompts += other.prompts
         self.samples += other.samples
+        self.left_out += other.left_out
         self.specimens.add(other.specimens.marks, other.specimens.scores)
         self._keys.append(other.keys)
 
 
 def sum_shard(
     optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
+    evaluated: Mapping[str, ArrayLike] | ArrayLike,
     *,
     betas: ArrayLike,
     keys: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
     seed: int = 0,
 ) -> FrontierSums:
     """Partial sums of one shard of prompts, (P, M) scores (NaN = no such sample), at a grid of betas common to all.
 
     The optimized reward itself is summed under the name "optimized"; `evaluated` may be empty. The grid must reach past
     the largest KL to be asked for (`octaves`).
-    keys : (P,) integers naming the prompts across all shards (default: row numbers, for one shard only).
+    keys, clusters : (P,) integers naming the prompts, and the clusters of prompts that are not independent, across all
+    shards (default: row numbers, for one shard only; every prompt by itself).
     """
     scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated) if evaluated else {}
-    sums = FrontierSums.empty(["optimized", *others], betas, seed)
+    alone = isinstance(evaluated, Mapping) and not evaluated
+    others = {} if alone else check_evaluated(scores, evaluated)
+    sums = FrontierSums.empty(["optimized", *others], betas, seed, clustered=clusters is not None)
     present = ~np.isnan(scores)
     whole = present.all()
     columns = [array.ravel() if whole else array[present] for array in (scores, *others.values())]
-    sums.add(np.arange(len(scores)) if keys is None else np.asarray(keys), present.sum(axis=1), columns)
+    sums.add(check_keys(keys, len(scores)), present.sum(axis=1), columns, clusters=clusters)
     merge([sums])  # refuses keys that occur twice
     return sums
 
@@ -191,7 +229,7 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
     for i, shard in enumerate(shards):
         names.append(labels[i] if labels else f"shard {i}")
         if total is None:
-            total = FrontierSums.empty(shard.names, 1.0 / shard.inverse, shard.seed)
+            total = FrontierSums.empty(shard.names, 1.0 / shard.inverse, shard.seed, clustered=shard.clustered)
             total.inverse = shard.inverse
         total.include(shard, names[-1], names[0])
         keys.append(shard.keys)
@@ -208,6 +246,16 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
             "be in one shard, and no shard may be given twice (name prompts by `keys`)."
         )
     return total
+
+
+def check_range(scores: np.ndarray, name: str) -> None:
+    """Raises EstimateError : scores whose squares would leave the range of the exact sums without a word."""
+    spread = float(np.max(scores, initial=-np.inf) / 2 - np.min(scores, initial=np.inf) / 2) if len(scores) else 0.0
+    if not (spread == 0 or SMALLEST < spread < LARGEST):
+        raise EstimateError(
+            f"Scores of '{name}' differ by {2 * spread:.0e}; exact sums need differences from {SMALLEST:.0e} to "
+            f"{LARGEST:.0e}: multiply all scores of this reward by a power of ten."
+        )
 
 
 def octaves(scale: float = 1.0, *, low: int = -4, high: int = 5, steps: int = 8) -> Array:

@@ -1,8 +1,7 @@
-"""Worlds whose limit is known in closed form: oracles for tests, benchmarks and the planner.
+"""Worlds whose limit is known exactly: oracles for tests, benchmarks and the planner.
 
-Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n; all for one prompt,
-in the reward's own units. `sd` of the Gaussian may vary by prompt in a study; then the limit is that of the
-mean curve.
+Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's own units. Here
+all prompts have one law; in mixtures.py they differ, and KL, gain and limit are means over prompts.
 """
 
 from abc import ABC, abstractmethod
@@ -58,6 +57,10 @@ class World(ABC):
     def best_gain(self) -> float:
         """Gain of always giving the best reply."""
         return inf
+
+    def limit_per_prompt(self, kappa: float) -> float:
+        """The largest gain where every prompt spends `kappa` nats: the same, where all prompts have one law."""
+        return self.limit(kappa)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,24 @@ class Bernoulli(World):
 
     def best_gain(self) -> float:
         return 1 - self.p
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkewedLeft(World):
+    """-Exp(1): rewards that end at their best; the tilt is -Exp(1 + lambda)."""
+
+    def tilted(self, inverse: float) -> tuple[float, float]:
+        ratio = inverse / (1 + inverse)
+        return log1p(inverse) - ratio, ratio
+
+    def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
+        return -rng.standard_exponential((prompts, samples))
+
+    def best_of_n(self, n: int) -> tuple[float, float]:
+        return log(n) - (n - 1) / n, 1 - 1 / n
+
+    def best_gain(self) -> float:
+        return 1.0
 
 
 WORLDS: dict[str, World] = {

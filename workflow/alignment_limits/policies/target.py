@@ -109,6 +109,7 @@ def target_distances(
         np.full(2, 1.0 / beta),
         np.repeat(m.ess, 2, axis=1),
         doubtful=np.array([False, True]),
+        share=m.share,
         reach=AT_BETA,
         clusters=boot.clusters,
     )
