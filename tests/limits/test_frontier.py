@@ -112,7 +112,7 @@ def test_quarters_without_a_hit_are_no_ground_for_a_correction() -> None:
     world = WORLDS["bernoulli"]
     few = world.draw(np.random.default_rng(0), 64, 64)  # one quarter of 16 in six has no reward of 1
     many = world.draw(np.random.default_rng(0), 64, 512)
-    assert "of quarters" in limit_at(few, [0.4], budget="per-prompt").reason[0]
+    assert "quarters of the samples are too few" in limit_at(few, [0.4], budget="per-prompt").reason[0]
     assert limit_at(few, [0.4]).reliable[0]
     assert limit_at(many, [0.4], budget="per-prompt").reliable[0]
 

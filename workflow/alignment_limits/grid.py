@@ -14,6 +14,8 @@ from alignment_limits.artifacts import KEY, read_tables
 from alignment_limits.errors import ArtifactError
 from alignment_limits.schemas.scores import SCORES
 
+CLUSTER = "prompt_cluster"  # a column of the table `standardised` where a study's prompts have clusters
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -98,6 +100,18 @@ def prompt_key(prompt_id: str) -> int:
     prompts share one: 1 in 180,000.
     """
     return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
+
+
+def prompt_clusters(table: pl.DataFrame) -> np.ndarray | None:
+    """Each prompt's cluster (P,), in the order of `reward_arrays`'s rows; None where the study has none.
+
+    A prompt without a cluster is independent of all others: it gets one of its own.
+    """
+    if CLUSTER not in table.columns:
+        return None
+    each = table.select("prompt_id", CLUSTER).unique("prompt_id").sort("prompt_id")
+    own = pl.format("prompt {}", "prompt_id")
+    return np.asarray(each.select(pl.format("cluster {}", CLUSTER).fill_null(own)).to_series().to_list(), dtype=object)
 
 
 def prompt_keys(table: pl.DataFrame) -> np.ndarray:

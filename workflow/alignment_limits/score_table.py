@@ -39,6 +39,34 @@ def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
     return ordered.drop("row")
 
 
+def cluster_column(file: Path, wanted: str | None, rewards: Sequence[str]) -> str | None:
+    """The column of clusters: the one asked for, or one called `cluster` that is no reward; None if there is none."""
+    if wanted is not None:
+        return wanted
+    return "cluster" if "cluster" in read_user_table(file).columns and "cluster" not in rewards else None
+
+
+def read_clusters(file: Path, column: str) -> pl.DataFrame:
+    """Which prompts of a table of scores are not independent: prompt_id and cluster (text, null: of all others).
+
+    Raises:
+        TableError: no such column, or a prompt has two clusters; with the file and the rows (counted from 1).
+    """
+    given = read_user_table(file)
+    given.require(["prompt_id", column], NEEDED)
+    table = pl.DataFrame({"prompt_id": given.texts("prompt_id"), "cluster": given.anything(column)})
+    each = table.with_row_index("row", offset=1).unique(["prompt_id", "cluster"], keep="first", maintain_order=True)
+    twice = each.filter(pl.col("prompt_id").is_duplicated())
+    if twice.height:
+        rows = twice.filter(pl.col("prompt_id") == twice["prompt_id"][0]).head(2)
+        raise TableError(
+            f"{given.name}: prompt {rows['prompt_id'][0]!r} has two values of '{column}': {rows['cluster'][0]!r} in "
+            f"row {rows['row'][0]}, {rows['cluster'][1]!r} in row {rows['row'][1]}; all samples of a prompt belong to "
+            "one cluster"
+        )
+    return each.select("prompt_id", "cluster").sort("prompt_id")
+
+
 def checked_scores(
     columns: Mapping[str, Column], rewards: Sequence[str]
 ) -> Iterator[tuple[str, tuple[pl.Series, list[Problem]]]]:

@@ -3,6 +3,7 @@
 #      and ensemble, one column each, on one scale)
 rule standardise:
     input:
+        CLUSTERED,
         **{f"scores/{name}": score_files(name) for name in STUDY.reward_names},
     output:
         scales=results("ensembles/scales.parquet"),

@@ -26,6 +26,10 @@ def score_files(reward):
     return shards(f"scores/{STUDY.scorer_id(reward)}/{{chunk}}-{{block}}.parquet")
 
 
+# prompts.parquet may have a column `cluster`: prompts with the same one are not independent
+CLUSTERED = results("prompts.parquet")
+
+
 def scoring(reward):
     """Settings by which a reward scores."""
     spec = STUDY.rewards[reward]

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits.ensemble_study import study_ensembles
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import ENSEMBLES
@@ -22,5 +22,6 @@ with job(snakemake):
         replicates=p["bootstrap"],
         seed=p["seed"],
         keys=prompt_keys(standardised),
+        clusters=prompt_clusters(standardised),
     )
     write_table(pl.DataFrame(table.columns()), snakemake.output.ensembles, ENSEMBLES, provenance(snakemake, ["numba"]))

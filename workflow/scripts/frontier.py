@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits.frontiers import frontier
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import FRONTIER
@@ -14,7 +14,8 @@ with job(snakemake):
     p = snakemake.params.p
     names = [*dict.fromkeys([p["gold"], *p["optimized"]])]
     standardised = read_table(snakemake.input.standardised, STANDARDISED)
-    scores, keys = reward_arrays(standardised, names), prompt_keys(standardised)
+    scores = reward_arrays(standardised, names)
+    keys, clusters = prompt_keys(standardised), prompt_clusters(standardised)
     log_m = float(np.log(np.isfinite(scores[p["gold"]]).sum(1)).mean())
     rows = []
     for optimized in p["optimized"]:
@@ -29,6 +30,7 @@ with job(snakemake):
                 replicates=p["bootstrap"],
                 seed=p["seed"],
                 keys=keys,
+                clusters=clusters,
             )
             for name, table in tables.items():
                 rows.append(

@@ -6,15 +6,21 @@ import polars as pl
 
 from alignment_limits.artifacts import write_table
 from alignment_limits.files import file_sha256
+from alignment_limits.schemas.ensembles import CLUSTERS
 from alignment_limits.schemas.scores import SCORES
-from alignment_limits.score_table import read_score_table
+from alignment_limits.score_table import cluster_column, read_clusters, read_score_table
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
-    file, rewards = Path(snakemake.input.table), snakemake.params.p["rewards"]
-    table = read_score_table(file, rewards)
-    say(f"{file}: {table['prompt_id'].n_unique()} prompts, {table.height} samples, {len(rewards)} rewards")
+    file, p = Path(snakemake.input.table), snakemake.params.p
+    table = read_score_table(file, p["rewards"])
+    say(f"{file}: {table['prompt_id'].n_unique()} prompts, {table.height} samples, {len(p['rewards'])} rewards")
+    column = cluster_column(file, p["cluster"], p["rewards"])
+    clusters = pl.DataFrame(schema=CLUSTERS.columns) if column is None else read_clusters(file, column)
+    if column is not None:
+        say(f"prompts with the same '{column}' are resampled together: {clusters['cluster'].n_unique()} clusters")
     made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)})
-    for reward in rewards:
+    for reward in p["rewards"]:
         scores = table.select("prompt_id", "sample_id", score=pl.col(reward), truncated=pl.lit(False))
         write_table(scores, snakemake.output[f"scores/{reward}"], SCORES, made)
+    write_table(clusters, snakemake.output[0], CLUSTERS, made)

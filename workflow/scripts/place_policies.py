@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import prompt_keys, read_scores, reward_arrays, same_keys
+from alignment_limits.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
 from alignment_limits.policies.table import labelled, on_base_scale, placements
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
 from alignment_limits.schemas.policies import POLICIES, POLICY_KL
@@ -26,6 +26,7 @@ with job(snakemake):
         placed[policy] = on_base_scale(scores, scales, base, p["ensembles"])
         notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    draws["clusters"] = prompt_clusters(standardised)
     table = placements(base, placed, kl, **draws)
     table = labelled(table, p["policies"], samples, notes)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits.gaps import proxy_gap
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import PROXY_GAP
@@ -14,10 +14,11 @@ with job(snakemake):
     table = read_table(snakemake.input.standardised, STANDARDISED)
     scores = reward_arrays(table, [p["gold"], *p["optimized"]])
     gold = scores[p["gold"]]
-    keys = prompt_keys(table)
+    draws = {"replicates": p["bootstrap"], "seed": p["seed"]}
+    draws |= {"keys": prompt_keys(table), "clusters": prompt_clusters(table)}
     rows = []
     for name in p["optimized"]:
-        gap = proxy_gap(scores[name], gold, betas=p["betas"], replicates=p["bootstrap"], seed=p["seed"], keys=keys)
+        gap = proxy_gap(scores[name], gold, betas=p["betas"], **draws)
         rows.append(pl.DataFrame(gap.columns()).with_columns(optimized=pl.lit(name)))
     found = pl.concat(rows) if rows else pl.DataFrame(schema=PROXY_GAP.columns)  # gold alone has no gap
     write_table(found, snakemake.output.proxy_gap, PROXY_GAP, provenance(snakemake, ["numba"]))

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import Grid, prompt_keys
+from alignment_limits.grid import Grid, prompt_clusters, prompt_keys
 from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies
 from alignment_limits.proxies.tables import held_out, training_arrays
 from alignment_limits.schemas.ensembles import STANDARDISED
@@ -32,6 +32,7 @@ with job(snakemake):
     features[grid.row, grid.column] = evaluated
 
     resampled = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    resampled["clusters"] = prompt_clusters(standardised)
     common = resampled | {"betas": p["betas"], "at_kl": p["at_kl"]}
     heads = {"noise": p["noise"], "loss": p["loss"], "dimensions": p["dimensions"]}
     truth = grid.array(pl.Series(gold))

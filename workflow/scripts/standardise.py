@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import KEY, write_table
-from alignment_limits.grid import Grid, read_scores, same_keys
+from alignment_limits.artifacts import KEY, read_table, write_table
+from alignment_limits.grid import CLUSTER, Grid, read_scores, same_keys
 from alignment_limits.limits.standardisation import standardise
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
+from alignment_limits.schemas.ensembles import PROMPT_IDS, SCALES, STANDARDISED
 from alignment_limits.scripting import job, provenance
 
 with job(snakemake):
@@ -13,6 +13,7 @@ with job(snakemake):
     scores = {name: read_scores(files[f"scores/{name}"], name) for name in snakemake.params.p["rewards"]}
     table = same_keys(scores).select(KEY)
     grid = Grid.of(table)
+    clusters = read_table(snakemake.input[0], PROMPT_IDS)
     scales = []
     for name, raw in scores.items():
         standard = standardise(grid.array(raw["score"]), name=name)
@@ -27,5 +28,7 @@ with job(snakemake):
                 }
             )
         )
+    if "cluster" in clusters.columns and clusters["cluster"].count():
+        table = table.join(clusters.select("prompt_id", pl.col("cluster").alias(CLUSTER)), on="prompt_id", how="left")
     write_table(pl.concat(scales), snakemake.output.scales, SCALES, provenance(snakemake))
     write_table(table, snakemake.output.standardised, STANDARDISED, provenance(snakemake))

@@ -1,7 +1,7 @@
 """How far every policy is from the target of the study's preferences, by samples of the base and its own."""
 
 from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import prompt_keys, read_scores, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays
 from alignment_limits.policies.target import target_distances
 from alignment_limits.policies.target_table import policy_at_base, targets_table
 from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
@@ -27,6 +27,7 @@ with job(snakemake):
     ]
     base = reward_arrays(standardised, [reward])[reward]
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
+    draws["clusters"] = prompt_clusters(standardised)
     found = target_distances(base, beta, placed, **draws)
     table = targets_table(found, p["policies"], base.shape[1], reward=reward, beta=beta)
     for row in table.filter(table["quantity"] == "forward_kl").iter_rows(named=True):

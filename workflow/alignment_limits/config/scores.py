@@ -16,6 +16,12 @@ class Scores(Strict):
     gold: Label = Field(description="the column taken as the truth")
     proxies: list[Label] = Field([], description="the columns of the other rewards")
 
+    cluster: str | None = Field(
+        None,
+        description="the column that says which prompts are not independent, such as the template that made them "
+        "(default: a column called cluster, if there is one)",
+    )
+
     @model_validator(mode="after")
     def _different(self) -> Scores:
         names = self.names

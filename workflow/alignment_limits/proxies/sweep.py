@@ -59,6 +59,7 @@ def proxies(
     replicates: int,
     seed: int,
     keys: Any,
+    clusters: Any = None,
 ) -> pl.DataFrame:
     """Single proxies with few to many labels: error, gap at each β, gold gained at a fixed KL.
 
@@ -69,7 +70,7 @@ def proxies(
     rows = []
     for n, group in members.items():
         for member, proxy in enumerate(group):
-            table = proxy_gap(proxy, gold, betas=betas, replicates=replicates, seed=seed, keys=keys)
+            table = proxy_gap(proxy, gold, betas=betas, replicates=replicates, seed=seed, keys=keys, clusters=clusters)
             gained = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl])).values[:, 0, 1]
             frame = pl.DataFrame(
                 {
@@ -93,7 +94,7 @@ def proxies(
 
 
 def onsets(
-    members: Mapping[int, Sequence[Array]], gold: Array, *, replicates: int, seed: int, keys: Any
+    members: Mapping[int, Sequence[Array]], gold: Array, *, replicates: int, seed: int, keys: Any, clusters: Any = None
 ) -> pl.DataFrame:
     """Where gold peaks as each proxy is optimised ever harder: tilted (hacking onset), and along best-of-n.
 
@@ -128,6 +129,7 @@ def ensembles(
     replicates: int,
     seed: int,
     keys: Any,
+    clusters: Any = None,
 ) -> pl.DataFrame:
     """Ensembles whose members share labels, features or neither: gap against size, and what ρ predicts.
 
@@ -135,11 +137,12 @@ def ensembles(
     `saved` is how much smaller the gap is than that of members alone (always among the sizes), prompt by prompt.
     """
     rows = []
-    boot = PromptBootstrap(len(gold), replicates=replicates, seed=seed, keys=keys)
+    draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}
+    boot = PromptBootstrap(len(gold), **draws)
     most = max(sizes)
     for shared in SHARED:
         members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
-        errors = member_errors(members, gold, replicates=replicates, seed=seed, keys=keys)
+        errors = member_errors(members, gold, **draws)
         alone = None
         for size in sorted({1, *sizes}):
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
@@ -150,9 +153,7 @@ def ensembles(
                     curve = CorrectedCurve(reward, [gold], seed=seed, keys=keys)
                     gaps.append(gap_contributions(reward, gold, np.asarray(betas, dtype=float), curve).gap)
                     gained.append(curve.at(np.array([at_kl])).values[:, 0, 1])
-                    told.append(
-                        proxy_gap(reward, gold, betas=betas, replicates=replicates, seed=seed, keys=keys).reliable
-                    )
+                    told.append(proxy_gap(reward, gold, betas=betas, **draws).reliable)
                 gap = np.mean(gaps, axis=0)
                 alone = gap if alone is None else alone
                 low, high = boot.interval(gap)
