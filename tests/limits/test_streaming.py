@@ -261,7 +261,7 @@ def test_specimens_are_few_where_prompts_are_long(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_verdict_counts_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimates need 30 prompts that carry them, and have these, though 28 are kept whole."""
+    """Estimates need 16 prompts, and have these, though 28 are kept whole."""
     monkeypatch.setattr(streaming, "SPECIMENS", 28)
     r = np.random.default_rng(3).standard_normal((400, 64))
     sums = sum_shard(r, {}, betas=octaves())

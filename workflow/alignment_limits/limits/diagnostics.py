@@ -24,8 +24,10 @@ HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.0
 HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
 MARGIN = 1.0  # standard errors of it that must fit below: else the studies whose sample hides its tail are chosen
 FEWEST_PROMPTS = 16
-FEWEST_CARRIERS = 30.0  # prompts in effect that carry a limit: fewer, and what is not seen of their spreads matters,
-ALIKE = 0.75  # unless this share of all prompts does: then all are about alike
+# Prompts in effect that carry a limit. Where fewer do, spreads that were not drawn matter, unless most of all do: of
+# 64 with lognormal spreads, a log-sd of 0.3 gives 0.86 +- 0.05 of all, 0.6 gives 0.6 +- 0.12.
+FEWEST_CARRIERS = 100.0
+ALIKE = 0.77
 MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
@@ -114,7 +116,7 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
     """Fourth moment of the upper half of the scores over its squared second, by that of a Gaussian; and its error.
 
     With z = (r - mean) / sd of each prompt, E z+^4 / (6 (E z+^2)^2): Gaussian scores give 1 (0.97 from 64 samples),
-    uniform 0.6, exponential 2. It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`, which looks
+    uniform 0.6, exponential 2.7 (2.0). It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`, which looks
     at the top sixteenth only.
 
     Args:
@@ -123,7 +125,7 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
 
     Returns:
         Ratio and standard error over prompts; NaN where no prompt has a tail: 16 samples, a single best one, and
-        scores that are not tied from the top sixteenth to the top quarter.
+        more than half of the top quarter different (marks on a scale are levels, not a tail).
     """
     array = check_scores(scores)
     share = np.ones(len(array)) if share is None else share
@@ -132,7 +134,8 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
     for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
         rows = np.flatnonzero(counts == m)
         top = np.sort(array[rows], axis=1)[:, :m][:, ::-1]
-        tail = (top[:, 0] > top[:, 1]) & (top[:, m // 16] > top[:, m // 4])
+        different = 1 + np.sum(top[:, 1 : m // 4] < top[:, : m // 4 - 1], axis=1)
+        tail = (top[:, 0] > top[:, 1]) & (different > m // 4 / 2)
         top, rows = top[tail], rows[tail]
         z = np.maximum((top - top.mean(axis=1, keepdims=True)) / _row_sd(top)[:, None], 0.0) ** 2
         second.append(z.mean(axis=1))
@@ -150,9 +153,13 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
 
 
 def effective_number(share: Array) -> float:
-    """How many rows carry a sum of values (P,) >= 0, (sum v)^2 / sum v^2: P if all are alike, 1 if one has it all."""
+    """How many rows carry a sum of values (P,) >= 0: P if all are alike, few if few have most of it.
+
+    (sum v)^2 / sum v^2 with values below the mean raised to it: rows that have nothing do no harm, one that has a large
+    part does, as there may be others like it that were not drawn.
+    """
     largest = float(np.max(share))
-    part = share / largest if largest > 0 else np.ones(len(share))
+    part = np.maximum(share, share.mean()) / largest if largest > 0 else np.ones(len(share))
     return float(part.sum() ** 2 / (part**2).sum())
 
 

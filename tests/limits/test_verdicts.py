@@ -1,0 +1,100 @@
+"""Verdicts where prompts differ, tails are heavy or scores are levels: what is wrong is not called reliable."""
+
+import numpy as np
+import pytest
+
+from alignment_limits.limits import WORLDS, limit_at
+from alignment_limits.limits.diagnostics import effective_number, upper_kurtosis, weighted_median
+from alignment_limits.limits.mixtures import MIXTURES, pass_rates
+
+KLS = [0.1, 0.5]
+
+
+def drawn(name: str, seed: int = 0, prompts: int = 64, samples: int = 64) -> np.ndarray:
+    return (WORLDS | MIXTURES)[name].draw(np.random.default_rng(seed), prompts, samples)
+
+
+def reliable(name: str, budget: str, seeds: int, **size: int) -> float:
+    tables = [limit_at(drawn(name, s, **size), KLS, budget=budget, replicates=100) for s in range(seeds)]
+    return float(np.mean([table.reliable for table in tables]))
+
+
+def test_a_few_wide_prompts_are_judged_by_their_own_samples() -> None:
+    """They spend most of an average budget: at KL 1 their tilt rests on two samples, not on the others' forty."""
+    table = limit_at(drawn("fewwide", prompts=256), [1.0, 1.5], replicates=100)
+    assert not table.reliable.any()
+    assert (table.ess < 5).all()
+    assert all(reason.startswith(("effective sample size", "few prompts carry")) for reason in table.reason)
+
+
+@pytest.mark.parametrize(("name", "budget", "low", "high"), [
+    ("gaussian", "average", 0.9, 1.0),
+    ("spread0.3", "average", 0.75, 1.0),
+    ("spread0.6", "average", 0.0, 0.2),
+    ("spread1.0", "average", 0.0, 0.0),
+    ("spread1.0", "per-prompt", 0.9, 1.0),
+    ("student10", "average", 0.0, 0.05),
+    ("student10", "per-prompt", 0.0, 0.05),
+    ("passrates", "per-prompt", 0.9, 1.0),
+    ("rubric1to10", "per-prompt", 0.9, 1.0),
+    ("skewedleft", "average", 0.9, 1.0),
+])  # fmt: skip
+def test_how_often_a_limit_is_reliable(name: str, budget: str, low: float, high: float) -> None:
+    assert low <= reliable(name, budget, 10) <= high
+
+
+def test_sixteen_prompts_with_different_spreads_are_refused_and_eight_always() -> None:
+    assert reliable("spread1.0", "average", 10, prompts=16) <= 0.2
+    assert limit_at(drawn("gaussian", prompts=8), [0.1]).reason[0] == "only 8 prompts (needs 16)"
+
+
+def test_the_tail_statistic_is_that_of_the_law() -> None:
+    for name, value in (("gaussian", 1.0), ("uniform", 0.6), ("exponential", np.e)):
+        ratio, error = upper_kurtosis(drawn(name, prompts=50, samples=4000))
+        assert abs(ratio - value) < max(4 * error, 0.01), name
+    ratio, error = upper_kurtosis(drawn("gaussian"))
+    spread = np.std([upper_kurtosis(drawn("gaussian", seed))[0] for seed in range(100)])
+    assert abs(error / spread - 1) < 0.3
+
+
+def test_the_tail_statistic_weighs_prompts_by_their_share() -> None:
+    heavy = np.random.default_rng(0).standard_exponential((10, 200))
+    both = np.concatenate([heavy, drawn("gaussian", prompts=90, samples=200)])
+    share = np.where(np.arange(100) < 10, 1.0, 0.0)
+    np.testing.assert_allclose(upper_kurtosis(both, share), upper_kurtosis(heavy), rtol=1e-12)
+    assert upper_kurtosis(both)[0] < 1.4
+
+
+def test_levels_have_no_tail() -> None:
+    assert np.isnan(upper_kurtosis(drawn("rubric1to5"))[0])
+    assert np.isnan(upper_kurtosis(drawn("passrates"))[0])
+    assert np.isnan(upper_kurtosis(np.ones((20, 32)))[0])
+
+
+def test_weighted_medians_and_numbers_of_carriers() -> None:
+    rng = np.random.default_rng(1)
+    for count in (7, 8):
+        values = rng.standard_normal((count, 3))
+        np.testing.assert_allclose(weighted_median(values, np.ones(count)), np.median(values, axis=0), rtol=1e-12)
+    values = np.array([[1.0], [2.0], [3.0], [np.nan]])
+    assert weighted_median(values, np.array([1.0, 1.0, 5.0, 90.0]))[0] == 3.0
+    assert weighted_median(values, np.array([1.0, 1.0, 2.0, 0.0]))[0] == 2.5
+    assert effective_number(np.full(40, 0.3)) == pytest.approx(40)
+    assert effective_number(np.zeros(40)) == pytest.approx(40)
+    alone = effective_number(np.where(np.arange(40) == 0, 1.0, 0.0))
+    assert alone == pytest.approx((1 + 39 / 40) ** 2 / (1 + 39 / 40**2))
+    assert alone < 4
+
+
+def test_pass_rates_are_betas_and_their_limits_exact() -> None:
+    """Mean 0.3, variance 0.105; the limit at 0.5 nats by 200,000 draws of the pass rate and bisection."""
+    rates = pass_rates().population[:, 1]
+    np.testing.assert_allclose([rates.mean(), rates.var()], [0.3, 0.105], atol=3e-4)
+    p = np.random.default_rng(0).beta(0.3, 0.7, 200_000)
+    low, high = p, np.ones_like(p)
+    for _ in range(60):
+        q = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kl = np.nan_to_num(q * np.log(q / p)) + np.nan_to_num((1 - q) * np.log((1 - q) / (1 - p)))
+        low, high = np.where(kl < 0.5, q, low), np.where(kl < 0.5, high, q)
+    np.testing.assert_allclose(pass_rates().limit_per_prompt(0.5), (low - p).mean(), atol=1.5e-3)
