@@ -63,7 +63,7 @@ def run(script: str, folder: Path, inputs: Files, outputs: Files, params: dict[s
 def test_a_column_called_cluster_reaches_the_frontiers_intervals(table: pl.DataFrame, tmp_path: Path) -> None:
     given = table.sample(fraction=1, shuffle=True, seed=1)
     given.write_csv(tmp_path / "scores.csv")
-    raw = {name: tmp_path / f"{name}.parquet" for name in ("gold", "proxy")}
+    raw = {f"scores/{name}": tmp_path / f"{name}.parquet" for name in ("gold", "proxy")}
     clusters = tmp_path / "clusters.parquet"
     names = ["gold", "proxy"]
     run(
@@ -110,7 +110,7 @@ def test_a_prompt_file_s_column_goes_on_and_a_prompt_without_one_stands_alone(
     standard = {name: tmp_path / f"{name}.parquet" for name in ("scales", "standardised")}
     for file, count in ((prompts, 38), (prompts.drop("cluster"), None)):
         write_table(file, tmp_path / "prompts.parquet", PROMPTS, PROVENANCE)
-        files = Files(tmp_path / "prompts.parquet", gold=[tmp_path / "gold.parquet"])
+        files = Files(tmp_path / "prompts.parquet", **{"scores/gold": [tmp_path / "gold.parquet"]})
         run("standardise", tmp_path, files, Files(**standard), {"rewards": ["gold"]})
         labels = prompt_clusters(read_table(standard["standardised"], STANDARDISED))
         assert (None if labels is None else len(set(labels))) == count

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import PromptBootstrap, frontier, limit_at, member_errors, proxy_gap, study_ensembles
+from alignment_limits.limits import (
+    PromptBootstrap,
+    frontier,
+    limit_at,
+    member_errors,
+    merge,
+    octaves,
+    proxy_gap,
+    read_frontier,
+    study_ensembles,
+    sum_shard,
+)
 from alignment_limits.policies.placement import place
 from alignment_limits.policies.target import PolicyAtBase, target_distances
 
@@ -112,6 +123,24 @@ def test_the_verdict_counts_clusters() -> None:
     table = frontier(GOLD, {"gold": GOLD}, kls=[0.1], clusters=np.arange(PROMPTS) % 15)["gold"]
     assert table.reason[0] == "only 15 independent clusters of prompts (needs 16)"
     assert not table.reliable[0]
+
+
+def test_streamed_sums_keep_clusters_together() -> None:
+    """Twins under one label are in one group: the jackknife's interval is that of the study without twins."""
+    rng = np.random.default_rng(2)
+    r = rng.lognormal(sigma=0.4, size=(400, 1)) * rng.standard_normal((400, 32))
+    twins, names = np.repeat(r, 2, axis=0), np.repeat(np.arange(400), 2)
+    keys = np.arange(800) + 10_000
+    alone = read_frontier(sum_shard(r, {}, betas=octaves()), [0.2])["optimized"]
+    known = read_frontier(sum_shard(twins, {}, betas=octaves(), keys=keys, clusters=names), [0.2])["optimized"]
+    blind = read_frontier(sum_shard(twins, {}, betas=octaves(), keys=keys), [0.2])["optimized"]
+    widths = [float(t.gain_high[0] - t.gain_low[0]) for t in (alone, known, blind)]
+    np.testing.assert_allclose(widths[1], widths[0], rtol=0.2)
+    np.testing.assert_allclose(widths[2], widths[0] / np.sqrt(2), rtol=0.25)
+    few = read_frontier(sum_shard(twins, {}, betas=octaves(), keys=keys, clusters=names % 15), [0.2])["optimized"]
+    assert "independent clusters of prompts (needs 16)" in few.reason[0]
+    with pytest.raises(EstimateError, match="another use of clusters"):
+        merge([sum_shard(r, {}, betas=[1.0]), sum_shard(r, {}, betas=[1.0], keys=keys[:400], clusters=names[:400])])
 
 
 def test_clusters_and_keys_of_other_prompts_are_refused() -> None:

@@ -224,6 +224,12 @@ def test_scores_too_large_to_sum_are_told_with_their_file(table: pl.DataFrame, t
         stream.sum_tables([file], "rm", ["human"])
 
 
+def test_a_table_with_clusters_is_refused_with_the_way_out(table: pl.DataFrame, tmp_path: Path) -> None:
+    file = write(table.with_columns(cluster=pl.lit("one")), tmp_path / "t.parquet")
+    with pytest.raises(ArtifactError, match=r"t\.parquet has a column 'cluster'.*sum_shard"):
+        stream.sum_tables([file], "rm", [])
+
+
 def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
     table = pl.DataFrame({"prompt_id": [7, 7, 8, 8], "sample_id": [0, 1, 1, 0], "rm": [1, 2, 4, 3], "human": [0.5] * 4})
     file = write(table.with_columns(pl.col("human").cast(pl.Float32)), tmp_path / "t.parquet")

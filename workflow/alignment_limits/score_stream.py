@@ -166,6 +166,11 @@ def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
         raise TableError(f"{file}: tables are streamed from Parquet; write it as .parquet")
     given = read_user_table(file)
     given.require([*KEY, *columns], NEEDED)
+    if "cluster" in given.columns and "cluster" not in columns:
+        raise TableError(
+            f"{file} has a column 'cluster', and the command does not resample clusters of prompts. Sum the table in "
+            "Python (sum_shard(..., clusters=...)), or drop the column if the prompts are independent"
+        )
     chosen = pl.scan_parquet(file).select(cs.by_name(*KEY, *columns, require_all=True))
     return chosen.rename(columns), given.height
 

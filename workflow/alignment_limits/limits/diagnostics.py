@@ -116,8 +116,8 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
     """Fourth moment of the upper half of the scores over its squared second, by that of a Gaussian; and its error.
 
     With z = (r - mean) / sd of each prompt, E z+^4 / (6 (E z+^2)^2): Gaussian scores give 1 (0.97 from 64 samples),
-    uniform 0.6, exponential 2.7 (2.0). It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`, which looks
-    at the top sixteenth only.
+    uniform 0.6, exponential 2.7 (2.0). It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`,
+    which looks at the top sixteenth only.
 
     Args:
         scores: (P, M), NaN = no such sample.
