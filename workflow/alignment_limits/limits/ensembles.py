@@ -13,11 +13,12 @@ AGGREGATORS = ("mean", "median", "minimum", "mean-variance", "entropic")
 
 def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     """Return members as (K, P, M); every member must score exactly the same samples."""
-    shapes = {np.shape(scores) for scores in members}
+    given: list[ArrayLike] = list(members)  # type: ignore[arg-type]
+    shapes = {np.shape(scores) for scores in given}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         shown = ", ".join(map(str, sorted(shapes))) or "none"
         raise EstimateError(f"Ensemble members have shapes {shown}; expected (prompts, samples), the same of each.")
-    array = np.stack([check_scores(scores, f"member {index}") for index, scores in enumerate(members)])
+    array = np.stack([check_scores(scores, f"member {index}") for index, scores in enumerate(given)])
     for index, scores in enumerate(array):
         differs = np.isnan(scores) != np.isnan(array[0])
         if differs.any():
