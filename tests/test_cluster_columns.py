@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from snakemake.iocontainers import Params
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.errors import TableError
@@ -52,7 +53,7 @@ def run(script: str, folder: Path, inputs: Files, outputs: Files, params: dict[s
     job = SimpleNamespace(
         input=inputs,
         output=outputs,
-        params=SimpleNamespace(p=params, code={"alignment_limits": "c"}),
+        params=Params(fromdict={"p": params, "code": {"alignment_limits": "c"}}),
         config={"study": "tiny", "seed": 0},
         log=[str(folder / f"{script}.log")],
         rule=script,

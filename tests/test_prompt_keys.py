@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from snakemake.iocontainers import InputFiles
+from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.grid import Grid, prompt_keys
@@ -54,8 +54,8 @@ def made(script, table, folder):
     output, schema = WRITTEN[script]
     job = SimpleNamespace(
         input=InputFiles(fromdict={"standardised": str(folder / "in.parquet")}),
-        output=SimpleNamespace(**{output: str(folder / "out.parquet")}),
-        params=SimpleNamespace(p=P, code={"alignment_limits": "c"}),
+        output=OutputFiles(fromdict={output: str(folder / "out.parquet")}),
+        params=Params(fromdict={"p": P, "code": {"alignment_limits": "c"}}),
         config={"study": "tiny", "seed": 0},
         log=[str(folder / "log")],
         rule=script,

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits.methods import compare
 from alignment_limits.limits.relatives import study_choice
 from alignment_limits.schemas.ensembles import STANDARDISED
@@ -15,6 +15,7 @@ with job(snakemake):
     standardised = read_table(snakemake.input.standardised, STANDARDISED)
     scores = reward_arrays(standardised, [*dict.fromkeys([p["gold"], *p["optimized"]])])
     draws = {"seed": p["seed"], "keys": prompt_keys(standardised)}
+    clusters = prompt_clusters(standardised)
     rows = []
     for optimized in p["optimized"]:
         own = scores[optimized]
@@ -24,7 +25,9 @@ with job(snakemake):
             own, evaluated, ns=p["best_of"], relatives=optimized in p["relatives_of"], **wanted, **draws
         )
         for budget in ("average", "per-prompt"):
-            tables = compare(choice, own, evaluated, budget=budget, replicates=p["bootstrap"], **draws)
+            tables = compare(
+                choice, own, evaluated, budget=budget, replicates=p["bootstrap"], clusters=clusters, **draws
+            )
             for name, table in tables.items():
                 rows.append(
                     pl.DataFrame(table.columns()).with_columns(

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_keys, reward_arrays
+from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits.overoptimisation import over_optimisation
 from alignment_limits.schemas.ensembles import STANDARDISED
 from alignment_limits.schemas.limits import OVER_OPTIMISATION
@@ -12,12 +12,12 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p = snakemake.params.p
     standardised = read_table(snakemake.input.standardised, STANDARDISED)
-    scores, keys = reward_arrays(standardised, [p["gold"], *p["optimized"]]), prompt_keys(standardised)
+    scores = reward_arrays(standardised, [p["gold"], *p["optimized"]])
+    draws = {"replicates": p["bootstrap"], "seed": p["seed"]}
+    draws |= {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)}
     rows = []
     for name in p["optimized"]:
-        for row in over_optimisation(
-            scores[name], scores[p["gold"]], replicates=p["bootstrap"], seed=p["seed"], keys=keys
-        ):
+        for row in over_optimisation(scores[name], scores[p["gold"]], **draws):
             where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"nowhere: {row['reason']}"
             say(f"{name}, {row['path']}: gold peaks {where}")
             rows.append({"optimized": name, **row})
