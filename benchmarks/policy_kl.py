@@ -29,7 +29,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.config.source import Source
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.models.ends import stop_tokens
 from alignment_limits.models.split_model import SplitModel
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.policies.sequence_kl import sequence_kl
 from alignment_limits.rewards.batching import TOKENS_CPU, batches
@@ -53,10 +55,10 @@ def load(folder: Path, scale: float = 0.0) -> Any:
 
 def variance(a: argparse.Namespace) -> None:
     """Per-reply variance within prompts of both estimators, along replies the policy drew."""
-    tokenizer = tokens.load_tokenizer(a.model)
+    tokenizer = load_tokenizer(a.model)
     lines = [line.strip() for file in a.texts for line in file.read_text("utf-8").splitlines() if line.strip()]
     chosen = np.random.default_rng(0).choice(lines, a.prompts, replace=False).tolist()
-    prompts, stop = tokens.encode(chosen, tokenizer, "none"), tokens.stop_ids(a.model, tokenizer)
+    prompts, stop = tokens.encode(chosen, tokenizer, "none"), stop_tokens(a.model, tokenizer)
     base = SplitModel(load(a.model))
     print("| adapter | tokens | KL, exact next-token | log-ratio | variance, log-ratio to exact [95 %] | below 0 |")
     print("|--:|--:|--:|--:|--:|--:|")

@@ -246,3 +246,20 @@ def test_a_study_of_learning_takes_no_model_and_no_scores():
         load_study({"study": "mine", "learning": {}, "scores": {"table": "x.csv", "gold": "g"}})
     merged = over_default(DEFAULT, {"study": "mine", "learning": {}})
     assert load_study(merged).model is None
+
+
+def test_a_date_names_samples_only_where_a_template_may_print_it():
+    """And a context, which only refuses, names none."""
+    import datetime
+
+    def base_id(prompts=None, model=None):
+        given = over_default(DEFAULT, {"prompts": prompts or {}, "model": model or {}})
+        return load_study(given, "it").base_id
+
+    plain, chat = base_id(), base_id({"template": "chat"})
+    assert base_id({"date": datetime.date(2031, 2, 3)}) == plain
+    assert base_id({"template": "chat", "date": datetime.date(2031, 2, 3)}) != chat
+    assert base_id({"template": "chat", "date": "2024-07-26"}) == chat
+    assert base_id(model={"context": 512}) == plain
+    with pytest.raises(ConfigError, match="date is a day such as 2024-07-26, not 'today'"):
+        base_id({"date": "today"})

@@ -277,6 +277,7 @@ def summary(*, prompts: int = 24) -> pl.DataFrame:
             "distinct_share": [0.98] * prompts,
             "mean_tokens": [18.0] * prompts,
             "mean_logprob": [-40.0] * prompts,
+            "unknown_share": [0.0] * prompts,
         }
     )
 
@@ -295,6 +296,7 @@ def policies(evaluated: tuple[str, ...] = ("gold", "vader")) -> pl.DataFrame:
                 "coefficient": 0.1 if objective else None, "seed": None, "kl_estimator": "rao-blackwell",
                 "evaluated": reward, "limit": limit, "reliable": not reason, "reason": reason,
                 "kl_infinite": 0.25 if kl == math.inf else 0.0, "truncation_rate": 0.5, "mean_tokens": 12.5,
+                "logprob_deviation": 3.4e-5,
                 "note": "LORA adapter" if objective else "", "beta": 1.0,
             }  # fmt: skip
             shown = {"kl": kl, "kl_log_ratio": kl - 0.02, "gain": gain, "efficiency": share, "win_rate": 0.6,

@@ -212,12 +212,15 @@ def test_the_table_has_a_row_for_every_policy_and_reward():
     assert cut["kl_infinite"].to_list() == [pytest.approx(1 / 64)] * 2
     assert cut["kl_log_ratio"].to_list() == [pytest.approx(near["kl_log_ratio"])] * 2
     np.testing.assert_allclose(per_prompt(kl, "kl"), kl.group_by("prompt_id").mean().sort("prompt_id")["kl"])
-    replies = pl.DataFrame({"finish_reason": ["length", "stop"], "n_tokens": [8, 4]})
+    key = {"prompt_id": ["a", "b"], "sample_id": [0, 0]}
+    replies = pl.DataFrame(key | {"finish_reason": ["length", "stop"], "n_tokens": [8, 4], "logprob": [-3.0, -2.0]})
+    read = pl.DataFrame(key | {"logprob": [-3.0625, -1.9]}).reverse()
     none = {"objective": None, "optimized": None, "coefficient": None, "seed": None}
     full = labelled(
         table, {"near": none | {"objective": "ppo", "coefficient": 0.1}, "cut": none},
-        {"near": replies, "cut": replies}, {"near": ["one", "two"], "cut": []},
+        {"near": replies, "cut": replies}, {"near": ["one", "two"], "cut": []}, {"near": read, "cut": read},
     )  # fmt: skip
     first = full.row(by_predicate=(pl.col("policy") == "near") & (pl.col("evaluated") == "gold"), named=True)
     assert (first["objective"], first["coefficient"], first["seed"]) == ("ppo", 0.1, None)
     assert (first["truncation_rate"], first["mean_tokens"], first["note"]) == (0.5, 6.0, "one; two")
+    assert first["logprob_deviation"] == pytest.approx(0.1), "the largest |drawn − read|, reply by reply"

@@ -155,10 +155,30 @@ def test_the_head_keeps_what_a_model_does_to_its_logits():
     np.testing.assert_allclose(halves.logits(halves.hidden(ids, torch.ones_like(ids))[0]), expected, atol=1e-5)
 
 
-def test_unequal_vocabularies_and_empty_replies_are_refused():
-    wide = model(1)
-    wide.resize_token_embeddings(VOCABULARY + 1)
+def widened(whole, rows):
+    """Further rows, as a padded vocabulary has them, that are not impossible."""
+    torch.manual_seed(3)
+    whole.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        whole.lm_head.weight[VOCABULARY:] = whole.lm_head.weight[: rows - VOCABULARY]
+    return whole
+
+
+def test_rows_that_only_the_base_has_take_their_share_of_its_law():
+    """KL(π‖π₀) of a policy cut to the tokenizer's length: π₀ keeps what it gives the rows that π lacks."""
+    policy, base = model(1), widened(model(2), VOCABULARY + 2)
+    with torch.inference_mode():
+        p, q = (torch.log_softmax(m(torch.tensor([[1, 2, 3]])).logits[0, -1], -1) for m in (policy, base))
+    expected = float((p.exp() * (p - q[:VOCABULARY])).sum())
+    found = sequence_kl(split(policy), split(base), [[1, 2, 3]], [[0]], SamplingLaw())
+    assert found.kl[0] == pytest.approx(expected, abs=1e-12)
+    assert found.logprob_base[0] == pytest.approx(float(q[0]), abs=1e-12)
+    alone = sequence_kl(split(policy), split(model(2)), [[1, 2, 3]], [[0]], SamplingLaw()).kl[0]
+    assert abs(found.kl[0] - alone) > 0.01, "the rows matter here"
+
+
+def test_rows_that_the_base_lacks_and_empty_replies_are_refused():
     with pytest.raises(SamplingError, match="the policy predicts 6 tokens, the base 5"):
-        sequence_kl(SplitModel(wide), SplitModel(model(2)), [[0]], [[1]], SamplingLaw())
+        sequence_kl(SplitModel(widened(model(1), 6)), SplitModel(model(2)), [[0]], [[1]], SamplingLaw())
     with pytest.raises(SamplingError, match="at least one token"):
         sequence_kl(SplitModel(model(1)), SplitModel(model(2)), [[0]], [[]], SamplingLaw())

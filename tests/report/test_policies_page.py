@@ -18,7 +18,7 @@ def test_every_policy_is_in_every_table_gold_first():
         assert sum(f"<td>{policy}" in row for row in rows_of(text)) == 3, "KL, gold, vader"
     assert "objective ppo; optimized gold; coefficient 0.1; LORA adapter" in text
     first = next(row for row in rows_of(text) if "<td>ppo-a" in row)
-    for shown in ("0.50 [0.45, 0.55]", "0.48 [0.43, 0.53]", "12.5", "50%"):
+    for shown in ("0.50 [0.45, 0.55]", "0.48 [0.43, 0.53]", "12.5", "50%", "3e-05"):
         assert shown in first.replace("0.500", "0.50"), first
 
 

@@ -12,6 +12,7 @@ from alignment_limits.artifacts import write_table
 from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.config.source import Source
 from alignment_limits.errors import PromptError, SamplingError
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling import tokens
 from alignment_limits.sampling.plan import block_names, block_seed, chunk_names, chunk_range, chunk_size
 from alignment_limits.sampling.shard import sample_shard
@@ -77,7 +78,7 @@ def law(folder, text, reply, temperature, top_p):
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokenizer = tokens.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     context, total = tokenizer(text)["input_ids"], 0.0
     for token in reply:
@@ -108,7 +109,7 @@ def test_samples_follow_the_exact_law(tiny_model):
 
     n = 4000
     table, _ = draw(tiny_model, PROMPTS[:1], samples_per_prompt=n, block=n, max_new_tokens=1)
-    ids = tokens.load_tokenizer(tiny_model)("hello")["input_ids"]
+    ids = load_tokenizer(tiny_model)("hello")["input_ids"]
     with torch.inference_mode():
         logits = AutoModelForCausalLM.from_pretrained(tiny_model)(torch.tensor([ids])).logits[0, -1].double()
     p = torch.softmax(logits, -1).numpy()
@@ -157,7 +158,7 @@ def test_too_long_and_empty_prompts_are_named(tiny_model):
 
 
 def test_two_bos_tokens_are_refused(tiny_model):
-    tokenizer = tokens.load_tokenizer(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
     with pytest.raises(SamplingError, match="two BOS tokens"):
         tokens.encode(["<s><s>hello"], tokenizer, "none")
     rendered = tokens.render(["hello"], tokenizer)

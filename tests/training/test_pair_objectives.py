@@ -17,6 +17,8 @@ from alignment_limits.enumerable.values import kl
 from alignment_limits.errors import ArtifactError
 from alignment_limits.learning import objectives
 from alignment_limits.learning.pairs import draw_pairs
+from alignment_limits.models.ends import stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.base import ItemReward, untruncated
 from alignment_limits.rewards.base import pairs as beside
@@ -170,8 +172,8 @@ class Known:
 
     def __init__(self) -> None:
         self.base = Path("resources/enumerable/model")
-        self.tokenizer = tokens.load_tokenizer(self.base)
-        self.stop = tokens.stop_ids(self.base, self.tokenizer)
+        self.tokenizer = load_tokenizer(self.base)
+        self.stop = stop_tokens(self.base, self.tokenizer)
         self.prompts = Path("resources/enumerable/prompts.txt").read_text("utf-8").splitlines()[:16]
         self.sent = tokens.encode(self.prompts, self.tokenizer, "none")
         model = load_exact(self.base)

@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.base import text_reward, untruncated
 from alignment_limits.sampling import tokens
@@ -42,7 +43,7 @@ class World:
 
     def __init__(self, base: Path, longest: int) -> None:
         self.base, self.longest = base, longest
-        self.tokenizer = tokens.load_tokenizer(base)
+        self.tokenizer = load_tokenizer(base)
         self.stop = [2, *range(20, 40)]
         self.prompts = ["ab", "hello", "x", "prompt 4"]
         self.sent = tokens.encode(self.prompts, self.tokenizer, "none")

@@ -110,22 +110,30 @@ SETTINGS = {
     ),
     "another seed": (
         {"seed": 1},
-        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
-        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
+        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
         once(PROMPTS)
         | PREFLIGHTS
-        | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
-        {"fetch": NEW, "convert": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
+        | {"fetch": 1, "convert": 1, "prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
+        {
+            "fetch": NEW,
+            "convert": NEW,
+            "read_samples": NEW,
+            "sample": NEW,
+            "score": NEW,
+            "score_light": NEW,
+            "prompts_chunk": NEW,
+        }
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
-        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "score": 8, "score_light": 4},
-        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
+        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
         | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
     ),
 }
@@ -172,7 +180,7 @@ FILES = {
     "sampling: the engine in use": (
         f"{LIBRARY}/sampling/transformers_engine.py",
         ADD,
-        once(SAMPLES) | {"sample": 4, "score": 8, "score_light": 4},
+        once(SAMPLES) | {"sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"sample": "code of sampling.transformers_engine changed"},
     ),
     "sampling: an engine not in use": (f"{LIBRARY}/sampling/vllm_engine.py", ADD, {}, {}),

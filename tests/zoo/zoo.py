@@ -260,7 +260,10 @@ def _harmony() -> Any:
         vocab_size=inner.get_vocab_size(), eos_token_id=ids["<|return|>"], pad_token_id=ids["<|endoftext|>"],
         num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
         layer_types=["sliding_attention", "full_attention"],
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4}, **ROTARY,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+            "original_max_position_embeddings": 64, "truncate": False,
+        }, **ROTARY,
     )  # fmt: skip
     written = {"eos_token_id": [ids["<|return|>"], ids["<|endoftext|>"], ids["<|call|>"]]}
     return _fast(inner, HARMONY, "<|return|>", pad="<|endoftext|>"), config, written, None

@@ -155,6 +155,7 @@ rule policy_kl:
             "template": STUDY.prompts.template,
             "temperature": STUDY.sampling.temperature,
             "top_p": STUDY.sampling.top_p,
+            "dtype": STUDY.model.dtype,
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
         code=code("policy_kl.py"),

@@ -27,6 +27,7 @@ def chunk_settings(wildcards):
         "end": end,
         "seed": STUDY.seed,
         "template": STUDY.prompts.template,
+        "date": STUDY.prompts.date if STUDY.prompts.template == "chat" else None,
         "text_column": STUDY.prompts.text_column,
         "stratify_by": STUDY.prompts.stratify_by,
         "trust_remote_code": STUDY.model.trust_remote_code,

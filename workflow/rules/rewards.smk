@@ -212,6 +212,7 @@ rule link_shards:
 TABLES += [
     results("prompts.parquet"),
     SUMMARY,
+    READ_AGAIN,
     *shards("samples/{chunk}-{block}.parquet")[:1],
     *(score_files(reward)[0] for reward in STUDY.rewards),
 ]

@@ -36,6 +36,7 @@ rule preflight_sampling:
             "max_new_tokens": STUDY.sampling.max_new_tokens,
             "template": STUDY.prompts.template,
             "trust_remote_code": STUDY.model.trust_remote_code,
+            "context": STUDY.model.context,
         },
         code=code("preflight_sampling.py"),
     script:
@@ -72,6 +73,42 @@ rule sample:
         ),
     script:
         "../scripts/sample.py"
+
+
+# The engine against a plain forward pass, as soon as the first shard is there. No input of the other shards, or
+# nothing else could be sampled meanwhile; one that fails ends the run.
+READ_AGAIN = shared(f"read_again/{CHUNKS[0]}-{BLOCKS[0]}.parquet")
+
+
+rule read_samples:
+    input:
+        samples=shared(f"samples/{CHUNKS[0]}-{BLOCKS[0]}.parquet"),
+        prompts=shared(f"prompts/{CHUNKS[0]}.parquet"),
+        model=MODEL_FOLDER,
+    output:
+        read=READ_AGAIN,
+    log:
+        results("logs/read_samples/read_samples.log"),
+    benchmark:
+        results("benchmarks/read_samples/read_samples.tsv")
+    priority: 80  # before the next shard
+    envmodules:
+        *MODULES,
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        gpu=1,
+    params:
+        p={
+            "model": BASE,
+            "template": STUDY.prompts.template,
+            "temperature": STUDY.sampling.temperature,
+            "top_p": STUDY.sampling.top_p,
+            "dtype": STUDY.model.dtype,
+            "trust_remote_code": STUDY.model.trust_remote_code,
+        },
+        code=code("read_samples.py"),
+    script:
+        "../scripts/read_samples.py"
 
 
 rule samples_summary:

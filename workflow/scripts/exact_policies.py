@@ -6,6 +6,8 @@ import polars as pl
 
 from alignment_limits.artifacts import KEY, read_table, write_table
 from alignment_limits.enumerable.listing import exact_logprobs, load_exact, replies_of
+from alignment_limits.models.ends import stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.enumerable import EXACT_POLICIES
@@ -17,9 +19,9 @@ with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)
     prompts = read_table(snakemake.input.prompts, PROMPTS)
     table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, as listed
-    tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
+    tokenizer = load_tokenizer(base, p["trust_remote_code"])
     sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
-    stop, law = tokens.stop_ids(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
+    stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
     for name in p["policies"]:
         model = load_exact(Path(snakemake.input[f"policies/{name}"]), p["trust_remote_code"])
         logp = exact_logprobs(model, sent, replies_of(model, stop, p["max_new_tokens"]), law)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.enumerable.listing import exact_logprobs, listed, load_exact, replies_of
+from alignment_limits.models.ends import stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.prompts import PROMPTS
@@ -13,12 +15,12 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)
     prompts = read_table(snakemake.input.prompts, PROMPTS)
-    tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
+    tokenizer = load_tokenizer(base, p["trust_remote_code"])
     sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
-    stop, law = tokens.stop_ids(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
+    stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
     model = load_exact(base, p["trust_remote_code"])
     replies = replies_of(model, stop, p["max_new_tokens"])
     logprobs = {"logprob": exact_logprobs(model, sent, replies, law)}
     say(f"{len(replies)} replies to each of {prompts.height} prompts")
-    table = listed(prompts, replies, logprobs, tokenizer, stop)
+    table = listed(prompts, replies, logprobs, tokenizer, stop, p["template"])
     write_table(table, snakemake.output.replies, SAMPLES, provenance(snakemake, ["torch", "transformers"]))

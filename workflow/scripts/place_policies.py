@@ -28,7 +28,7 @@ with job(snakemake):
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
     draws["clusters"] = prompt_clusters(standardised)
     table = placements(base, placed, kl, **draws)
-    table = labelled(table, p["policies"], samples, notes)
+    table = labelled(table, p["policies"], samples, notes, kl)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
         say(
             f"{row['policy']}: KL {row['kl']:.3g}, gold gain {row['gain']:.3g} of {row['limit']:.3g} "

@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +14,12 @@ import torch
 from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
 from alignment_limits.models.split_model import load_split
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.policies.sequence_kl import sequence_kl
 from alignment_limits.progress import progress_bar
 from alignment_limits.sampling import tokens
+from alignment_limits.sampling.deviation import check_deviation, deviation
 from alignment_limits.schemas.policies import POLICY_KL
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
@@ -25,7 +28,7 @@ from alignment_limits.scripting import job, provenance, say
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
-    tokenizer = tokens.load_tokenizer(Path(files.base), p["trust_remote_code"])
+    tokenizer = load_tokenizer(Path(files.base), p["trust_remote_code"])
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     sent = dict(zip(prompts["prompt_id"], ids, strict=True))
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,16 +50,17 @@ with job(snakemake):
     table = samples.select("prompt_id", "sample_id").with_columns(
         **{name: pl.Series(getattr(kl, name)) for name in ("kl", "log_ratio", "logprob", "logprob_base")}
     )
+    apart = deviation(samples["logprob"], table["logprob"], samples["n_tokens"])
+    check_deviation(apart, p["dtype"], f"policy {snakemake.wildcards.policy}")
     figures = {
         "seconds": round(seconds, 2),
-        # the engine that drew the replies against the one that reads them
-        "engine_deviation": float((samples["logprob"] - table["logprob"]).abs().max()),
+        "deviation": asdict(apart),
         "infinite": float(table["kl"].is_infinite().mean()),
     }
     say(
         f"{snakemake.wildcards.policy}: {samples['n_tokens'].sum() / seconds:.0f} tokens/s, mean KL "
         f"{table['kl'].mean():.4g} nats (log-ratio {table['log_ratio'].mean():.4g}); the sampling engine's "
-        f"log-probabilities differ by at most {figures['engine_deviation']:.1g}"
+        f"log-probabilities differ by at most {apart.largest:.1g} nats a reply"
     )
     if figures["infinite"]:
         say(

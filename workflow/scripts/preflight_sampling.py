@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alignment_limits.artifacts import read_table
 from alignment_limits.files import write_json
+from alignment_limits.models.ends import context_length
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, say
@@ -11,9 +13,9 @@ from alignment_limits.scripting import job, say
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.input.model)
     prompts = read_table(snakemake.input.prompts, PROMPTS)
-    tokenizer = tokens.load_tokenizer(folder, p["trust_remote_code"])
+    tokenizer = load_tokenizer(folder, p["trust_remote_code"])
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
-    context = tokens.context_length(folder, p["trust_remote_code"])
+    context = context_length(folder, p["trust_remote_code"], p["context"])
     tokens.check_lengths(prompts["prompt_id"].to_list(), ids, p["max_new_tokens"], context)
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}

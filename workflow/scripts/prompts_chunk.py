@@ -16,8 +16,11 @@ with job(snakemake):
     asked = conversations(chunk, p["template"])
     chunk = chunk.with_columns(prompt=pl.col("text"))
     if p["template"] == "chat":
-        from alignment_limits.sampling.tokens import load_tokenizer, render
+        from alignment_limits.models.tokenizer import load_tokenizer
+        from alignment_limits.sampling.tokens import render
 
         tokenizer = load_tokenizer(Path(snakemake.input.model), p["trust_remote_code"])
-        chunk = chunk.with_columns(text=pl.Series(render(asked, tokenizer, system=p.get("system"))))
+        names = chunk["prompt_id"].to_list()
+        texts = render(asked, tokenizer, system=p.get("system"), date=p["date"], ids=names)
+        chunk = chunk.with_columns(text=pl.Series(texts))
     write_table(chunk, snakemake.output.prompts, PROMPTS, provenance(snakemake))

@@ -11,4 +11,9 @@ with job(snakemake):
         f"{summary['n_samples'].sum()} samples: {summary['truncation_rate'].mean():.1%} cut at max_new_tokens, "
         f"{1 - summary['distinct_share'].mean():.1%} duplicates"
     )
+    if (unknown := summary["unknown_share"].mean()) and unknown > 0:
+        say(
+            f"{unknown:.2%} of the sampled tokens are rows of the model's vocabulary that its tokenizer does not know; "
+            "they count in log-probabilities and have no text"
+        )
     write_table(summary, snakemake.output.summary, SAMPLES_SUMMARY, provenance(snakemake))

@@ -15,6 +15,8 @@ import torch
 from alignment_limits.artifacts import read_table, read_tables, write_table
 from alignment_limits.files import digest, scratch
 from alignment_limits.grid import Grid, read_scores
+from alignment_limits.models.ends import stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
 from alignment_limits.rewards.beside import by_prompt, read_beside
 from alignment_limits.rewards.load import load_reward
@@ -62,7 +64,7 @@ with job(snakemake):
         (table,), encoder = files("preferences"), next(iter(files("encoder")), None)
         given = {"table": table, "features": files("features"), "encoder": encoder, "device": device}
         pairs, signal = learned(p["run"], p["preferences"], samples, **given)
-    tokenizer = tokens.load_tokenizer(base, p["trust_remote_code"])
+    tokenizer = load_tokenizer(base, p["trust_remote_code"])
     folder = Path(snakemake.output.folder)
     with scratch(folder) as work:
         task = Task(
@@ -75,7 +77,8 @@ with job(snakemake):
             reward=StandardReward(models, raw, p["ensemble"]),
             samples=samples.group_by("prompt_id", maintain_order=True).agg("token_ids")["token_ids"].to_list(),
             tokenizer=tokenizer,
-            stop=tokens.stop_ids(base, tokenizer),
+            template=p["template"],
+            stop=stop_tokens(base, tokenizer),
             scratch=work,
             trust_remote_code=p["trust_remote_code"],
             pairs=pairs,

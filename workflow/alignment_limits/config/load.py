@@ -107,6 +107,8 @@ def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[s
         merged["ensembles"] = {}
     for key, value in study.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _WHOLE
+        if key == "date" and isinstance(value, datetime.date):  # as YAML reads 2024-07-26; JSON cannot write it
+            value = value.isoformat()
         merged[key] = over_default(merged[key], value) if both else value
     return merged
 

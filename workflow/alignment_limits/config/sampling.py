@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import datetime
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.config.base import Label, PromptCount, Strict
 from alignment_limits.config.source import Source
+from alignment_limits.models.dates import DATE
 
 
 class Model(Strict):
@@ -19,6 +21,12 @@ class Model(Strict):
         "float32", description="precision of sampling; the study's base law is the model at this precision"
     )
     trust_remote_code: bool = Field(False, description="run code shipped with the model (off: safe)")
+    context: int | None = Field(
+        None,
+        ge=2,
+        description="most tokens of a prompt and its reply; default: what the model was built for (needed for models "
+        "without positions of their own, such as BLOOM)",
+    )
 
 
 class Prompts(Strict):
@@ -36,6 +44,11 @@ class Prompts(Strict):
         description="for template chat: the system message of prompts that bring none; null: none is given, and a "
         "template that then writes its own is shown; '': an empty one",
     )
+    date: str = Field(
+        DATE,
+        description="the day that chat templates which print today's date take for today, those of rewards as well; "
+        "the default is the one that Llama's templates fall back on",
+    )
     text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
     stratify_by: str | None = Field(
         "category", description="column (or 'category': the file name) to choose evenly from; null: no strata"
@@ -46,6 +59,23 @@ class Prompts(Strict):
         if self.system is not None and self.template != "chat":
             raise ValueError("system is for template: chat; a text that is continued has no system message")
         return self
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _one_day(cls, v: Any) -> str:
+        try:
+            return datetime.date.fromisoformat(str(v)).isoformat()
+        except ValueError as error:
+            raise ValueError(f"date is a day such as {DATE}, not {v!r}") from error
+
+    @property
+    def decides_nothing(self) -> set[str]:
+        """Keys that change no prompt: how many there are, and what only a chat template could read."""
+        return (
+            {"count"}
+            | ({"system"} if self.system is None else set())
+            | (set() if self.template == "chat" else {"date"})
+        )
 
 
 class Sampling(Strict):

@@ -275,10 +275,8 @@ class Study(Strict):
         if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts at scores samples nothing")
         decides = {
-            "model": self.model.model_dump(exclude={"name"}),
-            "prompts": self.prompts.model_dump(
-                exclude={"count"} | ({"system"} if self.prompts.system is None else set())
-            ),
+            "model": self.model.model_dump(exclude={"name", "context"}),
+            "prompts": self.prompts.model_dump(exclude=self.prompts.decides_nothing),
             "sampling": self.sampling.model_dump(
                 exclude={"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}
             ),
@@ -316,7 +314,7 @@ class Study(Strict):
             if policy.setting:  # its pairs are the study's own
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
-        base = self.model.model_dump(exclude={"name", "dtype"})
+        base = self.model.model_dump(exclude={"name", "dtype", "context"})
         return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
 
     def members(self, optimized: str) -> list[str]:

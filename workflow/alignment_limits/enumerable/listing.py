@@ -21,11 +21,9 @@ WHOLE = 1e-9  # how far the probabilities of all replies may be from 1
 
 def load_exact(folder: Path, trust_remote_code: bool = False) -> Any:
     """A plain model folder in float64: sums over all replies are then exact to rounding."""
-    from transformers import AutoModelForCausalLM
+    from alignment_limits.models.causal import load_causal
 
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float64, use_safetensors=True, trust_remote_code=trust_remote_code
-    ).eval()
+    return load_causal(folder, dtype=torch.float64, trust_remote_code=trust_remote_code)
 
 
 def replies_of(model: Any, stop: Sequence[int], longest: int) -> Replies:
@@ -49,14 +47,19 @@ def exact_logprobs(model: Any, sent: Sequence[Sequence[int]], replies: Replies, 
 
 
 def listed(
-    prompts: pl.DataFrame, replies: Replies, logprobs: Mapping[str, Array], tokenizer: Any, stop: Sequence[int]
+    prompts: pl.DataFrame,
+    replies: Replies,
+    logprobs: Mapping[str, Array],
+    tokenizer: Any,
+    stop: Sequence[int],
+    template: str = "none",
 ) -> pl.DataFrame:
     """The table `samples` of all replies (a reply's number is its sample_id), with one column for each law.
 
     Args:
         prompts: table `prompts`. logprobs: of every reply [p, R], by column; `logprob` is the base's.
     """
-    texts = tokens.decode([list(r) for r in replies.tokens], tokenizer, stop)
+    texts = tokens.decode([list(r) for r in replies.tokens], tokenizer, stop, template)
     one = pl.DataFrame(
         {
             "sample_id": range(len(replies)),

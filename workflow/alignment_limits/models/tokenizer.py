@@ -1,21 +1,14 @@
-"""Tokenizers and their chat templates: loaded in one way, on one date, wherever text becomes tokens.
-
-Templates may print today's date. Prompts of two days would then differ under one name, so the date is frozen: a
-template that asks for it gets the study's own (`prompts.date`). The default is the one that Llama's templates fall back
-on, our choice for all.
-"""
+"""Tokenizers and their chat templates: loaded in one way, on one date, wherever text becomes tokens."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alignment_limits.damage import reading
 from alignment_limits.errors import ModelError
-
-DATE = "2024-07-26"
+from alignment_limits.models.dates import DATE, frozen
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False, **options: Any) -> Any:
@@ -53,13 +46,6 @@ def chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, date: str = D
     if not tokenizer.chat_template:
         raise ModelError("the tokenizer has no chat template")
     return tokenizer.apply_chat_template(list(messages), **frozen(date), **options)
-
-
-def frozen(date: str) -> dict[str, Any]:
-    """What templates read of a clock: both names in use, `date_string` and the function `strftime_now`."""
-    now = datetime.datetime.fromisoformat(date)
-    strftime: Callable[[str], str] = now.strftime
-    return {"date_string": now.strftime("%d %b %Y"), "strftime_now": strftime}
 
 
 def control_tokens(tokenizer: Any) -> list[str]:

@@ -7,6 +7,7 @@ before anything is sampled.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -14,13 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.errors import SourceError
+from alignment_limits.errors import ModelError, SourceError
 from alignment_limits.files import scratch, write_json
 from alignment_limits.models.convert import convert
+from alignment_limits.models.ends import load_config
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.vocabulary import check_tokenizer, check_width
-from alignment_limits.sampling import tokens
 
 NOTES = "policy.json"  # in the folder: what `assemble` returned
+MERGED = 1e-3  # of the largest logit: what adding an adapter to the weights, in place of applying it, may change
 
 
 def assemble(
@@ -57,9 +60,10 @@ def assemble(
             said = [_named(name, lambda: convert(fetched, ready, trust_remote_code=trust_remote_code))]
             own = ready
         said += check_tokenizer(own, base, name, trust_remote_code)
-        check_width(ready, base, name, trust_remote_code)
+        if wider := check_width(ready, base, name, trust_remote_code):
+            said.append(wider)
         if own is ready:
-            _check_weights(ready, name, trust_remote_code)
+            _check_weights(ready, base, name, trust_remote_code)
         _as_the_base(ready, base, trust_remote_code)
         write_json(said, ready / NOTES)
         if folder.exists():
@@ -79,9 +83,9 @@ def _merge(
     adapter: Path, base: Path, ready: Path, name: str, base_names: Sequence[str], trust_remote_code: bool
 ) -> list[str]:
     """The base with the adapter's change added to its weights, in float32."""
-    import torch
     from peft import PeftConfig, PeftModel
-    from transformers import AutoModelForCausalLM
+
+    from alignment_limits.models.causal import load_causal
 
     absent = [f for f in ("adapter_config.json", "adapter_model.safetensors") if not (adapter / f).is_file()]
     if absent:
@@ -99,9 +103,7 @@ def _merge(
         f"policy '{name}': the adapter, made for {trained_on}, does not fit the study's base model; merge it into "
         "its own base (`merge_and_unload` of PEFT) and give the merged folder, if that has the same tokenizer"
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
+    model = load_causal(base, trust_remote_code=trust_remote_code)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -116,11 +118,12 @@ def _merge(
             f"policy '{name}': an adapter of type {config.peft_type} cannot be merged into weights; LoRA and its "
             "relatives can"
         )
+    applied = _logits(merged)
     try:
         plain = merged.merge_and_unload(safe_merge=True)
     except ValueError as error:  # not finite
         raise SourceError(f"policy '{name}': {_first_line(error)}") from error
-    plain.save_pretrained(ready)
+    _save_as_applied(plain, applied, ready, name, trust_remote_code)
     said = [f"{config.peft_type.value} adapter, made for {trained_on}, merged into the study's base in float32"]
     if Path(trained_on).name.lower() not in map(str.lower, base_names):
         said.append(
@@ -130,29 +133,59 @@ def _merge(
     return said
 
 
-def _check_weights(ready: Path, name: str, trust_remote_code: bool) -> None:
-    """All weights of a causal language model are there, and finite."""
+def _save_as_applied(plain: Any, applied: Any, ready: Path, name: str, trust_remote_code: bool) -> None:
+    """Save a merged model so that what is loaded again says what the adapter on its base said.
+
+    An adapter may bring its own embeddings or head (`modules_to_save`) to a base that ties the two: a file that ties
+    them would keep one of them alone.
+    """
+    from alignment_limits.models.causal import load_causal
+
+    largest = float(applied.abs().max())
+    for tied in (None, False):
+        if tied is not None:
+            for config in {id(c): c for c in (plain.config, plain.config.get_text_config())}.values():
+                config.tie_word_embeddings = tied
+        shutil.rmtree(ready, ignore_errors=True)
+        plain.save_pretrained(ready)
+        with contextlib.suppress(ModelError):
+            again = _logits(load_causal(ready, trust_remote_code=trust_remote_code))
+            if float((again - applied).abs().max()) <= MERGED * largest:
+                return
+    raise SourceError(
+        f"policy '{name}': merged into the base's weights the adapter gives other logits than applied to it; merge it "
+        "yourself (`merge_and_unload` of PEFT), check it, and give the merged folder"
+    )
+
+
+def _logits(model: Any) -> Any:
+    """What a model says after a few tokens spread over its vocabulary."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    model.eval()
+    rows = model.get_output_embeddings().weight.shape[0]
+    with torch.inference_mode():
+        return model(input_ids=(torch.arange(1, 9) * 7919 % rows)[None]).logits
+
+
+def _check_weights(ready: Path, base: Path, name: str, trust_remote_code: bool) -> None:
+    """All weights of a causal language model are there, and finite; rows that the base lacks are taken out."""
+    import torch
+
+    from alignment_limits.models.causal import load_causal
 
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            ready,
-            dtype="auto",
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SourceError(f"policy '{name}' is no causal language model transformers can load: {error}") from error
-    if info["missing_keys"]:
-        raise SourceError(
-            f"policy '{name}' lacks weights for {', '.join(sorted(info['missing_keys'])[:4])}; it is no language "
-            "model (a reward model, or an adapter without its adapter_config.json?)"
-        )
+        model = load_causal(ready, dtype="auto", trust_remote_code=trust_remote_code)
+    except ModelError as error:
+        raise SourceError(f"policy '{name}': {error}") from error
     bad = [key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
         raise SourceError(f"policy '{name}' has weights that are not finite ({', '.join(bad[:4])}): it diverged")
+    rows = load_config(base, trust_remote_code).get_text_config().vocab_size
+    if model.get_output_embeddings().weight.shape[0] > rows:
+        model.resize_token_embeddings(rows)
+        shutil.rmtree(ready)
+        model.save_pretrained(ready)
 
 
 def _as_the_base(ready: Path, base: Path, trust_remote_code: bool) -> None:
@@ -162,7 +195,7 @@ def _as_the_base(ready: Path, base: Path, trust_remote_code: bool) -> None:
         shutil.copy2(base / "generation_config.json", ready)
     for file in ready.glob("chat_template*"):
         file.unlink()
-    tokens.load_tokenizer(base, trust_remote_code).save_pretrained(ready)
+    load_tokenizer(base, trust_remote_code).save_pretrained(ready)
 
 
 def _first_line(error: Exception) -> str:

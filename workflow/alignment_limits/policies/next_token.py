@@ -50,13 +50,14 @@ def next_token_kl(
     """Compare two models at n positions.
 
     Args:
-        policy_logits, base_logits: [n, v].
+        policy_logits, base_logits: [n, v]; the base may have further rows behind the policy's, which then has no
+            probability there: each model's law is over its own rows, and the KL a sum over the policy's.
         drawn: tokens the policy drew there, int64 [n].
 
     Returns:
         float64 [n] each; `kl` is +inf where the policy's nucleus leaves the base's.
     """
-    p, q = law.log_probs(policy_logits), law.log_probs(base_logits)
+    p, q = law.log_probs(policy_logits), law.log_probs(base_logits)[:, : policy_logits.shape[-1]]
     logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
     terms = p.sub(q).mul_(p.exp())
     if law.top_p < 1:

@@ -58,9 +58,9 @@ def sequence_kl(
         progress: told the number of replies of each batch done.
 
     Raises:
-        SamplingError: the vocabularies differ, or a prompt or reply is empty.
+        SamplingError: the policy has tokens that the base lacks, or a prompt or reply is empty.
     """
-    if policy.vocabulary != base.vocabulary:
+    if policy.vocabulary > base.vocabulary:
         raise SamplingError(f"the policy predicts {policy.vocabulary} tokens, the base {base.vocabulary}")
     if not all(map(len, prompts)) or not all(map(len, replies)):
         raise SamplingError("every prompt and every reply needs at least one token")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from alignment_limits.artifacts import KEY
 from alignment_limits.errors import ArtifactError
 from alignment_limits.grid import Grid
 from alignment_limits.limits.arrays import Array
@@ -15,6 +16,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.standardisation import apply_standardisation, standardise
 from alignment_limits.policies.placement import mean_over_prompts, place
+from alignment_limits.sampling.deviation import deviation
 
 ESTIMATOR = "rao-blackwell"
 
@@ -100,17 +102,28 @@ def labelled(
     labels: Mapping[str, Mapping[str, Any]],
     samples: Mapping[str, pl.DataFrame],
     notes: Mapping[str, Sequence[str]],
+    kl: Mapping[str, pl.DataFrame],
 ) -> pl.DataFrame:
-    """Add what the study file and the replies say of each policy: its training, lengths, truncation, notes."""
+    """Add what the study file and the replies say of each policy: its training, lengths, truncation, notes.
+
+    logprob_deviation is the largest difference, over the policy's replies, between the log-probability that the
+    sampling engine gave and the one that the KL was read with, in nats per reply.
+    """
     rows = [
         {
             "policy": policy,
             **labels[policy],
             "truncation_rate": (s["finish_reason"] == "length").mean(),
             "mean_tokens": s["n_tokens"].mean(),
+            "logprob_deviation": _apart(s, kl[policy]),
             "note": "; ".join(notes[policy]),
         }
         for policy, s in samples.items()
     ]
     types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
     return table.join(pl.DataFrame(rows, schema_overrides=types), on="policy", how="left", maintain_order="left")
+
+
+def _apart(samples: pl.DataFrame, kl: pl.DataFrame) -> float:
+    both = samples.select(*KEY, "n_tokens", drawn="logprob").join(kl.select(*KEY, "logprob"), on=KEY, validate="1:1")
+    return deviation(both["drawn"], both["logprob"], both["n_tokens"]).largest

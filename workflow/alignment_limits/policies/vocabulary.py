@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from alignment_limits.errors import SourceError
-from alignment_limits.sampling import tokens
+from alignment_limits.errors import ModelError, SourceError
+from alignment_limits.models.ends import load_config, stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 
 # Case, digits, white space, accents, scripts and a symbol beyond the basic plane: where tokenizers differ.
 PROBES = (
@@ -26,13 +26,13 @@ def check_tokenizer(own: Path, base: Path, name: str, trust_remote_code: bool = 
     Raises:
         SourceError: the tokenizers differ.
     """
-    ours = tokens.load_tokenizer(base, trust_remote_code)
+    ours = load_tokenizer(base, trust_remote_code)
     if not any((own / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
         return ["it brings no tokenizer: the base's is taken for its own"]
     try:
-        theirs = tokens.load_tokenizer(own, trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"policy '{name}': its tokenizer cannot be loaded: {error}") from error
+        theirs = load_tokenizer(own, trust_remote_code)
+    except ModelError as error:
+        raise SourceError(f"policy '{name}': {error}") from error
     _same_tokens(theirs.get_vocab(), ours.get_vocab(), name)
     for probe in PROBES:
         if theirs(probe)["input_ids"] != ours(probe)["input_ids"]:
@@ -41,7 +41,7 @@ def check_tokenizer(own: Path, base: Path, name: str, trust_remote_code: bool = 
                 "have the base's tokenizer"
             )
     unused = []
-    stops = tokens.stop_ids(own, theirs), tokens.stop_ids(base, ours)
+    stops = stop_tokens(own, theirs), stop_tokens(base, ours)
     # a folder without settings for generation has no stop tokens of its own but the tokenizer's
     if stops[0] != stops[1] and ((own / "generation_config.json").is_file() or not set(stops[0]) <= set(stops[1])):
         unused.append(f"it stops at tokens {stops[0]}, the base at {stops[1]}: replies end where the base's do")
@@ -66,20 +66,33 @@ def _same_tokens(theirs: dict[str, int], ours: dict[str, int], name: str) -> Non
     raise SourceError(f"policy '{name}' has another tokenizer than the base ({'; '.join(parts)}); {remedy}")
 
 
-def check_width(ready: Path, base: Path, name: str, trust_remote_code: bool = False) -> None:
-    """Both models predict the same number of tokens.
+def check_width(ready: Path, base: Path, name: str, trust_remote_code: bool = False) -> str | None:
+    """Both models predict the same tokens: all that have a text, and the rows behind them that both have.
+
+    Vocabularies are often padded to a round number of rows, which have no text, or cut to the tokenizer's length in
+    training. A policy with fewer rows than the base gives those it lacks no probability, and its KL is a sum over the
+    rows that it has. One with more is cut to the base's (`assemble`): the base could never say what is cut.
+
+    Returns:
+        what is to be said of a width that differs; None: it does not.
 
     Raises:
-        SourceError: they do not.
+        SourceError: one of them lacks a row for a token that has a text.
     """
-    from transformers import AutoConfig
-
-    def width(folder: Path) -> Any:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        return config.get_text_config().vocab_size
-
-    if width(ready) != width(base):
+    policy, own = (_rows(folder, trust_remote_code) for folder in (ready, base))
+    needed = max(load_tokenizer(base, trust_remote_code).get_vocab().values()) + 1
+    if policy == own:
+        return None
+    if min(policy, own) < needed:
         raise SourceError(
-            f"policy '{name}' predicts {width(ready)} tokens, the base {width(base)}: another vocabulary, or "
-            "embeddings that were resized in training; a policy must have the base's"
+            f"policy '{name}' predicts {policy} tokens, the base {own}, and the tokenizer has {needed}: another "
+            "vocabulary, or embeddings that were resized in training; a policy must have the base's"
         )
+    return (
+        f"it predicts {policy} tokens, the base {own}; the tokenizer has {needed}, and the further ones have no text: "
+        f"the KL is over the {min(policy, own)} that both have"
+    )
+
+
+def _rows(folder: Path, trust_remote_code: bool) -> int:
+    return int(load_config(folder, trust_remote_code).get_text_config().vocab_size)

@@ -21,7 +21,8 @@ _LEAD = (
 _KL = (
     "KL is the exact KL between next-token laws, summed along the policy's replies; the log-ratio of the same "
     "replies is a cross-check of higher variance that may be negative. Both models were read in float32 under "
-    "the sampling law; nothing is clipped."
+    "the sampling law; nothing is clipped. The last column is the largest difference, over a policy's replies, between "
+    "the log-probability that the sampling engine gave and the one that the KL was read with."
 )
 _PLACE = (
     "The limit is the largest gain of any policy with that average KL, estimated from the base's samples; "
@@ -43,7 +44,7 @@ def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1
         tag("p", _KL, "soft"),
         *([tag("p", _INFINITE)] if top_p < 1 else []),
         table(
-            ["policy", "KL", "log-ratio", "tokens a reply", "cut at the longest"],
+            ["policy", "KL", "log-ratio", "tokens a reply", "cut at the longest", "engines differ by (nats)"],
             [_kl(r) for r in one_each.iter_rows(named=True)],
         ),
     ]
@@ -67,7 +68,8 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
     finite = "" if r["kl"] < float("inf") else f"infinite for {r['kl_infinite']:.0%} of its replies"
     kl = Cell(_estimate(r, "kl") if not finite else "∞", finite)
     cut = f"{r['truncation_rate']:.0%}"
-    return [Cell(r["policy"], below), kl, _estimate(r, "kl_log_ratio"), number(r["mean_tokens"], 1), cut]
+    apart = f"{r['logprob_deviation']:.1g}"
+    return [Cell(r["policy"], below), kl, _estimate(r, "kl_log_ratio"), number(r["mean_tokens"], 1), cut, apart]
 
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:

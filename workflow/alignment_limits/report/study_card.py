@@ -53,6 +53,7 @@ def study_card(
         pairs(_seeds(config, provenance)),
         tag("h2", "Software"),
         pairs(_versions(provenance)),
+        *_engines(provenance),
         tag("h2", "Configuration"),
         tag("pre", yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)),
         tag("h2", "Provenance of the tables"),
@@ -127,6 +128,19 @@ def _seeds(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]
             "each request's seed derives from study seed, prompt and block; it is a column of the samples"
         )
     return seeds
+
+
+def _engines(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How far the engine that drew the base's replies is from the one that reads them."""
+    found = [d for p in provenance.values() if (d := (p.get("run") or {}).get("deviation"))]
+    if not found:
+        return []
+    said = (
+        f"{found[0]['replies']} of the base's replies were read again by a plain forward pass in float32. The sampling "
+        f"engine's log-probabilities differ from it by at most {found[0]['largest']:.1g} nats a reply, "
+        f"{found[0]['mean']:.1g} on average."
+    )
+    return [tag("h2", "The sampling engine"), tag("p", said)]
 
 
 def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -12,6 +12,8 @@ import polars as pl
 from tqdm import tqdm
 
 from alignment_limits.config.sampling import Model, Sampling
+from alignment_limits.models.ends import context_length, stop_tokens
+from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.progress import intervals
 from alignment_limits.sampling import tokens
 from alignment_limits.sampling.plan import Request, block_seed
@@ -32,22 +34,23 @@ def sample_shard(
     """`sampling.block` replies to every prompt: the block's number decides their sample ids and seeds.
 
     Returns:
-        the table `samples` of the contract, and figures of the run: tokens, seconds, tokens per second
-        (start-up apart), truncation rate, share of duplicates within a prompt.
+        the table `samples` of the contract, with the number of each reply's tokens that the tokenizer does not know
+        (rows of a padded vocabulary; they have no text), and figures of the run: tokens, seconds, tokens per second
+        (start-up apart), truncation rate, share of duplicates within a prompt, share of unknown tokens.
 
     Raises:
         PromptError: a prompt does not fit the model's context.
     """
-    tokenizer = tokens.load_tokenizer(folder, model.trust_remote_code)
+    tokenizer = load_tokenizer(folder, model.trust_remote_code)
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, template)
-    context = tokens.context_length(folder, model.trust_remote_code)
+    context = context_length(folder, model.trust_remote_code, model.context)
     tokens.check_lengths(prompts["prompt_id"].to_list(), ids, sampling.max_new_tokens, context)
     needed = max(map(len, ids)) + sampling.max_new_tokens
     requests = [
         Request(prompt_id, row, sampling.block, block_seed(study_seed, prompt_id, block))
         for prompt_id, row in zip(prompts["prompt_id"], ids, strict=True)
     ]
-    stop = tokens.stop_ids(folder, tokenizer)
+    stop = stop_tokens(folder, tokenizer)
     engine = _engine(sampling.engine)(folder, model, sampling, needed, threads)
     start = time.perf_counter()
     completions = engine.generate(requests, stop, _progress(label))
@@ -61,8 +64,10 @@ def sample_shard(
         "finish_reason": [c.finish_reason for cs in completions for c in cs],
         "seed": [r.seed for r in requests for _ in range(r.n)],
     }
-    rows["text"] = tokens.decode(rows["token_ids"], tokenizer, stop)
+    rows["text"] = tokens.decode(rows["token_ids"], tokenizer, stop, template)
     rows["n_tokens"] = [len(t) for t in rows["token_ids"]]
+    known = set(tokenizer.get_vocab().values())
+    rows["n_unknown"] = [sum(token not in known for token in t) for t in rows["token_ids"]]
     table = pl.DataFrame(rows)
     return table, _figures(table, seconds)
 
@@ -76,6 +81,7 @@ def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:
         "tokens_per_second": round(n_tokens / seconds, 1),
         "truncation_rate": table.filter(pl.col("finish_reason") == "length").height / table.height,
         "duplicate_rate": 1 - distinct / table.height,
+        "unknown_rate": int(table["n_unknown"].sum()) / max(1, n_tokens),
     }
 
 

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from alignment_limits.conversations import Messages, conversation, default_system
 from alignment_limits.errors import PromptError, SamplingError
+from alignment_limits.models.dates import DATE
+from alignment_limits.models.tokenizer import chat, control_tokens
 
 
-def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-
-
-def render(prompts: Sequence[str | Messages], tokenizer: Any, *, system: str | None = None) -> list[str]:
+def render(
+    prompts: Sequence[str | Messages],
+    tokenizer: Any,
+    *,
+    system: str | None = None,
+    date: str = DATE,
+    ids: Sequence[str] | None = None,
+) -> list[str]:
     """Prompts in the model's chat template: texts as one user turn each, conversations as they are.
 
     Args:
         system: the system message of prompts that bring none; None: none is given, and the template may write its own.
+        date: what the template takes for today. ids: names of the prompts, for messages.
 
     Raises:
         SamplingError: the model has no chat template.
+        PromptError: a prompt's text holds one of the model's control tokens. It would be read as that token, so the
+            prompt could end its own turn and begin another; which of both was meant is the user's to say.
     """
     if not tokenizer.chat_template:
         raise SamplingError("prompts.template is 'chat', but the model has no chat template; use 'none'")
+    written = ["\n".join(m["content"] for m in conversation(p, system)) for p in prompts]
+    held = with_control_tokens(written, tokenizer)
+    if held:
+        first, token = next(iter(held.items()))
+        raise PromptError(
+            f"{len(held)} prompt(s) contain a control token of the model as text, the first is "
+            f"{ids[first] if ids else written[first][:40]!r} with {token!r}; within a chat template it would end or "
+            "begin a turn: remove or rewrite it, drop the prompt, or write the whole conversation yourself and set "
+            "prompts.template: none"
+        )
     return [
-        tokenizer.apply_chat_template(conversation(p, system), tokenize=False, add_generation_prompt=True)
-        for p in prompts
+        chat(tokenizer, conversation(p, system), date=date, tokenize=False, add_generation_prompt=True) for p in prompts
     ]
 
 
@@ -43,6 +57,13 @@ def own_system(tokenizer: Any) -> str:
     except jinja2.TemplateError:  # has no system role
         return ""
     return default_system(plain, marked, mark)
+
+
+def with_control_tokens(texts: Sequence[str], tokenizer: Any) -> dict[int, str]:
+    """Of the texts that hold a control token of the model: place → the first such token."""
+    tokens = control_tokens(tokenizer)
+    found = {i: next((token for token in tokens if token in text), None) for i, text in enumerate(texts)}
+    return {i: token for i, token in found.items() if token is not None}
 
 
 def encode(texts: Sequence[str], tokenizer: Any, template: str) -> list[list[int]]:
@@ -79,34 +100,22 @@ def check_lengths(
         raise PromptError(f"prompt(s) without a single token: {', '.join(empty[:5])}")
 
 
-def context_length(folder: Path, trust_remote_code: bool = False) -> int:
-    """Positions the model was built for.
+def decode(
+    token_ids: Sequence[Sequence[int]], tokenizer: Any, stop: Sequence[int], template: str = "none"
+) -> list[str]:
+    """Replies as text, without the stop token and without control tokens.
 
-    Raises:
-        SamplingError: the model's config does not say.
+    A reply that continues a text keeps its first space, which tokenizers of SentencePiece's kind drop at a text's
+    beginning; in a conversation it is the beginning, and the template writes the space.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
-        if getattr(config, name, None):
-            return int(getattr(config, name))
-    raise SamplingError(f"{folder}/config.json does not say how long the model's context is")
+    bare = [list(ids[:-1]) if len(ids) and ids[-1] in stop else list(ids) for ids in token_ids]
+    before = _one_letter(tokenizer) if template == "none" else []
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    start = len(tokenizer.decode(before, **options))
+    return [text[start:] for text in tokenizer.batch_decode([before + ids for ids in bare], **options)]
 
 
-def stop_ids(folder: Path, tokenizer: Any) -> list[int]:
-    """Tokens that end a reply: the tokenizer's EOS and those of the model's generation config."""
-    from transformers import GenerationConfig
-
-    ids = {tokenizer.eos_token_id}
-    if (folder / "generation_config.json").is_file():
-        eos = GenerationConfig.from_pretrained(folder).eos_token_id
-        ids |= set(eos) if isinstance(eos, list) else {eos}
-    return sorted(i for i in ids if i is not None)
-
-
-def decode(token_ids: Sequence[Sequence[int]], tokenizer: Any, stop: Sequence[int]) -> list[str]:
-    """Replies as text, without the stop token."""
-    bare = [ids[:-1] if ids and ids[-1] in stop else ids for ids in token_ids]
-    texts: list[str] = tokenizer.batch_decode(bare, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return texts
+def _one_letter(tokenizer: Any) -> list[int]:
+    """One token of plain text to stand before a reply; none where the tokenizer has no such token."""
+    ids: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
+    return ids if tokenizer.decode(ids, skip_special_tokens=True).strip() == "a" else []

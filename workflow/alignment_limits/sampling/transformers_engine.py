@@ -18,18 +18,16 @@ class TransformersEngine:
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
+
+        from alignment_limits.models.causal import load_causal
+        from alignment_limits.models.load import device_of_job
 
         torch.set_num_threads(threads)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = device_of_job()
         self._sampling = sampling
-        self._model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, model.dtype),
-            use_safetensors=True,
-            trust_remote_code=model.trust_remote_code,
-        ).to(self._device)
-        self._model.eval()
+        self._model = load_causal(
+            folder, dtype=model.dtype, device=self._device, trust_remote_code=model.trust_remote_code
+        )
 
     def generate(
         self, requests: Sequence[Request], stop: Sequence[int], progress: Callable[..., Any]

@@ -26,5 +26,16 @@ SAMPLES_SUMMARY = Schema(
         "distinct_share": pl.Float64,
         "mean_tokens": pl.Float64,
         "mean_logprob": pl.Float64,
+        "unknown_share": pl.Float64,
+    },
+)
+READ_AGAIN = Schema(
+    "read_again",
+    {
+        "prompt_id": pl.String,
+        "sample_id": pl.Int32,
+        "n_tokens": pl.Int32,
+        "logprob": pl.Float64,
+        "logprob_read": pl.Float64,
     },
 )

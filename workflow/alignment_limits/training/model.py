@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
+from alignment_limits.models.causal import load_causal
+from alignment_limits.models.load import device_of_job
 from alignment_limits.models.split_model import SplitModel
-from alignment_limits.sampling.tokens import load_tokenizer
+from alignment_limits.models.tokenizer import load_tokenizer
 
 NEVER = -1e4  # a logit whose probability is 0 in every precision, and 0 · log 0 still 0
 PADDING = "<|padding of training|>"
@@ -24,18 +26,15 @@ def load(folder: Path, dtype: str, stop: list[int], trust_remote_code: bool = Fa
     A model's own padding token may be its stop token (then TRL's PPO drops the stop from the reply) or one that it
     says (then it ends there).
     """
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
-    )
+    model = load_causal(folder, dtype=dtype, device=device_of_job(), trust_remote_code=trust_remote_code)
     padding = int(model.get_output_embeddings().weight.shape[0])
-    # nothing of the checkpoint's own settings enters the law
     model.generation_config = GenerationConfig(eos_token_id=stop or None, pad_token_id=padding)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: (ids[0].clamp(max=padding - 1),))
     head = model.get_output_embeddings()
     # hidden states of a few positions are a slice; torch would copy a frozen head for every reply to multiply them
     head.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
     head.register_forward_hook(lambda _module, _input, logits: functional.pad(logits.float(), (0, 1), value=NEVER))
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model
 
 
 def padding_tokenizer(folder: Path, vocabulary: int, trust_remote_code: bool = False) -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import inject_adapter_in_model
-from transformers import AutoModelForSequenceClassification
 from transformers.modeling_outputs import BaseModelOutput
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
+from alignment_limits.models.classifier import load_classifier
 from alignment_limits.training.arguments import common, one_device
 from alignment_limits.training.model import lora
 from alignment_limits.training.progress import Progress
@@ -83,9 +83,7 @@ class _Value(torch.nn.Module):
 
 def critic(task: Task, dtype: torch.dtype) -> Any:
     """The base with a scalar head and, where the policy has one, an adapter of the same shape of its own."""
-    model = AutoModelForSequenceClassification.from_pretrained(
-        task.base, dtype=dtype, num_labels=1, use_safetensors=True, trust_remote_code=task.trust_remote_code
-    )
+    model = load_classifier(task.base, labels=1, new_head=True, dtype=dtype, trust_remote_code=task.trust_remote_code)
     adapter = lora(task.settings["lora"], model, "SEQ_CLS")
     if adapter:
         model = inject_adapter_in_model(adapter, model)

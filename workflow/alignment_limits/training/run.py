@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PrinterCallback, set_seed
+from transformers import PrinterCallback, set_seed
 
+from alignment_limits.models.ends import load_config
 from alignment_limits.models.split_model import SplitModel
 from alignment_limits.training.model import WithoutAdapter, load, lora, padding_tokenizer
 from alignment_limits.training.progress import SECONDS_BETWEEN_CHECKPOINTS, Progress
@@ -62,8 +63,6 @@ def train(
 def _save(policy: Any, task: Task, folder: Path) -> None:
     """Only the adapter; or all weights with the base's configuration and tokenizer."""
     if task.settings["lora"] is None:
-        policy.config.pad_token_id = AutoConfig.from_pretrained(
-            task.base, trust_remote_code=task.trust_remote_code
-        ).pad_token_id
+        policy.config.pad_token_id = load_config(task.base, task.trust_remote_code).pad_token_id
         task.tokenizer.save_pretrained(folder)
     policy.save_pretrained(folder)

@@ -44,6 +44,7 @@ class Task:
     tokenizer: Any
     stop: Sequence[int]
     scratch: Path
+    template: str = "none"
     trust_remote_code: bool = False
     pairs: PairData | None = None
     signal: Signal | None = None
@@ -76,7 +77,7 @@ class Task:
 
     def _texts(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> tuple[list[str], list[str]]:
         """Prompts and replies as rewards read them."""
-        return [self.prompts[i] for i in row], tokens.decode(replies, self.tokenizer, self.stop)
+        return [self.prompts[i] for i in row], tokens.decode(replies, self.tokenizer, self.stop, self.template)
 
 
 def step_seed(seed: int, step: int) -> int:

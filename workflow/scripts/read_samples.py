@@ -1,0 +1,29 @@
+"""Read a few replies of the first shard again: does the engine sample the law that is measured later?"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+
+from dataclasses import asdict
+from pathlib import Path
+
+from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.files import file_sha256
+from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.policies.read_again import read_again
+from alignment_limits.sampling.deviation import check_deviation, deviation
+from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.schemas.samples import READ_AGAIN, SAMPLES
+from alignment_limits.scripting import job, provenance, say
+
+with job(snakemake):
+    p, files = snakemake.params.p, snakemake.input
+    samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
+    law = SamplingLaw(p["temperature"], p["top_p"])
+    options = {"template": p["template"], "trust_remote_code": p["trust_remote_code"]}
+    table = read_again(samples, prompts, Path(files.model), law, **options)
+    apart = deviation(table["logprob"], table["logprob_read"], table["n_tokens"])
+    check_deviation(apart, p["dtype"], f"base model {p['model']}")
+    say(f"{apart.replies} replies read again: log-probabilities differ by at most {apart.largest:.1g} nats a reply")
+    more = {"run": {"deviation": asdict(apart)}, "source": {"samples_sha256": file_sha256(files.samples)}}
+    write_table(table, snakemake.output.read, READ_AGAIN, provenance(snakemake, ["torch", "transformers"], **more))
