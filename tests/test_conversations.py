@@ -32,7 +32,9 @@ def tokenizer(template=TEMPLATE):
     def apply(messages, **_):
         return jinja2.Environment().from_string(template).render(messages=messages, raise_exception=_raise)
 
-    return SimpleNamespace(chat_template=template, apply_chat_template=apply, all_special_tokens=[])
+    return SimpleNamespace(
+        chat_template=template, apply_chat_template=apply, all_special_tokens=[], added_tokens_decoder={}
+    )
 
 
 def _raise(message):

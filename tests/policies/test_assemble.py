@@ -183,7 +183,7 @@ def lose_weights(folder):
         (split_otherwise, "has the base's tokens, but splits text differently"),
         (narrow, "predicts 255 tokens, the base 259, and the tokenizer has 259: another vocabulary"),
         (diverge, "weights that are not finite (model.norm.weight): it diverged"),
-        (be_a_reward_model, "lacks weights for lm_head.weight; it is no language model"),
+        (be_a_reward_model, "lacks trained weights for lm_head.weight; it is no language model"),
         (lose_weights, "pickled checkpoints (*.bin) must be converted to safetensors first"),
     ],
 )

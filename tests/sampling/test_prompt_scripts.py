@@ -15,11 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 def run(script, folder, **job):
     fields = {"input": {}, "output": {}, "params": {}} | job
-    files = {key: SimpleNamespace(**value) for key, value in fields.items()}
+    files = {key: _Input(value) for key, value in fields.items()}
     snakemake = SimpleNamespace(
         **files, log=[str(folder / f"{script}.log")], rule=script, config={"study": "s", "seed": 0}, threads=1
     )
-    snakemake.input = _Input(fields["input"])
     runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), init_globals={"snakemake": snakemake})
 
 

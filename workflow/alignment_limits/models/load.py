@@ -79,7 +79,7 @@ def load_model(
     lacks = sorted(key for key in info["missing_keys"] if not key.startswith(unread))
     if lacks and not new_head:
         missing = ", ".join(lacks[:4])
-        raise ModelError(f"{folder} lacks weights for {missing}; it is {lacking}")
+        raise ModelError(f"{folder} lacks trained weights for {missing}; it is {lacking}")
     if getattr(model, "generation_config", None) is not None:
         model.generation_config = GenerationConfig()
     model = model.eval().to(device)
