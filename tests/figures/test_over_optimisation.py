@@ -63,9 +63,13 @@ def test_unreliable_gold_is_not_drawn(figure):
     assert line(figure, "minilm")[0].max() == most < frontier["kl"].max()
 
 
+def said(figure):
+    """What the rows say of the onset, in order; names may stand there, too."""
+    return [t.get_text() for t in figure.axes[ONSET].texts if t.get_text() not in LOOK.names]
+
+
 def test_rows_say_none_and_how_far_or_show_the_peak(figure):
-    words = [t.get_text() for t in figure.axes[ONSET].texts if t.get_text() not in LOOK.names]
-    assert words == ["no peak to 2"] * (len(PROXIES) + len(ENSEMBLES) - 1)
+    assert said(figure) == ["no peak to 2"] * (len(PROXIES) + len(ENSEMBLES) - 1)
     assert line(figure, "where:tilt:vader", ONSET)[0] == 0.5
     assert line(figure, "where:best-of-n:vader", ONSET + 1)[0] == 5.0
 
@@ -73,13 +77,13 @@ def test_rows_say_none_and_how_far_or_show_the_peak(figure):
 def test_a_path_that_cannot_be_judged_is_unknown_not_none():
     fits = TABLES[0].with_columns(end=pl.when(pl.col("optimized") == "minilm").then(math.nan).otherwise("end"))
     drawn = over_optimisation(fits, *TABLES[1:], LOOK, proxies=["minilm"])
-    assert [t.get_text() for t in drawn.axes[ONSET].texts] == ["unknown"]
+    assert said(drawn) == ["unknown"]
 
 
 def test_a_fall_without_a_place_says_falls():
     fits = TABLES[0].with_columns(found=False)
     drawn = over_optimisation(fits, *TABLES[1:], LOOK, proxies=["minilm", "vader"])
-    assert {t.get_text() for t in drawn.axes[ONSET].texts} == {"no peak to 2", "falls"}
+    assert set(said(drawn)) == {"no peak to 2", "falls"}
 
 
 def test_rows_have_the_coefficients_and_a_misfit_is_hollow(figure):
@@ -98,6 +102,22 @@ def test_readable(width, size):
     assert smallest(drawn) >= 6
     assert overlaps(drawn) == []
     assert cut_off(drawn) == []
+
+
+@pytest.mark.parametrize("names", [["vader", "mean"], PROXIES])
+@pytest.mark.parametrize("width", [3.4, 7.0])
+def test_what_a_row_says_stays_in_its_column(width, names):
+    """Its white ground would hide the names beside it."""
+    look = Look(width=width, names=tuple(names))
+    fits = TABLES[0].with_columns(optimized=pl.col("optimized").replace({"mean-of-all": "mean"}))
+    drawn = over_optimisation(fits, *TABLES[1:], look, proxies=names)
+    drawn.canvas.draw()
+    for ax in drawn.axes[ONSET : ONSET + 2]:
+        column = ax.get_window_extent()
+        for text in (t for t in ax.texts if t.get_text().startswith("no peak")):
+            box = text.get_window_extent()
+            assert column.x0 - 1 <= box.x0, text.get_text()
+            assert box.x1 <= column.x1 + 1, text.get_text()
 
 
 @pytest.mark.filterwarnings("error")

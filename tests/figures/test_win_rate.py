@@ -90,7 +90,7 @@ def test_without_relatives_proxies_or_rows_it_still_draws():
 
 
 def test_what_is_not_reliable_is_hollow_dashed_and_said():
-    few = TABLE.with_columns(reliable=False, reason=pl.lit("only 8 prompts (needs 16)"))
+    few = TABLE.with_columns(reliable=False, win_rate_reliable=False, reason=pl.lit("only 8 prompts (needs 16)"))
     drawn = win_rate(few, LOOK, proxies=PROXIES, ensembles=ENSEMBLES)
     for axes, name in ((0, "gold"), (0, "vader"), (1, "best-of-n"), (1, "best-of-poisson")):
         whole, hollow = (line(drawn, gid, axes)[0].tolist() for gid in (name, f"{name}:unreliable"))

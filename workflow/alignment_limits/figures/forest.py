@@ -13,7 +13,7 @@ from alignment_limits.figures.layout import LINE, text_width
 from alignment_limits.figures.style import GREY, INK, Look
 
 ROW = 0.17  # inches
-_BESIDE = 0.3  # of the figure's width: names up to so long stand beside their rows
+_NO_PEAK = "no peak to {end}"
 MARKS = {"tilt": ("o", -0.16), "best-of-n": ("s", 0.16)}  # path -> marker, shift within the row
 PEAKS = {"tilt": "peak, tilt\n(nats)", "best-of-n": "peak, best-\nof-n (draws)"}
 COEFFICIENTS = {"alpha": "fit's α\n(s.d.)", "beta": "fit's β\n(s.d.)"}
@@ -27,7 +27,8 @@ def forest_height(names: Sequence[str], look: Look) -> float:
 
 def _above(names: Sequence[str], look: Look) -> bool:
     """Whether names stand above their rows, as beside them they would leave the columns too little room."""
-    return max((text_width(n, look.small) for n in names), default=0.0) > _BESIDE * 72 * look.width
+    columns = 4 * (text_width(_NO_PEAK.format(end="1.3"), look.small) + 2 * look.small)
+    return max((text_width(n, look.small) for n in names), default=0.0) > 72 * look.width - columns
 
 
 def forest(figure: Any, fits: pl.DataFrame, names: Sequence[str], look: Look) -> None:
@@ -121,7 +122,7 @@ def _peak(ax: Any, row: dict[str, Any], y: int, look: Look) -> None:
         (mark,) = ax.plot([row["peak"]], [y], marker="v", ms=4.5, color=colour, mec=INK, mew=0.6, zorder=3)
         mark.set_gid(f"where:{row['path']}:{row['optimized']}")
         return
-    falls = "falls" if row["drop_low"] > 0 else f"no peak to {row['end']:.2g}"
+    falls = "falls" if row["drop_low"] > 0 else _NO_PEAK.format(end=f"{row['end']:.2g}")
     text = falls if np.isfinite(row["end"]) else "unknown"
     transform = ax.get_yaxis_transform()
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
