@@ -145,7 +145,7 @@ def test_is_gold_fit_to_be_gold(run, tables, tmp_path):
     write_table(trials, tmp_path / "good.parquet", TRIALS, MADE)
     upside_down = trials.with_columns(score=-pl.col("score"))
     write_table(upside_down, tmp_path / "bad.parquet", TRIALS, MADE)
-    inputs = {"standardised": tables["standardised"], "gold": "good.parquet", "vader": "bad.parquet"}
+    inputs = {"standardised": tables["standardised"], "trials/gold": "good.parquet", "trials/vader": "bad.parquet"}
     out = run(
         "gold",
         inputs,
