@@ -15,6 +15,7 @@ from alignment_limits.report.claims import (
     grows_with_inverse_beta,
     identity,
     judge,
+    loss_by_beta,
     near_the_limit,
 )
 
@@ -173,3 +174,50 @@ def test_all_claims_say_their_rule_and_numbers():
             assert verdict.rule
             assert verdict.sentence
             assert verdict.verdict in (HOLDS, PARTLY, FAILS, UNKNOWN)
+
+
+def at_one(**gains):
+    """Gold's gain at KL 1 under each name, as (value, low, high)."""
+    own = {"gold": (1.5, 1.4, 1.6)} | gains
+    rest = {"evaluated": "gold", "budget": "average", "at": "kl", "kl": 1.0, "reliable": True, "reason": ""}
+    return pl.DataFrame(
+        [{"optimized": n, "gain": v, "gain_low": low, "gain_high": high, **rest} for n, (v, low, high) in own.items()]
+    )
+
+
+def test_an_ensemble_beats_its_best_member_only_beyond_both_intervals():
+    members = {"a": (0.95, 0.85, 1.05), "b": (0.6, 0.55, 0.65)}
+    found = {}
+    for name, gain in {"close": (1.0, 0.9, 1.1), "far": (1.2, 1.1, 1.3)}.items():
+        found[name] = ensembles_shrink(at_one(e=gain, **members), "gold", {"e": ["a", "b"]})
+    assert [v.verdict for v in found.values()] == [HOLDS, HOLDS]
+    assert "0 surely beat their best member" in found["close"].sentence
+    assert "1 surely beat their best member" in found["far"].sentence
+
+
+@pytest.mark.parametrize("gain", [(1.0, 0.8, 1.2), (0.5, 0.3, 0.72)])
+def test_an_ensemble_whose_interval_meets_its_members_is_neither_better_nor_worse(gain):
+    """The members' mean is 0.775 [0.70, 0.85]: one end of the interval passes the mean, not both."""
+    table = at_one(e=gain, a=(0.95, 0.85, 1.05), b=(0.6, 0.55, 0.65))
+    assert ensembles_shrink(table, "gold", {"e": ["a", "b"]}).verdict == UNKNOWN
+
+
+def test_proxies_differ_only_where_their_intervals_are_disjoint():
+    """Neighbours overlap, though each estimate is outside the other's interval."""
+    rho = {"a": 0.9, "b": 0.7, "c": 0.5}
+    table = at_one(a=(1.0, 0.85, 1.15), b=(0.8, 0.65, 0.95), c=(0.6, 0.45, 0.75))
+    verdict = grows_with_error(table, agreement(rho), "gold", list(rho))
+    assert verdict.verdict == UNKNOWN
+    assert "1 differ surely both in error and in gold" in verdict.sentence
+
+
+def test_the_identity_takes_both_directions_of_kl():
+    table = synthetic.frontier().with_columns(kl_reverse=1.5 * pl.col("kl"))
+    assert identity(table).verdict == FAILS
+    table = table.with_columns(gain=pl.col("beta") * (pl.col("kl") + pl.col("kl_reverse")))
+    assert identity(table).verdict == HOLDS
+
+
+def test_losses_end_at_the_strongest_reliable_tilt():
+    betas = [b for b, _ in loss_by_beta(synthetic.frontier(reach=0.6), "gold", "minilm")]
+    assert betas == [8.0, 4.0, 2.0, 1.5, 1.0]
