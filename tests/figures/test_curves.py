@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
+from matplotlib.figure import Figure
 
-from alignment_limits.figures.curves import Curve, curve, pieces
+from alignment_limits.figures.curves import Curve, curve, draw, pieces
 
 
 def made(gain, reliable):
@@ -59,3 +60,10 @@ def test_doubtful_ranges_lie_between_reliable_neighbours():
 def test_null_gains_are_gaps_too():
     table = synthetic.frontier().with_columns(pl.col("gain").fill_nan(None))
     assert np.isnan(curve(table, "gold", "gold").gain[-1])
+
+
+def test_the_band_is_fainter_where_the_curve_is_not_reliable():
+    ax = Figure().subplots()
+    draw(ax, curve(synthetic.frontier(), "gold", "gold"), colour="k", name="c", band=0.2)
+    sure, other = (band.get_alpha() for band in ax.collections)
+    assert (sure, other) == (0.2, pytest.approx(0.08))

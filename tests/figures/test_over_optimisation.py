@@ -127,3 +127,11 @@ def test_without_proxies_ensembles_or_rows_it_still_draws():
         drawn = over_optimisation(*tables, LOOK, proxies=names)
         drawn.canvas.draw()
         assert len(drawn.axes) == 6
+
+
+def test_a_triangle_stands_only_where_the_fall_is_significant():
+    """The estimate falls, its interval does not exclude zero."""
+    noise = TABLES[0].with_columns(found=True, drop=0.1, drop_low=-0.05)
+    drawn = over_optimisation(noise, *TABLES[1:], LOOK, proxies=PROXIES)
+    assert not {g for g in gids(drawn) if g.startswith(("peak:", "where:"))}
+    assert set(said(drawn)) == {"no peak to 2"}

@@ -221,3 +221,10 @@ def test_the_identity_takes_both_directions_of_kl():
 def test_losses_end_at_the_strongest_reliable_tilt():
     betas = [b for b, _ in loss_by_beta(synthetic.frontier(reach=0.6), "gold", "minilm")]
     assert betas == [8.0, 4.0, 2.0, 1.5, 1.0]
+
+
+def test_the_identity_is_of_the_average_budget():
+    """At one KL for every prompt there is no one β, and so no identity."""
+    own = pl.col("budget") == "per-prompt"
+    table = synthetic.frontier().with_columns(gain=pl.when(own).then(0.9 * pl.col("gain")).otherwise("gain"))
+    assert identity(table).verdict == HOLDS

@@ -175,3 +175,10 @@ def test_a_ratio_holds_all_ratios_of_its_parts():
 def test_a_ratio_to_what_may_be_zero_has_no_interval():
     assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0.1, -0.1, 0.3, True, "")).bounded
     assert not (Estimate(1, 0.8, 1.2, True, "") / Estimate(0, 0, 0, True, "")).known
+
+
+def test_a_ratio_is_reliable_only_if_both_parts_are():
+    sure, other = Estimate(1, 0.8, 1.2, True, ""), Estimate(2, 1.6, 2.5, False, "few prompts")
+    assert not (sure / other).known
+    assert not (other / sure).known
+    assert (sure / other).reason == "few prompts"

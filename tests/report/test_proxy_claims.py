@@ -100,3 +100,37 @@ def test_the_page_shows_verdicts_and_numbers():
     assert "Holds." in page
     assert "0.40 [0.30, 0.50]" in page
     assert "β = 1: 0.250 [0.230, 0.270] falls to 0.050 [0.030, 0.070]" in page
+
+
+def test_a_cost_within_intervals_is_neither_larger_nor_smaller():
+    """Estimates go the wrong way, their intervals meet."""
+    assert proxy_claims.error_costs(_proxies(few=0.2, many=0.21, half=0.05)).verdict == UNKNOWN
+    worse = _ensembles(last=0.41, half=0.02)
+    assert proxy_claims.size_helps(worse).verdict == UNKNOWN
+
+
+def test_the_floor_is_judged_by_the_interval_of_the_gap():
+    assert proxy_claims.floor_is_predicted(_ensembles(predicted=0.22, half=0.01)).verdict == FAILS
+    assert proxy_claims.floor_is_predicted(_ensembles(predicted=0.3, half=0.15)).verdict == HOLDS
+
+
+def test_both_sides_of_a_comparison_must_be_reliable():
+    for lost in (20, 500):
+        table = _proxies().with_columns(reliable=pl.col("labels") != lost)
+        assert proxy_claims.error_costs(table).verdict == UNKNOWN
+    for lost in (1, 16):
+        table = _ensembles().with_columns(reliable=pl.col("k") != lost)
+        assert proxy_claims.size_helps(table).verdict == UNKNOWN
+
+
+def test_the_proxy_of_median_error_speaks_for_its_number_of_labels():
+    """Of three with 20 labels the one of least error costs as little as those with 500."""
+    rows = [
+        {"labels": n, "member": m, "beta": 1.0, "error_variance": e, "gap": e / 2, "gap_low": e / 2 - 0.01,
+         "gap_high": e / 2 + 0.01, "reliable": True}
+        for n, errors in ((20, (0.1, 0.5, 0.9)), (500, (0.1, 0.1, 0.1)))
+        for m, e in enumerate(errors)
+    ]  # fmt: skip
+    verdict = proxy_claims.error_costs(pl.DataFrame(rows))
+    assert verdict.verdict == HOLDS
+    assert "0.250" in verdict.sentence

@@ -67,3 +67,8 @@ def test_paths_that_cannot_be_judged_and_no_proxies():
     blind = synthetic.over_optimisation(peaked=()).with_columns(end=math.nan)
     assert "Tilted ever harder, no path could be judged." in turns_down(blind, PROXIES).sentence
     assert turns_down(blind.clear(), []).verdict == UNKNOWN
+
+
+def test_a_bend_is_sure_only_where_its_interval_excludes_zero():
+    table = synthetic.over_optimisation(misfit=()).with_columns(beta=0.1, beta_low=-0.05)
+    assert "β significantly positive for 0" in turns_down(table, PROXIES).sentence
