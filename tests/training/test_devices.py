@@ -100,6 +100,16 @@ def test_a_model_whose_logits_depend_on_padding_in_front_is_refused_for_grpo(tmp
         refuse_absolute_positions(model, 64)
 
 
+def test_a_vocabulary_of_few_words_does_not_depend_on_padding(tmp_path):
+    config = AutoConfig.for_model(
+        "llama", vocab_size=5, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, initializer_range=0.3, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    refuse_absolute_positions(load(tmp_path, "float32", [1]), 5)
+
+
 @pytest.mark.parametrize("what", ["GPUs", "processes"])
 def test_what_cannot_be_kept_to_one_device_is_refused(tmp_path, monkeypatch, what):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)

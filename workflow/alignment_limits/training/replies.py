@@ -52,7 +52,7 @@ def refuse_absolute_positions(model: Any, padding: int) -> None:
     Raises:
         TrainingError: the model's logits depend on how much padding stands in front.
     """
-    ids = torch.arange(1, 9, device=model.device)[None]
+    ids = torch.arange(8, device=model.device)[None] % padding  # the padding's row comes after the vocabulary's
     padded = torch.cat([torch.full((1, 5), padding, device=model.device), ids], 1)
     with torch.inference_mode():
         alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :, :padding]
