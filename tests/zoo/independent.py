@@ -2,21 +2,27 @@
 time, and nothing of ours."""
 
 import functools
+import json
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 
 @functools.cache
 def eager(folder: Path):
-    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    """A checkpoint, or an adapter applied to (not merged into) the base that it names."""
+    adapter = folder / "adapter_config.json"
+    base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"] if adapter.is_file() else folder
+    model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager", dtype=torch.float32)
+    return (PeftModel.from_pretrained(model, folder) if adapter.is_file() else model).eval()
 
 
 def laws(folder: Path, sent, reply, temperature=1.0, top_p=1.0) -> torch.Tensor:
     """log π of every token at each place of a reply [t, v], float64."""
     with torch.inference_mode():
-        logits = eager(folder)(torch.tensor([[*sent, *reply]])).logits[0, len(sent) - 1 : -1].double()
+        logits = eager(folder)(input_ids=torch.tensor([[*sent, *reply]])).logits[0, len(sent) - 1 : -1].double()
     law = torch.log_softmax(logits / temperature, -1)
     if top_p < 1:
         for row in law:
