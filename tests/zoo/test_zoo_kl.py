@@ -4,7 +4,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from independent import kl, laws, logprob
+from independent import kl, logprob
 from test_zoo_sampling import prompts, sampled
 from transformers import AutoModelForCausalLM
 from zoo import NAMES
