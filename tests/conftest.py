@@ -15,6 +15,7 @@ TOGETHER = {
     "faults": "from faulty import",
     "slurm": "mark.slurm",
     "tiny": r"def .*\bfinished\b",
+    "vllm": "vllm_zoo",
 }
 
 

@@ -14,7 +14,7 @@ from alignment_limits.sampling.shard import sample_shard
 
 TEXTS = ["The hat is in the house.", "a thing and another"]
 LAWS = {"none": {"temperature": 1.0}, "chat": {"temperature": 1.2, "top_p": 0.95}}
-N = 384  # of each prompt: every stop token ends one of them somewhere
+N = 512  # of each prompt: every stop token ends one of them somewhere
 READ = 8  # replies of each prompt whose log-probability is computed again
 ENDS = {
     "llama-3": {"<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import warnings
@@ -41,9 +42,9 @@ class VllmEngine:
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
         prepare_environment(threads)
         _quiet()
-        kind = load_config(folder, model.trust_remote_code).model_type
-        if kind in OTHER_LAW:
-            raise SamplingError(f"vLLM samples another law than {folder}'s: {OTHER_LAW[kind]}; {REMEDY}")
+        config = load_config(folder, model.trust_remote_code)
+        if why := OTHER_LAW.get(config.model_type):
+            raise SamplingError(f"vLLM samples another law than {folder}'s: {why}; {REMEDY}")
         import torch
         from vllm import LLM
 
@@ -56,6 +57,7 @@ class VllmEngine:
         self._llm = _started(
             LLM,
             folder,
+            config,
             model=str(folder),
             dtype=model.dtype,
             max_model_len=context,
@@ -102,7 +104,7 @@ class VllmEngine:
         ]
 
 
-def _started(llm: Any, folder: Path, **options: Any) -> Any:
+def _started(llm: Any, folder: Path, config: Any, **options: Any) -> Any:
     """vLLM on a model, or the reason why it does not serve it.
 
     Raises:
@@ -113,9 +115,21 @@ def _started(llm: Any, folder: Path, **options: Any) -> Any:
     except (ValueError, RuntimeError, NotImplementedError, ImportError, KeyError, AttributeError, AssertionError) as e:
         if "out of memory" in str(e):
             raise
-        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        why = next((line for line in lines if "rror" in line or "support" in line), lines[0] if lines else repr(e))
+        why = _reason(e, config)
         raise SamplingError(f"vLLM does not serve the model in {folder} on this machine: {why[:300]}; {REMEDY}") from e
+
+
+def _reason(error: Exception, config: Any) -> str:
+    """Why vLLM did not start, in one line."""
+    if config.get_text_config() is not config and importlib.util.find_spec("torchvision") is None:
+        return (
+            f"its {config.model_type} wraps a language model together with parts for images, for which vLLM needs "
+            "torchvision, and that is not installed"
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line.partition("Value error, ")[2] for line in lines if line.startswith("Value error, ")]  # pydantic's
+    telling = [line for line in lines if "rror" in line or "support" in line]
+    return next(iter([*named, *telling, *lines]), repr(error))
 
 
 def prepare_environment(threads: int) -> None:
