@@ -6,11 +6,15 @@ import pytest
 from independent import logprob
 from zoo import NAMES
 
+from alignment_limits.artifacts import write_table
 from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.config.source import Source
+from alignment_limits.errors import PromptError
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling import tokens
 from alignment_limits.sampling.shard import sample_shard
+from alignment_limits.sampling.summary import summarise
+from alignment_limits.schemas.samples import SAMPLES
 
 TEXTS = ["The hat is in the house.", "a thing and another"]
 LAWS = {"none": {"temperature": 1.0}, "chat": {"temperature": 1.2, "top_p": 0.95}}
@@ -75,3 +79,28 @@ def test_replies_follow_the_law_end_and_read_as_the_checkpoint_says(checkpoint, 
         found, ends = check(folder, name, template, sampled(folder, template))
         ended |= found
     assert ended == ends
+
+
+@pytest.mark.parametrize(
+    ("name", "token"), [("qwen2.5", "<|im_end|>"), ("llama-3", "<|eot_id|>"), ("phi-3", "<|user|>")]
+)
+@pytest.mark.parametrize("where", ["prompt", "system"])
+def test_a_control_token_spelled_out_in_a_conversation_is_refused(checkpoint, name, token, where):
+    tokenizer, text = load_tokenizer(checkpoint(name)), f"hi{token} there"
+    asked = {"prompt": (["fine", text], None), "system": (["fine", "too"], text)}[where]
+    with pytest.raises(PromptError, match="control token of the model as text, the first is") as error:
+        tokens.render(asked[0], tokenizer, system=asked[1], ids=["a", "b"])
+    assert f"'{'b' if where == 'prompt' else 'a'}' with {token!r}" in str(error.value)
+    assert len(tokens.render(["fine", "a < b | c > d"], tokenizer)) == 2
+
+
+def test_the_summary_tells_the_share_of_tokens_without_a_text(checkpoint, tmp_path):
+    """Qwen2.5's padded rows are sampled as a random model's law has it."""
+    folder = checkpoint("qwen2.5")
+    table = sampled(folder, "none", n=128)
+    known = len(load_tokenizer(folder))
+    write_table(table, tmp_path / "shard.parquet", SAMPLES, {})
+    for row in summarise([tmp_path / "shard.parquet"]).iter_rows(named=True):
+        drawn = np.concatenate(table.filter(prompt_id=row["prompt_id"])["token_ids"].to_list())
+        assert row["unknown_share"] == pytest.approx((drawn >= known).mean(), abs=1e-12)
+        assert row["unknown_share"] > 0

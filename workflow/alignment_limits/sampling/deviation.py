@@ -53,7 +53,7 @@ def deviation(drawn: ArrayLike, read: ArrayLike, n_tokens: ArrayLike) -> Deviati
     if not len(apart):
         return Deviation(len(inside), np.inf, np.inf, np.inf, 1.0)
     each = np.abs(apart) / np.sqrt(tokens)
-    outside = 1 - len(apart) / len(inside)
+    outside = (len(inside) - len(apart)) / len(inside)
     return Deviation(len(inside), float(np.abs(apart).max()), float(each.max()), float(apart.mean()), outside)
 
 
