@@ -1,7 +1,7 @@
 """The day on which all chat templates live.
 
 Templates may print today's date. Prompts of two days would then differ under one name, so the date is frozen: a
-template that asks for it gets the study's own (`prompts.date`) in prompts, and `DATE` in rewards, whose scores then do not
+template that asks for it gets the study's own (`prompts.date`) in prompts, and `DATE` in rewards, whose scores do not
 depend on it. `DATE` is also the default for prompts: the day that Llama's templates fall back on, our choice for all.
 """
 
