@@ -182,3 +182,16 @@ def test_rows_that_the_base_lacks_and_empty_replies_are_refused():
         sequence_kl(SplitModel(widened(model(1), 6)), SplitModel(model(2)), [[0]], [[1]], SamplingLaw())
     with pytest.raises(SamplingError, match="at least one token"):
         sequence_kl(SplitModel(model(1)), SplitModel(model(2)), [[0]], [[]], SamplingLaw())
+
+
+def test_a_model_that_is_read_alone_runs_once(monkeypatch):
+    prompts, replies = PROMPTS, [[1, 2], [3], [2, 4, 0]]
+    both = sequence_kl(split(model(1)), split(model(1)), prompts, replies, SamplingLaw(0.9, 0.8))
+    only, runs = split(model(1)), []
+    hidden = only.hidden
+    monkeypatch.setattr(only, "hidden", lambda *inputs: runs.append(1) or hidden(*inputs))
+    alone = sequence_kl(only, only, prompts, replies, SamplingLaw(0.9, 0.8))
+    assert len(runs) == 1
+    np.testing.assert_array_equal(alone.logprob, both.logprob)
+    np.testing.assert_array_equal(alone.logprob_base, both.logprob)
+    assert not alone.kl.any()

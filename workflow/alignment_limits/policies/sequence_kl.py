@@ -52,6 +52,7 @@ def sequence_kl(
     """Both estimates of every reply.
 
     Args:
+        policy, base: the same object, if only its log-probabilities are wanted.
         prompts, replies: token ids, one prompt per reply; replies as drawn, stop token included.
         tokens: tokens of a batch, padding included. logits: numbers of a logits tensor held at once; at least
             one position is. Defaults suit the device.
@@ -68,16 +69,20 @@ def sequence_kl(
     rows = max(1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // base.vocabulary)
     pairs, where = distinct_items([(tuple(p), tuple(r)) for p, r in zip(prompts, replies, strict=True)])
     out = np.empty((3, len(pairs)))
+    alone = policy is base  # only its log-probabilities are wanted: it runs once
     for batch in batches([len(p) + len(r) for p, r in pairs], tokens or token_budget(device.type)):
         chosen = [pairs[i] for i in batch]
         ids, mask, row, position = (x.to(device) for x in _layout(chosen))
-        states = [model.hidden(ids, mask)[row, position] for model in (policy, base)]
+        own = policy.hidden(ids, mask)[row, position]
+        others = own if alone else base.hidden(ids, mask)[row, position]
         drawn = ids[row, position + 1]
         sums = torch.zeros(3, len(chosen), dtype=torch.float64, device=device)
         for start in range(0, len(row), rows):
             some = slice(start, start + rows)
             with torch.inference_mode():
-                at = next_token_kl(policy.logits(states[0][some]), base.logits(states[1][some]), drawn[some], law)
+                logits_own = policy.logits(own[some])
+                logits_base = logits_own if alone else base.logits(others[some])
+                at = next_token_kl(logits_own, logits_base, drawn[some], law)
             sums.index_add_(1, row[some], torch.stack([at.kl, at.logprob, at.logprob_base]))
         out[:, batch] = sums.cpu().numpy()
         progress(len(chosen))
