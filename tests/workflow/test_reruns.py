@@ -100,19 +100,19 @@ SETTINGS = {
         {"prompts": {"count": 12}},
         once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary"], "other files"),
     ),
     "a chunk cut short is drawn again at its new length": (
         {"prompts": {"count": 10}},
         once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary"], "other files"),
     ),
     "another seed": (
         {"seed": 1},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
@@ -128,13 +128,13 @@ SETTINGS = {
             "score_light": NEW,
             "prompts_chunk": NEW,
         }
-        | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "standardise"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
     ),
 }
 
