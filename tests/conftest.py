@@ -1,12 +1,17 @@
 """A tiny real language model on disk, made once: random weights, a byte-level vocabulary."""
 
 import functools
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# what `make test` was given is not for the commands under test
+for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "STUDY"):
+    os.environ.pop(variable, None)
 
 # Where tests run in several processes (.ci/run), those of one file stay together, as they share what it made, and so do
 # these. The longest come first, so that no process has a long one left at the end.

@@ -48,7 +48,7 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     assert len(trained) == 4
     assert not trained & evaluated
 
-    heads = sorted((shared / "heads").iterdir())
+    heads = sorted((shared / "heads").glob("[!.]*"))
     assert [h.name.rsplit("-", 1)[0] for h in heads] == ["by-labels", "by-pairs"]
     with safe_open(heads[0], "np") as head:
         made = json.loads(head.metadata()["alignment_limits"])
