@@ -57,7 +57,7 @@ def test_proxies_are_trained_on_other_prompts_and_swept(finished, tmp_path):
     assert made["run"]["samples"] == 4 * 8
     assert weight.any()
 
-    (tuned,) = (shared / "fine_tuned").iterdir()
+    (tuned,) = (shared / "fine_tuned").glob("[!.]*")
     made = json.loads((tuned / "alignment_limits.json").read_text("utf-8"))
     assert made["config"]["labels"] == 20
     assert made["run"]["steps"] == 2
