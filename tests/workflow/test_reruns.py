@@ -80,6 +80,11 @@ SETTINGS = {
         once(REWARDS) | {"score": 8, "preflight_reward": 2, "preflight_rewards": 1},
         {"score": NEW, "preflight_reward": "setting spec.function", "standardise": "takes other files"},
     ),
+    "the date of templates, where none is used": (
+        {"prompts": {"date": "2031-02-03"}},
+        once({"study_card"}),
+        {"study_card": "setting study.prompts.date: 2024-07-26 → 2031-02-03"},
+    ),
     "gold and a proxy swapped": (
         {"gold": "letters"},
         once(ESTIMATING, DRAWING, WRITING),

@@ -29,7 +29,8 @@ rule fine_tune:
     resources:
         gpu=1,
     params:
-        p=lambda w: FINE_TUNED[w.scorer].model_dump(exclude={"note", "kind", "source"}),
+        p=lambda w: FINE_TUNED[w.scorer].model_dump(exclude={"note", "kind", "source"})
+        | STUDY.dated(SCORERS[w.scorer]),
         code=code("fine_tune.py"),
     script:
         "../scripts/fine_tune.py"

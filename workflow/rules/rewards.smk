@@ -90,8 +90,13 @@ def reward_code(script):
     return fingerprint
 
 
+def scoring_settings(reward):
+    """What a reward is loaded with: its settings, and the date of its chat template."""
+    return scoring(reward).model_dump(exclude={"note"}) | STUDY.dated(reward)
+
+
 def reward_settings(wildcards):
-    return {"spec": reward_spec(wildcards).model_dump(exclude={"note"})}
+    return {"spec": scoring_settings(named(wildcards))}
 
 
 rule preflight_reward:

@@ -35,6 +35,7 @@ rule preflight_sampling:
         p={
             "max_new_tokens": STUDY.sampling.max_new_tokens,
             "template": STUDY.prompts.template,
+            "date": STUDY.prompts.date if STUDY.prompts.template == "chat" else None,
             "trust_remote_code": STUDY.model.trust_remote_code,
             "context": STUDY.model.context,
         },

@@ -45,7 +45,7 @@ def training_settings(wildcards):
         "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
         "preferences": learned_from(run, STUDY.preferences),
         "rewards": {
-            term: scoring(term).model_dump(exclude={"note"})
+            term: scoring_settings(term)
             for member in members
             for term in STUDY.terms(member)
         },

@@ -27,6 +27,11 @@ class Noted(Strict):
 
     note: str = Field("", description="a caveat printed beside the reward in the report")
 
+    @property
+    def templated(self) -> bool:
+        """Whether texts go through a chat template, which may print a date."""
+        return getattr(self, "text", None) == "chat"
+
 
 class RewardBase(Noted):
     """What every reward that reads texts has in common."""
@@ -130,6 +135,10 @@ class Guard(RewardBase):
         if self.wording is not None and "{reply}" not in self.wording:
             raise ValueError("wording must hold {reply}, and {prompt} where the guard reads that, too")
         return self
+
+    @property
+    def templated(self) -> bool:
+        return self.wording is None
 
 
 class Lexicon(RewardBase):

@@ -284,10 +284,14 @@ class Study(Strict):
         } | ({"documents": self.documents.model_dump()} if self.documents else {})
         return f"{file_name(self.model.name)}-{digest(decides)}"
 
+    def dated(self, reward: str) -> dict[str, str]:
+        """The day of a reward's chat template; nothing for rewards that read through none."""
+        return {"date": self.prompts.date} if self.prompts and self.rewards[reward].templated else {}
+
     def scorer_id(self, reward: str) -> str:
         """Name of a reward and of everything that decides its scores."""
         spec = self.rewards[reward]
-        decides: dict[str, Any] = spec.model_dump(exclude={"note"})
+        decides: dict[str, Any] = spec.model_dump(exclude={"note"}) | self.dated(reward)
         if isinstance(spec, Sum):
             decides["terms"] = {self.scorer_id(term): weight for term, weight in spec.terms.items()}
         if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # the labels, too, decide them

@@ -1,8 +1,8 @@
 """The day on which all chat templates live.
 
 Templates may print today's date. Prompts of two days would then differ under one name, so the date is frozen: a
-template that asks for it gets the study's own (`prompts.date`) in prompts, and `DATE` in rewards, whose scores do not
-depend on it. `DATE` is also the default for prompts: the day that Llama's templates fall back on, our choice for all.
+template that asks for it gets the study's own (`prompts.date`), in prompts and in rewards alike. `DATE` is its default:
+the day that Llama's templates fall back on, our choice for all.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from alignment_limits.errors import ModelError, RewardError
 from alignment_limits.models.classifier import load_classifier
+from alignment_limits.models.dates import DATE
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
@@ -32,7 +33,7 @@ def fine_tune(
 
     Args:
         start: folder of a checkpoint: a sequence classifier of one label, or a language model, which gets a head.
-        settings: of a reward of kind fine-tuned.
+        settings: of a reward of kind fine-tuned; and the date of its chat template.
         scratch: a folder for what TRL writes.
 
     Returns:
@@ -49,7 +50,8 @@ def fine_tune(
     model = _one_label(path, remote)
     pad = set_padding(model, tokenizer, path)
     limit = most_tokens(settings["max_length"], context_of(tokenizer, model.config), path)
-    encode = encoder(tokenizer, settings["text"], limit, path, wording=settings["wording"] or "{prompt}{reply}")
+    read = {"wording": settings["wording"] or "{prompt}{reply}", "date": settings.get("date", DATE)}
+    encode = encoder(tokenizer, settings["text"], limit, path, **read)
     tokenizer.save_pretrained(folder)
     pairs = [{"chosen_ids": encode(*a)[0], "rejected_ids": encode(*b)[0]} for a, b in zip(better, worse, strict=True)]
     arguments = plain(

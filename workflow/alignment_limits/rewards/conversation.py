@@ -11,6 +11,7 @@ import jinja2
 
 from alignment_limits.errors import RewardError
 from alignment_limits.models import tokenizer as tokenizers
+from alignment_limits.models.dates import DATE
 from alignment_limits.rewards.control_tokens import as_text
 
 Encode = Callable[[str, str], tuple[list[int], bool]]
@@ -24,6 +25,7 @@ def encoder(
     *,
     lead: str | None = None,
     wording: str = "{prompt}{reply}",
+    date: str = DATE,
 ) -> Encode:
     """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
 
@@ -38,6 +40,7 @@ def encoder(
         lead: what the model is taken to have said already when it is asked for its next token: the template then
             opens the model's turn, and these tokens follow; None: nothing is asked.
         wording: around texts that go through no template.
+        date: what the template takes for today.
 
     Raises:
         RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice
@@ -54,7 +57,7 @@ def encoder(
         messages = [{"role": role, "content": content} for role, content in turns.items()]
         try:
             ids = tokenizers.chat(
-                tokenizer, messages, tokenize=True, return_dict=False, add_generation_prompt=lead is not None
+                tokenizer, messages, date=date, tokenize=True, return_dict=False, add_generation_prompt=lead is not None
             )
         except jinja2.TemplateError as error:
             raise RewardError(f"{path}: the chat template refuses a prompt and a reply: {error}") from error

@@ -15,6 +15,7 @@ import torch
 from alignment_limits.errors import RewardError
 from alignment_limits.models.ends import load_config
 from alignment_limits.models.split_model import load_split
+from alignment_limits.models.dates import DATE
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
@@ -35,8 +36,12 @@ def load(
     max_length: int | None = None,
     dtype: str = "float32",
     trust_remote_code: bool = False,
+    date: str = DATE,
 ) -> ItemReward:
     """A reward in nats: log p(first token of `safe`) − log p(first token of `unsafe`); `text` is not used.
+
+    Args:
+        date: what the chat template takes for today.
 
     Raises:
         RewardError: no causal language model or chat template, the two answers begin with the same token or with
@@ -49,7 +54,7 @@ def load(
     good, bad = answers(tokenizer, safe, unsafe, lead, path)
     model = load_split(path, device=device, trust_remote_code=trust_remote_code, dtype=dtype)
     style = {"text": "chat"} if wording is None else {"text": "prompt+reply", "wording": wording}
-    encode = encoder(tokenizer, limit=limit, path=path, lead=lead, **style)
+    encode = encoder(tokenizer, limit=limit, path=path, lead=lead, date=date, **style)
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         rows = torch.arange(len(ids), device=ids.device)

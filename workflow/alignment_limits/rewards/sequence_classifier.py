@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from alignment_limits.errors import RewardError
 from alignment_limits.models.classifier import load_classifier
 from alignment_limits.models.load import ready
+from alignment_limits.models.dates import DATE
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, pairs
 from alignment_limits.rewards.batching import in_batches
@@ -46,6 +47,7 @@ def load(
     max_length: int | None = None,
     dtype: str = "float32",
     trust_remote_code: bool = False,
+    date: str = DATE,
 ) -> ItemReward:
     """A reward whose score is the logit of `label`; never a sigmoid or softmax.
 
@@ -54,6 +56,7 @@ def load(
         weights: one for each label; the score is then the weighted sum of the logits: [−1, 1] is the log-odds of
             the second of two classes, and heads with several objectives are weighed by it. `label` is not used.
         wording: around prompt and reply where there is no chat template, `{prompt}` and `{reply}` in it.
+        date: what the chat template takes for today.
 
     Raises:
         RewardError: a file or the trained head is missing, labels and settings do not fit, the tokenizer has no
@@ -69,7 +72,7 @@ def load(
     model.config.use_cache = False
     model = ready(model)
     limit = most_tokens(max_length, context_of(tokenizer, model.config), path)
-    encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}")
+    encode = encoder(tokenizer, text, limit, path, wording=wording or "{prompt}{reply}", date=date)
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits

@@ -49,11 +49,11 @@ def render(
     ]
 
 
-def own_system(tokenizer: Any) -> str:
+def own_system(tokenizer: Any, date: str = DATE) -> str:
     """The system message that a model's chat template writes where none is given; "" if it writes none."""
     mark = "SYSTEM-MESSAGE"
     try:
-        (plain,), (marked,) = render(["a"], tokenizer), render(["a"], tokenizer, system=mark)
+        (plain,), (marked,) = (render(["a"], tokenizer, system=system, date=date) for system in (None, mark))
     except jinja2.TemplateError:  # has no system role
         return ""
     return default_system(plain, marked, mark)
