@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from tiny_rewards import PROMPTS, TEXTS, byte_bpe, classifier_kinds
+
+Pairs = Sequence[tuple[str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,22 @@ def make_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 def make_causal(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """(kind, template=…) → folder of a tiny causal language model; each is made once."""
     return functools.cache(functools.partial(_make, tmp_path_factory, "AutoModelForCausalLM"))
+
+
+@pytest.fixture
+def tuned(make_causal: Callable[..., Path], tmp_path: Path) -> Callable[..., float]:
+    """(template, better, worse, …settings) → the loss of the one step in which a tiny model is fine-tuned on them."""
+    from alignment_limits.proxies.fine_tune import fine_tune
+
+    settings = {"text": "chat", "wording": None, "max_length": None, "seed": 0, "epochs": 1, "batch": 2, "parts": 1}
+    settings |= {"learning_rate": 1e-3, "dtype": "float32", "trust_remote_code": False}
+
+    def loss(template: str, better: Pairs, worse: Pairs, **more: object) -> float:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as name:
+            start = make_causal("qwen2", template=template)
+            return fine_tune(start, better, worse, settings | more, Path(name) / "model", Path(name))["loss"]
+
+    return loss
 
 
 def _make(

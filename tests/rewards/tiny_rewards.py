@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 TEXTS = [
@@ -16,7 +17,11 @@ TEXTS = [
 PROMPTS = ["How are you?", "Really?", "What happened?", "Say nothing.", "Hello!", "Weather?", "Really?"]
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"  # Qwen's
+ASKS = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 LLAMA = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{{ eos_token }}{% endfor %}"
+
+CLASSIFIER = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 1}
+GUARD = {"kind": "guard", "text": "reply", "sign": 1, "safe": "safe", "unsafe": "unsafe", "lead": ""}
 
 
 def byte_bpe(specials: list[str], bos: str | None = None) -> Any:
@@ -61,3 +66,20 @@ def classifier_kinds() -> dict[str, dict[str, Any]]:
             "template": None,
         },
     }
+
+
+def one_score(folder: Path, kind: str, string: str) -> float:
+    """A reward's score of one text by a forward pass of its tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([tokenizer(string, add_special_tokens=False)["input_ids"]])
+    auto = AutoModelForCausalLM if kind == "guard" else AutoModelForSequenceClassification
+    model = auto.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        if kind == "guard":
+            logits = model(ids).logits[0, -1].double()
+            good, bad = (tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("safe", "unsafe"))
+            return float(logits[good] - logits[bad])
+        return float(model.score(model.base_model(ids).last_hidden_state[0, -1])[1])

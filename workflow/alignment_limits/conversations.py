@@ -7,6 +7,7 @@ from typing import Any
 from alignment_limits.errors import TableError
 
 Messages = list[dict[str, str]]
+MESSAGES = "messages"  # the column that holds them
 
 
 def check_messages(given: Any, where: str) -> Messages:
@@ -42,7 +43,7 @@ def check_messages(given: Any, where: str) -> Messages:
 
 
 def as_text(messages: Messages) -> str:
-    """A conversation as rewards read it: the user's text, if that is all; else every message behind its role."""
+    """A conversation as one text: the user's, if that is all; else every message behind its role."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)

@@ -14,13 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.conversations import Messages, as_text, check_messages
+from alignment_limits.conversations import MESSAGES, Messages, as_text, check_messages
 from alignment_limits.errors import PromptError
 from alignment_limits.tables.opening import read_lines, stem_of, suffix_of
 from alignment_limits.tables.user_table import FORMATS, UserTable, read_user_table
 
 OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # columns that this project writes itself
-MESSAGES = "messages"
 
 
 def files_of(source: Path, formats: Sequence[str]) -> list[Path]:

@@ -15,6 +15,7 @@ from alignment_limits.files import scratch, write_json
 from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.proxies.fit import preferences
 from alignment_limits.proxies.tables import held_out
+from alignment_limits.rewards.beside import read_beside
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.scores import SCORES
@@ -26,12 +27,12 @@ with job(snakemake):
     prompts = held_out(training, read_table(snakemake.input.evaluation, PROMPTS))
     samples = read_tables(snakemake.input.samples, SAMPLES).select(*KEY, "text")
     scores = read_tables(snakemake.input.gold, SCORES).select(*KEY, "score")
-    table = samples.join(scores, on=KEY, validate="1:1").join(prompts.select("prompt_id", "prompt"), on="prompt_id")
-    table = table.sort(KEY)
+    table = samples.join(scores, on=KEY, validate="1:1").join(prompts, on="prompt_id", how="semi").sort(KEY)
     _, number = np.unique(table["prompt_id"].to_numpy().astype(str), return_inverse=True)
     drawn = {key: p[key] for key in ("labels", "noise", "seed")}
     better, worse = preferences(table["score"].to_numpy(), number, **drawn)
-    texts = list(table.select("prompt", "text").iter_rows())
+    read = read_beside({}, prompts)
+    texts = [(read[prompt_id], text) for prompt_id, text in table.select("prompt_id", "text").iter_rows()]
     say(f"{snakemake.wildcards.scorer}: {len(better)} pairs of {prompts.height} prompts, {p['epochs']} passes")
     with scratch(folder) as work:
         pairs = [texts[i] for i in better], [texts[i] for i in worse]

@@ -18,9 +18,9 @@ from alignment_limits.grid import Grid, read_scores
 from alignment_limits.models.ends import stop_tokens
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.rewards.beside import by_prompt, read_beside
+from alignment_limits.rewards.beside import with_rows
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.sums import ReadBeside, SumOfRewards
+from alignment_limits.rewards.sums import SumOfRewards
 from alignment_limits.rewards.trained_head import load_head
 from alignment_limits.sampling import tokens
 from alignment_limits.schemas.documents import DOCUMENTS
@@ -51,10 +51,8 @@ with job(snakemake):
             read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
         else:
             read[name] = load_reward(spec, source[0] if source else None, device=device)
-        if spec.get("beside", "prompt") != "prompt" or spec.get("columns"):
-            documents = [read_table(Path(f) / "documents.parquet", DOCUMENTS) for f in files("documents")]
-            beside = read_beside(spec, prompts, *documents)
-            read[name] = ReadBeside(read[name], by_prompt(beside, prompts))
+        documents = [read_table(Path(f) / "documents.parquet", DOCUMENTS) for f in files("documents")]
+        read[name] = with_rows(read[name], spec, prompts, *documents)
     for name, terms in p["terms"].items():
         models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
         scores = read_scores(files(f"scores/{name}"), name)

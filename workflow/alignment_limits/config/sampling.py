@@ -46,8 +46,8 @@ class Prompts(Strict):
     )
     date: str = Field(
         DATE,
-        description="the day that a chat template which prints today's date takes for today: the base model's (template: "
-        "chat) and those of rewards; the default is the one that Llama's templates fall back on",
+        description="the day that a chat template which prints today's date takes for today: the base model's "
+        "(template: chat) and those of rewards; the default is the one that Llama's templates fall back on",
     )
     text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
     stratify_by: str | None = Field(

@@ -22,12 +22,17 @@ from alignment_limits.models.dates import DATE
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
-from alignment_limits.rewards.sequence_classifier import Pair, set_padding
+from alignment_limits.rewards.sequence_classifier import set_padding, what_is_read
 from alignment_limits.training.arguments import one_device, plain
 
 
 def fine_tune(
-    start: Path, better: Sequence[Pair], worse: Sequence[Pair], settings: dict[str, Any], folder: Path, scratch: Path
+    start: Path,
+    better: Sequence[tuple[str, str]],
+    worse: Sequence[tuple[str, str]],
+    settings: dict[str, Any],
+    folder: Path,
+    scratch: Path,
 ) -> dict[str, float]:
     """Train on pairs (prompt, reply), the first of which is preferred to the second; write the model to `folder`.
 
@@ -53,7 +58,11 @@ def fine_tune(
     read = {"wording": settings["wording"] or "{prompt}{reply}", "date": settings.get("date", DATE)}
     encode = encoder(tokenizer, settings["text"], limit, path, **read)
     tokenizer.save_pretrained(folder)
-    pairs = [{"chosen_ids": encode(*a)[0], "rejected_ids": encode(*b)[0]} for a, b in zip(better, worse, strict=True)]
+    chosen, rejected = (
+        [encode(*item)[0] for item in what_is_read(settings["text"])(*zip(*side, strict=True))]
+        for side in (better, worse)
+    )
+    pairs = [{"chosen_ids": a, "rejected_ids": b} for a, b in zip(chosen, rejected, strict=True)]
     arguments = plain(
         scratch,
         learning_rate=settings["learning_rate"],

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
 
+Turns = tuple[tuple[str, str], ...]  # role and content of each message
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -27,10 +29,11 @@ class Scores:
 
 
 class Prompt(str):
-    """A prompt with further columns of its row in the prompt file, for rewards that ask for them.
+    """A prompt as one text, with what else its row in the prompt file holds.
 
     Attributes:
-        columns: name of a column → its value as text, or None.
+        columns: name of a column → its value as text, or None, for rewards that ask for them.
+        messages: its turns where it is a conversation, for rewards that read through a chat template; else ().
 
     Example:
         >>> prompt = Prompt("What is 6 · 7?", {"answer": "42"})
@@ -39,10 +42,12 @@ class Prompt(str):
     """
 
     columns: Mapping[str, str | None]
+    messages: Turns
 
-    def __new__(cls, text: str, columns: Mapping[str, str | None]) -> Prompt:
+    def __new__(cls, text: str, columns: Mapping[str, str | None], messages: Turns = ()) -> Prompt:
         prompt = super().__new__(cls, text)
         prompt.columns = dict(columns)
+        prompt.messages = messages
         return prompt
 
 
@@ -108,6 +113,18 @@ def text_reward(
 def pairs(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
     """Items of a reward that reads the reply and what is beside it: (beside, reply)."""
     return list(zip(prompts, replies, strict=True))
+
+
+def turns_of(prompt: str | Turns) -> Turns:
+    """A prompt as the turns of a conversation: its own, or the user's one."""
+    if isinstance(prompt, tuple):
+        return prompt
+    return getattr(prompt, "messages", ()) or (("user", str(prompt)),)
+
+
+def conversations(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+    """Items of a reward that reads through a chat template: (turns, reply)."""
+    return [(turns_of(prompt), reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
 
 def untruncated(score: Any) -> Scores:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from alignment_limits.conversations import MESSAGES
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import Prompt
+from alignment_limits.rewards.base import Prompt, RewardModel, Turns
+from alignment_limits.rewards.sums import ReadBeside
 
 
 def read_beside(
@@ -22,7 +25,7 @@ def read_beside(
         documents: needed where `beside` is 'document' or 'reference'.
 
     Returns:
-        prompt_id → text, which carries the columns asked for.
+        prompt_id → text, which carries the columns asked for, and the prompt's turns where it is a conversation.
 
     Raises:
         RewardError: there is no such column.
@@ -31,7 +34,8 @@ def read_beside(
     context = prompts if column == "prompt" or documents is None else documents
     texts = dict(context.select("prompt_id", column).iter_rows())
     columns = columns_of(spec, prompts)
-    return {key: Prompt(texts[key], columns[key]) for key in columns if key in texts}
+    turns = _turns(prompts) if column == "prompt" else {}
+    return {key: Prompt(texts[key], columns[key], turns.get(key, ())) for key in columns if key in texts}
 
 
 def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict[str, str | None]]:
@@ -51,6 +55,19 @@ def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict
     return dict(zip(prompts["prompt_id"], values, strict=True))
 
 
+def with_rows(
+    model: RewardModel, spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
+) -> RewardModel:
+    """A reward that is given prompts as plain texts, and reads what else belongs to them; see `read_beside`.
+
+    Raises:
+        RewardError: prompts of one text differ in what the reward reads beside their replies.
+    """
+    if spec.get("beside", "prompt") == "prompt" and not spec.get("columns") and MESSAGES not in prompts.columns:
+        return model
+    return ReadBeside(model, by_prompt(read_beside(spec, prompts, documents), prompts))
+
+
 def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Prompt]:
     """The same by the prompt's text, where replies are scored while they are drawn.
 
@@ -61,9 +78,17 @@ def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Pr
     for prompt_id, text in prompts.select("prompt_id", "prompt").iter_rows():
         own = read[prompt_id]
         known = out.setdefault(text, own)
-        if (str(known), known.columns) != (str(own), own.columns):
+        if (str(known), known.columns, known.messages) != (str(own), own.columns, own.messages):
             raise RewardError(
-                f"prompt '{prompt_id}' has the text of another prompt, but other columns or another document: while a "
-                "policy is trained a reward is known by the prompt's text; leave out one of the two"
+                f"prompt '{prompt_id}' has the text of another prompt, but other columns, turns or another document: "
+                "while a policy is trained a reward is known by the prompt's text; leave out one of the two"
             )
     return out
+
+
+def _turns(prompts: pl.DataFrame) -> dict[str, Turns]:
+    """prompt_id → the messages that a prompt was given as."""
+    if MESSAGES not in prompts.columns:
+        return {}
+    given = prompts.select("prompt_id", MESSAGES).drop_nulls().iter_rows()
+    return {key: tuple((turn["role"], turn["content"]) for turn in json.loads(turns)) for key, turns in given}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import jinja2
 from alignment_limits.errors import RewardError
 from alignment_limits.models import tokenizer as tokenizers
 from alignment_limits.models.dates import DATE
+from alignment_limits.rewards.base import Turns, turns_of
 from alignment_limits.rewards.control_tokens import as_text
 
-Encode = Callable[[str, str], tuple[list[int], bool]]
+Encode = Callable[[str | Turns, str], tuple[list[int], bool]]
 
 
 def encoder(
@@ -29,13 +31,16 @@ def encoder(
 ) -> Encode:
     """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
 
+    A prompt is a text or, for the template, the turns of a conversation; the reply is the turn that follows.
+
     Control tokens that a reply spells out are read as text (`control_tokens`), and so are those of a prompt that goes
     through the template. A prompt that goes through none is read as the tokenizer reads it: one that was written in a
     template of its own keeps it.
 
     Args:
         text: 'reply', 'prompt+reply' (joined) or 'chat' (the tokenizer's template).
-        limit: most tokens; longer texts lose the beginning of the prompt, then of the reply.
+        limit: most tokens; longer texts lose the beginning of the prompt, then of the reply. A conversation loses its
+            first exchanges, its system message, then the beginning of the user's last turn.
         path: for messages.
         lead: what the model is taken to have said already when it is asked for its next token: the template then
             opens the model's turn, and these tokens follow; None: nothing is asked.
@@ -51,24 +56,24 @@ def encoder(
     plain_text = as_text(tokenizer)
     adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
-    def chat(prompt: str, reply: str) -> list[int]:
-        _not_templated(prompt, tokenizer, path)
-        turns = {"user": plain_text(prompt), "assistant": plain_text(reply)}
-        messages = [{"role": role, "content": content} for role, content in turns.items()]
+    def chat(prompt: Turns, reply: str) -> list[int]:
+        for _, content in prompt:
+            _not_templated(content, tokenizer, path)
+        messages = [{"role": role, "content": plain_text(content)} for role, content in (*prompt, ("assistant", reply))]
+        options = {"tokenize": True, "return_dict": False, "add_generation_prompt": lead is not None}
         try:
-            ids = tokenizers.chat(
-                tokenizer, messages, date=date, tokenize=True, return_dict=False, add_generation_prompt=lead is not None
-            )
+            ids = tokenizers.chat(tokenizer, messages, date=date, **options)
         except jinja2.TemplateError as error:
-            raise RewardError(f"{path}: the chat template refuses a prompt and a reply: {error}") from error
+            raise RewardError(_refused(tokenizer, messages, path, error)) from error
         ids = [bos, *ids] if adds_bos and ids[:1] != [bos] else list(ids)
         if bos is not None and ids[:2] == [bos, bos]:
             raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
         return ids + said
 
-    def plain(prompt: str, reply: str) -> list[int]:
+    def plain(prompt: Turns, reply: str) -> list[int]:
         told = plain_text(reply)
-        whole = re.sub(r"\{(prompt|reply)\}", lambda place: prompt if place[1] == "prompt" else told, wording)
+        asked = prompt[0][1]
+        whole = re.sub(r"\{(prompt|reply)\}", lambda place: asked if place[1] == "prompt" else told, wording)
         ids: list[int] = tokenizer(whole, verbose=False)["input_ids"]
         own = adds_bos and ids[:2] == [bos, bos]  # the prompt brought its own, as chat-templated prompts do
         ids = ids[1:] if own else ids
@@ -83,18 +88,19 @@ def encoder(
     if text == "chat" and not tokenizer.chat_template:
         raise RewardError(f"{path}: the tokenizer has no chat template; set `text: prompt+reply` or `text: reply`")
 
-    def encode(prompt: str, reply: str) -> tuple[list[int], bool]:
-        ids = render(prompt, reply)
+    def encode(prompt: str | Turns, reply: str) -> tuple[list[int], bool]:
+        turns = turns_of(prompt) if text == "chat" else (("user", str(prompt)),)
+        ids = render(turns, reply)
         cut = False
         while limit is not None and len(ids) > limit:
             excess, cut = len(ids) - limit, True
-            if prompt:
-                prompt = drop_tokens(tokenizer, prompt, excess)
+            if turns[0][1] or turns[1:]:
+                turns = _shorter(tokenizer, turns, excess)
             elif reply:
                 reply = drop_tokens(tokenizer, reply, excess)
             else:
                 raise RewardError(f"{path}: the chat template alone takes {len(ids)} tokens; raise max_length={limit}")
-            ids = render(prompt, reply)
+            ids = render(turns, reply)
         return ids, cut
 
     return encode
@@ -108,6 +114,32 @@ def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     offsets = encoded["offset_mapping"]
     return text[max(1, offsets[count][0]) :] if count < len(offsets) else ""
+
+
+def _shorter(tokenizer: Any, turns: Turns, excess: int) -> Turns:
+    """A prompt without its first exchange; else with a shorter system message; else with a shorter last turn."""
+    system = turns[: turns[0][0] == "system"]
+    if (asked := turns[len(system) :])[1:]:
+        return (*system, *asked[2:])
+    ((role, content),) = system or asked
+    left = drop_tokens(tokenizer, content, excess)
+    if not system:
+        return ((role, left),)
+    return (*([(role, left)] if left else []), *asked)
+
+
+def _refused(tokenizer: Any, messages: Sequence[Mapping[str, str]], path: Path, error: Exception) -> str:
+    """What is to be said of a conversation that a template fails on."""
+    roles = ", ".join(message["role"] for message in messages)
+    if messages[0]["role"] == "system":
+        with contextlib.suppress(jinja2.TemplateError):
+            tokenizers.chat(tokenizer, messages[1:], tokenize=False)
+            return (
+                f"{path}: the chat template takes no system message ({error}). Give a message that all prompts share "
+                "as `prompts.system`, which rewards do not read; or let the reward read conversations as one text "
+                "(`text: prompt+reply`, for a guard `wording`)"
+            )
+    return f"{path}: the chat template refuses a prompt and a reply ({roles}): {error}"
 
 
 def _not_templated(prompt: str, tokenizer: Any, path: Path) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
+from alignment_limits.models.dates import DATE
 from alignment_limits.models.ends import load_config
 from alignment_limits.models.split_model import load_split
-from alignment_limits.models.dates import DATE
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.rewards.base import ItemReward, Scores, pairs
+from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.batching import in_batches
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
@@ -61,12 +61,13 @@ def load(
         last = model.logits(model.hidden(ids, mask)[rows, mask.sum(1) - 1]).double()
         return last[:, [good]] - last[:, [bad]]
 
-    def score_pairs(items: list[tuple[str, str]]) -> Scores:
+    def score_pairs(items: list[tuple[str | Turns, str]]) -> Scores:
         encoded = [encode(prompt, reply) for prompt, reply in items]
         score = in_batches([ids for ids, _ in encoded], forward, pad=0, device=device)[:, 0]
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
-    return ItemReward(pairs, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)
+    items = conversations if wording is None else pairs
+    return ItemReward(items, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)
 
 
 def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment_limits.errors import AlignmentLimitsError, RewardError
-from alignment_limits.rewards.base import Prompt, RewardModel
+from alignment_limits.rewards.base import Prompt, RewardModel, turns_of
 from alignment_limits.rewards.load import load_reward
 
 TOLERANCE = 1e-4  # how far a score may move with its batch, in units of the spread of the probes' scores
@@ -42,13 +42,16 @@ def probes(prompts: Sequence[str], own: Sequence[tuple[str, str]] = ()) -> tuple
 
     Args:
         prompts: the study's; none: prompts of ours.
+            Conversations are tried in every order of roles (system or not, how many turns) that occurs.
         own: prompts with replies of the study's own, such as references; a few are taken, as are columns of prompts.
     """
     if not prompts:
         return [p for p, _ in PROBES], [r for _, r in PROBES]
     told = [prompts[i % len(prompts)] for i in range(len(PROBES))]
+    by_roles = {tuple(role for role, _ in turns_of(p)): p for p in (*reversed(prompts), *told)}
+    turns = [(p, PROBES[0][1]) for p in by_roles.values() if not any(p is known for known in told)]
     columns = [(p, value) for p in prompts if isinstance(p, Prompt) for value in p.columns.values() if value]
-    more = [*list(own)[:OWN_REPLIES], *columns[:OWN_REPLIES]]
+    more = [*turns[: len(PROBES)], *list(own)[:OWN_REPLIES], *columns[:OWN_REPLIES]]
     return told + [p for p, _ in more], [r for _, r in PROBES] + [r for _, r in more]
 
 

@@ -12,7 +12,7 @@ Where comparable code goes wrong, and what is done here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
 from alignment_limits.models.classifier import load_classifier
-from alignment_limits.models.load import ready
 from alignment_limits.models.dates import DATE
+from alignment_limits.models.load import ready
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.rewards.base import ItemReward, Scores, pairs
+from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.batching import in_batches
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint
 from alignment_limits.rewards.conversation import encoder
 
-Pair = tuple[str, str]  # prompt, reply
+Pair = tuple[str | Turns, str]  # prompt, reply
 
 _HEADS = ("score", "classifier", "classification_head")
 
@@ -84,7 +84,12 @@ def load(
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
     tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
-    return ItemReward(pairs if text != "reply" else _replies_only, score_pairs, sign, tolerance)
+    return ItemReward(what_is_read(text), score_pairs, sign, tolerance)
+
+
+def what_is_read(text: str) -> Callable[[Sequence[str], Sequence[str]], list[Any]]:
+    """(prompts, replies) → what `encoder` is given of each."""
+    return {"chat": conversations, "reply": _replies_only}.get(text, pairs)
 
 
 def label_weights(
