@@ -60,6 +60,18 @@ def test_gap_lies_between_zero_and_its_bound(rewards: tuple[np.ndarray, np.ndarr
     assert np.all(table.gap_plugin <= table.gap_bound)
 
 
+def test_the_bound_is_the_mean_over_prompts_of_half_the_errors_range_squared_over_two_beta() -> None:
+    """Errors are c ± h at most, h = 0.5, 1 and 3: epsilon is h whatever c is, and E h^2 is no (E h)^2."""
+    rng = np.random.default_rng(7)
+    half = np.repeat([0.5, 1.0, 3.0], 8)
+    error = rng.uniform(-1, 1, (24, 40))
+    error[:, 0], error[:, 1] = -1, 1
+    gold = rng.standard_normal((24, 40))
+    proxy = gold + half[:, None] * error + rng.standard_normal((24, 1))
+    table = proxy_gap(proxy, gold, betas=[2.0, 0.5])
+    np.testing.assert_allclose(table.gap_bound, (0.25 + 1 + 9) / 3 / (2 * table.beta), rtol=1e-12)
+
+
 def test_order_of_samples_does_not_matter_even_where_the_proxy_ties() -> None:
     rng = np.random.default_rng(2)
     gold = rng.standard_normal((30, 40))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignment_limits.limits import PromptBootstrap, over_optimisation, stopping_point
+from alignment_limits.limits import PromptBootstrap, hacking_onset, over_optimisation, stopping_point
 from alignment_limits.limits.onset import interior_maximum
 from alignment_limits.limits.overoptimisation import fit_places
 
@@ -88,6 +88,34 @@ def test_a_proxy_that_knows_nothing_of_gold_is_seldom_said_to_take_it_down(gold:
         falls += stop.finding in ("over-optimisation", "opposed to gold")
         assert stop.end <= 64 / 5
     assert falls <= 3  # 1.5 of 30 by a rule of 5 %
+
+
+GOLD_OF = {  # of a proxy z and noise e
+    "knows nothing of gold": lambda z, e: e,
+    "levels off: its mean falls at the end of half of the paths": lambda z, e: np.minimum(z, 0.5) + e,
+    "falls without a rise": lambda z, e: -np.maximum(z - 1, 0) + e,
+}
+
+
+@pytest.mark.parametrize("judge", [hacking_onset, stopping_point], ids=["tilt", "best-of-n"])
+@pytest.mark.parametrize("gold", GOLD_OF.values(), ids=GOLD_OF)
+def test_noise_is_seldom_over_optimisation_where_samples_and_prompts_are_enough(gold, judge) -> None:
+    """20 studies: a rise and a fall of the mean alone would be found in half of them, or in all."""
+    found = []
+    for seed in range(20):
+        proxy, noise = np.random.default_rng(seed).standard_normal((2, 32, 288))
+        onset = judge(proxy, gold(proxy, noise), replicates=200, seed=seed)
+        assert onset.finding != "not judged"
+        found.append(onset.finding == "over-optimisation")
+    assert np.mean(found) <= 0.05
+
+
+@pytest.mark.parametrize("judge", [hacking_onset, stopping_point], ids=["tilt", "best-of-n"])
+def test_a_bend_is_found_in_studies_of_that_size(judge) -> None:
+    for seed in range(3):
+        proxy, noise = np.random.default_rng(seed).standard_normal((2, 32, 288))
+        onset = judge(proxy, proxy - 0.5 * (proxy**2 - 1) + 0.3 * noise, replicates=200, seed=seed)
+        assert (onset.finding, onset.found) == ("over-optimisation", True)
 
 
 def test_four_prompts_are_no_ground_for_a_fall_of_gold() -> None:
