@@ -269,7 +269,5 @@ def test_no_chat_template_is_refused_with_a_remedy(make_classifier):
 
 def test_a_template_that_refuses_the_roles_is_named(make_classifier):
     folder = make_classifier("qwen2", template="{{ raise_exception('only one turn') }}")
-    with pytest.raises(
-        RewardError, match="the chat template refuses a prompt and a reply .user, assistant.: only one turn"
-    ):
+    with pytest.raises(RewardError, match=r"refuses a prompt and a reply \(user, assistant\): only one turn"):
         load_reward(_spec(), folder).score(["Hello!"], ["No."])

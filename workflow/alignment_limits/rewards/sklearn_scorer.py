@@ -103,7 +103,11 @@ class _Arrays(numpy_pickle.NumpyArrayWrapper):
         return self.read_array(unpickler, ensure_native_byte_order)
 
 
-_STUBS = {**PLAIN_NUMPY, ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Arrays}
+_STUBS = {
+    **PLAIN_NUMPY,
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Arrays,
+    ("scipy.sparse.csr", "csr_matrix"): csr_matrix,  # as old files call it, which then say their scikit-learn
+}
 
 
 class _Restricted(numpy_pickle.NumpyUnpickler, PlainBuild):
