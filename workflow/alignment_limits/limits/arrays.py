@@ -4,6 +4,7 @@ A score array is float64 of shape (P prompts, M samples); NaN means "no such sam
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,14 @@ Array = NDArray[np.float64]
 
 QUARTERS = 4
 FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer says nothing about the bias
+
+
+class Columns:
+    """What a dataclass of equal columns has in common."""
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns by name, in the order of the contract."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
 def check_scores(scores: ArrayLike, name: str = "reward") -> Array:

@@ -57,16 +57,9 @@ def best_of_n(
     others = check_evaluated(scores, evaluated)
     choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
     return compare(
-        choice,
-        scores,
-        others,
-        budget=budget,
-        replicates=replicates,
-        seed=seed,
-        level=level,
-        keys=keys,
-        clusters=clusters,
-    )
+        choice, scores, others, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+    )  # fmt: skip
 
 
 def best_of_n_choice(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, unit_of
+from alignment_limits.limits.arrays import Array, Columns, centre, check_evaluated, unit_of
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import AGGREGATORS, aggregate, check_members
@@ -34,7 +34,7 @@ class MemberErrors:
 
 
 @dataclass(frozen=True)
-class EnsembleTable:
+class EnsembleTable(Columns):
     """One row per aggregator, subset and beta; equal 1-D arrays.
 
     members : names joined by "+". k : their number. rho : mean error correlation of all members (NaN for one).
@@ -59,10 +59,6 @@ class EnsembleTable:
     gold_gain_at_kl: Array
     gold_gain_at_kl_low: Array
     gold_gain_at_kl_high: Array
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def member_errors(

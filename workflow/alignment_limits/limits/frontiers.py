@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
+from alignment_limits.limits.arrays import Array, Columns, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import AT_BETA, judge
@@ -16,7 +16,7 @@ from alignment_limits.limits.tilting import check_betas
 
 
 @dataclass(frozen=True)
-class FrontierTable:
+class FrontierTable(Columns):
     """Rows of one frontier as equal 1-D arrays: first at="beta" in the order given, then at="kl".
 
     beta : temperature; at="kl" the slope dG*/dKL there. kl, kl_reverse : KL(pi_beta||pi_0) and
@@ -41,10 +41,6 @@ class FrontierTable:
     pareto_k: Array
     reliable: np.ndarray
     reason: np.ndarray
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in the order of the contract."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def frontier(
@@ -114,16 +110,9 @@ def limit_at(
     """The corrected limit at given KLs only; `evaluated` None means the optimized reward itself."""
     other = optimized if evaluated is None else evaluated
     return frontier(
-        optimized,
-        {"evaluated": other},
-        kls=kls,
-        budget=budget,
-        replicates=replicates,
-        seed=seed,
-        level=level,
-        keys=keys,
-        clusters=clusters,
-    )["evaluated"]
+        optimized, {"evaluated": other}, kls=kls, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+    )["evaluated"]  # fmt: skip
 
 
 def _names() -> list[str]:
@@ -169,15 +158,7 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
     return rows | vars(
-        judge(
-            scores,
-            1.0 / beta,
-            m.ess,
-            share=m.share,
-            doubtful=doubtful,
-            reach=AT_BETA,
-            clusters=boot.clusters,
-        )
+        judge(scores, 1.0 / beta, m.ess, share=m.share, doubtful=doubtful, reach=AT_BETA, clusters=boot.clusters)
     )
 
 

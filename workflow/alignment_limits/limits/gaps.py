@@ -9,12 +9,20 @@ Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_be
 Only the within-prompt centred error counts. Both rewards must be on one scale (see standardisation.py).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores, unit_of, within_prompt_sd
+from alignment_limits.limits.arrays import (
+    Array,
+    Columns,
+    centre,
+    check_evaluated,
+    check_scores,
+    unit_of,
+    within_prompt_sd,
+)
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import GAPS, judge
@@ -23,7 +31,7 @@ from alignment_limits.limits.tilting import block_weights, by_level, check_betas
 
 
 @dataclass(frozen=True)
-class ProxyGapTable:
+class ProxyGapTable(Columns):
     """One row per beta, equal 1-D arrays; gaps in reward units, KL in nats per sequence, means over prompts.
 
     error_variance : pooled within-prompt variance of delta under the base. gap : J(pi_beta) - J(pi^_beta),
@@ -51,10 +59,6 @@ class ProxyGapTable:
     ideal_gain_at_beta: Array
     reliable: np.ndarray
     reason: np.ndarray
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -151,15 +155,7 @@ def proxy_gap(
     doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
         parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
     )
-    ours = judge(
-        proxy,
-        1.0 / beta,
-        parts.ess,
-        share=parts.share,
-        doubtful=doubtful,
-        reach=GAPS,
-        clusters=boot.clusters,
-    )
+    ours = judge(proxy, 1.0 / beta, parts.ess, share=parts.share, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
     theirs = judge(truth, 1.0 / beta, parts.ess_gold, share=parts.share_gold, reach=GAPS)
     reason = np.array(
         [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.arrays import Array, Columns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.paired import carried_gain, interval, judge_limits, limits_of, mean_of, read_curves
 from alignment_limits.limits.picks import NO_SHARE, Mean, columns_of, judge_kl, judge_means, together, too_few_for_limit
@@ -16,7 +16,7 @@ from alignment_limits.limits.ranks import beaten_share
 
 
 @dataclass(frozen=True)
-class BestOfNTable:
+class BestOfNTable(Columns):
     """One row per setting of a method, equal 1-D arrays. gain, win_rate and limit are of the evaluated reward.
 
     n : draws (their mean for best-of-Poisson, NaN for chi2). temperature : of soft best-of-n, beta of chi2, else NaN.
@@ -66,10 +66,6 @@ class BestOfNTable:
     efficiency_reason: np.ndarray
     reliable: np.ndarray
     reason: np.ndarray
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in the order of the contract."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ the study will meet.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_scores
+from alignment_limits.limits.arrays import Array, Columns, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap, normal_quantile
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.diagnostics import FEWEST_PROMPTS, FEWEST_SAMPLES, HEAVY_TAIL, tail_ratio
@@ -27,7 +27,7 @@ MOST_DRAWN = 384  # prompts of a study that is drawn, which stand for more: a ve
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Columns):
     """One row per KL, equal 1-D arrays.
 
     prompts : needed for the half-width asked for, with an interval prompts_low, prompts_high (from how well the pilot
@@ -46,10 +46,6 @@ class Plan:
     samples: Array
     accepted: Array
     reason: np.ndarray
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def plan(

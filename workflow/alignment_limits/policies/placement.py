@@ -14,13 +14,13 @@ efficiency and gap hold the uncertainty of gain, KL and limit at once. β is hel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_scores, prompt_means
+from alignment_limits.limits.arrays import Array, Columns, check_scores, prompt_means
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.paired import paired_limit
@@ -29,7 +29,7 @@ RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and it
 
 
 @dataclass(frozen=True)
-class Placement:
+class Placement(Columns):
     """One row per policy, equal 1-D arrays; rewards in the units given, KL in nats per reply, means over prompts.
 
     *_low/_high : interval from a bootstrap over prompts. beta : dG*/dκ at the policy's KL; inf at KL 0. limit,
@@ -53,10 +53,6 @@ class Placement:
     win_rate_high: Array
     reliable: np.ndarray
     reason: np.ndarray
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def place(
