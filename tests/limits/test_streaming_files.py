@@ -339,6 +339,7 @@ def test_prompts_of_tables_summed_before_the_stop_are_known(six: list[str], tmp_
 def test_parts_that_do_not_belong_together_are_named(
     six: list[str], tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
+    change = dict(change)
     first = change.pop("from", 1)
     stream.sum_tables(six[:1], "rm", ["human"], part=tmp_path / "a.npz")
     given = {"tables": six[first:], "optimized": "rm", "evaluated": ["human"], "part": tmp_path / "b.npz"}  # type: ignore[misc]
