@@ -131,6 +131,24 @@ def test_an_id_that_is_a_number_and_the_same_text_is_named(tmp_path):
     assert read_score_table(tmp_path / "t.jsonl", ["rm"])["prompt_id"].to_list() == ["7", "8"]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_column_with_nothing_in_it_is_still_text(tmp_path, name):
+    empty = pl.DataFrame({"prompt_id": ["a", "b"], "note": pl.Series([None, None], dtype=pl.String)})
+    note = read_user_table(write(empty, tmp_path / f"t.{name}")).anything("note")
+    assert note.dtype == pl.String
+    assert note.to_list() == [None, None]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.tsv", "\t")])
+def test_a_text_with_the_separator_in_it_and_no_quotes_is_refused_not_cut(tmp_path, name, separator):
+    rows = [["prompt_id", "text"], ["a", "one"], ["b", f'"two{separator}three"'], ["c", f"two{separator}three"]]
+    (tmp_path / name).write_text("".join(separator.join(row) + "\n" for row in rows[:3]))
+    assert read_prompts(tmp_path)["text"].to_list() == ["one", f"two{separator}three"]
+    (tmp_path / name).write_text("".join(separator.join(row) + "\n" for row in rows))
+    with pytest.raises(AlignmentLimitsError, match=rf"{name}: row 3 has 3 values, the header 2"):
+        read_prompts(tmp_path)
+
+
 def test_columns_nobody_asks_for_may_hold_anything(tmp_path):
     rows = [{"prompt_id": i, "text": f"t{i}", "other": 1 if i < 300 else "one"} for i in range(400)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -229,7 +247,7 @@ def test_sample_ids_may_be_of_any_type_and_begin_anywhere(tmp_path):
         ("t.csv", "prompt_id,sample_id,rm\na,0,1\né,0,1\n".encode("latin-1"), r"is not UTF-8 \(byte 29\), in line 3"),
         ("t.csv", b"prompt_id,sample_id,rm\na,0,\x001\n", "contains a NUL character .*, in line 2"),
         ("t.csv", b"prompt_id,sample_id,rm\ra,0,1\r", r"its lines end in \\r alone"),
-        ("t.csv", b"prompt_id,sample_id,rm\na,0,1,2\n", "cannot be read as csv"),
+        ("t.csv", b"prompt_id,sample_id,rm\nb,0,1\na,0,1,2\n", "row 2 has 4 values, the header 3; put quotes"),
         ("t.csv.gz", b"no gzip", "cannot be read"),
         ("t.parquet", b"no parquet", "cannot be read as parquet"),
         ("t.xlsx", b"x", r"a table is .parquet, .csv"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import functools
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -121,42 +124,32 @@ class _Parquet(UserTable):
 
 
 class _Csv(UserTable):
-    """Every value is text: nothing is guessed."""
+    """Every value is text: nothing is guessed. All columns are parsed, as of some alone polars sees no row too long."""
 
     def __init__(self, content: bytes, name: str, separator: str) -> None:
-        self.content, self.separator = content.rstrip(b"\r\n") + b"\n", separator
-        with self._errors(name):
-            head = pl.read_csv(
-                self.content,
-                has_header=False,
-                n_rows=1,
-                infer_schema=False,
-                separator=separator,
-                truncate_ragged_lines=True,
-            )
-            height = (
-                pl.scan_csv(self.content, infer_schema=False, separator=separator).select(pl.len()).collect().item()
-            )
-        super().__init__(name, [value or "" for value in head.row(0)], height)
+        content = content.rstrip(b"\r\n") + b"\n"
+        read = functools.partial(pl.read_csv, content, infer_schema=False, separator=separator)
+        try:
+            with polars_errors(name, "csv"):
+                head = read(has_header=False, n_rows=1)
+                self.frame = read()
+        except TableError:
+            _refuse_long_rows(decoded(content, name), name, separator)  # which says where it is not UTF-8
+            raise
+        super().__init__(name, [value or "" for value in head.row(0)], self.frame.height)
 
     def read(self, names: Sequence[str]) -> dict[str, Column]:
         self.require(names)
-        places = [self.columns.index(name) for name in names]
-        with self._errors(self.name):
-            frame = pl.read_csv(self.content, infer_schema=False, separator=self.separator, columns=sorted(places))
-        order = {place: i for i, place in enumerate(sorted(places))}
-        return {
-            name: Column(name, frame.to_series(order[at]).alias(name)) for name, at in zip(names, places, strict=True)
-        }
+        return {name: Column(name, self.frame.to_series(self.columns.index(name)).alias(name)) for name in names}
 
-    @contextlib.contextmanager
-    def _errors(self, name: str) -> Iterator[None]:
-        try:
-            with polars_errors(name, "csv"):
-                yield
-        except TableError:
-            decoded(self.content, name)  # says where it is not UTF-8
-            raise
+
+def _refuse_long_rows(text: str, name: str, separator: str) -> None:
+    with contextlib.suppress(csv.Error):
+        header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        for i, row in enumerate(rows, start=1):
+            if len(row) > len(header):
+                had = f"row {i} has {len(row)} values, the header {len(header)}"
+                raise TableError(f"{name}: {had}; put quotes around values with {separator!r} in them")
 
 
 class _Json(UserTable):
