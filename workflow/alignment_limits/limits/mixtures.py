@@ -121,6 +121,9 @@ class Levels(World):
             kl = np.where(best > 0, best * np.log(best / self.population), 0.0).sum(axis=1)
         return float(kl.mean()), float(((best - self.population) @ np.asarray(self.levels)).mean())
 
+    def best_gain(self) -> float:
+        return float(self.levels[-1] - (self.population @ np.asarray(self.levels)).mean())
+
     def limit_per_prompt(self, kappa: float) -> float:
         low, high = np.full(len(self.population), 1e-9), np.full(len(self.population), 1e4)
         for _ in range(200):
