@@ -153,6 +153,8 @@ def test_a_ragged_table_is_padded_and_comes_back(tmp_path):
 def test_rewards_with_different_keys_are_refused():
     with pytest.raises(ArtifactError, match=r"reward b lacks 1 key\(s\) such as \[\('p2', 3\)\]"):
         same_keys({"a": scores(), "b": scores()[:-1]})
+    with pytest.raises(ArtifactError, match=r"lacks 0 key\(s\).*has 1 that a lacks \[\('p2', 3\)\]"):
+        same_keys({"a": scores()[:-1], "b": scores()})
 
 
 def test_arrays_of_absent_rewards_are_refused(tmp_path):

@@ -5,10 +5,12 @@ import polars as pl
 import pytest
 
 from alignment_limits.config.learning import Learning
+from alignment_limits.learning.asymptotics import first_order
 from alignment_limits.learning.gamma import profile_gamma
 from alignment_limits.learning.linear import pair_design, pair_wins
 from alignment_limits.learning.preferences import draw_wins, preferences
 from alignment_limits.learning.rates import choose, mean_interval, slopes, summary
+from alignment_limits.learning.settings import comparisons
 from alignment_limits.learning.sweep import sweep
 from alignment_limits.learning.worlds import draw_world
 from alignment_limits.schemas.learning import SLOPES
@@ -106,6 +108,20 @@ def test_the_populations_minimisers_are_the_closed_forms():
         assert found == pytest.approx(expected, rel=1e-5)
     free = rows.filter((pl.col("beta") == 0) & (pl.col("objective") != "base"))["forward_kl"]
     np.testing.assert_allclose(free, 0, atol=1e-9)
+
+
+def test_in_a_class_of_few_features_the_reward_learns_by_its_own_constant_the_likelihood_by_that_of_all_tables():
+    linear = Learning(
+        n=[64], seeds=2, betas=[1], fixed_betas=[1], folds=2, world={"target_dimension": 3, "reward_dimension": 4}
+    ).model_dump()
+    rows = pl.DataFrame(sweep(linear, "as-modelled", 0.0, 0, [0])).filter((pl.col("beta") == 0) & (pl.col("n") == 64))
+    predicted = dict(rows.select("objective", "predicted").iter_rows())
+    world = draw_world(linear["world"], np.random.default_rng([0, 0, 0]))
+    c = comparisons("as-modelled", 0.0, world, linear["world"], np.random.default_rng(0))
+    for objective, features in (("reverse-kl", world.features[..., :4]), ("pmle", None)):
+        constant = first_order(world.log_target, c.table, c.expected_wins(), gamma=c.gamma, features=features)
+        assert predicted[objective] == pytest.approx(constant / 64, rel=1e-9)
+    assert predicted["reverse-kl"] < predicted["pmle"] / 2
 
 
 OPTIONS = TINY["world"] | {"target_dimension": 3, "target_sd": 0.7, "base_sd": 0.7}

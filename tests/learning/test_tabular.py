@@ -95,6 +95,16 @@ def test_ipo_minimises_its_loss_and_is_finite_on_separable_data():
     np.testing.assert_allclose(ipo_policy(ONE_WAY, base, tau=0.7), least(loss, 3), atol=1e-6)
 
 
+@pytest.mark.parametrize("objective", ["ipo", "rlhf", "rebel", "dpo"])
+def test_learners_of_closed_form_divide_by_their_coefficient(objective):
+    for beta, found in zip([2.0, 0.3], LEARNERS[objective](DATA, [2.0, 0.3]), strict=True):
+        if objective == "ipo":
+            expected = ipo_policy(DATA.wins, BASE, tau=beta)
+        else:
+            expected = log_softmax(BASE + (FREE if objective == "dpo" else DATA.reward) / beta)
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
 def test_rewards_are_least_in_the_bradley_terry_loss_with_their_prior():
     def loss(reward):
         met = pairs(WINS[1])

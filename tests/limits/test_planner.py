@@ -80,6 +80,9 @@ def test_what_the_pilot_cannot_show_gets_a_lower_bound_and_no_promise() -> None:
     assert np.isnan(planned.prompts[0])
     assert planned.samples[0] >= 4 * np.exp(5)
     assert "cannot show" in planned.reason[0]
+    constant = plan(np.ones((16, 16)), [0.5])
+    assert np.isnan(constant.prompts[0])
+    assert constant.gain[0] == 0
 
 
 def test_heavy_tails_get_no_promise_and_no_verdict_with_any_number_of_prompts() -> None:

@@ -117,11 +117,13 @@ def test_a_policy_that_is_the_target_is_at_distance_zero(repeated):
 
 def test_the_bases_distances_are_the_frontiers_kls():
     reward, policies, _ = world(0, prompts=20, samples=64)
-    found = target_distances(reward, 1.5, policies, seed=3)
-    (row,) = (frontier(reward, {"own": reward}, betas=[1.5], seed=3)["own"],)
+    draws = {"replicates": 150, "seed": 3, "level": 0.8}
+    found = target_distances(reward, 1.5, policies, **draws)
+    row = frontier(reward, {"own": reward}, betas=[1.5], **draws)["own"]
     assert found.forward.estimate[0] == pytest.approx(row.kl[0], abs=1e-12)
     assert found.reverse.estimate[0] == pytest.approx(row.kl_reverse[0], abs=1e-12)
     assert found.forward.low[0] == pytest.approx(row.kl_low[0], abs=1e-12)
+    assert found.forward.high[0] == pytest.approx(row.kl_high[0], abs=1e-12)
     assert found.forward.plugin[0] == pytest.approx(row.kl_plugin[0], abs=1e-12)
     assert found.pareto_k == pytest.approx(row.pareto_k[0])
 

@@ -56,6 +56,7 @@ def test_reverse_kl_is_nearer_than_dpo_or_not(rows, verdict):
 def test_approaching_the_target():
     assert approach(LEARNED, ["pmle", "reverse-kl"], 0.6).verdict == HOLDS
     assert approach(LEARNED, ["pmle", "reverse-kl"], 0.04).verdict == PARTLY, "PMLE ends farther than the base"
+    assert approach(LEARNED, ["pmle"], 0.04).verdict == UNKNOWN, "it falls, but ends farther than the base"
     assert approach(scaled("pmle", 30, n=4096), ["pmle"], 0.6).verdict == FAILS
     assert "as n^−1.00" in approach(LEARNED, ["reverse-kl"], 0.6).sentence
 

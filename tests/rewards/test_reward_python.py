@@ -126,7 +126,7 @@ def test_the_log_has_the_whole_traceback(plugin, tmp_path, capsys):
 
 
 def test_what_cannot_be_imported_is_named(plugin):
-    for function in ("absent", "NUMBER"):
+    for function in ("absent", "NUMBER", "a:b"):
         with pytest.raises(RewardError, match=rf"module 'tiny_plugin' .* has no function '{function}'"):
             plugin(function)
     spec = {"kind": "python", "options": {}, "text": "reply", "sign": 1}

@@ -172,7 +172,7 @@ def test_what_happens_in_a_child_is_one_message(tmp_path, what, message):
         np.str_("text"),
         np.zeros((0, 3)),
     ],
-    ids=str,
+    ids=lambda value: " ".join(str(value).split()),
 )
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_plain_arrays_and_numbers_come_back(tmp_path, value, protocol):
