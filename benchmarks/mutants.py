@@ -6,13 +6,17 @@
 mutmut (and not cosmic-ray) because it records which tests reach a function and runs those alone, in a fork that has
 the libraries imported already: seconds a mutant, not minutes. SCRATCH is a new folder that gets a copy of the project.
 Mutants are drawn from the functions that the quick tests reach. Left out are those that change only the words of a
-message: they change no number, and messages have tests of their own. In a second call with the same SCRATCH the
-mutants that survived run again.
+message: they change no number, and messages have tests of their own. A mutant is caught if a test fails or the tests
+take five times as long as they should and a minute more. A second call with the same SCRATCH, draw and seed takes
+over the project's changed files and runs the mutants that survived again. mutmut's own words: SCRATCH/mutmut.log.
 """
 
 import argparse
 import ast
 import difflib
+import filecmp
+import functools
+import itertools
 import json
 import os
 import random
@@ -25,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 MUTATED = (
     *(f"{folder}/*" for folder in ("limits", "policies", "learning", "tables", "sampling", "rewards", "models")),
     *(f"report/{name}.py" for name in ("*claims", "lookup", "turning", "paired", "agreement")),
-    *(f"{name}.py" for name in ("artifacts", "grid", "user_table", "score_table", "nested_scores", "partial_sums")),
+    *(f"{name}.py" for name in ("artifacts", "grid", "score_table", "nested_scores", "partial_sums")),
 )
 # the quick tests of what is mutated: no study, server or engine is started
 QUICK = ("limits", "learning", "policies", "report", "sampling", "rewards", "tables", "models", "test_*.py")
@@ -43,22 +47,40 @@ do_not_mutate_patterns = ['^\\s*raise ', 'log\\.', 'uint64', '0x']
 pytest_add_cli_args = {arguments}
 pytest_add_cli_args_test_selection = {quick}
 timeout_multiplier = 5
+timeout_constant = 12
+# forks of a process that has imported these but used none: the threads of Polars do not outlive a fork
+process_isolation = "forkserver"
+forkserver_warmup = "import"
+preload_modules_file = "imported.txt"
 """
+IMPORTED = (
+    *("pytest", "hypothesis", "pydantic", "sklearn", "torch", "transformers"),
+    *("numpy", "polars", "pyarrow.parquet", "scipy.optimize", "scipy.stats", "numba"),
+    *("alignment_limits.limits", "alignment_limits.learning"),
+)
+
+
+def take_over(source: str | Path, target: str | Path) -> None:
+    """Copy a file if it has changed: mutmut makes mutants again of what is newer than they."""
+    if not Path(target).exists() or not filecmp.cmp(source, target, shallow=False):
+        shutil.copy(source, target)
 
 
 def lay_out(scratch: Path) -> None:
     """A copy of the project whose library lies in `src`, the only folder that mutmut's names allow."""
-    for name in COPIED:
-        shutil.copytree(ROOT / name, scratch / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    folders = {ROOT / name: scratch / name for name in COPIED}
+    for source, target in {**folders, scratch / "workflow/alignment_limits": scratch / "src/alignment_limits"}.items():
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(source, target, ignore=ignored, copy_function=take_over, dirs_exist_ok=True)
     for name in FILES:
-        shutil.copy(ROOT / name, scratch)
-    shutil.copytree(scratch / "workflow/alignment_limits", scratch / "src/alignment_limits")
+        take_over(ROOT / name, scratch / name)
+    (scratch / "imported.txt").write_text("\n".join(IMPORTED))
     slow = [f"--ignore-glob={pattern}" for pattern in SLOW]
     settings = SETTINGS.format(
         only=json.dumps([f"src/alignment_limits/{pattern}" for pattern in MUTATED]),
         copied=json.dumps([*COPIED, *FILES]),
         quick=json.dumps([str(p.relative_to(ROOT)) for name in QUICK for p in sorted(ROOT.glob(f"tests/{name}"))]),
-        arguments=json.dumps(["-x", "-q", "-p", "no:cacheprovider", *slow]),
+        arguments=json.dumps(["-q", "-p", "no:cacheprovider", "-k", "not vllm", *slow]),
     )
     with (scratch / "pyproject.toml").open("a") as file:
         file.write(settings)
@@ -66,8 +88,9 @@ def lay_out(scratch: Path) -> None:
 
 def mutmut(scratch: Path, names: list[str], processes: int) -> None:
     """Run the tests on these mutants; the first call makes all mutants and records what each test reaches."""
-    command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", str(processes), *names]
-    subprocess.run(command, cwd=scratch, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(processes), *names]
+    with (scratch / "mutmut.log").open("a") as log:
+        subprocess.run(command, cwd=scratch, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log)
 
 
 def results(scratch: Path) -> dict[str, int | None]:
@@ -83,17 +106,23 @@ def function(name: str) -> str:
     return name.rpartition("__mutmut_")[0]
 
 
+@functools.cache
 def versions(scratch: Path, module: str) -> dict[str, str]:
-    """The source of each function of a mutated module, original and mutants, by its last name."""
+    """The source of each function of a mutated module, original and mutants, by mutmut's name for it."""
     path = scratch / "mutants/src" / f"{module.replace('.', '/')}.py"
-    tree = ast.parse(path.read_text("utf-8"))
-    return {n.name: ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    found = {}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "__mutmut_" in node.name:
+            name, node.name = node.name, function(node.name)
+            found[name] = ast.unparse(node)
+    return found
 
 
-def difference(name: str, sources: dict[str, str]) -> list[str]:
+def difference(scratch: Path, name: str) -> list[str]:
     """The lines that a mutant takes away (-) and puts in (+)."""
-    short = name.rpartition(".")[2]
-    before, after = (sources[key].splitlines()[1:] for key in (f"{function(short)}__mutmut_orig", short))
+    module, _, short = name.rpartition(".")
+    sources = versions(scratch, module)
+    before, after = (sources[key].splitlines() for key in (f"{function(short)}__mutmut_orig", short))
     return [line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:1] in "+-"][2:]
 
 
@@ -113,6 +142,20 @@ def only_words(lines: list[str]) -> bool:
         return False
 
 
+def draw(scratch: Path, count: int, seed: int) -> list[str]:
+    """Mutants at random from the functions that the quick tests reach; the first call's, if there was one."""
+    kept = scratch / f"drawn_{count}_{seed}.json"
+    if not kept.exists():
+        stats = json.loads((scratch / "mutants/mutmut-stats.json").read_text())
+        reached = {name for name, tests in stats["tests_by_mangled_function_name"].items() if tests}
+        candidates = sorted(name for name in results(scratch) if function(name) in reached)
+        print(f"{len(candidates)} mutants in reach", flush=True)
+        random.Random(seed).shuffle(candidates)
+        numeric = (name for name in candidates if not only_words(difference(scratch, name)))
+        kept.write_text(json.dumps(list(itertools.islice(numeric, count))))
+    return list(json.loads(kept.read_text()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scratch", type=Path)
@@ -120,35 +163,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    if not args.scratch.exists():
-        args.scratch.mkdir(parents=True)
-        lay_out(args.scratch)
+    args.scratch.mkdir(parents=True, exist_ok=True)
+    lay_out(args.scratch)
+    if not (args.scratch / "mutants/mutmut-stats.json").exists():
         mutmut(args.scratch, ["alignment_limits.limits.hermite*__mutmut_1"], args.processes)
-    stats = json.loads((args.scratch / "mutants/mutmut-stats.json").read_text())
-    reached = {name for name, tests in stats["tests_by_mangled_function_name"].items() if tests}
-    candidates = sorted(name for name in results(args.scratch) if function(name) in reached)
-    random.Random(args.seed).shuffle(candidates)
-    sources: dict[str, dict[str, str]] = {}
-    drawn: dict[str, list[str]] = {}
-    for name in candidates:
-        module = name.rpartition(".")[0]
-        sources.setdefault(module, versions(args.scratch, module))
-        lines = difference(name, sources[module])
-        if not only_words(lines):
-            drawn[name] = lines
-        if len(drawn) == args.draw:
-            break
-    mutmut(args.scratch, list(drawn), args.processes)
+    drawn = draw(args.scratch, args.draw, args.seed)
     codes = results(args.scratch)
-    survivors = [name for name in drawn if codes[name] == 0]
-    for name in survivors:
-        print(name, *drawn[name], sep="\n    ")
-    folders: dict[str, list[bool]] = {}
+    if open_ones := [name for name in drawn if not codes[name]]:
+        mutmut(args.scratch, open_ones, args.processes)
+    codes = results(args.scratch)
+    if unknown := [name for name in drawn if codes[name] is None]:
+        raise SystemExit(f"{len(unknown)} mutants have not run: see {args.scratch}/mutmut.log")
+    for name in (name for name in drawn if codes[name] == 0):
+        print(name, *difference(args.scratch, name), sep="\n    ")
+    folders: dict[str, list[int]] = {}
     for name in drawn:
-        folders.setdefault(name.split(".")[1], []).append(codes[name] != 0)
-    for folder, caught in sorted(folders.items()):
-        print(f"{folder}: {sum(caught)} of {len(caught)} caught")
-    print(f"{len(drawn) - len(survivors)} of {len(drawn)} mutants caught, of {len(candidates)} in reach")
+        folders.setdefault(name.split(".")[1], []).append(codes[name] or 0)
+    folders["all"] = [codes[name] or 0 for name in drawn]
+    for folder, found in folders.items():
+        timed = sum(code not in (0, 1, 3) for code in found)
+        print(f"{folder}: {len(found) - found.count(0)} of {len(found)} caught, {timed} of them by their time")
 
 
 if __name__ == "__main__":
