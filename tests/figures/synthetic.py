@@ -303,6 +303,8 @@ def policies(evaluated: tuple[str, ...] = ("gold", "vader")) -> pl.DataFrame:
                      "optimality_gap": 0.1}  # fmt: skip
             for name, value in shown.items():
                 row |= {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
+            row |= dict.fromkeys(("gain_reliable", "win_rate_reliable"), True)
+            row |= dict.fromkeys(("kl_reliable", "kl_log_ratio_reliable"), kl < math.inf)
             if kl == math.inf:
                 row |= {"kl_low": math.nan, "kl_high": math.nan}
             rows.append(row)

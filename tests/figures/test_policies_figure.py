@@ -7,7 +7,7 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, texts
 
-from alignment_limits.figures.policies import policies
+from alignment_limits.figures.policies import PALE, policies
 from alignment_limits.figures.style import Look, save
 
 
@@ -75,3 +75,14 @@ def test_policies_worse_than_the_base_stay_on_the_page(tmp_path):
     save(drawn, Look(), tmp_path / "a.png")
     save(draw(table), Look(), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_what_is_not_reliable_is_pale_or_hollow():
+    """Each quantity by its own verdict: a gain with few prompts, and none of best-of-n."""
+    table = synthetic.policies().with_columns(gain_reliable=pl.col("policy") != "ppo-b")
+    few = synthetic.best_of_n().with_columns(gain_reliable=pl.col("n") > 2)
+    drawn = policies(table, synthetic.frontier(), few, Look(names=tuple(synthetic.RHO)), evaluated="gold")
+    alphas = {a.get_gid(): a.get_alpha() for axes in drawn.axes for a in axes.get_lines() if a.get_gid()}
+    assert alphas["gain:ppo-b"] == PALE
+    assert alphas["gain:ppo-a"] == alphas["gain:still"] == alphas["efficiency:ppo-b"] == 1
+    assert line(drawn, "gain:best-of-n:unreliable")[0].tolist() == line(drawn, "gain:best-of-n")[0][:2].tolist()

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import WORLDS, gao_fit, member_errors, study_ensembles, sub_gaussian_bound
+from alignment_limits.limits import (
+    WORLDS,
+    aggregate,
+    gao_fit,
+    limit_at,
+    member_errors,
+    proxy_gap,
+    study_ensembles,
+    sub_gaussian_bound,
+)
 from alignment_limits.limits.mixtures import MIXTURES, Levels
 from alignment_limits.limits.worlds import Bernoulli, World, efficiency, heterogeneous_loss
 
@@ -130,6 +139,29 @@ def test_observed_gap_of_the_mean_falls_to_the_predicted_floor() -> None:
     np.testing.assert_allclose(by_size, expected, rtol=0.12)
     gold_at = [table.gold_gain_at_kl[table.k == k].mean() for k in (1, 4)]
     assert gold_at[1] > gold_at[0]
+
+
+@pytest.mark.parametrize("prompts", [8, 100])
+def test_an_ensembles_row_has_the_verdicts_of_its_own_gap_and_of_gold_at_the_fixed_kl(prompts: int) -> None:
+    members, gold = correlated_members(3, 0.5)
+    members, gold = members[:, :prompts, :64], gold[:prompts, :64]
+    names, betas, aggregators = ["a", "b", "c"], [4.0, 1.0], ("mean", "minimum")
+    seen = set()
+    for at_kl in (0.5, 3.0):
+        table = study_ensembles(members, gold, betas=betas, at_kl=at_kl, names=names, aggregators=aggregators)
+        for i, (aggregator, subset) in enumerate(zip(table.aggregator, table.members, strict=True)):
+            reward = aggregate(members[[names.index(n) for n in subset.split("+")]], aggregator)
+            alone = proxy_gap(reward, gold, betas=betas, replicates=1000)
+            j = betas.index(table.beta[i])
+            assert (table.reliable[i], table.reason[i]) == (alone.reliable[j], alone.reason[j])
+            at = limit_at(reward, [at_kl], evaluated=gold, replicates=1000)
+            assert table.gold_gain_at_kl[i] == pytest.approx(at.gain[0], nan_ok=True)
+            assert (table.gold_gain_at_kl_reliable[i], table.gold_gain_at_kl_reason[i]) == (
+                at.reliable[0],
+                at.reason[0],
+            )
+            seen.add((bool(table.reliable[i]), bool(table.gold_gain_at_kl_reliable[i])))
+    assert seen == ({(False, False)} if prompts < 16 else {(g, k) for g in (True, False) for k in (True, False)})
 
 
 def test_every_size_has_its_subsets_and_names() -> None:

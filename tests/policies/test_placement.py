@@ -132,6 +132,19 @@ def test_a_kl_beyond_the_samples_reach_is_not_read():
     assert np.isnan(got["efficiency"])
 
 
+def test_gain_and_win_rate_have_verdicts_of_their_own():
+    """They need prompts, not samples that show a limit."""
+    base, policy, kl = gaussian(1.0, 1.0, prompts=16, samples=32)
+    got = row(place(base, [policy], np.full_like(kl, 6.0)))
+    assert (got["reliable"], got["gain_reliable"], got["win_rate_reliable"]) == (False, True, True)
+    got = row(place(base[:15], [policy[:15]], kl[:15]))
+    assert got["gain_reason"] == got["win_rate_reason"] == "only 15 prompts (needs 16)"
+    policy = base + np.eye(16)[0][:, None]
+    got = row(place(base, [policy], kl))
+    assert got["gain_reason"] == "1.1 prompts carry the spread of the gain (needs 3)"
+    assert not got["gain_reliable"]
+
+
 def test_negative_and_infinite_means_are_shown_as_they_are():
     values = np.array([[-0.5, 1.0, np.inf], [-0.1, 2.0, 1.0]])
     mean, low, high = mean_over_prompts(values, PromptBootstrap(2, replicates=200))
@@ -209,6 +222,7 @@ def test_the_table_has_a_row_for_every_policy_and_reward():
     assert near["kl_low"] < near["kl"] < near["kl_high"]
     cut = table.filter(pl.col("policy") == "cut")
     assert cut["kl"].to_list() == [np.inf] * 2
+    assert (near["kl_reliable"], cut["kl_reliable"].to_list()) == (True, [False] * 2)
     assert cut["kl_infinite"].to_list() == [pytest.approx(1 / 64)] * 2
     assert cut["kl_log_ratio"].to_list() == [pytest.approx(near["kl_log_ratio"])] * 2
     np.testing.assert_allclose(per_prompt(kl, "kl"), kl.group_by("prompt_id").mean().sort("prompt_id")["kl"])

@@ -10,7 +10,8 @@ from alignment_limits.figures.style import Look
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensemble_study import member_errors
-from alignment_limits.limits.gaps import gap_contributions
+from alignment_limits.limits.frontiers import limit_at
+from alignment_limits.limits.gaps import gap_contributions, proxy_gap
 from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks
 from alignment_limits.proxies.tables import held_out, training_arrays
 
@@ -79,6 +80,28 @@ def test_members_that_share_err_together_and_ensembles_of_them_stay_above_their_
         np.testing.assert_allclose(own["gap"], own["gap_predicted"], rtol=0.2)
     assert set(groups.filter(pl.col("k") == 1)["aggregator"]) == {"mean"}  # one is there unasked, to compare with
     assert groups.height == 3 * 2 * (1 + 2 * 2)
+
+
+@pytest.mark.parametrize("count", [8, 40])
+def test_an_ensembles_verdicts_are_those_of_all_its_groups(world, count):
+    training, features, gold = world[0], world[1][:count], world[2][:count]
+    common = COMMON | {"betas": [8.0, 2.0, 1.0]}
+    settings = SETTINGS | {"labels": 100}
+    rows = ensembles(training, features, gold, sizes=[2, 4], aggregators=["mean"], settings=settings, **common)
+    found = rows.filter((pl.col("shared") == "neither") & (pl.col("k") == 2)).sort("beta", descending=True)
+    members = fit_members(training, features, count=4, shared="neither", **settings)
+    pairs = [(members[i] + members[i + 1]) / 2 for i in (0, 2)]
+    gaps = [proxy_gap(pair, gold, betas=common["betas"], replicates=200) for pair in pairs]
+    assert (
+        found["reliable"].to_list()
+        == (gaps[0].reliable & gaps[1].reliable).tolist()
+        == [count == 40, count == 40, False]
+    )
+    at = [limit_at(pair, [0.5], evaluated=gold, replicates=200) for pair in pairs]
+    assert set(found["gold_gain_at_kl_reliable"]) == {bool(at[0].reliable[0] and at[1].reliable[0])} == {count == 40}
+    singles = proxies({100: members}, gold, **common)
+    alone = [limit_at(member, [0.5], evaluated=gold, replicates=200).reliable[0] for member in members]
+    assert singles["gold_gain_at_kl_reliable"].to_list() == np.repeat(alone, 3).tolist()
 
 
 def test_what_an_ensemble_saves_is_told_from_differences_on_the_same_prompts(groups):

@@ -24,6 +24,9 @@ def test_every_policy_is_in_every_table_gold_first():
 
 def test_what_is_not_reliable_is_marked_with_its_reason():
     text = policies_page("mine", synthetic.policies(), gold="gold")
+    few = synthetic.policies().with_columns(pl.lit(False).alias(f"{n}_reliable") for n in ("gain", "win_rate", "kl"))
+    first, other, *_ = (row for row in rows_of(policies_page("mine", few, gold="gold")) if "<td>ppo-a" in row)
+    assert (first.count("†"), other.count("†")) == (1, 2), "KL; gain and win rate, though the limit is reliable"
     still = [row for row in rows_of(text) if "<td>still" in row]
     assert all("†" in row and "no KL to speak of" in row for row in still[1:])
     assert not any("†" in row for row in rows_of(text) if "<td>ppo-a" in row)

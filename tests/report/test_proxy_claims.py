@@ -15,6 +15,7 @@ def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):
     rows = [
         {"labels": n, "member": m, "beta": b, "error_variance": e, "gap": e / (2 * b), "reliable": reliable}
         | {"gap_low": e / (2 * b) - half, "gap_high": e / (2 * b) + half, "spearman": 0.5, "gold_gain_at_kl": 1.0}
+        | {"gold_gain_at_kl_reliable": reliable}
         for n, e in ((20, few), (500, many))
         for m in (0, 1)
         for b in (1.0, 2.0)
@@ -98,8 +99,18 @@ def test_the_page_shows_verdicts_and_numbers():
     assert [cells[2][:4] for cells in falls] == ["1.38", "1.00"]
     assert [cells[4][:4] for cells in falls] == ["6.00", "–"]
     assert "Holds." in page
+    assert page.count("†") == 1, "in the line that says what it means"
     assert "0.40 [0.30, 0.50]" in page
     assert "β = 1: 0.250 [0.230, 0.270] falls to 0.050 [0.030, 0.070]" in page
+
+
+def test_what_is_not_reliable_is_marked_in_every_row_of_the_page():
+    half = _proxies().with_columns(gold_gain_at_kl_reliable=(pl.col("labels") == 20) | (pl.col("member") == 0))
+    page = proxies_page("s", "gold", half, _onsets(), _ensembles().with_columns(reliable=pl.col("k") < 16), [])
+    lines = [re.findall("<td>(.*?)</td>", line) for line in page.splitlines() if "<td>" in line]
+    marked = [cells for cells in lines if any("†" in cell for cell in cells)]
+    assert [cells[:2] for cells in marked] == [["500", "0.10 (0.10 to 0.10)"], ["labels", "16"], ["neither", "16"]]
+    assert [[i for i, cell in enumerate(cells) if "†" in cell] for cells in marked] == [[3], [5], [5]]
 
 
 def test_a_cost_within_intervals_is_neither_larger_nor_smaller():

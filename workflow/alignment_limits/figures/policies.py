@@ -96,7 +96,7 @@ def _group(ax: Any, rows: pl.DataFrame, name: str, colour: Any, marker: str, *, 
         bars = ax.errorbar(
             row["kl"], row[name], yerr=bar(row, name), xerr=bar(row, "kl") if join else None, fmt=marker,
             color=colour, ms=3.6, mew=0, elinewidth=0.9, zorder=5,
-            alpha=1.0 if join or verdict_of(row, name) else PALE,
+            alpha=1.0 if verdict_of(row, name) else PALE,
         )  # fmt: skip
         bars.lines[0].set_gid(f"{name}:{row['policy']}")
 
@@ -115,8 +115,12 @@ def best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) 
     ).sort("kl")  # fmt: skip
     if name == "efficiency":
         rows = _at_most_one(rows)
-    (line,) = ax.plot(rows["kl"], rows[name], ".-", color=BEST_OF_N, ms=4, mew=0, lw=0.7, alpha=0.8, zorder=2.5)
+    look: dict[str, Any] = {"color": BEST_OF_N, "ms": 4, "mew": 0, "alpha": 0.8, "zorder": 2.5}
+    (line,) = ax.plot(rows["kl"], rows[name], ".-", lw=0.7, **look)
     line.set_gid(f"{name}:best-of-n")
+    doubtful = rows.filter(~verdict(rows, name))
+    (hollow,) = ax.plot(doubtful["kl"], doubtful[name], ".", **(look | {"mfc": "white", "mew": 0.5, "alpha": 1}))
+    hollow.set_gid(f"{name}:best-of-n:unreliable")
 
 
 def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:

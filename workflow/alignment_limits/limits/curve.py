@@ -20,6 +20,7 @@ import numpy as np
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_keys, enough_samples, unit_of, within_prompt_sd
 from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
+from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.diagnostics import FEWEST_CARRIERS, FEWEST_PROMPTS, Verdict, judge
 from alignment_limits.limits.hermite import interpolate
 from alignment_limits.limits.levels import LEVELS, MOST_LEFT, Correction, extrapolate, missed
@@ -285,6 +286,12 @@ class CorrectedCurve:
             slope, own.mean(axis=0), ess, lam, reached, capped, self.spread,
             float(FEWEST_PROMPTS), shared,
         )  # fmt: skip
+
+
+def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap) -> Verdict:
+    """As `judge_points`, with the width of the optimized reward's own interval."""
+    low, high = boot.interval(points.values[..., 0])
+    return judge_points(scores, points, high - low, clusters=boot.clusters)
 
 
 def judge_points(

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, Columns, centre, check_evaluated, unit_of
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.ensembles import AGGREGATORS, aggregate, check_members
-from alignment_limits.limits.gaps import gap_contributions
+from alignment_limits.limits.gaps import gap_contributions, judge_gaps
 from alignment_limits.limits.tilting import check_betas
 
 
@@ -41,7 +41,8 @@ class EnsembleTable(Columns):
     gap, gap_low, gap_high : regularised gap of the ensemble's tilt against gold's, corrected. gap_predicted : from
     the subset's own error covariance (the mean ensemble; small errors). gap_floor : rho sigma^2 / (2 beta) as K grows.
     kl : of the ensemble's tilt at beta. gold_gain_at_kl : gold gain of the ensemble's tilt at the study's fixed KL
-    (`at_kl`), comparable between ensembles.
+    (`at_kl`), comparable between ensembles. reliable : of the gap, as for `proxy_gap`, and so of the row;
+    gold_gain_at_kl has a verdict of its own, as a limit at that KL. reason : "" where reliable.
     """
 
     aggregator: np.ndarray
@@ -59,6 +60,10 @@ class EnsembleTable(Columns):
     gold_gain_at_kl: Array
     gold_gain_at_kl_low: Array
     gold_gain_at_kl_high: Array
+    reliable: np.ndarray
+    reason: np.ndarray
+    gold_gain_at_kl_reliable: np.ndarray
+    gold_gain_at_kl_reason: np.ndarray
 
 
 def member_errors(
@@ -154,9 +159,12 @@ def study_ensembles(
                 )
                 curve = CorrectedCurve(reward, [truth], seed=seed, keys=keys)
                 parts = gap_contributions(reward, truth, beta, curve)
-                gold_at = curve.at(np.array([at_kl])).values[:, 0, 1]
+                points = curve.at(np.array([at_kl]))
+                gold_at = points.values[:, 0, 1]
                 low, high = boot.interval(parts.gap)
                 gold_low, gold_high = boot.interval(gold_at[:, None])
+                reason = judge_gaps(reward, truth, beta, parts, boot)
+                at_kl_reason = judge_own(reward, points, boot).reason
                 count = len(beta)
                 values = {
                     "aggregator": np.full(count, aggregator if size > 1 else "mean", dtype=object),
@@ -174,6 +182,10 @@ def study_ensembles(
                     "gold_gain_at_kl": np.full(count, unit * gold_at.mean()),
                     "gold_gain_at_kl_low": np.full(count, unit * gold_low[0]),
                     "gold_gain_at_kl_high": np.full(count, unit * gold_high[0]),
+                    "reliable": reason == "",
+                    "reason": reason,
+                    "gold_gain_at_kl_reliable": np.full(count, at_kl_reason[0] == ""),
+                    "gold_gain_at_kl_reason": np.full(count, at_kl_reason[0], dtype=object),
                 }
                 for name, column in values.items():
                     rows[name].append(column)

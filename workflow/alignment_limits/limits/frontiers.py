@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, Columns, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, judge_points
+from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.diagnostics import AT_BETA, judge
 from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.tilting import check_betas
@@ -180,5 +180,4 @@ def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: Prompt
         "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
     }
-    own_low, own_high = boot.interval(points.values[..., 0])
-    return rows | vars(judge_points(scores, points, own_high - own_low, clusters=boot.clusters))
+    return rows | vars(judge_own(scores, points, boot))

@@ -124,6 +124,21 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
     )
 
 
+def judge_gaps(proxy: Array, gold: Array, beta: Array, parts: GapContributions, boot: PromptBootstrap) -> np.ndarray:
+    """Why the gap of `proxy` (P, M) at each beta is not reliable, (L,) texts; "" where it is.
+
+    Both tilts have to be in reach of their samples, and what the corrections of the gap and of gold's gain may miss
+    has to be small beside their intervals.
+    """
+    doubtful = np.zeros(len(beta), dtype=bool)
+    for values, missed in ((parts.gap, parts.missed_gap), (parts.gold_gain, parts.missed_gold)):
+        low, high = boot.interval(values)
+        doubtful |= missed > MOST_MISSED * (high - low)
+    ours = judge(proxy, 1.0 / beta, parts.ess, share=parts.share, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
+    theirs = judge(gold, 1.0 / beta, parts.ess_gold, share=parts.share_gold, reach=GAPS)
+    return np.array([a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object)
+
+
 def proxy_gap(
     optimized: ArrayLike,
     gold: ArrayLike,
@@ -152,14 +167,7 @@ def proxy_gap(
     ideal = CorrectedCurve(truth, seed=seed, keys=keys).at(np.maximum(kl, 0.0))
     gap_low, gap_high = boot.interval(parts.gap)
     gold_low, gold_high = boot.interval(parts.gold_gain)
-    doubtful = (parts.missed_gap > MOST_MISSED * (gap_high - gap_low)) | (
-        parts.missed_gold > MOST_MISSED * (gold_high - gold_low)
-    )
-    ours = judge(proxy, 1.0 / beta, parts.ess, share=parts.share, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
-    theirs = judge(truth, 1.0 / beta, parts.ess_gold, share=parts.share_gold, reach=GAPS)
-    reason = np.array(
-        [a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object
-    )
+    reason = judge_gaps(proxy, truth, beta, parts, boot)
     with np.errstate(over="ignore", under="ignore"):  # a variance of scores of 1e200 is infinite
         variance = (unit * within_prompt_sd(error)) ** 2
     return ProxyGapTable(

@@ -141,6 +141,16 @@ def judge_means(
     return np.array(out, dtype=object)
 
 
+def judge_draws(name: str, values: Array, boot: PromptBootstrap) -> np.ndarray:
+    """Why a mean (P, N) over draws of each prompt, which needs no correction, is not reliable, "" where it is, (N,)."""
+    few = [
+        f"{carry:.1f} prompts carry the spread of the {name} (needs {FEWEST_BEHIND:g})" if carry < FEWEST_BEHIND else ""
+        for carry in behind(values, boot)
+    ]
+    infinite = np.where(np.isinf(values).any(axis=0), f"infinite {name}", "")
+    return together(infinite, enough_prompts(values, boot), np.array(few, dtype=object))
+
+
 def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap) -> np.ndarray:
     """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
 

@@ -24,6 +24,7 @@ from alignment_limits.limits.arrays import Array, Columns, check_scores, prompt_
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.paired import paired_limit
+from alignment_limits.limits.picks import judge_draws
 
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a quotient of rounding errors
 
@@ -34,7 +35,8 @@ class Placement(Columns):
 
     *_low/_high : interval from a bootstrap over prompts. beta : dG*/dκ at the policy's KL; inf at KL 0. limit,
     efficiency, optimality_gap : NaN where the samples do not show the limit, or the KL is infinite; efficiency also
-    where there is no KL to speak of. reason : "" where the limit is reliable.
+    where there is no KL to speak of. reason : "" where the limit is reliable. Gain and win rate, which need no limit,
+    have verdicts of their own.
     """
 
     gain: Array
@@ -53,6 +55,10 @@ class Placement(Columns):
     win_rate_high: Array
     reliable: np.ndarray
     reason: np.ndarray
+    gain_reliable: np.ndarray
+    gain_reason: np.ndarray
+    win_rate_reliable: np.ndarray
+    win_rate_reason: np.ndarray
 
 
 def place(
@@ -104,6 +110,7 @@ def place(
     gain_low, gain_high = boot.interval(gain)
     gap_low, gap_high = boot.interval(gap)
     win_low, win_high = boot.interval(wins)
+    gain_reason, win_reason = (judge_draws(name, each, boot) for name, each in (("gain", gain), ("win rate", wins)))
     return Placement(
         gain=mean,
         gain_low=gain_low,
@@ -121,6 +128,10 @@ def place(
         win_rate_high=win_high,
         reliable=reasons == "",
         reason=reasons,
+        gain_reliable=gain_reason == "",
+        gain_reason=gain_reason,
+        win_rate_reliable=win_reason == "",
+        win_rate_reason=win_reason,
     )
 
 

@@ -14,6 +14,7 @@ from alignment_limits.grid import Grid
 from alignment_limits.limits.arrays import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.ensembles import aggregate
+from alignment_limits.limits.picks import judge_draws
 from alignment_limits.limits.standardisation import apply_standardisation, standardise
 from alignment_limits.policies.placement import mean_over_prompts, place
 from alignment_limits.sampling.deviation import deviation
@@ -88,6 +89,7 @@ def placements(
     common: dict[str, Any] = {"policy": names}
     for column, values in (("kl", spent), ("kl_log_ratio", ratio)):
         common |= dict(zip((column, f"{column}_low", f"{column}_high"), mean_over_prompts(values, boot), strict=True))
+        common[f"{column}_reliable"] = judge_draws("KL", values, boot) == ""
     common["kl_infinite"] = [float(kl[p]["kl"].is_infinite().mean()) for p in names]  # type: ignore[arg-type]
     rows = []
     for evaluated, scores in base.items():

@@ -15,12 +15,13 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.ensemble_study import member_errors
 from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.gaps import gap_contributions, proxy_gap
+from alignment_limits.limits.gaps import gap_contributions, judge_gaps, proxy_gap
 from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.standardisation import standardise
+from alignment_limits.limits.tilting import check_betas
 from alignment_limits.proxies.fit import fit_proxy
 from alignment_limits.proxies.heads import Array
 
@@ -68,10 +69,12 @@ def proxies(
         gold: (P, M).
     """
     rows = []
+    draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}
+    boot = PromptBootstrap(len(gold), **draws)
     for n, group in members.items():
         for member, proxy in enumerate(group):
-            table = proxy_gap(proxy, gold, betas=betas, replicates=replicates, seed=seed, keys=keys, clusters=clusters)
-            gained = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl])).values[:, 0, 1]
+            table = proxy_gap(proxy, gold, betas=betas, **draws)
+            points = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl]))
             frame = pl.DataFrame(
                 {
                     **{
@@ -86,8 +89,9 @@ def proxies(
                     labels=pl.lit(n),
                     member=pl.lit(member),
                     spearman=pl.lit(within_prompt_ranks(proxy, gold)),
-                    gold_gain_at_kl=pl.lit(float(gained.mean())),
+                    gold_gain_at_kl=pl.lit(float(points.values[:, 0, 1].mean())),
                     at_kl=pl.lit(float(at_kl)),
+                    gold_gain_at_kl_reliable=pl.lit(bool(judge_own(proxy, points, boot).reliable[0])),
                 )
             )
     return pl.concat(rows)
@@ -139,7 +143,7 @@ def ensembles(
     rows = []
     draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}
     boot = PromptBootstrap(len(gold), **draws)
-    most = max(sizes)
+    most, beta = max(sizes), check_betas(betas)
     for shared in SHARED:
         members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
         errors = member_errors(members, gold, **draws)
@@ -147,26 +151,29 @@ def ensembles(
         for size in sorted({1, *sizes}):
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
             for aggregator in aggregators if size > 1 else ["mean"]:
-                gaps, gained, told = [], [], []
+                gaps, gained, refused, known = [], [], [], []
                 for group in groups:
                     reward = aggregate(group, aggregator)
                     curve = CorrectedCurve(reward, [gold], seed=seed, keys=keys)
-                    gaps.append(gap_contributions(reward, gold, np.asarray(betas, dtype=float), curve).gap)
-                    gained.append(curve.at(np.array([at_kl])).values[:, 0, 1])
-                    told.append(proxy_gap(reward, gold, betas=betas, **draws).reliable)
+                    parts = gap_contributions(reward, gold, beta, curve)
+                    points = curve.at(np.array([at_kl]))
+                    gaps.append(parts.gap)
+                    gained.append(points.values[:, 0, 1])
+                    refused.append(judge_gaps(reward, gold, beta, parts, boot) != "")
+                    known.append(judge_own(reward, points, boot).reliable[0])
                 gap = np.mean(gaps, axis=0)
                 alone = gap if alone is None else alone
                 low, high = boot.interval(gap)
                 saved_low, saved_high = boot.interval(alone - gap)
                 variance, rho = errors.variance, errors.correlation if most > 1 else 0.0
                 left = variance * (rho + (1 - rho) / size)
-                for i, beta in enumerate(betas):
+                for i in range(len(beta)):
                     rows.append(
                         {
                             "shared": shared,
                             "aggregator": aggregator,
                             "k": size,
-                            "beta": float(beta),
+                            "beta": float(beta[i]),
                             "rho": errors.correlation,
                             "rho_low": errors.correlation_low,
                             "rho_high": errors.correlation_high,
@@ -176,11 +183,12 @@ def ensembles(
                             "saved": float((alone - gap)[:, i].mean()),
                             "saved_low": float(saved_low[i]),
                             "saved_high": float(saved_high[i]),
-                            "gap_predicted": left / (2 * beta),
-                            "gap_floor": rho * variance / (2 * beta),
-                            "reliable": bool(np.all(told, axis=0)[i]),
+                            "gap_predicted": left / (2 * beta[i]),
+                            "gap_floor": rho * variance / (2 * beta[i]),
+                            "reliable": not np.any(refused, axis=0)[i],
                             "gold_gain_at_kl": float(np.mean(gained)),
                             "at_kl": float(at_kl),
+                            "gold_gain_at_kl_reliable": all(known),
                         }
                     )
     return pl.DataFrame(rows)

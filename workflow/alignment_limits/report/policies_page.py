@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import polars as pl
@@ -66,10 +67,10 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
     trained = [f"{key} {r[key]}" for key in ("objective", "optimized", "coefficient", "seed") if r[key] is not None]
     below = "; ".join([*trained, *([r["note"]] if r["note"] else [])])
     finite = "" if r["kl"] < float("inf") else f"infinite for {r['kl_infinite']:.0%} of its replies"
-    kl = Cell(_estimate(r, "kl") if not finite else "∞", finite)
+    kl = Cell(_marked(r, "kl") if not finite else "∞", finite)
     cut = f"{r['truncation_rate']:.0%}"
     apart = f"{r['logprob_deviation']:.1g}"
-    return [Cell(r["policy"], below), kl, _estimate(r, "kl_log_ratio"), number(r["mean_tokens"], 1), cut, apart]
+    return [Cell(r["policy"], below), kl, _marked(r, "kl_log_ratio"), number(r["mean_tokens"], 1), cut, apart]
 
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:
@@ -77,7 +78,12 @@ def _place(r: Mapping[str, Any]) -> list[str | Cell]:
         beside: list[str | Cell] = [number(r["limit"]), _estimate(r, "efficiency"), _estimate(r, "optimality_gap")]
     else:  # a limit that is not reliable is no number, nor is a share of it
         beside = [Cell("–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
-    return [r["policy"], _estimate(r, "gain"), *beside, _estimate(r, "win_rate")]
+    return [r["policy"], _marked(r, "gain"), *beside, _marked(r, "win_rate")]
+
+
+def _marked(r: Mapping[str, Any], name: str) -> str:
+    """An estimate that has a verdict of its own."""
+    return _estimate(r, name) + ("" if r[f"{name}_reliable"] or not isfinite(r[name]) else "†")
 
 
 def _estimate(r: Mapping[str, Any], name: str) -> str:

@@ -15,7 +15,8 @@ from alignment_limits.report.text import interval, number
 _ABOUT = (
     "Proxies are linear heads on frozen sentence embeddings, trained on gold's scores of base samples for prompts the "
     "study does not use. Gaps are what tilting by the proxy instead of gold costs in the regularised objective, in "
-    "base standard deviations of gold, with 95% intervals over prompts. Heads, features, noise, grids: our choice."
+    "base standard deviations of gold, with 95% intervals over prompts; † marks what is not reliable. Heads, features, "
+    "noise, grids: our choice."
 )
 
 _FALLS = (
@@ -58,8 +59,9 @@ def _by_labels(proxies: pl.DataFrame) -> list[list[str]]:
     rows = []
     once = proxies.unique(["labels", "member"], keep="first", maintain_order=True)
     for (labels,), part in once.group_by(["labels"], maintain_order=True):
-        cells = [_range(part[c]) for c in ("error_variance", "spearman", "gold_gain_at_kl")]
-        rows.append([f"{labels:,}", *cells])
+        cells = [_range(part[c]) for c in ("error_variance", "spearman")]
+        gold = _range(part["gold_gain_at_kl"]) + ("" if part["gold_gain_at_kl_reliable"].all() else " †")
+        rows.append([f"{labels:,}", *cells, gold])
     return rows
 
 
@@ -90,7 +92,7 @@ def _by_size(ensembles: pl.DataFrame) -> list[list[str]]:
             row["aggregator"],
             f"{row['beta']:g}",
             interval(Estimate(row["rho"], row["rho_low"], row["rho_high"])),
-            interval(Estimate(row["gap"], row["gap_low"], row["gap_high"])),
+            interval(Estimate(row["gap"], row["gap_low"], row["gap_high"])) + ("" if row["reliable"] else " †"),
             number(row["gap_predicted"], 3) if row["aggregator"] == "mean" else "–",
         ]
         for row in ensembles.sort("shared", "beta", "aggregator", "k").iter_rows(named=True)

@@ -128,6 +128,13 @@ ENSEMBLES = Schema(
         "gap_predicted": pl.Float64,
         "gold_gain_at_kl": pl.Float64,
         "kl": pl.Float64,
+        "reliable": pl.Boolean,  # of the gap, and so of all the row
+        "reason": pl.String,
+        "gold_gain_at_kl_reliable": pl.Boolean,
+    },
+    verdicts={
+        "reliable": with_interval("gap"),
+        "gold_gain_at_kl_reliable": with_interval("gold_gain_at_kl"),
     },
 )
 PLAN = Schema(

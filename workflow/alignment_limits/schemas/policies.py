@@ -33,5 +33,13 @@ POLICIES = Schema(
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
+        "reliable": pl.Boolean,  # of the limit, and so of what is read off it
+        "gain_reliable": pl.Boolean,
+        "win_rate_reliable": pl.Boolean,
+        "kl_reliable": pl.Boolean,
+    },
+    verdicts={
+        "reliable": ("limit",),
+        **{f"{name}_reliable": (name, f"{name}_low", f"{name}_high") for name in ("gain", "win_rate", "kl")},
     },
 )

@@ -16,10 +16,12 @@ PROXIES = Schema(
         "gap_low": pl.Float64,
         "gap_high": pl.Float64,
         "gap_predicted": pl.Float64,
-        "reliable": pl.Boolean,
+        "reliable": pl.Boolean,  # of the gap
         "gold_gain_at_kl": pl.Float64,
         "at_kl": pl.Float64,
+        "gold_gain_at_kl_reliable": pl.Boolean,
     },
+    verdicts={"reliable": ("gap", "gap_low", "gap_high"), "gold_gain_at_kl_reliable": ("gold_gain_at_kl",)},
 )
 PROXY_ONSETS = Schema(
     "proxy_onsets",
@@ -57,8 +59,10 @@ PROXY_ENSEMBLES = Schema(
         "saved_high": pl.Float64,
         "gap_predicted": pl.Float64,
         "gap_floor": pl.Float64,
-        "reliable": pl.Boolean,
+        "reliable": pl.Boolean,  # of the gap
         "gold_gain_at_kl": pl.Float64,
         "at_kl": pl.Float64,
+        "gold_gain_at_kl_reliable": pl.Boolean,
     },
+    verdicts={"reliable": ("gap", "gap_low", "gap_high"), "gold_gain_at_kl_reliable": ("gold_gain_at_kl",)},
 )
