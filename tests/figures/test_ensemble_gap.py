@@ -35,9 +35,13 @@ def test_lines_pass_through_the_means_over_subsets(table):
 
 
 def test_the_span_is_from_the_least_to_the_largest_subset(table):
-    lopsided = table.with_columns(gap=pl.when(pl.col("gap") == 1.1 / 3).then(0.9).otherwise("gap"))
-    ax = ensemble_gap(lopsided, Look(), beta=1.0).axes[0]
-    assert bars(ax, 3 - 0.12) == [pytest.approx((0.9 / 3, 0.9))]
+    """Three subsets, of which two lie low: their mean is not in the middle."""
+    third = (pl.col("aggregator") == "mean") & (pl.col("k") == 3) & (pl.col("beta") == 1)
+    subsets = pl.concat([table.filter(third).head(1)] * 3).with_columns(gap=pl.Series([0.3, 0.9, 0.3]))
+    gaps = pl.concat([table.filter(~third), subsets])
+    drawn = ensemble_gap(gaps, Look(), beta=1.0)
+    assert bars(drawn.axes[0], 3 - 0.12) == [pytest.approx((0.3, 0.9))]
+    assert heights(drawn.axes[0])["mean"][2] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
