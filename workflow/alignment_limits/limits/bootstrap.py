@@ -144,7 +144,8 @@ class PromptBootstrap:
         degenerate = np.isnan(t).all(axis=0) | (error == 0)
         t[:, degenerate] = 0.0
         low_t, high_t = np.nanquantile(t, tail, axis=0)
-        low, high = estimate - high_t * error, estimate - low_t * error
+        less, more = _one_unit_more(influence)
+        low, high = estimate - high_t * error + less, estimate - low_t * error + more
         # Where a few units carry all the spread (lone ties among rewards, say), replicates without them have
         # none: t is then arbitrarily large and means nothing.
         alone = _left_without_the_largest(influence) < LEFT_SPREAD
@@ -167,6 +168,21 @@ def _column_units(values: Array) -> Array:
     """A power of two near the largest of each column (K,) where it is beyond 2^64 or below 2^-64, else 1."""
     exponent = np.frexp(np.abs(values).max(axis=0))[1]
     return np.where(np.abs(exponent) > 64, np.ldexp(1.0, np.clip(exponent, -1000, 1000)), 1.0)
+
+
+def _one_unit_more(influence: Array) -> tuple[Array, Array]:
+    """What one unit more, as far off as the furthest, adds to each mean (K,): downwards <= 0, upwards >= 0.
+
+    Only towards a long tail, from a skewness of 1 (nothing) to 2 (all of it): so skewed a sample often lacks the units
+    that matter. Means of 64 lognormal spreads (log-sd 1) cover in 90 % of studies without it, in 94 % with it.
+    """
+    spread = np.sqrt((influence**2).mean(axis=0))
+    skewness = ((influence / np.where(spread > 0, spread, 1.0)) ** 3).mean(axis=0)
+    weight = np.clip(np.abs(skewness) - 1, 0, 1) / len(influence)
+    return (
+        np.where(skewness < 0, weight * influence.min(axis=0), 0.0),
+        np.where(skewness > 0, weight * influence.max(axis=0), 0.0),
+    )
 
 
 def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
