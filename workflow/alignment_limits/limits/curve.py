@@ -21,7 +21,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.arrays import Array, check_keys, enough_samples, unit_of, within_prompt_sd
 from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.diagnostics import FEWEST_CARRIERS, FEWEST_PROMPTS, Verdict, judge
+from alignment_limits.limits.diagnostics import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
 from alignment_limits.limits.hermite import interpolate
 from alignment_limits.limits.levels import LEVELS, MOST_LEFT, Correction, extrapolate, missed
 from alignment_limits.limits.quarters import deal
@@ -63,7 +63,7 @@ class CurvePoints:
     reached: np.ndarray
     capped: Array
     share: Array
-    carriers: float
+    carriers: Carriers
     correction: Correction
 
 
@@ -199,7 +199,7 @@ class CorrectedCurve:
             mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((LEVELS, count, self.rewards)),
             np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:,
             None], none, np.zeros(count, dtype=int), np.ones(count),
-            self.spread, FEWEST_CARRIERS, extrapolate(none + np.zeros((LEVELS, 1,
+            self.spread, AVERAGE, extrapolate(none + np.zeros((LEVELS, 1,
             1)))[1],
         )  # fmt: skip
 
@@ -226,7 +226,7 @@ class CorrectedCurve:
             beta = shared.apply(1.0 / inverse)
         return CurvePoints(
             kappa, values, shared.apply(np.stack(reverse)), np.stack(value).mean(axis=1), slopes[0], beta, ess, lam,
-            reached, np.zeros(len(kappa)), self.spread**2, FEWEST_CARRIERS, shared,
+            reached, np.zeros(len(kappa)), self.spread**2, AVERAGE, shared,
         )  # fmt: skip
 
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
@@ -284,7 +284,7 @@ class CorrectedCurve:
         return CurvePoints(
             kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked.mean(axis=1)[..., :-1],
             slope, own.mean(axis=0), ess, lam, reached, capped, self.spread,
-            float(FEWEST_PROMPTS), shared,
+            PER_PROMPT, shared,
         )  # fmt: skip
 
 

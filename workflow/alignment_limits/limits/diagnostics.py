@@ -1,5 +1,6 @@
 """One verdict per estimate: may it be relied on, and if not, why."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,6 @@ HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.0
 HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
 MARGIN = 1.0  # standard errors of it that must fit below: else the studies whose sample hides its tail are chosen
 FEWEST_PROMPTS = 16
-# Prompts in effect that carry a limit. Where fewer do, spreads that were not drawn matter, unless most of all do: of
-# 64 with lognormal spreads, a log-sd of 0.3 gives 0.86 +- 0.05 of all, 0.6 gives 0.6 +- 0.12.
-FEWEST_CARRIERS = 100.0
-ALIKE = 0.77
 MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
@@ -50,6 +47,37 @@ AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
 # Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say):
 # a verdict by it would choose the low ones. The effective size of the quarters is known better.
 GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """How many prompts in effect have to carry an estimate; with fewer, spreads that were not drawn matter.
+
+    fewest : of them; or `alike` of all where there are 64 prompts or more, rising to `of_sixteen` of all where there
+    are 16. Of 64 prompts with lognormal spreads, a log-sd of 0.3 gives 0.86 +- 0.05 of all, 0.6 gives 0.6 +- 0.12; of
+    16 prompts 0.90 +- 0.06 and 0.71 +- 0.13.
+    """
+
+    fewest: float
+    alike: float
+    of_sixteen: float
+
+    def of(self, units: float) -> float:
+        """How many of this number of independent prompts."""
+        few = min(max(8 / math.sqrt(units) - 1, 0.0), 1.0)
+        return min(self.fewest, (self.alike + (self.of_sixteen - self.alike) * few) * units)
+
+    def missing(self, share: Array, units: float) -> str:
+        """Why too few of the prompts, whose parts are `share` (P,), carry an estimate; "" where enough do."""
+        carry, needed = effective_number(share) * units / len(share), self.of(units)
+        return "" if carry >= needed else f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.0f})"
+
+
+AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9)  # a limit under the average budget
+PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77)
+# Best-of-n's share of the average limit, mean(s) / sqrt(mean(s^2)) where spreads s differ: with a log-sd of 0.3 it
+# covers in 82 % of studies of 16 prompts, 88 % of 64.
+AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97)
 
 
 @dataclass(frozen=True)
@@ -198,7 +226,7 @@ def judge(
     ratio: Array | None = None,
     *,
     share: Array | None = None,
-    carriers: float = FEWEST_CARRIERS,
+    carriers: Carriers = AVERAGE,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
@@ -246,8 +274,7 @@ def judge(
     tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
     # Clusters whose prompts are alike count as one prompt each.
     units = prompts if clusters is None else clusters * prompts / every
-    carry = effective_number(share) * units / len(scores)
-    carriers = min(carriers, ALIKE * units)
+    few = carriers.missing(share, units)
     reasons = []
     for j in range(count):
         e, shape = size[j], k[j]
@@ -265,8 +292,8 @@ def judge(
             reason = f"only {prompts} of {every} prompts have {FEWEST_SAMPLES} samples or more"
         elif reached[j] < 3:
             reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
-        elif carry < carriers:
-            reason = f"few prompts carry this estimate: {carry:.1f} in effect (needs {carriers:.0f})"
+        elif few:
+            reason = few
         elif capped[j] > MOST_CAPPED:
             reason = (
                 f"{100 * capped[j]:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"

@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.limits.arrays import Array, Columns
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.paired import carried_gain, interval, judge_limits, limits_of, mean_of, read_curves
+from alignment_limits.limits.paired import (
+    carried_gain,
+    interval,
+    judge_limits,
+    judge_shares,
+    limits_of,
+    mean_of,
+    read_curves,
+)
 from alignment_limits.limits.picks import NO_SHARE, Mean, columns_of, judge_kl, judge_means, together, too_few_for_limit
 from alignment_limits.limits.ranks import beaten_share
 
@@ -155,7 +163,8 @@ def compare(
             "limit": together(judge_limits(ideal, scored, limit_high - limit_low, boot.clusters), kl_reason),
         }
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
-        verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, none)
+        unlike = judge_shares(ideal, scored, count, boot.clusters) if budget == "average" else none
+        verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, unlike, none)
         tables[name] = BestOfNTable(
             method=choice.method,
             budget=np.full(count, budget, dtype=object),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.arrays import Array, enough_samples
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
+from alignment_limits.limits.diagnostics import AVERAGE_SHARE
 
 
 def mean_of(values: Array) -> Array:
@@ -104,4 +105,14 @@ def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: i
         out[part.columns] = judge_points(
             scores[part.prompts], part.points, width[part.columns], clusters=clusters
         ).reason
+    return out
+
+
+def judge_shares(parts: Sequence[Part], scores: Array, settings: int, clusters: int | None) -> np.ndarray:
+    """Why too few prompts carry a share of the average limit at each setting, "" where enough do (settings,)."""
+    out = np.full(settings, "", dtype=object)
+    for part in parts:
+        enough = enough_samples(scores[part.prompts])
+        units = enough.sum() if clusters is None else clusters * enough.mean()
+        out[part.columns] = AVERAGE_SHARE.missing(part.points.share[enough], float(units))
     return out
