@@ -134,7 +134,7 @@ def chosen(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     together = drawn_together(world, len(r))
     t = best_of_n(r, {"own": r}, ns=n, seed=seed, **together)["own"]
     gain, share = (truths(name, row, tuple(n)) for row in ("best-of-n", "best-of-n / limit"))
-    yield rows("best-of-n", t, n, gain, t.gain, t.gain_low, t.gain_high, np.nan)
+    yield rows("best-of-n", t, n, gain, t.gain, t.gain_low, t.gain_high, np.nan, verdict="gain_")
     yield rows("best-of-n / limit", t, n, share, t.efficiency, t.efficiency_low, t.efficiency_high, np.nan)
     if name in MIXTURES and not isinstance(world, Levels):  # else the KL of best-of-n differs by prompt
         t = best_of_n(r, {"own": r}, ns=n, seed=seed, budget="per-prompt", **together)["own"]
@@ -168,11 +168,12 @@ PARTS: dict[str, Callable[[str, np.ndarray, int], Iterator[Columns]]] = {
 }
 
 
-def rows(row: str, table: object, x: object, truth: object, *estimates: object) -> Columns:
-    """Columns of one study and kind of row."""
-    reason = [re.sub(r"[-\d.]+", "#", text) for text in table.reason]
+def rows(row: str, table: object, x: object, truth: object, *estimates: object, verdict: str = "") -> Columns:
+    """Columns of one study and kind of row; verdict: the prefix of its columns, where a row has several."""
+    reason = [re.sub(r"[-\d.]+", "#", text) for text in getattr(table, f"{verdict}reason")]
     names = ("estimate", "low", "high", "plugin")
-    diagnostics = {name: getattr(table, name, np.nan) for name in ("reliable", "ess", "pareto_k")}
+    diagnostics = {name: getattr(table, name, np.nan) for name in ("ess", "pareto_k")}
+    diagnostics["reliable"] = getattr(table, f"{verdict}reliable")
     values = {"row": row, "point": np.arange(len(reason)), "x": x, "truth": truth, "reason": reason}
     return values | dict(zip(names, estimates, strict=True)) | diagnostics
 

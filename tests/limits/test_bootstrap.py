@@ -24,6 +24,40 @@ def test_studentised_interval_covers_a_skewed_mean_better_than_percentile() -> N
     assert covered["percentile"] < covered["studentised"] - 0.01
 
 
+@pytest.mark.parametrize("mirrored", [1, -1])
+def test_a_mean_of_lognormal_contributions_is_covered(mirrored: int) -> None:
+    """Log-sd 1: of 64 such prompts, 90 % of studies lack the few large ones that an interval needs to know of."""
+    values = mirrored * np.random.default_rng(2).lognormal(sigma=1.0, size=(64, 2000))
+    low, high = PromptBootstrap(64, replicates=1000).interval(values)
+    missed_above, missed_below = np.mean(low > mirrored * np.exp(0.5)), np.mean(high < mirrored * np.exp(0.5))
+    assert 0.935 < 1 - missed_above - missed_below < 0.965
+    assert (missed_below if mirrored == 1 else missed_above) < 0.06
+
+
+def test_the_end_on_the_side_of_a_long_tail_allows_for_one_unit_more_like_the_furthest() -> None:
+    """Of a skewness of 1 or less nothing, from 2 on all of it: 6 values of 9 among 58 zeros have 2.8."""
+    values = np.zeros((64, 3))
+    values[:6, 0] = 9.0
+    values[:, 1], values[:32, 2] = -values[:, 0], 1.0
+    found = PromptBootstrap(64, seed=1).interval(values)
+    bare = studentised(values, PromptBootstrap(64, seed=1).counts)
+    furthest = (9 - values[:, 0].mean()) / 64
+    np.testing.assert_allclose(found[0] - bare[0], [0, -furthest, 0], atol=1e-12)
+    np.testing.assert_allclose(found[1] - bare[1], [furthest, 0, 0], atol=1e-12)
+
+
+def studentised(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Bootstrap-t ends (2, K), replicate by replicate."""
+    n, estimate = len(values), values.mean(axis=0)
+    error = values.std(axis=0, ddof=1) / np.sqrt(n)
+    t = []
+    for row in counts.astype(int):
+        again = np.repeat(values, row, axis=0)
+        if again.std(axis=0).all():
+            t.append((again.mean(axis=0) - estimate) / (again.std(axis=0) / np.sqrt(n - 1)))
+    return estimate - np.quantile(t, [0.975, 0.025], axis=0) * error
+
+
 def test_counts_made_in_batches_are_those_of_one_replicate_after_another() -> None:
     rng = np.random.default_rng(7)
     alone = [np.bincount(rng.integers(0, 700, 700), minlength=700) for _ in range(200)]

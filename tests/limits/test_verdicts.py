@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignment_limits.limits import WORLDS, limit_at
+from alignment_limits.limits import WORLDS, best_of_n, limit_at
 from alignment_limits.limits.diagnostics import effective_number, upper_kurtosis, weighted_median
 from alignment_limits.limits.mixtures import MIXTURES, pass_rates
 
@@ -45,7 +45,38 @@ def test_how_often_a_limit_is_reliable(name: str, budget: str, low: float, high:
 
 def test_sixteen_prompts_with_different_spreads_are_refused_and_eight_always() -> None:
     assert reliable("spread1.0", "average", 10, prompts=16) <= 0.2
+    assert reliable("spread0.6", "average", 20, prompts=16) <= 0.1
+    assert reliable("gaussian", "average", 10, prompts=16) >= 0.6
     assert limit_at(drawn("gaussian", prompts=8), [0.1]).reason[0] == "only 8 prompts (needs 16)"
+
+
+@pytest.mark.parametrize(("name", "prompts", "budget", "low", "high"), [
+    ("gaussian", 32, "average", 0.7, 1.0),
+    ("spread0.3", 16, "average", 0.0, 0.0),
+    ("spread0.3", 64, "average", 0.0, 0.0),
+    ("spread0.3", 64, "per-prompt", 0.9, 1.0),
+    ("spread0.3", 160, "average", 0.8, 1.0),
+])  # fmt: skip
+def test_how_often_best_of_fours_share_is_reliable(
+    name: str, prompts: int, budget: str, low: float, high: float
+) -> None:
+    """Of the average limit it is mean(s) / sqrt(mean(s^2)), which few prompts of different spreads s do not show."""
+    found = []
+    for seed in range(10):
+        r = drawn(name, seed, prompts=prompts)
+        table = best_of_n(r, {"own": r}, ns=[4], budget=budget, replicates=100)["own"]
+        found.append(bool(table.efficiency_reliable[0]))
+    assert low <= np.mean(found) <= high
+
+
+def test_clusters_carry_a_share_as_so_many_prompts() -> None:
+    """64 prompts in 16 clusters count as 16."""
+    r = drawn("gaussian", prompts=64)
+    assert best_of_n(r, {"own": r}, ns=[4], clusters=np.arange(64) // 4, replicates=100)["own"].efficiency_reliable[0]
+    r = drawn("clusters", prompts=64)
+    table = best_of_n(r, {"own": r}, ns=[4], clusters=np.arange(64) // 4, replicates=100)["own"]
+    assert not table.efficiency_reliable[0]
+    assert "few prompts carry this estimate: 14.2 in effect (needs 14.4)" in table.efficiency_reason[0]
 
 
 def test_the_tail_statistic_is_that_of_the_law() -> None:

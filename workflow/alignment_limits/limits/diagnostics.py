@@ -70,7 +70,7 @@ class Carriers:
     def missing(self, share: Array, units: float) -> str:
         """Why too few of the prompts, whose parts are `share` (P,), carry an estimate; "" where enough do."""
         carry, needed = effective_number(share) * units / len(share), self.of(units)
-        return "" if carry >= needed else f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.0f})"
+        return "" if carry >= needed else f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.3g})"
 
 
 AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9)  # a limit under the average budget
