@@ -126,6 +126,14 @@ def test_four_prompts_are_no_ground_for_a_fall_of_gold() -> None:
             assert "4 prompts" in str(row["reason"])
 
 
+def test_a_path_of_draws_is_judged_at_the_numbers_given() -> None:
+    proxy, gold = world(bend=0.0, prompts=64, samples=128)
+    assert stopping_point(proxy, gold, ns=[8, 1, 3], replicates=200).end == 8
+    few = stopping_point(proxy[:6], gold[:6], ns=[1, 3, 8], replicates=200)
+    assert np.isnan(few.end)
+    assert "6 prompts" in few.reason
+
+
 def test_a_proxy_opposed_to_gold_from_the_start_is_not_over_optimisation() -> None:
     rng = np.random.default_rng(7)
     gold = rng.standard_normal((100, 256))

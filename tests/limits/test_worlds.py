@@ -14,7 +14,6 @@ from alignment_limits.limits import (
     study_ensembles,
     sub_gaussian_bound,
 )
-from alignment_limits.limits.mixtures import MIXTURES, Levels
 from alignment_limits.limits.worlds import Bernoulli, World, efficiency, heterogeneous_loss
 
 NS = (2, 4, 16, 64, 256)
@@ -67,14 +66,6 @@ def test_bernoulli_saturates_at_its_ceiling() -> None:
     assert world.limit(0.0) == 0.0
     with pytest.raises(EstimateError, match="negative"):
         world.limit(-1.0)
-
-
-@pytest.mark.parametrize("name", [name for name, world in MIXTURES.items() if isinstance(world, Levels)])
-def test_the_ceiling_of_levels_is_the_kl_of_the_strongest_tilt(name: str) -> None:
-    world = MIXTURES[name]
-    kl, gain = world.tilted(1e5)
-    np.testing.assert_allclose(kl, world.ceiling, rtol=1e-9)
-    assert world.limit(world.ceiling + 0.1) == pytest.approx(gain)
 
 
 def test_heterogeneous_spread_costs_the_known_share() -> None:

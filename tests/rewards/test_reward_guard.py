@@ -68,7 +68,7 @@ def test_long_conversations_keep_the_question_and_the_lead(chat_guard):
 
 
 def test_settings_that_cannot_work_are_refused(chat_guard, make_causal):
-    with pytest.raises(RewardError, match="begin with the same token"):
+    with pytest.raises(RewardError, match=rf"{chat_guard}: the two answers begin with the same token"):
         _guard(chat_guard, unsafe="safe")
     with pytest.raises(RewardError, match="reads at most 128 tokens"):
         _guard(chat_guard, max_length=4096)

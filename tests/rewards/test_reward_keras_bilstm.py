@@ -39,7 +39,7 @@ def _arrays(seed: int = 0) -> dict[str, np.ndarray]:
     return {k: [rng.normal(size=s).astype("float32") for s in v] for k, v in shapes.items()}
 
 
-def _write_keras2(path: Path, arrays: dict, gate: str) -> None:
+def _write_keras2(path: Path, arrays: dict, gate: str, version: str = "2.2.4-tf") -> None:
     layers = [
         {
             "class_name": "Bidirectional",
@@ -48,7 +48,7 @@ def _write_keras2(path: Path, arrays: dict, gate: str) -> None:
     ]
     with h5py.File(path, "w") as f:
         f.attrs["model_config"] = json.dumps({"config": {"layers": layers}})
-        f.attrs["keras_version"] = "2.2.4-tf"
+        f.attrs["keras_version"] = version
         f["model_weights/embedding/embedding/embeddings:0"] = arrays["embedding"][0]
         for d in ("forward", "backward"):
             for name, a in zip(("kernel:0", "recurrent_kernel:0", "bias:0"), arrays[d], strict=True):
@@ -101,14 +101,14 @@ def _write_tokenizer(path: Path, *, wrapped: bool, **changes) -> None:
         path.write_bytes(pickle.dumps(pickled, protocol=4))
 
 
-def _reference(text: str, a: dict, hard: bool, label: int) -> tuple[float, bool]:
-    """Logit in float64, one word and one time step at a time."""
+def _reference(text: str, a: dict, hard: float, label: int) -> tuple[float, bool]:
+    """Logit in float64, one word and one time step at a time; `hard`: the slope of a hard sigmoid, 0: a plain one."""
     cleaned = "".join(" " if c in '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n' else c for c in text.lower())
     ids = [WORDS.index(w) + 1 for w in cleaned.split(" ") if w in WORDS and WORDS.index(w) + 1 < V]
     padded = [0] * (LENGTH - len(ids)) + ids[-LENGTH:]
 
     def gate(x):
-        return np.clip(0.2 * x + 0.5, 0, 1) if hard else 1 / (1 + np.exp(-x))
+        return np.clip(hard * x + 0.5, 0, 1) if hard else 1 / (1 + np.exp(-x))
 
     def run(steps, kernel, recurrent, bias):
         h, c, out = np.zeros(H), np.zeros(H), []
@@ -137,14 +137,15 @@ def _spec(**changes) -> dict:
     return spec | changes
 
 
-@pytest.mark.parametrize("layout", ["keras 2 hard_sigmoid", "keras 2 sigmoid", "keras 3"])
+@pytest.mark.parametrize("layout", ["keras 2 hard_sigmoid", "keras 2 sigmoid", "keras 3", "keras 3 hard_sigmoid"])
 @pytest.mark.parametrize("label", [0, 1])
 def test_logits_equal_a_numpy_lstm(tmp_path, layout, label):
-    arrays, hard = _arrays(), layout == "keras 2 hard_sigmoid"
+    arrays, hard = _arrays(), {"keras 2 hard_sigmoid": 0.2, "keras 3 hard_sigmoid": 1 / 6}.get(layout, 0.0)
     if layout == "keras 3":
         _write_keras3(tmp_path / "w.h5", arrays)
     else:
-        _write_keras2(tmp_path / "w.h5", arrays, layout.split()[-1])
+        version = "3.1.0" if layout.startswith("keras 3") else "2.2.4-tf"
+        _write_keras2(tmp_path / "w.h5", arrays, layout.split()[-1], version)
     _write_tokenizer(tmp_path / "t.pkl", wrapped=layout != "keras 3")
     scores = load_reward(_spec(label=label), tmp_path).score([""] * len(TEXTS), TEXTS)
     expected, truncated = zip(*(_reference(t, arrays, hard, label) for t in TEXTS), strict=True)
@@ -156,7 +157,7 @@ def test_logits_equal_a_numpy_lstm(tmp_path, layout, label):
 def test_the_recurrent_activation_changes_scores(tmp_path):
     """Guards the guard: a port with the wrong gate would be noticed by the test above."""
     arrays = _arrays()
-    assert abs(_reference(TEXTS[0], arrays, True, 0)[0] - _reference(TEXTS[0], arrays, False, 0)[0]) > 0.01
+    assert abs(_reference(TEXTS[0], arrays, 0.2, 0)[0] - _reference(TEXTS[0], arrays, 0.0, 0)[0]) > 0.01
 
 
 def test_scores_do_not_depend_on_batch_or_order(tmp_path):

@@ -175,6 +175,17 @@ def test_larger_studies_keep_the_shards_they_have():
     assert block_names(64, 32) == block_names(128, 32)[:2]
 
 
+def test_a_shards_figures_are_counts_of_its_rows(tiny_model):
+    table, figures = draw(tiny_model)
+    cut = (table["finish_reason"] == "length").sum()
+    replies = {(row["prompt_id"], row["text"]) for row in table.iter_rows(named=True)}
+    assert figures["tokens"] == sum(map(len, table["token_ids"]))
+    assert figures["truncation_rate"] == cut / table.height
+    assert figures["duplicate_rate"] == pytest.approx(1 - len(replies) / table.height)
+    assert figures["unknown_rate"] == table["n_unknown"].sum() / figures["tokens"]
+    assert figures["tokens_per_second"] == pytest.approx(figures["tokens"] / figures["seconds"], rel=0.05)
+
+
 def test_the_summary_counts_what_the_shards_hold(tiny_model, tmp_path):
     shards = []
     for block in (0, 1):
