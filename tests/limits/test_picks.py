@@ -159,3 +159,19 @@ def test_permuting_prompts_with_their_keys_and_clusters_changes_nothing() -> Non
                 np.testing.assert_allclose(two.columns()[name], column, rtol=1e-9, atol=1e-12, err_msg=name)
             else:
                 np.testing.assert_array_equal(two.columns()[name], column)
+
+
+def test_a_lone_tie_among_thousands_of_replies_makes_nothing_unreliable() -> None:
+    """It moves the KL in the fifth digit, whatever its interval is worth; forty equal replies of one prompt do not pass."""
+    r = np.random.default_rng(3).standard_normal((64, 64))
+    r[5, :2] = r[5, :2].mean()
+    lone = best_of_n(r, {"own": r}, ns=[2, 4], budget="per-prompt", replicates=200)["own"]
+    assert lone.kl_reliable.all()
+    assert lone.limit_reliable.all()
+    assert lone.efficiency_reliable.all()
+    assert (lone.kl_low < lone.kl_high).all()
+    np.testing.assert_allclose(lone.kl, lone.kl_bound, rtol=1e-3)
+    r[5, np.argsort(r[5])[-40:]] = 1.0
+    many = best_of_n(r, {"own": r}, ns=[2, 4], budget="per-prompt", replicates=200)["own"]
+    assert not many.kl_reliable.any()
+    assert all("1.0 prompts with ties carry the spread of the KL" in reason for reason in many.kl_reason)

@@ -19,7 +19,17 @@ from alignment_limits.limits.paired import (
     mean_of,
     read_curves,
 )
-from alignment_limits.limits.picks import NO_SHARE, Mean, columns_of, judge_kl, judge_means, together, too_few_for_limit
+from alignment_limits.limits.picks import (
+    KNOWN,
+    NO_SHARE,
+    SLIGHT,
+    Mean,
+    columns_of,
+    judge_kl,
+    judge_means,
+    together,
+    too_few_for_limit,
+)
 from alignment_limits.limits.ranks import beaten_share
 
 
@@ -138,7 +148,11 @@ def compare(
     # Where the KL has no bound for untied scores its largest value is unknown.
     ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
     kl_low, kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
-    kl_reason = judge_kl(Mean("KL", kl, choice.kl_left, kl_high - kl_low), scores, ratio, choice.unbiased, boot)
+    mean_kl = mean_of(kl)
+    doubt = np.maximum(kl_high - kl_low, np.abs(mean_of(choice.kl_left)))
+    of_kl = Mean("KL", kl, choice.kl_left, kl_high - kl_low)
+    sound = partial(judge_kl, of_kl, scores, ratio, choice.unbiased, boot)
+    kl_reason = sound(slight=doubt <= KNOWN * mean_kl)
     few = too_few_for_limit(scores, rows, n, ratio)
     read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)
     chosen = read(scores, list(others.values()))
@@ -154,13 +168,15 @@ def compare(
         low, high = interval(boot, gain, limit)
         mean_gain, mean_limit = mean_of(gain), mean_of(limit)
         share = mean_gain / np.where(mean_limit > 0, mean_limit, np.nan)
+        # The limit goes about as the root of the KL.
+        slight = mean_limit * doubt <= 2 * mean_kl * SLIGHT * (limit_high - limit_low)
         of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
         of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
         verdicts = {
             "gain": judge_means(of_gain, scored, ratio, choice.unbiased, boot, own=same),
             "kl": kl_reason,
             "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, boot, own=same),
-            "limit": together(judge_limits(ideal, scored, limit_high - limit_low, boot.clusters), kl_reason),
+            "limit": together(judge_limits(ideal, scored, limit_high - limit_low, boot.clusters), sound(slight=slight)),
         }
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
         unlike = judge_shares(ideal, scored, count, boot.clusters) if budget == "average" else none
@@ -171,7 +187,7 @@ def compare(
             n=choice.n,
             temperature=choice.temperature,
             prompts=rows.sum(axis=0),
-            kl=mean_of(kl),
+            kl=mean_kl,
             kl_low=kl_low,
             kl_high=kl_high,
             kl_bound=choice.kl_bound,

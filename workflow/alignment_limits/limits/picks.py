@@ -17,6 +17,9 @@ FEWEST_BEHIND = 3.0  # prompts that carry the spread of a mean; below it no inte
 FEWEST_PICKS = 10.0  # independent picks, by the evaluated reward's kurtosis: a hit of 2 % needs 500 of them
 SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
 SAMPLES_PER_RATIO = 4  # what is corrected by halves and quarters of the samples needs them
+# A KL known so well needs no interval that covers: a lone tie among thousands of replies moves it in the fifth digit.
+KNOWN = 0.002  # of itself
+SLIGHT = 0.1  # of the limit's interval, which it moves by so much
 NO_SHARE = "no limit to compare with"
 
 
@@ -151,11 +154,21 @@ def judge_draws(name: str, values: Array, boot: PromptBootstrap) -> np.ndarray:
     return together(infinite, enough_prompts(values, boot), np.array(few, dtype=object))
 
 
-def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap) -> np.ndarray:
+def judge_kl(
+    mean: Mean,
+    scores: Array,
+    ratio: Array,
+    unbiased: np.ndarray,
+    boot: PromptBootstrap,
+    *,
+    slight: np.ndarray | None = None,
+) -> np.ndarray:
     """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
 
-    Arguments as for `judge_means`.
+    Arguments as for `judge_means`. slight : (N,) where its interval and what its correction leaves are so small that it
+    does not matter whether they hold (default: nowhere).
     """
+    slight = np.zeros(len(ratio), dtype=bool) if slight is None else slight
     rows = np.isfinite(mean.values)
     any_tied: np.ndarray = np.any(tied(scores), axis=1)
     samples, last, carry = samples_of(scores, rows), np.abs(mean_of(mean.left)), behind(mean.values, boot)
@@ -167,9 +180,11 @@ def judge_kl(mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot
         if reason == "" and not exact and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
             what = f"n = {ratio[j]:g} and tied scores" if unbiased[j] else f"a density ratio of {ratio[j]:.1f}"
             reason = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
-        elif reason == "" and not exact and last[j] > MOST_LEFT * mean.width[j]:
+        elif reason or exact or slight[j]:
+            pass
+        elif last[j] > MOST_LEFT * mean.width[j]:
             reason = "the correction of the KL is too uncertain beside so narrow an interval"
-        elif reason == "" and not exact and carry[j] < FEWEST_BEHIND and partly[j]:
+        elif carry[j] < FEWEST_BEHIND and partly[j]:
             reason = f"{carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
         out.append(reason)
     return np.array(out, dtype=object)
