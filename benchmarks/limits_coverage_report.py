@@ -17,7 +17,7 @@ from alignment_limits.limits.mixtures import MIXTURES
 from alignment_limits.limits.worlds import WORLDS
 
 LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
-FEWEST = 100  # reliable intervals below which no coverage is told
+FEWEST = 100  # reliable intervals below which no coverage is given
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 SIZES = ("64 x 64", "512 x 64", "128 x 256", "256 x 256", "64 x 1024", "512 x 1024")
 LIMITS = ("limit", "limit, per prompt")
@@ -147,10 +147,10 @@ def verdict(table: pl.DataFrame) -> str:
     lines = [
         f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.2f} % of them cover.",
         f"- Cells of the table: {len(cells)}, of which {len(off)} outside {band}.",
-        f"- Single rows (one KL or n) told {FEWEST} times or more: {len(often)}, {len(outside)} of them outside {band} "
+        f"- Single rows (one KL or n) reliable {FEWEST} times or more: {len(often)}, {len(outside)} of them outside {band} "
         f"(by chance, were all at 95 %: {expected:.0f}); from {100 * often['coverage'].min():.1f} to "
         f"{100 * often['coverage'].max():.1f} %.",
-        f"- Rows told less often: {int(seldom['told'].sum())} intervals, {100 * few:.0f} % of which cover.",
+        f"- Rows reliable less often: {int(seldom['told'].sum())} intervals, {100 * few:.0f} % of which cover.",
     ]
     for r in [*off.to_dicts(), *outside.to_dicts()]:
         at = f", x = {r['x']:.2f}" if "x" in r else ", whole cell"

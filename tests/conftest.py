@@ -17,6 +17,7 @@ for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "S
 # these. The longest come first, so that no process has a long one left at the end.
 TOGETHER = {
     "here": "from running import .*snakemake",  # one Snakemake at a time in the project's own folder
+    "every": "from forked import",
     "faults": "from faulty import",
     "slurm": "mark.slurm",
     "tiny": r"def .*\bfinished\b",

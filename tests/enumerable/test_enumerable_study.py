@@ -5,9 +5,13 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import yaml
+from reduced import DEFAULT
+from reported import check
 from running import ROOT, snakemake
 
 from alignment_limits.artifacts import read_table, read_tables
+from alignment_limits.config.load import over_default
 from alignment_limits.report.exact_page import verdicts
 from alignment_limits.schemas.enumerable import EXACT_BEST_OF_N, EXACT_FRONTIER, EXACT_OF_POLICIES, EXACT_POLICIES
 from alignment_limits.schemas.limits import FRONTIER
@@ -157,6 +161,13 @@ def test_exact_rows_name_the_rows_of_the_estimates(study):
     known = both.filter(pl.col("gain").is_finite())
     assert known.height > 100
     assert (known["gain"] == known["estimate"]).all()
+
+
+def test_the_report_shows_all_that_was_made(study, tmp_path):
+    file = "config/studies/enumerable.yaml"
+    snakemake("--configfile", file, "--report", tmp_path / "report.html")
+    settings = over_default(DEFAULT, yaml.safe_load((ROOT / file).read_text("utf-8")))
+    check(ROOT, study.name, tmp_path / "report.html", settings)
 
 
 def test_the_report_says_how_estimates_and_exact_values_agree(study):

@@ -8,9 +8,9 @@ import jinja2
 import pytest
 import yaml
 from docutils.core import publish_string
+from reported import captions_of
 
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.stages import stages
+from alignment_limits.config.load import over_default
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
@@ -21,12 +21,6 @@ def settings(path, **more):
     """What Snakemake's `config` holds in a run of this study file."""
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
     return over_default(default, yaml.safe_load(path.read_text("utf-8")) | more)
-
-
-def captions_of(config):
-    """The captions that the report of such a study may contain: those of its stages, and the front page."""
-    rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(load_study(config)))
-    return {"workflow", *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
 
 
 def rendered(name, config):
@@ -68,11 +62,13 @@ def test_all_prompts_of_a_source_are_all():
 def test_names_are_shown_as_they_are():
     """A trailing underscore is a reference in reStructuredText, a star emphasis."""
     config = settings(ROOT / "config/studies/scores_only.yaml")
-    config["scores"] |= {"gold": "score_*", "table": "my_*table_.csv"}
+    config["scores"] |= {"gold": "score_*", "table": "my_*`table`_.csv"}
     for name in captions_of(settings(ROOT / "config/studies/scores_only.yaml")):
         html = html_of(rendered(name, config))
         if "{{ gold }}" in (ROOT / f"workflow/report/{name}.rst").read_text("utf-8"):
             assert "score_*" in html
+        if name == "workflow":
+            assert "my_*`table`_.csv" in re.sub("<.*?>", "", html)
 
 
 def test_the_reports_front_page_of_a_study_of_learning():

@@ -53,8 +53,17 @@ STUDY = {
 }
 
 
+def compiled_once() -> dict[str, str]:
+    """An environment in which libraries are compiled once, whatever the machine's settings, and use one thread."""
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache/pyc"), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # importing transformers then takes half the time
+    return environment
+
+
 class Project:
     """A folder with the workflow, where Snakemake runs the folder's own copy of the library."""
+
+    python = (sys.executable,)  # what starts Snakemake
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -91,12 +100,9 @@ class Project:
 
     def command(self, *arguments, cores="all") -> dict:
         """Arguments of `subprocess.run` or `Popen` that start Snakemake on the study."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--nocolor", "--cores", str(cores)]
+        command = [*self.python, "-m", "snakemake", "--configfile", "study.yaml", "--nocolor", "--cores", str(cores)]
         paths = [str(self.folder / "workflow"), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p), "OMP_NUM_THREADS": "1"}
-        # compile the libraries once, whatever the machine's settings: importing transformers takes half the time
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache/pyc")
+        environment = compiled_once() | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
         return {"args": [*command, *map(str, arguments)], "cwd": self.folder, "env": environment, "text": True}
 
     def run(self, *arguments, check=True, cores="all") -> str:

@@ -1,6 +1,8 @@
 """A study of config/studies reduced to seconds: all its stages, tables, figures and pages; tiny models and grids."""
 
+import itertools
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ OWN_REWARDS = """
 def letters(texts, replies, wanted):
     return [sum(reply.count(c) for c in wanted) + 0.01 * len(reply) for reply in replies]
 """
+CONTEXT = 1024  # of the tiny model, a token a byte: the longest text that rewards are tried on has 850
 VOCABULARY = "aeiou", "bcdfg", "hjklm", "npqrs", "tvwxyz", "0123456789", "AEIOU", "BCDFGHJK"
 # at most so much of each number and each list, by its place in the file
 AT_MOST: dict[str, Any] = {
@@ -46,10 +49,9 @@ def reduced(study: dict[str, Any]) -> dict[str, Any]:
             study["prompts"] |= {"source": source, "stratify_by": None}
         drawn = study["sampling"]["samples_per_prompt"]
         study["sampling"] |= {"engine": "transformers", "block": drawn, "shard_tokens": 10**6}
-        study["rewards"] = {
-            name: _reward(reward, VOCABULARY[i % len(VOCABULARY)])
-            for i, (name, reward) in enumerate(study["rewards"].items())
-        }
+        if "enumerable" not in study:
+            wanted = itertools.cycle(VOCABULARY)
+            study["rewards"] = {name: _reward(reward, next(wanted)) for name, reward in study["rewards"].items()}
         study["limits"]["best_of"] = [n for n in study["limits"]["best_of"] if n <= drawn]
     for section, key in (("gold_labels", "sweep"), ("preferences", None)):
         holder = (study.get(section) or {}) if key is None else (study.get(section) or {}).get(key) or {}
@@ -84,7 +86,7 @@ def _reward(reward: dict[str, Any], wanted: str) -> dict[str, Any]:
             | fewer
             | ({"features": MODEL} if "features" in reward else {})
         )
-    if "package" not in reward.get("source", {}) and "hub" not in reward.get("source", {}):
+    if "source" not in reward and reward["kind"] != "lexicon":  # which would find no word in noise
         return reward
     if reward["kind"] in ("embedding", "similarity") and "static" not in reward:
         return reward | {"source": MODEL}
@@ -112,14 +114,20 @@ def _recipes(training: dict[str, Any]) -> dict[str, Any]:
 def inputs(study: dict[str, Any], folder: Path) -> None:
     """What a reduced study reads, put into its project's folder."""
     (folder / "own_rewards.py").write_text(OWN_REWARDS)
+    config = json.loads((folder / "model/config.json").read_text("utf-8"))
+    if config["max_position_embeddings"] < CONTEXT:
+        (folder / "model/config.json").write_text(json.dumps(config | {"max_position_embeddings": CONTEXT}), "utf-8")
+    if not (folder / "resources").exists():
+        (folder / "resources").symlink_to(ROOT / "resources")
     (folder / "prompts.txt").write_text("".join(f"prompt number {i} says {i * i}\n" for i in range(24)))
     if documents := study.get("documents"):
-        columns = [documents["text"], *documents["references"]]
+        columns, letters = [documents["text"], *documents["references"]], string.ascii_letters + string.digits
         with (folder / "documents.jsonl").open("w") as file:
             for i in range(12):
                 record: dict[str, Any] = {}
                 for j, column in enumerate(columns):
-                    _put(record, column, f"text {j} of paper {i} tells of {'xyz'[i % 3] * (j + 1)}")
+                    words = " ".join(letters[i % 3 + 2 * j :: 3])  # of one letter, which noise contains, too
+                    _put(record, column, f"text {j} of paper {i}: {words}")
                 for key in ("id", "category"):
                     if documents.get(key):
                         _put(record, documents[key], f"{key}-{i if key == 'id' else i % 2}")

@@ -1,8 +1,11 @@
-"""Every study of config/studies, whichever there are, reduced to seconds."""
+"""Every study of config/studies, whichever there are: those not made whole elsewhere are made reduced to seconds."""
 
 import pytest
 import yaml
-from reduced import DEFAULT, ROOT, reduced
+from forked import Forked
+from project import Project, compiled_once
+from reduced import DEFAULT, ROOT, inputs, reduced
+from reported import check
 
 from alignment_limits.config.load import load_study, over_default
 from alignment_limits.config.stages import stages
@@ -13,8 +16,28 @@ WHOLE = {"small", "enumerable"}
 RUN = [name for name, text in STUDIES.items() if "NOT RUN HERE" not in text and name not in WHOLE]
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_model):
+    """One for all, as studies share their samples and scores."""
+    project = Project.new(tmp_path_factory.mktemp("studies") / "project", tiny_model)
+    with Forked(compiled_once()) as forked:
+        project.python = forked.command()
+        yield project
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_a_reduced_study_has_the_stages_of_the_whole_one(name):
     study = yaml.safe_load(STUDIES[name])
     both = [load_study(over_default(DEFAULT, s)) for s in (study, reduced(study))]
     assert stages(both[1]) == stages(both[0])
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_study_is_made_and_reported(project, name):
+    study = reduced(yaml.safe_load(STUDIES[name]))
+    inputs(study, project.folder)
+    (project.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
+    project.run()
+    report = project.folder / f"{name}.html"
+    project.run("--report", report.name)
+    check(project.folder, study["study"], report, over_default(DEFAULT, study))

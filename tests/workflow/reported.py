@@ -1,0 +1,82 @@
+"""What a finished study left: its tables, its figures, and the report with a caption for each."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from alignment_limits.config.load import load_study
+from alignment_limits.config.stages import stages
+
+ROOT = Path(__file__).parents[2]
+# in a caption or page: a setting that is not there, an empty name, markup that was not understood
+BROKEN = re.compile(r"\bNone\b|\bnan\b|snakemake\.config|\(\)|\*\*|``|\bof ,|Traceback|Undefined")
+
+# what a section of the study file adds to the report
+PAGES = {
+    "scores": "headline",
+    "model": "headline",
+    "learning": "learning",
+    "training": "policies",
+    "documents": "gold",
+    "enumerable": "exact",
+    "preferences": "targets",
+}
+
+
+def captions_of(config: dict[str, Any]) -> set[str]:
+    """The captions that the report of such a study may contain: those of its stages, and the front page."""
+    rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(load_study(config)))
+    return {"workflow", *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
+
+
+def entries(report: Path) -> dict[str, str]:
+    """Each file that a report shows → its caption without markup."""
+    page = report.read_text("utf-8")
+    start = re.search(r'<script id="results">\s*var results = ', page)
+    assert start, "a report lists what it shows"
+    found, _ = json.JSONDecoder().raw_decode(page, start.end())
+    return {file: text_of(entry["caption"]) for file, entry in found.items()}
+
+
+def text_of(html: str) -> str:
+    """A page's text as it is read."""
+    without = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", "", html, flags=re.S)
+    return " ".join(unescape(without).split())
+
+
+def check(folder: Path, name: str, report: Path, config: dict[str, Any]) -> None:
+    """Tables have rows; figures and pages are there, each in the report with a caption that says what it is.
+
+    Args:
+        folder: the project's; `results/<name>` lies in it.
+        config: all settings of the study.
+    """
+    results = folder / "results" / name
+    tables = [f for f in results.rglob("*.parquet") if not f.is_symlink()]
+    assert tables
+    empty = {f.name for f in tables if not pl.scan_parquet(f).select(pl.len()).collect().item()}
+    proxies = len(config["rewards"]) > 1 if "rewards" in config else True
+    assert empty == (set() if proxies else {"proxy_gap.parquet", "over_optimisation.parquet"})
+    figures, pages = sorted(results.glob("figures/*.png")), sorted(results.glob("report/*.html"))
+    for figure in figures:
+        assert figure.read_bytes()[:4] == b"\x89PNG"
+        assert figure.with_suffix(".pdf").stat().st_size > 5000, figure.name
+    for page in pages:
+        assert not BROKEN.search(text_of(page.read_text("utf-8"))), page.name
+    shown = entries(report)
+    assert sorted(shown) == sorted(str(f.relative_to(folder)) for f in (*figures, *pages))
+    assert {file: found[0] for file, text in shown.items() if (found := BROKEN.search(text))} == {}
+    assert {PAGES[section] for section in PAGES if config.get(section)} <= {page.stem for page in pages}
+    gold, titles = config.get("gold") or config.get("scores", {}).get("gold"), {}
+    for caption in captions_of(config) - {"workflow"}:
+        source = (ROOT / f"workflow/report/{caption}.rst").read_text("utf-8")
+        title = re.search(r"\*\*(.+?)[*{`]", source.replace("\n", " "))
+        assert title, caption
+        titles[title[1].strip()] = "{{ gold }}" in source
+    for file, text in shown.items():
+        (names_gold,) = (names for title, names in titles.items() if text.startswith(title))
+        assert not names_gold or gold in text, file
