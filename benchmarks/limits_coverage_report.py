@@ -147,8 +147,8 @@ def verdict(table: pl.DataFrame) -> str:
     lines = [
         f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.2f} % of them cover.",
         f"- Cells of the table: {len(cells)}, of which {len(off)} outside {band}.",
-        f"- Single rows (one KL or n) reliable {FEWEST} times or more: {len(often)}, {len(outside)} of them outside {band} "
-        f"(by chance, were all at 95 %: {expected:.0f}); from {100 * often['coverage'].min():.1f} to "
+        f"- Single rows (one KL or n) reliable {FEWEST} times or more: {len(often)}, {len(outside)} of them outside "
+        f"{band} (by chance, were all at 95 %: {expected:.0f}); from {100 * often['coverage'].min():.1f} to "
         f"{100 * often['coverage'].max():.1f} %.",
         f"- Rows reliable less often: {int(seldom['told'].sum())} intervals, {100 * few:.0f} % of which cover.",
     ]

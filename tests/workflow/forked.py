@@ -55,6 +55,7 @@ def ask(place, *arguments):
 
 def serve(place):
     import importlib
+    import shlex
 
     for name in LIBRARIES:
         module = importlib.import_module(name)
@@ -63,7 +64,7 @@ def serve(place):
     from snakemake.script import PythonScript
 
     def execute(self, fname, edit=False):
-        self._execute_cmd("{q} {fname:q}", q=f"{sys.executable} -IS {__file__} {place}", fname=fname)
+        self._execute_cmd(shlex.join([sys.executable, "-IS", __file__, place, fname]))
 
     PythonScript.execute_script = execute
     with socket.socket(socket.AF_UNIX) as server:
