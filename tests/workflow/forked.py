@@ -70,9 +70,14 @@ def serve(place):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(place)
         server.listen()
+        server.settimeout(5)
+        parent = os.getppid()
         print("ready", flush=True)
-        while True:
-            line, _ = server.accept()
+        while os.getppid() == parent:  # else whoever started it was killed
+            try:
+                line, _ = server.accept()
+            except TimeoutError:
+                continue
             if os.fork() == 0:
                 server.close()
                 run(line)
