@@ -117,17 +117,22 @@ def test_member_errors_recover_variance_and_correlation() -> None:
     assert errors.correlation_low <= 0.5 <= errors.correlation_high
     single = member_errors(*correlated_members(1, 0.5))
     assert np.isnan(single.correlation)
+    _, gold = correlated_members(2, 0.5)
+    exact = member_errors(np.stack([gold, gold]), gold)
+    assert exact.variance == 0
+    assert np.isnan([exact.correlation, exact.correlation_low, exact.correlation_high]).all()
 
 
 def test_observed_gap_of_the_mean_falls_to_the_predicted_floor() -> None:
     members, gold = correlated_members(4, 0.5)
-    table = study_ensembles(members, gold, betas=[1.0], at_kl=0.5, aggregators=("mean",), most_subsets=2)
+    table = study_ensembles(members, gold, betas=[2.0, 1.0], at_kl=0.5, aggregators=("mean",), most_subsets=2)
     np.testing.assert_allclose(table.gap, table.gap_predicted, rtol=0.12)
-    by_size = [table.gap[table.k == k].mean() for k in (1, 2, 3, 4)]
-    assert np.all(np.diff(by_size) < 0)
-    assert np.all(np.array(by_size) > table.gap_floor[0])
-    expected = 0.25 * (0.5 + 0.5 / np.array([1, 2, 3, 4])) / 2
-    np.testing.assert_allclose(by_size, expected, rtol=0.12)
+    np.testing.assert_allclose(table.gap_floor, 0.25 * 0.5 / (2 * table.beta), rtol=0.05)
+    for beta in (1.0, 2.0):
+        by_size = [table.gap[(table.k == k) & (table.beta == beta)].mean() for k in (1, 2, 3, 4)]
+        assert np.all(np.diff(by_size) < 0)
+        expected = 0.25 * (0.5 + 0.5 / np.array([1, 2, 3, 4])) / (2 * beta)
+        np.testing.assert_allclose(by_size, expected, rtol=0.12)
     gold_at = [table.gold_gain_at_kl[table.k == k].mean() for k in (1, 4)]
     assert gold_at[1] > gold_at[0]
 

@@ -66,7 +66,7 @@ def test_a_member_is_no_prefix_of_a_name(wheel, tmp_path):
 
 def test_an_unknown_package_names_the_remedy(wheel, tmp_path):
     with pytest.raises(
-        SourceError, match=r"no-such-thing==9 could not be downloaded(.|\n)*pip config list(.|\n)*`path:`"
+        SourceError, match=r"no-such-thing==9 could not be downloaded: ERROR: .*\n(.|\n)*pip config list(.|\n)*`path:`"
     ):
         fetch(Source(package="no-such-thing==9", sha256="0" * 64), tmp_path / "out")
 

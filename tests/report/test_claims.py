@@ -202,6 +202,13 @@ def test_an_ensemble_whose_interval_meets_its_members_is_neither_better_nor_wors
     assert ensembles_shrink(table, "gold", {"e": ["a", "b"]}).verdict == UNKNOWN
 
 
+@pytest.mark.parametrize("gain", [(1.0, 0.875, 1.25), (0.5, 0.25, 0.75)])
+def test_intervals_that_touch_are_not_disjoint(gain):
+    """The members' mean is 0.8125 [0.75, 0.875]."""
+    table = at_one(e=gain, a=(1.0, 1.0, 1.0), b=(0.625, 0.5, 0.75))
+    assert ensembles_shrink(table, "gold", {"e": ["a", "b"]}).verdict == UNKNOWN
+
+
 def test_proxies_differ_only_where_their_intervals_are_disjoint():
     """Neighbours overlap, though each estimate is outside the other's interval."""
     rho = {"a": 0.9, "b": 0.7, "c": 0.5}
