@@ -8,8 +8,16 @@ import pytest
 
 from alignment_limits.artifacts import write_table
 from alignment_limits.errors import ArtifactError
-from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, limit_at, soft_best_of_n
+from alignment_limits.limits import (
+    PromptBootstrap,
+    best_of_n,
+    best_of_poisson,
+    chi2_pessimism,
+    limit_at,
+    soft_best_of_n,
+)
 from alignment_limits.limits.methods import compare
+from alignment_limits.limits.picks import Mean, behind, judge_means
 from alignment_limits.limits.relatives import study_choice
 from alignment_limits.schemas.limits import BEST_OF_N
 
@@ -162,7 +170,7 @@ def test_permuting_prompts_with_their_keys_and_clusters_changes_nothing() -> Non
 
 
 def test_a_lone_tie_among_thousands_of_replies_makes_nothing_unreliable() -> None:
-    """It moves the KL in the fifth digit, whatever its interval is worth; forty equal replies of one prompt do not pass."""
+    """It moves the KL in the fifth digit, whatever its interval is worth; forty equal replies of one do not pass."""
     r = np.random.default_rng(3).standard_normal((64, 64))
     r[5, :2] = r[5, :2].mean()
     lone = best_of_n(r, {"own": r}, ns=[2, 4], budget="per-prompt", replicates=200)["own"]
@@ -175,3 +183,20 @@ def test_a_lone_tie_among_thousands_of_replies_makes_nothing_unreliable() -> Non
     many = best_of_n(r, {"own": r}, ns=[2, 4], budget="per-prompt", replicates=200)["own"]
     assert not many.kl_reliable.any()
     assert all("1.0 prompts with ties carry the spread of the KL" in reason for reason in many.kl_reason)
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1.0, 1e120])
+def test_how_many_prompts_carry_a_mean_is_counted_by_the_kurtosis_of_their_parts(scale: float) -> None:
+    """(9 + 3)^2 / (81 + 3) of 3, -1, -1, -1; all of four alike; none of a constant."""
+    parts = scale * np.array([[3.0, 1.0, 2.0], [-1.0, -1.0, 2.0], [-1.0, 1.0, 2.0], [-1.0, -1.0, 2.0]])
+    np.testing.assert_allclose(behind(parts, PromptBootstrap(4)), [144 / 84, 4.0, np.inf])
+
+
+def test_a_correction_of_three_quarters_of_the_intervals_width_is_too_much() -> None:
+    scores = np.random.default_rng(0).standard_normal((64, 256))
+    values = scores[:, :1]
+    width = np.array([0.4])
+    for left, said in ((0.29, ""), (0.31, "the correction of the gain is too uncertain beside so narrow an interval")):
+        mean = Mean("gain", values, np.full((64, 1), left), width)
+        reason = judge_means(mean, scores, np.array([2.0]), np.array([False]), PromptBootstrap(64), own=True)
+        assert reason.tolist() == [said]
