@@ -36,6 +36,8 @@ def test_a_few_wide_prompts_are_judged_by_their_own_samples() -> None:
     ("student10", "average", 0.0, 0.05),
     ("student10", "per-prompt", 0.0, 0.05),
     ("passrates", "per-prompt", 0.9, 1.0),
+    ("bernoulli", "average", 0.9, 1.0),
+    ("bernoulli", "per-prompt", 0.0, 0.05),
     ("rubric1to10", "per-prompt", 0.9, 1.0),
     ("skewedleft", "average", 0.9, 1.0),
 ])  # fmt: skip

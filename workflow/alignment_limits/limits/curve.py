@@ -307,6 +307,7 @@ def judge_points(
         points.inverse,
         points.ess,
         points.correction.ratio,
+        points.correction.ratio_error,
         reached=points.reached,
         share=points.share,
         carriers=points.carriers,

@@ -23,7 +23,7 @@ SMALLEST_ESS = 10.0
 LARGEST_K = 1.0  # PSIS says 0.7 for one integral; a corrected mean over many prompts covers beyond it
 HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.04, exponential 0.98 +- 0.05
 HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
-MARGIN = 1.0  # standard errors of it that must fit below: else the studies whose sample hides its tail are chosen
+MARGIN = 1.0  # standard errors of a statistic that must fit below its bound: else luck chooses the studies that pass
 FEWEST_PROMPTS = 16
 MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
@@ -224,6 +224,7 @@ def judge(
     inverse: Array,
     ess: Array,
     ratio: Array | None = None,
+    ratio_error: Array | None = None,
     *,
     share: Array | None = None,
     carriers: Carriers = AVERAGE,
@@ -242,6 +243,7 @@ def judge(
         inverse: lambda = 1/beta, (K,) or (P, K).
         ess: (P, K), NaN for prompts that take no part.
         ratio: of the correction's decrements (levels.py; default: as 1/M has it).
+        ratio_error: its standard error (default: none).
         share: (P,) each prompt's part in what is spent or gained (default: all alike), the weight of diagnostics.
         carriers: how many prompts have to carry the estimate.
         reached: 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
@@ -265,6 +267,7 @@ def judge(
     most = int(counts.max())
     share = np.ones(len(scores)) if share is None else share
     ratio = np.full(count, 2.0) if ratio is None else ratio
+    ratio_error = np.zeros(count) if ratio_error is None else np.nan_to_num(ratio_error)
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
@@ -309,8 +312,11 @@ def judge(
             )
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
-        elif ratio[j] > LARGEST_RATIO:
-            reason = f"quarters of the samples are too few to correct (ratio {ratio[j]:.1f}, needs {LARGEST_RATIO})"
+        elif ratio[j] + MARGIN * ratio_error[j] > LARGEST_RATIO:
+            reason = (
+                f"quarters of the samples are too few to correct (ratio {ratio[j]:.2f} ± {ratio_error[j]:.2f}, with "
+                f"{MARGIN:g} standard error at most {LARGEST_RATIO})"
+            )
         elif reach and shape > reach.pareto_k:
             reason = f"Pareto k {shape:.2f} (needs {reach.pareto_k} at a fixed beta); read the curve at fixed KL"
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
