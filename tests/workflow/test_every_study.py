@@ -13,6 +13,7 @@ from alignment_limits.config.stages import stages
 STUDIES = {file.stem: file.read_text("utf-8") for file in sorted((ROOT / "config/studies").glob("*.yaml"))}
 # made as they are, by test_small_study.py and .ci/run, and by test_enumerable_study.py
 WHOLE = {"small", "enumerable"}
+LIGHT = ROOT / "tests/workflow/light"  # on PYTHONPATH: a Python that has only what the light lock installs
 RUN = [name for name, text in STUDIES.items() if "NOT RUN HERE" not in text and name not in WHOLE]
 
 
@@ -32,7 +33,7 @@ def test_a_reduced_study_has_the_stages_of_the_whole_one(name):
     assert stages(both[1]) == stages(both[0])
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", [name for name in RUN if name != "scores_only"])
 def test_a_study_is_made_and_reported(project, name):
     study = reduced(yaml.safe_load(STUDIES[name]))
     inputs(study, project.folder)
@@ -41,3 +42,14 @@ def test_a_study_is_made_and_reported(project, name):
     report = project.folder / f"{name}.html"
     project.run("--report", report.name)
     check(project.folder, study["study"], report, over_default(DEFAULT, study))
+
+
+def test_scores_are_studied_and_reported_with_the_light_environment_alone(tmp_path, tiny_model, monkeypatch):
+    project = Project.new(tmp_path / "project", tiny_model)
+    study = reduced(yaml.safe_load(STUDIES["scores_only"]))
+    inputs(study, project.folder)
+    (project.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(LIGHT))
+    project.run()
+    project.run("--report", "light.html")
+    check(project.folder, study["study"], project.folder / "light.html", over_default(DEFAULT, study))
