@@ -48,15 +48,17 @@ pytest_add_cli_args = {arguments}
 pytest_add_cli_args_test_selection = {quick}
 timeout_multiplier = 5
 timeout_constant = 12
-# forks of a process that has imported these but used none: the threads of Polars do not outlive a fork
+# forks of a process that has imported these but used none: the threads of Polars do not outlive a fork. None is ours:
+# what our modules do when they are imported is mutated too
 process_isolation = "forkserver"
 forkserver_warmup = "import"
 preload_modules_file = "imported.txt"
 """
 IMPORTED = (
-    *("pytest", "hypothesis", "pydantic", "sklearn", "torch", "transformers"),
-    *("numpy", "polars", "pyarrow.parquet", "scipy.optimize", "scipy.stats", "numba"),
-    *("alignment_limits.limits", "alignment_limits.learning"),
+    *("pytest", "xdist", "hypothesis", "pydantic", "numpy", "polars", "pyarrow.parquet", "scipy.optimize"),
+    *("scipy.stats", "numba", "sklearn.ensemble", "sympy", "torch", "transformers", "peft", "accelerate", "tokenizers"),
+    *("h5py", "onnx", "onnxruntime", "matplotlib.pyplot", "seaborn", "arviz_stats", "jinja2", "yaml"),
+    "snakemake.iocontainers",
 )
 
 
@@ -87,10 +89,10 @@ def lay_out(scratch: Path) -> None:
 
 
 def mutmut(scratch: Path, names: list[str], processes: int) -> None:
-    """Run the tests on these mutants; the first call makes all mutants and records what each test reaches."""
+    """Run the tests on these mutants, once all mutants are made and what each test reaches is known."""
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(processes), *names]
     with (scratch / "mutmut.log").open("a") as log:
-        subprocess.run(command, cwd=scratch, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log)
+        subprocess.run(command, cwd=scratch, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, check=True)
 
 
 def results(scratch: Path) -> dict[str, int | None]:
@@ -143,17 +145,22 @@ def only_words(lines: list[str]) -> bool:
 
 
 def draw(scratch: Path, count: int, seed: int) -> list[str]:
-    """Mutants at random from the functions that the quick tests reach; the first call's, if there was one."""
+    """Mutants at random from the functions that the quick tests reach: those of the first call that are still there."""
     kept = scratch / f"drawn_{count}_{seed}.json"
+    codes = results(scratch)
     if not kept.exists():
         stats = json.loads((scratch / "mutants/mutmut-stats.json").read_text())
         reached = {name for name, tests in stats["tests_by_mangled_function_name"].items() if tests}
-        candidates = sorted(name for name in results(scratch) if function(name) in reached)
+        candidates = sorted(name for name in codes if function(name) in reached)
         print(f"{len(candidates)} mutants in reach", flush=True)
         random.Random(seed).shuffle(candidates)
         numeric = (name for name in candidates if not only_words(difference(scratch, name)))
-        kept.write_text(json.dumps(list(itertools.islice(numeric, count))))
-    return list(json.loads(kept.read_text()))
+        kept.write_text(json.dumps({name: difference(scratch, name) for name in itertools.islice(numeric, count)}))
+    drawn = json.loads(kept.read_text())
+    same = [name for name, lines in drawn.items() if name in codes and difference(scratch, name) == lines]
+    if len(same) < len(drawn):
+        print(f"{len(drawn) - len(same)} mutants of functions that have changed since are left out")
+    return same
 
 
 def main() -> None:
@@ -165,8 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     args.scratch.mkdir(parents=True, exist_ok=True)
     lay_out(args.scratch)
-    if not (args.scratch / "mutants/mutmut-stats.json").exists():
-        mutmut(args.scratch, ["alignment_limits.limits.hermite*__mutmut_1"], args.processes)
+    mutmut(args.scratch, ["alignment_limits.limits.hermite*__mutmut_1"], args.processes)
     drawn = draw(args.scratch, args.draw, args.seed)
     codes = results(args.scratch)
     if open_ones := [name for name in drawn if not codes[name]]:
