@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment_limits.limits import best_of_n, frontier, limit_at, proxy_gap, tilt
+from alignment_limits.limits.quarters import quarter
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 KLS = np.array([0.1, 0.8])
@@ -119,3 +120,17 @@ def test_best_of_n_by_a_monotone_transform_is_the_same_choice(n: int) -> None:
     np.testing.assert_allclose(
         [other.gain, other.kl, other.win_rate], [first.gain, first.kl, first.win_rate], rtol=1e-12
     )
+
+
+def test_tied_samples_are_dealt_by_what_else_is_known_of_them() -> None:
+    """In whatever order they come, though no two tie for the lowest score."""
+    rng = np.random.default_rng(0)
+    scores = np.tile([0.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0], (5, 2))
+    scores[:, 8] = -1.0
+    other = rng.standard_normal(scores.shape)
+    for _ in range(5):
+        order = rng.permuted(np.tile(np.arange(16), (5, 1)), axis=1)
+        mixed = [np.take_along_axis(a, order, axis=1) for a in (scores, other)]
+        one, two = quarter(scores, [other]), quarter(mixed[0], [mixed[1]])
+        np.testing.assert_array_equal(one.rewards, two.rewards)
+        np.testing.assert_allclose(one.features, two.features, atol=1e-14)
