@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignment_limits.limits import best_of_n, frontier, limit_at, proxy_gap, tilt
+from alignment_limits.limits import CorrectedCurve, best_of_n, frontier, limit_at, proxy_gap, tilt
 from alignment_limits.limits.quarters import quarter
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
@@ -134,3 +134,12 @@ def test_tied_samples_are_dealt_by_what_else_is_known_of_them() -> None:
         one, two = quarter(scores, [other]), quarter(mixed[0], [mixed[1]])
         np.testing.assert_array_equal(one.rewards, two.rewards)
         np.testing.assert_allclose(one.features, two.features, atol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_rewards_in_extreme_units_have_their_curve_in_those_units(scale: float) -> None:
+    r = np.random.default_rng(1).standard_normal((20, 64))
+    plain, scaled = (CorrectedCurve(a).at(np.array([0.2, 0.6])) for a in (r, scale * r))
+    for column, power in (("values", 1), ("slope", 1), ("beta", 1), ("inverse", -1), ("ess", 0), ("reverse", 0)):
+        expected = scale**power * getattr(plain, column)
+        np.testing.assert_allclose(getattr(scaled, column), expected, rtol=1e-9, err_msg=column)
