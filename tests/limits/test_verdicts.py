@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from alignment_limits.limits import WORLDS, best_of_n, limit_at
-from alignment_limits.limits.diagnostics import effective_number, upper_kurtosis, weighted_median
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits import WORLDS, CorrectedCurve, best_of_n, limit_at
+from alignment_limits.limits.diagnostics import effective_number, judge, tail_ratio, upper_kurtosis, weighted_median
 from alignment_limits.limits.mixtures import MIXTURES, pass_rates
 
 KLS = [0.1, 0.5]
@@ -131,3 +132,30 @@ def test_pass_rates_are_betas_and_their_limits_exact() -> None:
             kl = np.nan_to_num(q * np.log(q / p)) + np.nan_to_num((1 - q) * np.log((1 - q) / (1 - p)))
         low, high = np.where(kl < 0.5, q, low), np.where(kl < 0.5, high, q)
     np.testing.assert_allclose(pass_rates().limit_per_prompt(0.5), (low - p).mean(), atol=1.5e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_the_tail_of_one_prompt_of_even_scores_is_counted_in_their_steps(unit: float) -> None:
+    """The best 4 of 64 lie 2.5 steps above the fifth on average, the best 16 lie 8.5 above the seventeenth."""
+    assert tail_ratio(unit * np.arange(64.0)[None]) == pytest.approx(2.5 / 8.5, rel=1e-9)
+    with pytest.raises(EstimateError, match="Scores of 'reward' have shape"):
+        tail_ratio(np.arange(64.0))
+
+
+def test_prompts_weigh_alike_where_nothing_else_is_said() -> None:
+    r = np.random.default_rng(6).standard_normal((32, 64))
+    ess = np.random.default_rng(7).uniform(5, 60, (32, 2))
+    plain, alike = judge(r, np.array([0.5, 2.0]), ess), judge(r, np.array([0.5, 2.0]), ess, share=np.full(32, 0.7))
+    np.testing.assert_allclose(plain.ess, alike.ess)
+    np.testing.assert_allclose(plain.pareto_k, alike.pareto_k)
+    assert plain.reason.tolist() == alike.reason.tolist()
+
+
+def test_a_prompt_whose_scores_are_all_alike_has_no_share() -> None:
+    """Not even a rounding error: the mean of 64 times 0.1 is not 0.1."""
+    r = np.random.default_rng(8).standard_normal((20, 64))
+    r[3] = 0.1
+    for budget in ("average", "per-prompt"):
+        share = CorrectedCurve(r, budget=budget).at(np.array([0.3])).share
+        assert share[3] == 0
+        assert np.flatnonzero(share).tolist() == [i for i in range(20) if i != 3]
