@@ -50,6 +50,7 @@ def test_files_are_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page.write_text(f"above\n{report.MARKS[0]}\nstale\n{report.MARKS[1]}\nbelow\n")
     monkeypatch.setattr(report, "FEWEST", 1)
     paths = ["--read", str(tmp_path / "kept"), "--page", str(page), "--figure", str(tmp_path / "coverage.png")]
+    paths += ["--mixtures", str(tmp_path / "none")]
     monkeypatch.setattr(sys, "argv", ["limits_coverage_report.py", *paths])
     report.main()
     text = page.read_text()

@@ -151,8 +151,7 @@ def compare(
     mean_kl = mean_of(kl)
     doubt = np.maximum(kl_high - kl_low, np.abs(mean_of(choice.kl_left)))
     of_kl = Mean("KL", kl, choice.kl_left, kl_high - kl_low)
-    sound = partial(judge_kl, of_kl, scores, ratio, choice.unbiased, boot)
-    kl_reason = sound(slight=doubt <= KNOWN * mean_kl)
+    kl_wrong, kl_doubts = judge_kl(of_kl, scores, ratio, choice.unbiased, boot)
     few = too_few_for_limit(scores, rows, n, ratio)
     read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)
     chosen = read(scores, list(others.values()))
@@ -162,8 +161,9 @@ def compare(
         ideal = chosen if same else read(scored, [])
         gain, wins, limit = choice.gains[name], choice.wins[name], limits_of(ideal, kl, budget)
         gain_low, gain_high = interval(boot, gain)
-        win_low, _ = interval(boot, wins * (1 - choice.lost))
-        _, win_high = interval(boot, wins * (1 - choice.lost) + choice.lost)
+        win_low, win_high = interval(boot, wins * (1 - choice.lost))
+        if choice.lost.any():
+            _, win_high = interval(boot, wins * (1 - choice.lost) + choice.lost)
         limit_low, limit_high = interval(boot, limit)
         low, high = interval(boot, gain, limit)
         mean_gain, mean_limit = mean_of(gain), mean_of(limit)
@@ -174,9 +174,13 @@ def compare(
         of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
         verdicts = {
             "gain": judge_means(of_gain, scored, ratio, choice.unbiased, boot, own=same),
-            "kl": kl_reason,
+            "kl": together(kl_wrong, np.where(doubt <= KNOWN * mean_kl, "", kl_doubts)),
             "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, boot, own=same),
-            "limit": together(judge_limits(ideal, scored, limit_high - limit_low, boot.clusters), sound(slight=slight)),
+            "limit": together(
+                judge_limits(ideal, scored, limit_high - limit_low, boot.clusters),
+                kl_wrong,
+                np.where(slight, "", kl_doubts),
+            ),
         }
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
         unlike = judge_shares(ideal, scored, count, boot.clusters) if budget == "average" else none

@@ -155,39 +155,30 @@ def judge_draws(name: str, values: Array, boot: PromptBootstrap) -> np.ndarray:
 
 
 def judge_kl(
-    mean: Mean,
-    scores: Array,
-    ratio: Array,
-    unbiased: np.ndarray,
-    boot: PromptBootstrap,
-    *,
-    slight: np.ndarray | None = None,
-) -> np.ndarray:
+    mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap
+) -> tuple[np.ndarray, np.ndarray]:
     """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
 
-    Arguments as for `judge_means`. slight : (N,) where its interval and what its correction leaves are so small that it
-    does not matter whether they hold (default: nowhere).
+    Arguments as for `judge_means`. Returns what rules it out, and what makes its interval or what the correction leaves
+    doubtful, which does not matter where both are small; (N,) each.
     """
-    slight = np.zeros(len(ratio), dtype=bool) if slight is None else slight
     rows = np.isfinite(mean.values)
     any_tied: np.ndarray = np.any(tied(scores), axis=1)
     samples, last, carry = samples_of(scores, rows), np.abs(mean_of(mean.left)), behind(mean.values, boot)
     # A prompt that is constant has a KL of 0, whatever its samples: a few of them are no doubtful estimates.
     partly = np.any((mean.values > 0) & any_tied[:, None], axis=0)
-    out = []
-    for j, reason in enumerate(enough_prompts(mean.values, boot)):
-        exact = unbiased[j] and not np.any(any_tied[rows[:, j]])
-        if reason == "" and not exact and samples[j] < SAMPLES_PER_RATIO * ratio[j]:
+    out, doubts = enough_prompts(mean.values, boot), np.full(len(ratio), "", dtype=object)
+    for j in np.flatnonzero(out == ""):
+        if unbiased[j] and not np.any(any_tied[rows[:, j]]):
+            continue
+        if samples[j] < SAMPLES_PER_RATIO * ratio[j]:
             what = f"n = {ratio[j]:g} and tied scores" if unbiased[j] else f"a density ratio of {ratio[j]:.1f}"
-            reason = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
-        elif reason or exact or slight[j]:
-            pass
+            out[j] = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
         elif last[j] > MOST_LEFT * mean.width[j]:
-            reason = "the correction of the KL is too uncertain beside so narrow an interval"
+            doubts[j] = "the correction of the KL is too uncertain beside so narrow an interval"
         elif carry[j] < FEWEST_BEHIND and partly[j]:
-            reason = f"{carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
-        out.append(reason)
-    return np.array(out, dtype=object)
+            doubts[j] = f"{carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
+    return out, doubts
 
 
 def too_few_for_limit(scores: Array, rows: np.ndarray, n: Array, ratio: Array) -> np.ndarray:
