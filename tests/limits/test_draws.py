@@ -1,4 +1,4 @@
-"""What every estimator with an interval is told of the bootstrap, its level and how many replicates; labels of rows."""
+"""What every estimator hands on to the bootstrap: its level and number of replicates; labels of rows."""
 
 from collections.abc import Callable
 
