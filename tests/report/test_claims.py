@@ -89,6 +89,23 @@ def test_best_of_n_ignores_unreliable_rows():
     assert "No n has a reliable share" in verdict.sentence
 
 
+@pytest.mark.parametrize(("lost", "kept"), [("average", "per-prompt"), ("per-prompt", "average")])
+def test_a_claim_that_holds_for_one_budget_says_that_the_other_could_not_be_decided(lost, kept):
+    """The other has no reliable share; of the one that has, the n that is neither near nor far is named."""
+    table = synthetic.best_of_n(share=0.95, half=0.02, spread=1.0).with_columns(
+        efficiency_reliable=pl.col("efficiency_reliable") & (pl.col("budget") == kept),
+        efficiency_low=pl.when(pl.col("n") == 4).then(0.8).otherwise("efficiency_low"),
+    )
+    verdict = near_the_limit(table, "gold")
+    assert verdict.verdict == PARTLY
+    assert f"could not be decided for the {lost} budget" in verdict.sentence
+    assert f"No n has a reliable share of the limit of the {lost} budget." in verdict.sentence
+    assert "Near or far could not be decided at n = 4." in verdict.sentence
+    decided = near_the_limit(synthetic.best_of_n(share=0.7, half=0.02, spread=0.75), "gold")
+    assert decided.verdict == PARTLY
+    assert "could not be decided" not in decided.sentence
+
+
 def test_loss_grows_with_error():
     assert grows_with_error(synthetic.frontier(half=0.02), agreement(), "gold", PROXIES).verdict == HOLDS
 

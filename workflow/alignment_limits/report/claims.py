@@ -97,6 +97,9 @@ def near_the_limit(best_of_n: pl.DataFrame, gold: str) -> Verdict:
     verdicts = {b: _near(s) for b, s in found.items()}
     verdict = _both(verdicts["average"], verdicts["per-prompt"], told=bool(found["per-prompt"]))
     sentence = " ".join(_say_shares(b, s) for b, s in found.items())
+    undecided = [b for b, each in verdicts.items() if each == UNKNOWN]
+    if verdict == PARTLY and undecided:
+        sentence += f" The claim could not be decided for the {undecided[0]} budget, only for the other."
     return Verdict(
         "Best-of-n comes near the limit",
         verdict,
@@ -132,7 +135,9 @@ def _say_shares(budget: str, shares: Mapping[int, Estimate]) -> str:
     if not shares:
         return f"No n has a reliable share of the limit of the {budget} budget."
     parts = ", ".join(f"{interval(e)} at n = {n}" for n, e in shares.items())
-    return f"Share of the {budget}-budget limit: {parts}."
+    open_at = ", ".join(str(n) for n, e in shares.items() if e.low < NEAR <= e.high)
+    undecided = f" Near or far could not be decided at n = {open_at}." if open_at else ""
+    return f"Share of the {budget}-budget limit: {parts}.{undecided}"
 
 
 def grows_with_error(frontier: pl.DataFrame, agreement: pl.DataFrame, gold: str, proxies: Sequence[str]) -> Verdict:
