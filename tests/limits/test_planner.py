@@ -5,6 +5,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import limit_at, plan
+from alignment_limits.limits.planner import Plan
 
 WORLDS = {
     "gaussian": lambda rng, prompts, samples: rng.standard_normal((prompts, samples)),
@@ -73,6 +74,18 @@ def test_best_of_n_asks_for_sixteen_samples_per_draw() -> None:
     planned = plan(pilot, [0.1], most_draws=32)
     assert planned.samples[0] == 512
     assert "best-of-32" in planned.reason[0]
+
+
+def test_sizes_are_written_with_two_digits_rounded_up_or_the_reason_is() -> None:
+    numbers = {"gain": [0.5] * 3, "half_width": [0.1] * 3, "accepted": [0.95] * 2 + [np.nan]}
+    sizes = {"prompts": [1234, 16, np.nan], "prompts_low": [911, 16, np.nan], "prompts_high": [1300, 20.1, np.nan]}
+    rest = {"kl": [0.05, 1, 2], "samples": [95.0, 541.0, 30.0], "reason": ["a", "b", "too few"]}
+    written = Plan(**{name: np.array(column) for name, column in (numbers | sizes | rest).items()}).lines()
+    assert written == [
+        "KL 0.05: 1300 prompts (920 to 1300) × 95 samples",
+        "KL 1: 16 prompts (16 to 21) × 550 samples",
+        "KL 2: too few",
+    ]
 
 
 def test_what_the_pilot_cannot_show_gets_a_lower_bound_and_no_promise() -> None:

@@ -4,6 +4,7 @@ Sizes are tried, not derived: studies of a size are drawn from the pilot, estima
 the study will meet.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,6 +47,25 @@ class Plan(Columns):
     samples: Array
     accepted: Array
     reason: np.ndarray
+
+    def lines(self) -> list[str]:
+        """One line per KL: sizes rounded up to two digits (pilots know no more of them), or why there are none."""
+        out = []
+        for kl, prompts, low, high, samples, why in zip(
+            self.kl, self.prompts, self.prompts_low, self.prompts_high, self.samples, self.reason, strict=True
+        ):
+            need = why
+            if prompts > 0:
+                ends = f"{_two_digits(low)} to {_two_digits(high)}"
+                need = f"{_two_digits(prompts)} prompts ({ends}) × {_two_digits(samples)} samples"
+            out.append(f"KL {kl:g}: {need}")
+        return out
+
+
+def _two_digits(size: float) -> int:
+    """Rounded up to a whole number of two significant digits."""
+    step = 10 ** max(len(str(math.ceil(size))) - 2, 0)
+    return step * math.ceil(size / step)
 
 
 def plan(
