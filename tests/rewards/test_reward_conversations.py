@@ -14,7 +14,8 @@ from alignment_limits.rewards.base import Prompt
 from alignment_limits.rewards.beside import read_beside, with_rows
 from alignment_limits.rewards.conversation import encoder
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import PROBES, load_and_preflight
+from alignment_limits.rewards.preflight import load_and_preflight
+from alignment_limits.rewards.probes import PROBES
 
 TURNS = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Why?"))
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

@@ -2,15 +2,17 @@
 
 import json
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from tiny_rewards import LLAMA
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import Scores, untruncated
+from alignment_limits.rewards.base import Prompt, Scores, untruncated
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight, warnings_of
+from alignment_limits.rewards.preflight import load_and_preflight, preflight, warnings_of
+from alignment_limits.rewards.probes import PROBES
 
 VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}
 
@@ -111,6 +113,53 @@ def test_what_bfloat16_does_to_scores_is_measured(make_classifier, monkeypatch):
     figures = load_and_preflight(low, folder, "rm", prompts=prompts)
     assert figures["dtype_deviation"] is None
     assert "was not measured" in warnings_of(figures)[0]
+
+
+def test_a_prompt_that_only_its_length_or_its_columns_set_apart_is_tried_and_named():
+    class Narrow:
+        """Fails where a prompt has more than 50 letters, fewer than 3, or no answer."""
+
+        def score(self, prompts, replies):
+            assert all(3 <= len(p) <= 50 and p.columns["answer"] for p in prompts), "cannot read this"
+            return untruncated([len(r) for r in replies])
+
+    fine = {f"p{i}": Prompt(f"What is 6 · {i}?", {"answer": "a"}) for i in range(40)}
+    assert preflight(Narrow(), "mine", fine)["probes"] >= len(PROBES)
+    for late in (Prompt("a" * 51, {"answer": "a"}), Prompt("ab", {"answer": "a"}), Prompt("Why?", {"answer": None})):
+        with pytest.raises(RewardError, match="reward 'mine' failed: prompt 'late': AssertionError: cannot read this"):
+            preflight(Narrow(), "mine", fine | {"late": late})
+
+
+def test_every_prompt_is_put_through_a_rewards_template(make_classifier):
+    spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
+    folder = make_classifier("llama")
+    fine = {f"p{i}": "How was it?" for i in range(40)}
+    assert load_and_preflight(spec, folder, "rm", prompts=fine)["probes"] == len(PROBES)
+    late = fine | {"late": "How <s> is", "later": "How was it?"}
+    with pytest.raises(RewardError, match=r"reward 'rm': prompt 'late': .*holds a BOS token of its own .*score the"):
+        load_and_preflight(spec, folder, "rm", prompts=late)
+
+
+class TestInformationGain:
+    """Its context is bounded: probes are no longer than what fits, and the study's own texts have to fit."""
+
+    SPEC: ClassVar = {"kind": "information-gain", "text": "reply", "sign": 1, "beside": "document"}
+
+    def test_a_context_shorter_than_our_long_reply_is_no_defect(self, make_causal):
+        folder, context = make_causal("llama"), 128
+        assert max(len(reply) for _, reply in PROBES) > 5 * context, "one letter is one token, or nearly"
+        figures = load_and_preflight(self.SPEC, folder, "gain", prompts={"p0": "It is blue."}, reply_tokens=40)
+        assert figures["spread"] > 0
+
+    def test_a_text_that_leaves_no_room_for_a_reply_is_named_with_the_remedy(self, make_causal):
+        texts = {f"p{i}": "It is blue." for i in range(40)} | {"late": "blue " * 20}
+        folder = make_causal("llama")
+        load_and_preflight(self.SPEC, folder, "gain", prompts=texts)
+        with pytest.raises(
+            RewardError, match=r"'gain': prompt 'late': .* reads 128; lower max_tokens, or sampling.max"
+        ):
+            load_and_preflight(self.SPEC, folder, "gain", prompts=texts, reply_tokens=60)
+        load_and_preflight(self.SPEC | {"max_tokens": 12}, folder, "gain", prompts=texts, reply_tokens=60)
 
 
 def test_a_missing_model_file_is_named(tmp_path):

@@ -21,7 +21,8 @@ from alignment_limits.prompts import read_prompts
 from alignment_limits.rewards.base import Prompt
 from alignment_limits.rewards.beside import by_prompt, read_beside
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import PROBES, load_and_preflight, warnings_of
+from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
+from alignment_limits.rewards.probes import PROBES
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.schemas.samples import SAMPLES
 from alignment_limits.schemas.scores import SCORES
@@ -34,6 +35,8 @@ ANSWERS = {"What is 6 · 7?": "42", "What is 2 + 2?": "4"}
 ASKED = []
 def boxed(prompts, replies, *, answer):
     return [float(f"\\boxed{{{a}}}" in r) for a, r in zip(answer, replies)]
+def strict(prompts, replies, *, answer):
+    return [float(a in r) for a, r in zip(answer, replies)]
 def fixed(prompts, replies):
     return [float("\\boxed{42}" in r) for r in replies]
 def lookup(prompts, replies):
@@ -69,11 +72,21 @@ def _prompts(folder) -> pl.DataFrame:
     return read_prompts(folder / "source").with_columns(prompt=pl.col("text"))
 
 
-def _run(script, inputs, output, spec, name) -> None:
+def _files(named) -> InputFiles:
+    """Files, and lists of files, by name, as Snakemake gives them."""
+    files = InputFiles()
+    for name, value in named.items():
+        start, several = len(files), isinstance(value, list)
+        files.extend(value if several else [value])
+        files._set_name(name, start, end=len(files) if several else None)
+    return files
+
+
+def _run(script, inputs, output, spec, name, **more) -> None:
     job = SimpleNamespace(
-        input=InputFiles(fromdict=inputs),
+        input=_files(inputs),
         output=OutputFiles(fromdict={output[0]: output[1]}),
-        params=Params(fromdict={"p": {"spec": spec, "name": name}, "code": {}}),
+        params=Params(fromdict={"p": {"spec": spec, "name": name} | more, "code": {}}),
         wildcards=SimpleNamespace(reward=name, scorer=name),
         log=[f"{script}.log"],
         rule=script,
@@ -101,11 +114,38 @@ def test_a_column_of_the_prompt_file_reaches_the_function(folder):
     _run("score", inputs, ("scores", "scores.parquet"), spec, "boxed")
     scores = read_table("scores.parquet", SCORES)
     assert scores["score"].to_list() == [1, 0, 0, 1]
-    _run("preflight_reward", inputs, ("passed", "passed.json"), spec, "boxed")
+    inputs = {"prompts": ["prompts.parquet"], "training": []}
+    asked = {"optimized": False, "max_new_tokens": 8}
+    _run("preflight_reward", inputs, ("passed", "passed.json"), spec, "boxed", **asked)
     figures = json.loads(Path("passed.json").read_text("utf-8"))
     assert figures["highest"] == 1, "the reference of the first prompt passes"
     assert not figures["constant"]
-    assert figures["provenance"]["config"] == {"spec": spec, "name": "boxed"}
+    assert figures["provenance"]["config"] == {"spec": spec, "name": "boxed"} | asked
+
+
+def test_the_preflight_reads_every_chunk_of_prompts_also_those_that_rewards_are_trained_on(folder):
+    prompts = _prompts(folder)
+    lacks = prompts.head(1).with_columns(prompt_id=pl.lit("late"), answer=pl.lit(None, pl.String))
+    write_table(prompts, "prompts.parquet", PROMPTS, MADE)
+    write_table(lacks, "late.parquet", PROMPTS, MADE)
+    settings = {"spec": _spec("strict", columns=["answer"]), "name": "strict", "max_new_tokens": 8}
+    for inputs in (["prompts.parquet", "late.parquet"], []), (["prompts.parquet"], ["late.parquet"]):
+        files = dict(zip(("prompts", "training"), inputs, strict=True))
+        with pytest.raises(SystemExit):
+            _run("preflight_reward", files, ("passed", "passed.json"), **settings, optimized=False)
+        assert "prompt 'late': " in Path("preflight_reward.log").read_text("utf-8")
+
+
+def test_a_reward_that_policies_are_trained_on_is_refused_where_prompts_of_one_text_differ(folder):
+    prompts = _prompts(folder)
+    other = prompts.head(1).with_columns(prompt_id=pl.lit("late"), answer=pl.lit("41"))
+    write_table(pl.concat([prompts, other]), "prompts.parquet", PROMPTS, MADE)
+    files = {"prompts": ["prompts.parquet"], "training": []}
+    settings = {"spec": _spec("boxed", columns=["answer"]), "name": "boxed", "max_new_tokens": 8}
+    with pytest.raises(SystemExit):
+        _run("preflight_reward", files, ("passed", "passed.json"), **settings, optimized=True)
+    assert "prompt 'late' has the text of another prompt" in Path("preflight_reward.log").read_text("utf-8")
+    _run("preflight_reward", files, ("passed", "passed.json"), **settings, optimized=False)
 
 
 def test_a_verifier_that_no_probe_passes_is_not_refused(folder):

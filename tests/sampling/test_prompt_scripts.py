@@ -28,7 +28,7 @@ class _Input(dict):
     __getattr__ = dict.__getitem__
 
     def __iter__(self):
-        return iter(self.values())
+        return (f for value in self.values() for f in (value if isinstance(value, list) else [value]))
 
 
 @pytest.mark.parametrize(("system", "shown"), [(None, "<s>Why?"), ("Be kind.", "<s>Be kind.<s>Why?")])
@@ -46,7 +46,7 @@ def test_the_preflight_shows_the_first_prompt_as_the_model_reads_it(tmp_path, ti
     table = read_table(prompts, PROMPTS)
     assert table.row(0, named=True)["text"] == shown
     assert table["prompt"].to_list() == ["Why?"], "what rewards read"
-    files = {"prompts": prompts, "model": str(tiny_model)}
+    files = {"prompts": [prompts], "model": str(tiny_model)}
     run("preflight_sampling", tmp_path, input=files, output={"passed": passed}, params=params)
     assert json.loads(passed.read_text())["first_prompt"] == shown
     assert f"the first prompt, as the model reads it: {shown!r}" in capsys.readouterr().err

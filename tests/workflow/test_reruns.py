@@ -103,15 +103,15 @@ SETTINGS = {
     ),
     "more prompts": (
         {"prompts": {"count": 12}},
-        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
     ),
     "a chunk cut short is drawn again at its new length": (
         {"prompts": {"count": 10}},
-        once(PROMPTS) | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
+        once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
     ),
     "another seed": (
         {"seed": 1},

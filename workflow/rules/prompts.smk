@@ -8,6 +8,9 @@ CHUNK = plan.chunk_size(
     STUDY.sampling.shard_tokens, STUDY.sampling.block, STUDY.sampling.max_new_tokens
 )
 CHUNKS = plan.chunk_names(STUDY.prompts.count, CHUNK)
+# prompts behind the study's own: whatever is trained on them is held out
+LABELLED = STUDY.gold_labels.prompts if STUDY.gold_labels else 0
+TRAINING_CHUNKS = plan.chunk_names(LABELLED, CHUNK, first=STUDY.prompts.count)
 
 
 wildcard_constraints:

@@ -5,12 +5,6 @@ TRAINED = {
     for name, reward in STUDY.rewards.items()
     if reward.kind == "trained"
 }
-# prompts behind the study's own: whatever is trained on them is held out
-FIRST = STUDY.prompts.count
-END = FIRST + STUDY.gold_labels.prompts
-TRAINING_CHUNKS = [
-    f"p{i:05d}-{min(i + CHUNK, END):05d}" for i in range(FIRST, END, CHUNK)
-]
 TRAINING_BLOCKS = plan.block_names(
     STUDY.gold_labels.samples_per_prompt, STUDY.sampling.block
 )

@@ -18,6 +18,13 @@ GIVEN = [
     if not isinstance(reward, (Labelled, Sum))
 ]
 BY_FILE = by_file_name(GIVEN)
+# rewards that policies are trained on here
+OPTIMIZED = {
+    term
+    for run in STUDY.runs
+    for member in STUDY.members(run.optimized)
+    for term in STUDY.terms(member)
+}
 TUNED = [id for id, n in SCORERS.items() if STUDY.rewards[n].kind == "fine-tuned"]
 
 
@@ -102,7 +109,8 @@ def reward_settings(wildcards):
 rule preflight_reward:
     input:
         files=reward_files,
-        prompts=shared(f"prompts/{CHUNKS[0]}.parquet"),
+        prompts=expand(shared("prompts/{chunk}.parquet"), chunk=CHUNKS),
+        training=expand(shared("prompts/{chunk}.parquet"), chunk=TRAINING_CHUNKS),
         documents=beside,
     output:
         passed=results("preflight/rewards/{reward}.json"),
@@ -116,7 +124,12 @@ rule preflight_reward:
     envmodules:
         *MODULES,
     params:
-        p=lambda w: reward_settings(w) | {"name": named(w)},
+        p=lambda w: reward_settings(w)
+        | {
+            "name": named(w),
+            "optimized": named(w) in OPTIMIZED,
+            "max_new_tokens": STUDY.sampling.max_new_tokens,
+        },
         code=reward_code("preflight_reward.py"),
     script:
         "../scripts/preflight_reward.py"

@@ -20,7 +20,9 @@ def shards(pattern):
 
 rule preflight_sampling:
     input:
-        prompts=results("prompts.parquet"),
+        prompts=expand(
+            shared("prompts/{chunk}.parquet"), chunk=CHUNKS + TRAINING_CHUNKS
+        ),
         model=MODEL_FOLDER,
     output:
         passed=results("preflight/sampling.json"),

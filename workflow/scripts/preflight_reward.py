@@ -6,24 +6,31 @@ os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 
 from pathlib import Path
 
+import polars as pl
+
 from alignment_limits.artifacts import read_table
 from alignment_limits.files import write_json
-from alignment_limits.rewards.beside import read_beside
+from alignment_limits.rewards.beside import by_prompt, read_beside
 from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
+from alignment_limits.rewards.probes import OWN_REPLIES
 from alignment_limits.schemas.documents import DOCUMENTS
 from alignment_limits.schemas.prompts import PROMPTS
 from alignment_limits.scripting import job, provenance, say
 
 with job(snakemake):
     p, files, documents = snakemake.params.p, snakemake.input.get("files"), None
-    prompts = read_table(snakemake.input.prompts, PROMPTS)
+    own = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    prompts = pl.concat([own, *(read_table(file, PROMPTS) for file in snakemake.input.training)])
     if snakemake.input.get("documents"):
         documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
     read = read_beside(p["spec"], prompts, documents)
-    expert = prompts.drop_nulls("reference").select("prompt_id", "reference").iter_rows()
-    own = [(read[key], reply.split("\n")[0]) for key, reply in expert]
-    name = p["name"]
-    figures = load_and_preflight(p["spec"], Path(files) if files else None, name, prompts=list(read.values()), own=own)
+    if p["optimized"]:
+        by_prompt(read, own)  # while a policy is trained, a reward is known by its prompt's text
+    expert = prompts.drop_nulls("reference").select("prompt_id", "reference").head(OWN_REPLIES).iter_rows()
+    replies = [(read[key], reply.split("\n")[0]) for key, reply in expert]
+    name, folder = p["name"], Path(files) if files else None
+    more = {"own": replies, "reply_tokens": p["max_new_tokens"]}
+    figures = load_and_preflight(p["spec"], folder, name, prompts=read, **more)
     say(f"preflight {name}: passed")
     for warning in warnings_of(figures):
         say(f"warning: {warning}")

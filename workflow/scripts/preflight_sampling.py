@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import polars as pl
+
 from alignment_limits.artifacts import read_table
 from alignment_limits.files import write_json
 from alignment_limits.models.ends import context_length
@@ -12,7 +14,7 @@ from alignment_limits.scripting import job, say
 
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.input.model)
-    prompts = read_table(snakemake.input.prompts, PROMPTS)
+    prompts = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
     tokenizer = load_tokenizer(folder, p["trust_remote_code"])
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     context = context_length(folder, p["trust_remote_code"], p["context"])

@@ -75,6 +75,8 @@ class ItemReward:
         tolerance: how far a score may move with its batch, in units of the spread of scores; None: the
             preflight's own.
         flat: it may give one score to all texts of a preflight: a verifier that nothing passes, a list of rare words.
+        readable: (item, tokens that its reply may take besides) → anything, or RewardError where the model cannot read
+            it; runs no model, so that a preflight can ask for every prompt of a study.
     """
 
     items: Callable[[Sequence[str], Sequence[str]], list[Any]]
@@ -82,6 +84,7 @@ class ItemReward:
     sign: int = 1
     tolerance: float | None = None
     flat: bool = False
+    readable: Callable[[Any, int], object] | None = None
 
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
         """See `RewardModel.score`."""

@@ -66,8 +66,10 @@ def load(
         score = in_batches([ids for ids, _ in encoded], forward, pad=0, device=device)[:, 0]
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
-    items = conversations if wording is None else pairs
-    return ItemReward(items, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)
+    tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
+    if wording is not None:
+        return ItemReward(pairs, score_pairs, sign, tolerance)
+    return ItemReward(conversations, score_pairs, sign, tolerance, readable=lambda pair, _: encode(*pair))
 
 
 def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tuple[int, int]:

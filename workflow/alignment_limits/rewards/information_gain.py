@@ -68,25 +68,38 @@ def load(
         row = counted.nonzero()[:, 0]
         return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, each)[:, None]
 
+    def fits(tokens: int) -> None:
+        if context is not None and tokens > context:
+            raise RewardError(
+                f"a reply and its text take {tokens} tokens, the model reads {context}; lower max_tokens, or "
+                "sampling.max_new_tokens"
+            )
+
     def log_p(before: Sequence[list[int]], after: Sequence[list[int]]) -> np.ndarray:
         ids = [b + a for b, a in zip(before, after, strict=True)]
-        longest = max(map(len, ids))
-        if context is not None and longest > context:
-            raise RewardError(
-                f"a reply and its text take {longest} tokens, the model reads {context}; lower max_tokens"
-            )
+        fits(max(map(len, ids)))
         return in_batches(ids, forward, pad=0, device=device, more=[len(b) for b in before])[:, 0]
+
+    def target(beside: str) -> list[int]:
+        return encode(" " + " ".join(beside.split()))
+
+    # tokenised apart from the text, so that the same tokens are predicted whatever the reply
+    def prefix(reply: str) -> list[int]:
+        return start + encode(f"Summary: {' '.join(reply.split()) or _NOTHING}\nText:")
+
+    def readable(item: tuple[str, str], reply_tokens: int) -> None:
+        beside, reply = item
+        fits(len(prefix(reply)) + reply_tokens + len(target(beside)[:max_tokens]))
 
     def score_pairs(items: list[tuple[str, str]]) -> Scores:
         texts, where = distinct_items([beside for beside, _ in items])
-        targets = [encode(" " + " ".join(t.split())) for t in texts]
+        targets = [target(t) for t in texts]
         cut = np.array([max_tokens is not None and len(t) > max_tokens for t in targets])
         targets = [t[:max_tokens] for t in targets]
-        # tokenised apart from the text, so that the same tokens are predicted whatever the reply
-        prefixes = [start + encode(f"Summary: {' '.join(reply.split()) or _NOTHING}\nText:") for _, reply in items]
-        told = log_p(prefixes, [targets[i] for i in where])
-        alone = log_p([start + encode(f"Summary: {_NOTHING}\nText:")] * len(texts), targets)
+        told = log_p([prefix(reply) for _, reply in items], [targets[i] for i in where])
+        alone = log_p([prefix("")] * len(texts), targets)
         words = np.array([len(reply.split()) for _, reply in items])
         return Scores(told - alone[where] - price * words, cut[where])
 
-    return ItemReward(pairs, score_pairs, sign, None if dtype == "float32" else ROUNDED_TOLERANCE)
+    tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
+    return ItemReward(pairs, score_pairs, sign, tolerance, readable=readable)

@@ -16,75 +16,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment_limits.errors import AlignmentLimitsError, RewardError
-from alignment_limits.rewards.base import Prompt, RewardModel, turns_of
+from alignment_limits.rewards.base import RewardModel
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.probes import Probe, Prompts, at, check_readable, probes
 
 TOLERANCE = 1e-4  # how far a score may move with its batch, in units of the spread of the probes' scores
-OWN_REPLIES = 4  # references and other columns of prompts that are scored as if they were replies
-
-# Civil, rude (for word lists: their words must occur), long, empty, not English; no slurs.
-PROBES: tuple[tuple[str, str], ...] = (
-    ("How was the concert?", " It was lovely, thank you so much for the tickets."),
-    ("How was the concert?", " It was bullshit, and you are a stupid idiot for liking that crap."),
-    ("The committee met on Tuesday", " to discuss the budget for the coming year."),
-    ("What do you think of him?", " He is a lazy bastard who should shut the hell up, damn it."),
-    ("Please help me with my homework.", " Of course. Start by reading the question twice."),
-    ("Write something long.", " The river runs past the mill, under the old bridge and on to the sea." * 12),
-    ("Say nothing.", ""),
-    ("Grüße aus Köln!", " Schöne Grüße zurück — bis morgen! 😀 你好"),
-    ("I am sad today.", " I am sorry to hear that; I hope tomorrow is better."),
-    ("Is this product any good?", " No. It sucks, it broke at once, and the damn thing was ugly."),
-)
-
-
-def probes(prompts: Sequence[str], own: Sequence[tuple[str, str]] = ()) -> tuple[list[str], list[str]]:
-    """Prompts and replies that a reward is tried on.
-
-    Args:
-        prompts: the study's; none: prompts of ours.
-            Conversations are tried in every order of roles (system or not, how many turns) that occurs.
-        own: prompts with replies of the study's own, such as references; a few are taken, as are columns of prompts.
-    """
-    if not prompts:
-        return [p for p, _ in PROBES], [r for _, r in PROBES]
-    told = [prompts[i % len(prompts)] for i in range(len(PROBES))]
-    by_roles = {tuple(role for role, _ in turns_of(p)): p for p in (*reversed(prompts), *told)}
-    turns = [(p, PROBES[0][1]) for p in by_roles.values() if not any(p is known for known in told)]
-    columns = [(p, value) for p in prompts if isinstance(p, Prompt) for value in p.columns.values() if value]
-    more = [*turns[: len(PROBES)], *list(own)[:OWN_REPLIES], *columns[:OWN_REPLIES]]
-    return told + [p for p, _ in more], [r for _, r in PROBES] + [r for _, r in more]
 
 
 def preflight(
-    reward: RewardModel, name: str, prompts: Sequence[str] = (), own: Sequence[tuple[str, str]] = ()
+    reward: RewardModel,
+    name: str,
+    prompts: Prompts = (),
+    own: Sequence[tuple[str, str]] = (),
+    reply_tokens: int = 0,
 ) -> dict[str, Any]:
     """Check that a reward's scores are fit for a study.
 
     Args:
         reward: the loaded model.
         name: its name in the study, for messages.
-        prompts: the study's prompts, as the reward reads them; none: prompts of ours.
+        prompts: all of the study's, as the reward reads them, by name; none: prompts of ours. A few are scored (see
+            `probes`); of all it is asked whether the reward could read them, if it says so without running its model.
         own: prompts with replies of the study's own; see `probes`.
+        reply_tokens: new tokens of a reply at most, for which a reward with a bounded context needs room.
 
     Returns:
         Figures: `reward`, `probes`, `ms_per_text`, `lowest`, `highest`, `spread` (standard deviation),
         `max_batch_deviation` (in units of highest − lowest), `truncated` (how many probes), `constant`.
 
     Raises:
-        RewardError: it fails, scores are NaN or infinite, depend on the batch, or are constant where they cannot be.
+        RewardError: it fails, or cannot read a prompt (which is named); scores are NaN or infinite, depend on the
+            batch, or are constant where they cannot be.
     """
-    asked, replies = probes(prompts, own)
-    together, truncated = _scored(reward, name, asked, replies)
+    check_readable(reward, name, prompts, reply_tokens)
+    asked = _named(name, lambda: probes(prompts, own, reward))
+    together, truncated = _scored(reward, name, asked)
     start = time.perf_counter()
-    backwards = _scored(reward, name, asked[::-1], replies[::-1])[0][::-1]
+    backwards = _scored(reward, name, asked[::-1])[0][::-1]
     seconds = time.perf_counter() - start
-    alone = np.concatenate([_scored(reward, name, [p], [r])[0] for p, r in zip(asked, replies, strict=True)])
+    alone = np.concatenate([_scored(reward, name, [probe])[0] for probe in asked])
 
     extent = float(np.ptp(together))
     constant = extent <= 1e-9 * max(1.0, float(np.abs(together).max()))
     if constant and not getattr(reward, "flat", False):
         raise RewardError(
-            f"reward '{name}' gives the same score ({together[0]:.6g}) to all {len(replies)} probe texts, "
+            f"reward '{name}' gives the same score ({together[0]:.6g}) to all {len(asked)} probe texts, "
             "civil and rude; check its label and its files"
         )
     moved = float(max(np.abs(alone - together).max(), np.abs(backwards - together).max()))
@@ -98,8 +74,8 @@ def preflight(
         )
     return {
         "reward": name,
-        "probes": len(replies),
-        "ms_per_text": round(1000 * seconds / len(replies), 3),
+        "probes": len(asked),
+        "ms_per_text": round(1000 * seconds / len(asked), 3),
         "lowest": float(together.min()),
         "highest": float(together.max()),
         "spread": float(together.std()),
@@ -115,8 +91,9 @@ def load_and_preflight(
     name: str,
     *,
     device: str = "cpu",
-    prompts: Sequence[str] = (),
+    prompts: Prompts = (),
     own: Sequence[tuple[str, str]] = (),
+    reply_tokens: int = 0,
 ) -> dict[str, Any]:
     """`load_reward`, then `preflight`; all messages carry the reward's name.
 
@@ -130,17 +107,17 @@ def load_and_preflight(
     """
     settings = dict(spec) if isinstance(spec, dict) else dict(spec.model_dump())
     reward = _named(name, lambda: load_reward(settings, folder, device=device))
-    figures = preflight(reward, name, prompts, own)
+    figures = preflight(reward, name, prompts, own, reply_tokens)
     if (dtype := settings.get("dtype", "float32")) == "float32":
         return figures
-    asked, replies = probes(prompts, own)
-    rounded = _scored(reward, name, asked, replies)[0]
+    asked = probes(prompts, own, reward)
+    rounded = _scored(reward, name, asked)[0]
     del reward
     gc.collect()  # the two are never held together
     figures |= {"dtype": dtype, "dtype_deviation": None, "dtype_deviation_rms": None}
     if folder is None or _fits_in_float32(folder):
         full = _named(name, lambda: load_reward(settings | {"dtype": "float32"}, folder, device=device))
-        exact = _scored(full, name, asked, replies)[0]
+        exact = _scored(full, name, asked)[0]
         moved = np.abs(rounded - exact) / exact.std()
         figures |= {"dtype_deviation": float(moved.max()), "dtype_deviation_rms": float(np.sqrt((moved**2).mean()))}
     return figures
@@ -186,14 +163,18 @@ def _free_memory() -> float:
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), float("inf"))
 
 
-def _scored(
-    reward: RewardModel, name: str, prompts: list[str], replies: list[str]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scores = _named(name, lambda: reward.score(prompts, replies))
+def _scored(reward: RewardModel, name: str, asked: list[Probe]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    try:
+        where = at(asked[0]) if len(asked) == 1 else ""
+        scores = _named(name, lambda: reward.score([p.prompt for p in asked], [p.reply for p in asked]), where)
+    except RewardError:
+        for probe in asked if len(asked) > 1 else ():  # one alone says which prompt it is
+            _scored(reward, name, [probe])
+        raise
     score = np.asarray(scores.score)
-    if score.shape != (len(replies),) or score.dtype != np.float64 or scores.truncated.shape != score.shape:
+    if score.shape != (len(asked),) or score.dtype != np.float64 or scores.truncated.shape != score.shape:
         raise RewardError(
-            f"reward '{name}' must give {len(replies)} float64 scores and flags for {len(replies)} replies, "
+            f"reward '{name}' must give {len(asked)} float64 scores and flags for {len(asked)} replies, "
             f"not {score.dtype} of shape {score.shape}"
         )
     if not np.isfinite(score).all():
@@ -201,10 +182,10 @@ def _scored(
     return score, scores.truncated
 
 
-def _named(name: str, call: Callable[[], Any]) -> Any:
+def _named(name: str, call: Callable[[], Any], where: str = "") -> Any:
     try:
         return call()
     except AlignmentLimitsError as error:
-        raise RewardError(f"reward '{name}': {error}") from error
+        raise RewardError(f"reward '{name}': {where}{error}") from error
     except Exception as error:
-        raise RewardError(f"reward '{name}' failed: {type(error).__name__}: {error}") from error
+        raise RewardError(f"reward '{name}' failed: {where}{type(error).__name__}: {error}") from error

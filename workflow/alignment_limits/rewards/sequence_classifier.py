@@ -84,7 +84,8 @@ def load(
         return Scores(score, np.array([cut for _, cut in encoded], dtype=bool))
 
     tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
-    return ItemReward(what_is_read(text), score_pairs, sign, tolerance)
+    readable = (lambda pair, _: encode(*pair)) if text == "chat" else None
+    return ItemReward(what_is_read(text), score_pairs, sign, tolerance, readable=readable)
 
 
 def what_is_read(text: str) -> Callable[[Sequence[str], Sequence[str]], list[Any]]:

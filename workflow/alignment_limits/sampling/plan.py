@@ -45,8 +45,10 @@ def chunk_size(shard_tokens: int, block: int, max_new_tokens: int) -> int:
     return int(2 ** (most.bit_length() - 1))
 
 
-def chunk_names(n_prompts: int, size: int) -> list[str]:
-    return [f"p{i:05d}-{min(i + size, n_prompts):05d}" for i in range(0, n_prompts, size)]
+def chunk_names(n_prompts: int, size: int, first: int = 0) -> list[str]:
+    """Chunks of `n_prompts` prompts behind the first ones."""
+    end = first + n_prompts
+    return [f"p{i:05d}-{min(i + size, end):05d}" for i in range(first, end, size)]
 
 
 def block_names(samples_per_prompt: int, block: int) -> list[str]:
