@@ -5,11 +5,14 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
+from alignment_limits.limits.arrays import centre
 from alignment_limits.limits.bestofn import corrected_kl
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_means, best_of_n_weights, kl_bound
 from alignment_limits.limits.wins import win_rates
 
 NS = np.array([1, 2, 3, 5])
@@ -145,6 +148,24 @@ def test_ragged_prompts_equal_the_same_prompts_alone() -> None:
     wins, kl = win_rates(r, v, NS), best_of_n_kl(r, NS)
     np.testing.assert_allclose(wins[0], win_rates(r[:1, :7], v[:1, :7], NS)[0], atol=1e-12)
     np.testing.assert_allclose(kl[0], best_of_n_kl(r[:1, :7], NS)[0], atol=1e-12)
+
+
+def test_intervals_allow_for_few_prompts_behind_the_spread_where_samples_are_unequal() -> None:
+    """No end is nearer than Student's; equal numbers of samples leave the bootstrap's interval as it is."""
+    rng = np.random.default_rng(3)
+    counts = rng.integers(2, 201, 64)
+    scores = np.where(np.arange(200) < counts[:, None], rng.standard_normal((64, 200)), np.nan)
+    table = best_of_n(scores, {"own": scores}, ns=[2], replicates=400)["own"]
+    each = best_of_n_means(scores, centre(scores), np.array([2]))
+    reach = student.ppf(0.975, 63) * each.std(ddof=1) / 8
+    boot_low, boot_high = PromptBootstrap(64, replicates=400).interval(each)
+    assert table.gain_low[0] == pytest.approx(min(boot_low[0], each.mean() - reach), rel=1e-4)
+    assert table.gain_high[0] == pytest.approx(max(boot_high[0], each.mean() + reach), rel=1e-4)
+    assert table.gain_high[0] - table.gain_low[0] > 1.01 * (boot_high[0] - boot_low[0])
+    equal = scores[counts > 99, :100]
+    table = best_of_n(equal, {"own": equal}, ns=[2], replicates=400)["own"]
+    low, _ = PromptBootstrap(len(equal), replicates=400).interval(best_of_n_means(equal, centre(equal), np.array([2])))
+    assert table.gain_low[0] == pytest.approx(low[0], rel=1e-12)
 
 
 def test_tied_pick_weights_do_not_depend_on_order() -> None:

@@ -193,6 +193,12 @@ def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
     return np.asarray(np.where(total > 0, kept.var(axis=0) / np.where(total > 0, total, 1.0), 1.0))
 
 
+def student_quantile(level: float, freedom: int) -> float:
+    """Two-sided quantile of Student's t, to 1 % from 15 degrees of freedom."""
+    z = normal_quantile(level)
+    return z + (z**3 + z) / (4 * max(freedom, 1))
+
+
 def normal_quantile(level: float) -> float:
     """Two-sided normal quantile, by bisection on erf so that SciPy is not needed."""
     from math import erf, sqrt

@@ -10,6 +10,7 @@ from alignment_limits.limits.arrays import (
     FEWEST_SAMPLES,
     QUARTERS,
     Array,
+    centre,
     check_scores,
     enough_samples,
     sample_counts,
@@ -28,6 +29,7 @@ FEWEST_PROMPTS = 16
 MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
 LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
+FEW = 48  # prompts, below which it is not seen how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
 
@@ -55,29 +57,46 @@ class Carriers:
 
     fewest : of them; or `alike` of all where there are 64 prompts or more, rising to `of_sixteen` of all where there
     are 16. Of 64 prompts with lognormal spreads, a log-sd of 0.3 gives 0.86 +- 0.05 of all, 0.6 gives 0.6 +- 0.12; of
-    16 prompts 0.90 +- 0.06 and 0.71 +- 0.13.
+    16 prompts 0.90 +- 0.06 and 0.71 +- 0.13. freed : of all, by shares from which the noise of their own samples is
+    taken (`freed_of_noise`), where there are fewer than FEW prompts.
     """
 
     fewest: float
     alike: float
     of_sixteen: float
+    freed: float
 
     def of(self, units: float) -> float:
         """How many of this number of independent prompts."""
         few = min(max(8 / math.sqrt(units) - 1, 0.0), 1.0)
         return min(self.fewest, (self.alike + (self.of_sixteen - self.alike) * few) * units)
 
-    def missing(self, share: Array, units: float) -> str:
-        """Why too few of the prompts, whose parts are `share` (P,), carry an estimate; "" where enough do."""
-        carry, needed = effective_number(share) * units / len(share), self.of(units)
-        return "" if carry >= needed else f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.3g})"
+    def missing(self, share: Array, units: float, noise: Array | None = None) -> str:
+        """Why too few of the prompts carry an estimate; "" where enough do.
+
+        Args:
+            share: (P,) their parts.
+            units: how many of them are independent.
+            noise: (P,) variance that each part has from its own samples, by its square (default: not judged).
+        """
+        judged = [(share, self.of(units))]
+        if noise is not None and units < FEW:
+            judged.append((freed_of_noise(share, noise), self.freed * units))
+        for part, needed in judged:
+            carry = effective_number(part) * units / len(part)
+            if carry < needed:
+                return f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.3g})"
+        return ""
 
 
-AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9)  # a limit under the average budget
-PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77)
+# A limit under the average budget. Few prompts that look a little unlike may stand for spreads that differ much: with a
+# log-sd of 0.3, 16 clusters and 32 prompts cover in 94 and 91 % of studies, but in 90 and 88 % of those that look the
+# more alike. So few have to be alike but for their noise.
+AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9, freed=0.97)
+PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77, freed=0.77)
 # Best-of-n's share of the average limit, mean(s) / sqrt(mean(s^2)) where spreads s differ: with a log-sd of 0.3 it
 # covers in 82 % of studies of 16 prompts, 88 % of 64.
-AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97)
+AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97, freed=0.97)
 
 
 @dataclass(frozen=True)
@@ -191,6 +210,24 @@ def effective_number(share: Array) -> float:
     return float(part.sum() ** 2 / (part**2).sum())
 
 
+def freed_of_noise(share: Array, noise: Array) -> Array:
+    """Shares (P,) drawn towards their mean, to vary as without their noise, of variance noise (P,) times share^2."""
+    largest = float(share.max())
+    unit = share / largest if largest > 0 else share
+    variance = unit.var()
+    kept = np.sqrt(max(1 - (noise * unit**2).mean() / variance, 0.0)) if variance > 0 else 0.0
+    return np.asarray(share.mean() + kept * (share - share.mean()))
+
+
+def _noise_of_variances(scores: Array) -> Array:
+    """Variance of each prompt's variance of scores (P, M), by its square, (P,)."""
+    away = centre(scores)
+    largest = np.nanmax(np.abs(away), axis=1, keepdims=True)
+    square = (away / np.where(largest > 0, largest, 1.0)) ** 2
+    second, fourth = np.nanmean(square, axis=1), np.nanmean(square**2, axis=1)
+    return np.asarray((fourth / np.where(second > 0, second, 1.0) ** 2 - 1).clip(0.0) / sample_counts(scores))
+
+
 def weighted_k(scores: Array, inverse: Array, share: Array | None = None) -> Array:
     """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L), weighted by each prompt's share (P,);
     NaN without a tail.
@@ -277,7 +314,7 @@ def judge(
     tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
     # Clusters whose prompts are alike count as one prompt each.
     units = prompts if clusters is None else clusters * prompts / every
-    few = carriers.missing(share, units)
+    few = carriers.missing(share, units, _noise_of_variances(scores) if carriers is AVERAGE else None)
     reasons = []
     for j in range(count):
         e, shape = size[j], k[j]

@@ -13,6 +13,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.paired import (
     carried_gain,
     interval,
+    interval_of_unlike,
     judge_limits,
     judge_shares,
     limits_of,
@@ -144,7 +145,7 @@ def compare(
     """
     count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
-    rows = np.isfinite(kl)
+    rows, counts = np.isfinite(kl), np.sum(~np.isnan(scores), axis=1)
     # Where the KL has no bound for untied scores its largest value is unknown.
     ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
     kl_low, kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
@@ -160,10 +161,10 @@ def compare(
         same = np.array_equal(scored, scores, equal_nan=True)
         ideal = chosen if same else read(scored, [])
         gain, wins, limit = choice.gains[name], choice.wins[name], limits_of(ideal, kl, budget)
-        gain_low, gain_high = interval(boot, gain)
-        win_low, win_high = interval(boot, wins * (1 - choice.lost))
+        gain_low, gain_high = interval_of_unlike(boot, gain, counts)
+        win_low, win_high = interval_of_unlike(boot, wins * (1 - choice.lost), counts)
         if choice.lost.any():
-            _, win_high = interval(boot, wins * (1 - choice.lost) + choice.lost)
+            _, win_high = interval_of_unlike(boot, wins * (1 - choice.lost) + choice.lost, counts)
         limit_low, limit_high = interval(boot, limit)
         low, high = interval(boot, gain, limit)
         mean_gain, mean_limit = mean_of(gain), mean_of(limit)

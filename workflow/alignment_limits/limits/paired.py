@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignment_limits.limits.arrays import Array, enough_samples
-from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bootstrap import PromptBootstrap, student_quantile
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.diagnostics import AVERAGE_SHARE
+
+UNLIKE = 2  # times as many samples of one prompt as of another
 
 
 def mean_of(values: Array) -> Array:
@@ -33,6 +35,27 @@ def interval(
     low, high = boot.ratio(np.where(known, above, 0.0), filled, support)
     few = known.sum(axis=0) < 2
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray) -> tuple[Array, Array]:
+    """As `interval` of a mean, and no shorter on either side than Student's where prompts differ in their samples.
+
+    Prompts with few samples carry most of the spread then, and replicates take a lopsided draw of their errors for a
+    skewed law: the gain of best-of-2 where 64 prompts have 2 to 200 samples covered in 92 %, and does in 97 %.
+
+    Args:
+        values: (P, K), NaN where a prompt has none.
+        counts: (P,) samples of each prompt.
+    """
+    low, high = interval(boot, values)
+    if counts.max() < UNLIKE * counts.min():
+        return low, high
+    mean, known = mean_of(values), np.isfinite(values)
+    away = boot.sums(np.where(known, values - mean, 0.0))
+    units = boot.units
+    error = np.sqrt((away**2).sum(axis=0) * units / max(units - 1, 1)) / np.maximum(known.sum(axis=0), 1)
+    reach = student_quantile(boot.level, units - 1) * error
+    return np.minimum(low, mean - reach), np.maximum(high, mean + reach)
 
 
 @dataclass(frozen=True)
