@@ -17,7 +17,7 @@ for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "S
 # these. The longest come first, so that no process has a long one left at the end.
 TOGETHER = {
     "here": "from running import .*snakemake",  # one Snakemake at a time in the project's own folder
-    "every": "from forked import",
+    "every": "def test_a_study_is_made_and_reported",
     "faults": "from faulty import",
     "slurm": "mark.slurm",
     "tiny": r"def .*\bfinished\b",

@@ -66,6 +66,11 @@ class Faulty(Project):
     def copy(self, folder: Path) -> "Faulty":
         return Faulty(super().copy(folder).folder)
 
+    @property
+    def anew(self) -> bool:
+        """What happens to processes, happens to those a user would have."""
+        return (self.folder / "fault.py").exists()
+
     def prepare(self) -> None:
         library = self.folder / "workflow/alignment_limits"
         (library / "sampling/shard.py").write_text(SAMPLER)

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 from faulty import GROWN, TABLES, alive, jobs
@@ -67,9 +66,7 @@ def damaged(project):
 
 
 def adopt(project):
-    command = [sys.executable, "-m", "alignment_limits.adopt", "study.yaml"]
-    given = project.command()
-    return subprocess.run(command, cwd=given["cwd"], env=given["env"], capture_output=True, text=True)
+    return subprocess.run(**project.module("alignment_limits.adopt", "study.yaml"), capture_output=True)
 
 
 def rules(plan):

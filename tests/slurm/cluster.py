@@ -52,6 +52,7 @@ class SlurmProject(Project):
 
     def start(self, *arguments):
         """Snakemake through the profile, as a process."""
+        self.anew = True  # of memory that Slurm grants, what is shared would not count
         command = self.command(*HERE, *arguments)
         i = command["args"].index("--cores")
         command["args"][i : i + 2] = ["--workflow-profile", "slurm"]

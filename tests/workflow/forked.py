@@ -1,10 +1,13 @@
 """Snakemake and its scripts as forks of one process that has loaded their libraries: of a job of seconds, most is that.
 
-`with Forked(environment) as forked` starts the process; `forked.command("-m", "snakemake", …)` is what to run in place
-of `python -m snakemake …`. A module of the project itself is never loaded before the fork.
+`command("-m", "snakemake", …)` is what to run in place of `python -m snakemake …`; its first call starts the process,
+one for all tests of a pytest process. A module of the project itself is never loaded before the fork.
 """
 
+import atexit
 import contextlib
+import functools
+import gc
 import json
 import os
 import runpy
@@ -14,33 +17,42 @@ import sys
 import tempfile
 
 LIBRARIES = (
-    "numba", "numpy", "peft", "polars", "scipy.stats", "seaborn", "sklearn.linear_model", "snakemake.cli",
-    "snakemake.report", "snakemake.script", "torch", "transformers",
+    "datasets", "numba", "numpy", "peft", "polars", "pydantic", "scipy.interpolate", "scipy.stats", "seaborn",
+    "sklearn.linear_model", "snakemake.cli", "snakemake.report", "snakemake.script", "torch", "transformers",
+    "trl.experimental.ppo", "trl",
 )  # fmt: skip
-CLASSES = {"transformers": ["AutoModelForCausalLM", "AutoTokenizer", "LlamaForCausalLM"]}
+CLASSES = {
+    "transformers": [
+        "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoTokenizer", "GenerationConfig",
+        "LlamaForCausalLM", "LlamaForSequenceClassification",
+    ],
+    "trl": ["DPOTrainer", "GRPOTrainer", "RewardTrainer", "RLOOTrainer", "SFTTrainer"],
+}  # fmt: skip
 
 
-class Forked:
-    """The process, as long as the block lasts."""
+def compiled_once() -> dict[str, str]:
+    """An environment in which libraries are compiled once, whatever the machine's settings, and use one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # importing transformers then takes half the time
+    return environment
 
-    def __init__(self, environment):
-        self.environment = environment
 
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.place = os.path.join(self.folder.name, "socket")
-        command = [sys.executable, __file__, "serve", self.place]
-        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE)
-        assert self.process.stdout.readline(), "it did not start"
-        return self
+def command(*arguments: str) -> list[str]:
+    """What to run in place of `python …`."""
+    return [sys.executable, "-IS", __file__, _started(), *arguments]
 
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-        self.folder.cleanup()
 
-    def command(self, *arguments):
-        return [sys.executable, "-IS", __file__, self.place, *arguments]
+@functools.cache
+def _started() -> str:
+    """Where the process listens."""
+    folder = tempfile.TemporaryDirectory()
+    place = os.path.join(folder.name, "socket")
+    environment = compiled_once() | {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as jobs set it
+    process = subprocess.Popen([sys.executable, __file__, "serve", place], env=environment, stdout=subprocess.PIPE)
+    atexit.register(folder.cleanup)
+    atexit.register(process.terminate)
+    assert process.stdout.readline(), "it did not start"
+    return place
 
 
 def ask(place, *arguments):
@@ -57,6 +69,8 @@ def serve(place):
     import importlib
     import shlex
 
+    known = importlib.import_module("trl.import_utils")
+    known.is_vllm_available = lambda *_, **__: False  # as the project has it
     for name in LIBRARIES:
         module = importlib.import_module(name)
         for attribute in CLASSES.get(name, ()):
@@ -67,6 +81,9 @@ def serve(place):
         self._execute_cmd(shlex.join([sys.executable, "-IS", __file__, place, fname]))
 
     PythonScript.execute_script = execute
+    assert not [name for name in sys.modules if name.startswith("alignment_limits")]
+    gc.collect()
+    gc.freeze()  # forks then share it, and do not look through it again
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(place)
         server.listen()
@@ -111,7 +128,10 @@ def run(line):
                 runpy.run_path(first, run_name="__main__")
             code = 0
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            code = 0 if end.code is None else end.code
+            if not isinstance(code, int):
+                print(code, file=sys.stderr)
+                code = 1
         except BaseException:
             sys.excepthook(*sys.exc_info())
         sys.stdout.flush()

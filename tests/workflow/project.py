@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import yaml
 
 from alignment_limits.why import Plan, read_plan
@@ -53,17 +54,14 @@ STUDY = {
 }
 
 
-def compiled_once() -> dict[str, str]:
-    """An environment in which libraries are compiled once, whatever the machine's settings, and use one thread."""
-    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache/pyc"), "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # importing transformers then takes half the time
-    return environment
-
-
 class Project:
-    """A folder with the workflow, where Snakemake runs the folder's own copy of the library."""
+    """A folder with the workflow, where Snakemake runs the folder's own copy of the library.
 
-    python = (sys.executable,)  # what starts Snakemake
+    It and its jobs are forks of a process that has loaded their libraries; where `anew`, each starts Python, as a
+    user's do.
+    """
+
+    anew = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,12 +96,16 @@ class Project:
                 study[section] = values
         (self.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
 
-    def command(self, *arguments, cores="all") -> dict:
-        """Arguments of `subprocess.run` or `Popen` that start Snakemake on the study."""
-        command = [*self.python, "-m", "snakemake", "--configfile", "study.yaml", "--nocolor", "--cores", str(cores)]
+    def module(self, *arguments) -> dict:
+        """Arguments of `subprocess.run` or `Popen` that start a module in the project's folder and environment."""
+        python = [sys.executable] if self.anew else forked.command()
         paths = [str(self.folder / "workflow"), os.environ.get("PYTHONPATH", "")]
-        environment = compiled_once() | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-        return {"args": [*command, *map(str, arguments)], "cwd": self.folder, "env": environment, "text": True}
+        environment = forked.compiled_once() | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+        return {"args": [*python, "-m", *map(str, arguments)], "cwd": self.folder, "env": environment, "text": True}
+
+    def command(self, *arguments, cores="all") -> dict:
+        """The same of Snakemake on the study."""
+        return self.module("snakemake", "--configfile", "study.yaml", "--nocolor", "--cores", cores, *arguments)
 
     def run(self, *arguments, check=True, cores="all") -> str:
         """What Snakemake said; with `check`, it must succeed, without it must fail."""

@@ -73,7 +73,7 @@ def test_there_are_commands_to_run():
 @pytest.mark.parametrize("command", [command for command in TOLD if runs_here(command)])
 def test_a_command_of_the_docs_runs(project, command):
     environment = os.environ | {"PATH": f".venv/bin:{os.environ['PATH']}", "PYTHONPATH": str(project / "workflow")}
-    environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache/pyc")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": ""}
     run = subprocess.run(["bash", "-c", command], cwd=project, env=environment, capture_output=True, text=True)
     said = run.stdout + run.stderr
     assert run.returncode == 0, f"{command} ({', '.join(TOLD[command])}):\n{said[-3000:]}"

@@ -29,6 +29,7 @@ def load(folder, *, device, **settings):
 def noting(finished, tmp_path, monkeypatch):
     """A finished study whose rewards by function note where they run; and one shard that is to be scored again."""
     project = finished.copy(tmp_path / "project")
+    project.anew = True  # with the modules and the torch of its own environment
     with (project.folder / "workflow/alignment_limits/rewards/python_function.py").open("a") as file:
         file.write(NOTES)
     (folder,) = (project.folder / "results/shared").glob("*/scores/vowels-*")

@@ -2,8 +2,7 @@
 
 import pytest
 import yaml
-from forked import Forked
-from project import Project, compiled_once
+from project import Project
 from reduced import DEFAULT, ROOT, inputs, reduced
 from reported import check
 
@@ -20,10 +19,7 @@ RUN = [name for name, text in STUDIES.items() if "NOT RUN HERE" not in text and 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, tiny_model):
     """One for all, as studies share their samples and scores."""
-    project = Project.new(tmp_path_factory.mktemp("studies") / "project", tiny_model)
-    with Forked(compiled_once()) as forked:
-        project.python = forked.command()
-        yield project
+    return Project.new(tmp_path_factory.mktemp("studies") / "project", tiny_model)
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -46,6 +42,7 @@ def test_a_study_is_made_and_reported(project, name):
 
 def test_scores_are_studied_and_reported_with_the_light_environment_alone(tmp_path, tiny_model, monkeypatch):
     project = Project.new(tmp_path / "project", tiny_model)
+    project.anew = True  # nothing is loaded already
     study = reduced(yaml.safe_load(STUDIES["scores_only"]))
     inputs(study, project.folder)
     (project.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")

@@ -2,8 +2,8 @@
 
 import shutil
 import subprocess
-import sys
 
+import forked
 import pytest
 import yaml
 from running import ROOT
@@ -58,7 +58,7 @@ def test_a_lab_study_plans_the_right_jobs(folder, study):
         else:
             place.mkdir(parents=True, exist_ok=True)
             (place / "config.json").touch()
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--cores", "1"]
+    command = forked.command("-m", "snakemake", "--dry-run", "--nocolor", "--cores", "1")
     command += ["--configfile", f"config/studies/{study}.yaml"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]

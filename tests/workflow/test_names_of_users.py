@@ -16,6 +16,7 @@ def project(tmp_path, tiny_model):
     """In a folder that a shell would take apart, with the environment inside."""
     project = Project.new(tmp_path / "my $study; 'x' (1)", tiny_model)
     (project.folder / ".venv").symlink_to(sys.prefix)
+    project.anew = True
     return project
 
 

@@ -30,7 +30,7 @@ def test_a_users_table_gives_frontier_figures_and_pages_without_torch(own_study,
     for name in ("torch", "vllm", "transformers"):
         (own_study / f"poison/{name}.py").write_text("raise ImportError('not on the scores-only path')")
     monkeypatch.setenv("PYTHONPATH", str(own_study / "poison"))
-    snakemake("--configfile", own_study / "mine.yaml", "--forceall")
+    snakemake("--configfile", own_study / "mine.yaml", "--forceall", anew=True)
     results = ROOT / "results/test-scores-only"
     standardised = read_table(results / "ensembles/standardised.parquet", STANDARDISED)
     raw = pl.read_parquet(ROOT / "resources/safety_scores.parquet")

@@ -4,18 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from project import Project
 
 from alignment_limits.timeline import Job, Overhead, overhead, read_jobs, without_pauses
 from alignment_limits.verify import checksums, drift
 
 
-def verify(project):
-    command = [sys.executable, "-m", "alignment_limits.verify", "results/tiny"]
-    return subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+def verify(project, *plan):
+    return subprocess.run(**project.module("alignment_limits.verify", "results/tiny", *plan), capture_output=True)
 
 
 def test_one_flipped_byte_is_named(finished, tmp_path):
@@ -50,9 +49,7 @@ def test_every_result_of_a_study_is_in_its_manifest(finished, monkeypatch):
 
 def test_an_unfinished_study_cannot_be_verified(tmp_path):
     (tmp_path / "results/tiny").mkdir(parents=True)
-    run = subprocess.run(
-        [sys.executable, "-m", "alignment_limits.verify", "results/tiny"], cwd=tmp_path, capture_output=True, text=True
-    )
+    run = verify(Project(tmp_path))
     assert run.returncode == 1
     assert "finish the study first" in run.stderr
 
@@ -87,12 +84,7 @@ def test_jobs_are_read_from_benchmarks_and_logs(tmp_path):
 
 def test_a_timeline_is_drawn_of_a_finished_study(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    run = subprocess.run(
-        [sys.executable, "-m", "alignment_limits.timeline", "results/tiny"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-    )
+    run = subprocess.run(**project.module("alignment_limits.timeline", "results/tiny"), capture_output=True)
     assert run.returncode == 0, run.stderr
     assert "of the time" in run.stdout
     assert (project.folder / "results/tiny/timeline.png").read_bytes()[:4] == b"\x89PNG"
@@ -104,13 +96,11 @@ def test_results_of_other_settings_are_not_verified_as_the_study_s(finished, tmp
     """Without Snakemake's records, too: the tables' own say what they were made with."""
     project = finished.copy(tmp_path / "project")
     shutil.rmtree(project.folder / ".snakemake")
-    given = project.command()
-    plan = ["--plan", "--configfile", "study.yaml"]
-    command = [sys.executable, "-m", "alignment_limits.verify", "results/tiny", *plan]
-    run = subprocess.run(command, cwd=given["cwd"], env=given["env"], capture_output=True, text=True)
+    plan = "--plan", "--configfile", "study.yaml"
+    run = verify(project, *plan)
     assert run.returncode == 0, run.stdout + run.stderr
     project.study({"limits": {"betas": [3, 1]}})
-    run = subprocess.run(command, cwd=given["cwd"], env=given["env"], capture_output=True, text=True)
+    run = verify(project, *plan)
     assert run.returncode == 1
     assert "are as they were made" in run.stdout
     assert "but not as the study file and the code are now" in run.stderr

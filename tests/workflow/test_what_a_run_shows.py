@@ -3,9 +3,9 @@
 import logging
 import os
 import subprocess
-import sys
 from types import SimpleNamespace
 
+import forked
 import pytest
 from project import ROOT
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--logger", "brief", "--nocolor", "--cores", "1", *arguments]
+    command = forked.command("-m", "snakemake", "--logger", "brief", "--nocolor", "--cores", "1", *arguments)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     done = subprocess.run(command, cwd=folder, text=True, capture_output=True, env=environment)
     return done.returncode, (done.stdout + done.stderr).splitlines()
