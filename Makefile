@@ -15,12 +15,13 @@ ARGS ?=
 
 BIN := .venv/bin
 FILE := $(if $(STUDY),--configfile "$$STUDY")
-WHERE := $(BIN)/python -m alignment_limits.config.where
+WHERE := $(BIN)/alignment-limits where
 # the folder of the study's results, from its validated name; a bad study file ends the target with a message
 RESULTS := results=$$($(WHERE)) &&
 HERE := --cores $(CORES)
 THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix "$$($(WHERE) --slurm)"
-SNAKEMAKE = $(BIN)/snakemake --logger brief $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
+RUN = $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
+SNAKEMAKE = $(BIN)/snakemake --logger brief $(RUN)
 REPORT = $(RESULTS) $(BIN)/snakemake --logger brief $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
 PLACES = printf '%s\n' "report:  $$results/report.html" "figures: $$results/figures" "tables:  $$results, logs: $$results/logs"
 # what makes nothing, so that there is nothing to report
@@ -47,19 +48,19 @@ report: fitting  ## write the report of a finished study again
 	@$(REPORT) && $(PLACES)
 
 plan: fitting  ## how many prompts and samples a study needs, with this one as its pilot
-	@$(SNAKEMAKE) --forcerun plan --until plan plan
+	@$(BIN)/alignment-limits plan $(RUN)
 
 why: fitting  ## say what would run again, and why
-	@$(BIN)/python -m alignment_limits.why $(FILE) $(ARGS)
+	@$(BIN)/alignment-limits why $(FILE) $(ARGS)
 
 verify: fitting  ## derive the checksums of a finished study again, and name what drifted
-	@$(RESULTS) $(BIN)/python -m alignment_limits.verify "$$results" --plan $(FILE) $(ARGS)
+	@$(RESULTS) $(BIN)/alignment-limits verify "$$results" --plan $(FILE) $(ARGS)
 
 adopt: fitting  ## take over results that were copied here, or that lost .snakemake, if they are as they were made
-	@$(BIN)/python -m alignment_limits.adopt
+	@$(BIN)/alignment-limits adopt
 
 timeline: fitting  ## draw when each job of a finished study ran, and what the workflow itself cost
-	@$(RESULTS) $(BIN)/python -m alignment_limits.timeline "$$results"
+	@$(RESULTS) $(BIN)/alignment-limits timeline "$$results"
 
 check: whole  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -71,7 +72,7 @@ format: whole  ## format everything
 	@$(BIN)/snakefmt Snakefile workflow/rules
 
 schema: whole  ## renew config/schema.json after a change of the study's types
-	@$(BIN)/python -m alignment_limits.config.schema > config/schema.json
+	@$(BIN)/alignment-limits schema > config/schema.json
 
 setup: whole  ## only set up .venv
 

@@ -6,7 +6,7 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
-# one file a stage, in the order the data flow: alignment_limits/config/stages.py
+# one file a stage, in the order the data flow: alignment_limits/study/study.py
 for stage in stages(STUDY):
 
     include: f"workflow/rules/{stage}.smk"

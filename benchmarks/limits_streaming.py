@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.config.limits import Limits
 from alignment_limits.files import atomic
 from alignment_limits.limits import frontier, octaves, sum_shard
-from alignment_limits.score_stream import stream_prompts
+from alignment_limits.study.estimates import Limits
+from alignment_limits.tables.score_stream import stream_prompts
 
 CORRELATION = 0.6
 LOADED = 10_000_000  # scores of the in-memory yardstick
@@ -62,7 +62,7 @@ def write(folder: Path, prompts: int, samples: int, files: int) -> list[Path]:
 def command(*words: object) -> tuple[float, float, float]:
     """Run the streaming command: its wall and CPU seconds, and its peak memory in MiB."""
     start = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "alignment_limits.stream", *map(str, words)])
+    child = subprocess.Popen([sys.executable, "-m", "alignment_limits", "stream", *map(str, words)])
     done, peak = 0, 0
     while not done:
         time.sleep(0.05)

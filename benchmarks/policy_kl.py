@@ -26,18 +26,16 @@ from peft import LoraConfig, get_peft_model
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.config.source import Source
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.models.ends import stop_tokens
 from alignment_limits.models.split_model import SplitModel
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.policies.sequence_kl import sequence_kl
+from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
+from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.rewards.batching import TOKENS_CPU, batches
 from alignment_limits.sampling import tokens
-from alignment_limits.sampling.plan import Request
+from alignment_limits.sampling.engine import Request
 from alignment_limits.sampling.transformers_engine import TransformersEngine
+from alignment_limits.study.base import Source
+from alignment_limits.study.sampling import Model, Sampling
 
 LAW = SamplingLaw()
 WIDE = 151_936  # a vocabulary of today's size

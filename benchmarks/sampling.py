@@ -24,9 +24,9 @@ def measure(variant: str, model: Path, prompts: Path, n_prompts: int, block: int
     """New tokens per second of one variant, in this process."""
     import polars as pl
 
-    from alignment_limits.config.sampling import Model, Sampling
-    from alignment_limits.config.source import Source
     from alignment_limits.sampling.shard import sample_shard
+    from alignment_limits.study.base import Source
+    from alignment_limits.study.sampling import Model, Sampling
 
     table = pl.read_parquet(prompts).head(n_prompts)
     threads = os.cpu_count() or 1

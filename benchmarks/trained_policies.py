@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import read_provenance, write_table
-from alignment_limits.schemas.training import CURVES
+from alignment_limits.tables.artifacts import read_provenance, write_table
+from alignment_limits.tables.schemas.samples import CURVES
 
 HEAD = """\
 | objective | trained on | β | seed | KL [95 %] | gain [95 %] | limit at that KL | share [95 %] | 𝒥 | of the tilt's 𝒥 |

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from alignment_limits import files
-from alignment_limits.artifacts import KEY, read_provenance, read_table, read_tables, write_table
 from alignment_limits.errors import ArtifactError
-from alignment_limits.grid import Grid, read_scores, reward_arrays, same_keys
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.scores import SCORES
+from alignment_limits.tables.artifacts import KEY, read_provenance, read_table, read_tables, write_table
+from alignment_limits.tables.grid import Grid, read_scores, reward_arrays, same_keys
+from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import SCORES
 
 
 def scores(n=3, m=4, **columns):

@@ -9,15 +9,13 @@ import polars as pl
 import pytest
 from snakemake.iocontainers import Params
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.errors import TableError
-from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.limits import frontier
-from alignment_limits.schemas.ensembles import CLUSTERS, STANDARDISED
-from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.score_table import cluster_column, read_clusters
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.schemas.limits import CLUSTERS, FRONTIER, STANDARDISED
+from alignment_limits.tables.schemas.samples import PROMPTS, SCORES
+from alignment_limits.tables.scores import cluster_column, read_clusters
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 PROVENANCE = {"study": "tiny", "stage": "test", "versions": {}}

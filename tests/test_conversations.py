@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 import yaml
 
-from alignment_limits.config.load import load_study
 from alignment_limits.errors import ConfigError, PromptError
-from alignment_limits.prompts import conversations, read_prompts
 from alignment_limits.sampling.tokens import own_system, render
+from alignment_limits.study.load import load_study
+from alignment_limits.tables.prompts import conversations, read_prompts
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text("utf-8"))
 TURNS = [

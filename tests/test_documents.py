@@ -5,8 +5,8 @@ import json
 import polars as pl
 import pytest
 
-from alignment_limits.documents import read_documents
 from alignment_limits.errors import PromptError
+from alignment_limits.tables.prompts import read_documents
 
 ROWS = [
     {"id": f"p{i}", "sentences": {"abstract": [f"First\n {i}.", "Second."]}, "summary": {"a": f"A{i}", "b": f"B\n{i}"}}

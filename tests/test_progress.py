@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignment_limits.progress import progress_bar
+from alignment_limits.jobs.job import progress_bar
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(1, False), (60, True)])

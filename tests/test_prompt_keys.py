@@ -10,11 +10,10 @@ import pytest
 from polars.testing import assert_frame_equal
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import Grid, prompt_keys
 from alignment_limits.limits import CorrectedCurve
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import Grid, prompt_keys
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP, STANDARDISED
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 P = {

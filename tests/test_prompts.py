@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import PromptError
-from alignment_limits.prompts import choose_prompts, read_prompts
+from alignment_limits.tables.prompts import choose_prompts, read_prompts
 
 
 @pytest.fixture

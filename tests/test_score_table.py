@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.nested_scores import unnest
-from alignment_limits.score_table import read_score_table
+from alignment_limits.tables.scores import read_score_table, unnest
 
 GOOD = "prompt_id,sample_id,gold,proxy\n1,0,1.5,2\n1,1,-3,4\n2,0,0,1\n"
 

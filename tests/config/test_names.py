@@ -2,9 +2,9 @@
 
 import pytest
 
-from alignment_limits.config.load import load_study
-from alignment_limits.config.names import by_file_name, file_name
 from alignment_limits.errors import ConfigError
+from alignment_limits.study.base import by_file_name, file_name
+from alignment_limits.study.load import load_study
 
 THEIRS = [
     "Skywork-Reward-V2-Llama-3.1-8B",

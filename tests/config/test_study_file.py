@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.schema import schema_text
+from alignment_limits.commands.schema import schema_text
 from alignment_limits.errors import ConfigError
+from alignment_limits.study.load import load_study, over_default
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from alignment_limits.config.learned import learned_from
-from alignment_limits.config.load import load_study, over_default
 from alignment_limits.errors import ConfigError
+from alignment_limits.study.load import load_study, over_default
+from alignment_limits.study.training import learned_from
 
 with open("config/config.yaml", encoding="utf-8") as file:
     DEFAULT = yaml.safe_load(file)

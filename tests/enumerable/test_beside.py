@@ -4,14 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.enumerable import laws
-from alignment_limits.enumerable.beside import beside, every_reply, on_study_scale
-from alignment_limits.enumerable.estimands import Everything
-from alignment_limits.enumerable.values import gain, kl, limit, mean
 from alignment_limits.errors import ArtifactError
-from alignment_limits.figures.exact import exact
-from alignment_limits.figures.style import Look
-from alignment_limits.report.exact_page import exact_page, verdicts
+from alignment_limits.exact import laws
+from alignment_limits.exact.estimands import Everything, beside, every_reply, on_study_scale
+from alignment_limits.exact.laws import gain, kl, limit, mean
+from alignment_limits.report.figures.exact import exact
+from alignment_limits.report.figures.style import Look
+from alignment_limits.report.pages.exact import exact_page, verdicts
 
 RNG = np.random.default_rng(1)
 BASE = np.log(RNG.dirichlet(np.ones(8), 5))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from alignment_limits.enumerable import laws
-from alignment_limits.enumerable.replies import Replies, reply_logprobs
-from alignment_limits.enumerable.values import gain, kl, limit, spread
-from alignment_limits.enumerable.world import WORDS, base_model, tokenizer
+from alignment_limits.exact import laws
+from alignment_limits.exact.laws import gain, kl, limit, spread
+from alignment_limits.exact.replies import Replies, reply_logprobs
+from alignment_limits.exact.world import WORDS, base_model, tokenizer
 from alignment_limits.limits.bestofn import best_of_n
 from alignment_limits.limits.frontiers import frontier
 from alignment_limits.rewards.lexicon import load

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alignment_limits.config.load import load_study, over_default
 from alignment_limits.errors import ConfigError
+from alignment_limits.study.load import load_study, over_default
 
 CONFIG = Path(__file__).parents[2] / "config"
 STUDY = yaml.safe_load((CONFIG / "studies/enumerable.yaml").read_text("utf-8"))

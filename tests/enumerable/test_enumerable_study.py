@@ -10,13 +10,17 @@ from reduced import DEFAULT
 from reported import check
 from running import ROOT, snakemake
 
-from alignment_limits.artifacts import read_table, read_tables
-from alignment_limits.config.load import over_default
-from alignment_limits.report.exact_page import verdicts
-from alignment_limits.schemas.enumerable import EXACT_BEST_OF_N, EXACT_FRONTIER, EXACT_OF_POLICIES, EXACT_POLICIES
-from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.schemas.policies import POLICIES, POLICY_KL
-from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.report.pages.exact import verdicts
+from alignment_limits.study.load import over_default
+from alignment_limits.tables.artifacts import read_table, read_tables
+from alignment_limits.tables.schemas.learning import (
+    EXACT_BEST_OF_N,
+    EXACT_FRONTIER,
+    EXACT_OF_POLICIES,
+    EXACT_POLICIES,
+)
+from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, SAMPLES
 
 pytestmark = pytest.mark.study
 

@@ -4,10 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.enumerable import laws
-from alignment_limits.enumerable.estimands import Everything
-from alignment_limits.enumerable.target import distances, exact_targets
-from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
+from alignment_limits.exact import laws
+from alignment_limits.exact.estimands import Everything, distances, exact_targets
+from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
 
 RNG = np.random.default_rng(1)
 BASE = np.log(RNG.dirichlet(np.ones(8), 5))

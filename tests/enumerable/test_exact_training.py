@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from alignment_limits.enumerable.laws import tilt
-from alignment_limits.enumerable.replies import Replies, reply_logprobs
-from alignment_limits.enumerable.training import train
-from alignment_limits.enumerable.values import gain, kl
-from alignment_limits.enumerable.world import base_model
 from alignment_limits.errors import EstimateError
+from alignment_limits.exact.laws import gain, kl, tilt
+from alignment_limits.exact.replies import Replies, reply_logprobs
+from alignment_limits.exact.training import train
+from alignment_limits.exact.world import base_model
 
 PROMPTS, BETA = [[1, 2, 3], [4, 4, 1]], 0.5
 REPLIES = Replies.of(5, [0], 3)

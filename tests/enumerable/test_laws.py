@@ -6,9 +6,9 @@ from math import comb
 import numpy as np
 import pytest
 
-from alignment_limits.enumerable import laws
-from alignment_limits.enumerable.estimands import Everything
-from alignment_limits.enumerable.values import gain, kl, limit, mean, spread, win_rate
+from alignment_limits.exact import laws
+from alignment_limits.exact.estimands import Everything
+from alignment_limits.exact.laws import gain, kl, limit, mean, spread, win_rate
 from alignment_limits.limits.ranks import best_of_n_means
 from alignment_limits.limits.tilting import tilt
 from alignment_limits.limits.worlds import Bernoulli

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from alignment_limits.enumerable.listing import exact_logprobs
-from alignment_limits.enumerable.replies import Replies, check_tree, reply_logprobs
-from alignment_limits.enumerable.world import WORDS, base_model, tokenizer
 from alignment_limits.errors import SamplingError
-from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.exact.replies import Replies, check_tree, exact_logprobs, reply_logprobs
+from alignment_limits.exact.world import WORDS, base_model, tokenizer
+from alignment_limits.policies.kl import SamplingLaw
 
 PROMPTS = [[1], [2, 3, 4], [4, 4, 1]]
 REPLIES = Replies.of(len(WORDS) + 1, [0], 4)

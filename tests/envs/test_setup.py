@@ -12,9 +12,9 @@ import pytest
 import yaml
 from running import ROOT
 
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.stages import stages
-from alignment_limits.fingerprint import closure
+from alignment_limits.jobs.fingerprint import closure
+from alignment_limits.study.load import load_study, over_default
+from alignment_limits.study.study import stages
 
 sys.path.insert(0, str(ROOT / "envs"))
 import derive

@@ -66,7 +66,7 @@ def damaged(project):
 
 
 def adopt(project):
-    return subprocess.run(**project.module("alignment_limits.adopt", "study.yaml"), capture_output=True)
+    return subprocess.run(**project.module("alignment_limits", "adopt", "study.yaml"), capture_output=True)
 
 
 def rules(plan):

@@ -6,7 +6,7 @@ import pytest
 import synthetic
 from matplotlib.figure import Figure
 
-from alignment_limits.figures.curves import Curve, curve, draw, pieces
+from alignment_limits.report.figures.curves import Curve, curve, draw, pieces
 
 
 def made(gain, reliable):

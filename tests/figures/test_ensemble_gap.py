@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 from reading import bars
 
-from alignment_limits.figures.ensemble_gap import ensemble_gap
-from alignment_limits.figures.style import Look
+from alignment_limits.report.figures.proxies import ensemble_gap
+from alignment_limits.report.figures.style import Look
 
 
 @pytest.fixture

@@ -8,18 +8,17 @@ from learned import TARGETS_TABLE
 from matplotlib.figure import Figure
 from reading import bars, line
 
-from alignment_limits.figures.curves import curve, draw
-from alignment_limits.figures.exact import exact
-from alignment_limits.figures.gamma import gamma_estimates
-from alignment_limits.figures.objectives import line as objective_line
-from alignment_limits.figures.over_optimisation import over_optimisation
-from alignment_limits.figures.panels import Panel, panels
-from alignment_limits.figures.policies import policies
-from alignment_limits.figures.proxy_quality import proxy_quality
-from alignment_limits.figures.style import Look
-from alignment_limits.figures.target_plane import target_plane
-from alignment_limits.figures.targets import targets
-from alignment_limits.policies.distances import chosen, distances, main_setting
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.figures.curves import curve, draw
+from alignment_limits.report.figures.exact import exact
+from alignment_limits.report.figures.learning import gamma_estimates
+from alignment_limits.report.figures.learning import line as objective_line
+from alignment_limits.report.figures.over_optimisation import over_optimisation
+from alignment_limits.report.figures.panels import Panel, panels
+from alignment_limits.report.figures.policies import policies
+from alignment_limits.report.figures.proxies import proxy_quality
+from alignment_limits.report.figures.style import Look
+from alignment_limits.report.figures.targets import target_plane, targets
 
 DOWN, UP = 0.03, 0.01  # an interval reaches three times as far down as up
 LOOK = Look(names=tuple(synthetic.RHO))

@@ -7,8 +7,8 @@ import synthetic
 from estimated import rare, tables
 from reading import bars, cut_off, gids, line, overlaps, smallest, texts
 
-from alignment_limits.figures.frontier import frontier
-from alignment_limits.figures.style import Look
+from alignment_limits.report.figures.frontier import frontier
+from alignment_limits.report.figures.style import Look
 
 LOOK = Look(names=(*synthetic.RHO, *synthetic.ENSEMBLES))
 

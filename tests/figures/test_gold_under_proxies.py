@@ -5,8 +5,8 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, smallest
 
-from alignment_limits.figures.gold_under_proxies import gold_under_proxies
-from alignment_limits.figures.style import ENSEMBLE, INK, Look
+from alignment_limits.report.figures.proxies import gold_under_proxies
+from alignment_limits.report.figures.style import ENSEMBLE, INK, Look
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 LOOK = Look(names=(*PROXIES, *ENSEMBLES))

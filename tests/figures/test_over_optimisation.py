@@ -8,8 +8,8 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, smallest
 
-from alignment_limits.figures.over_optimisation import over_optimisation
-from alignment_limits.figures.style import Look
+from alignment_limits.report.figures.over_optimisation import over_optimisation
+from alignment_limits.report.figures.style import Look
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 LOOK = Look(names=(*PROXIES, *ENSEMBLES))

@@ -6,8 +6,8 @@ import pytest
 import synthetic
 from reading import cut_off, line, overlaps
 
-from alignment_limits.figures.panels import Panel, panels
-from alignment_limits.figures.style import INK, Look
+from alignment_limits.report.figures.panels import Panel, panels
+from alignment_limits.report.figures.style import INK, Look
 
 PROXIES = tuple(synthetic.RHO)
 

@@ -7,8 +7,8 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, texts
 
-from alignment_limits.figures.policies import PALE, policies
-from alignment_limits.figures.style import Look, save
+from alignment_limits.report.figures.policies import PALE, policies
+from alignment_limits.report.figures.style import Look, save
 
 
 def draw(table=None, **more):

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from alignment_limits.errors import ArtifactError, ConfigError
-from alignment_limits.figures.style import INK, Look, label, order, save
+from alignment_limits.report.figures.style import INK, Look, label, order, save
 
 LOOK = Look(names=("a", "b", "c"))
 

@@ -10,10 +10,9 @@ from learned import BASE, DISTANCE, EXACT, SIZES, TARGETS_TABLE
 from matplotlib.colors import to_hex
 from reading import cut_off, gids, line, overlaps, texts
 
-from alignment_limits.figures.style import BEST_OF_N, Look, save
-from alignment_limits.figures.target_plane import target_plane
-from alignment_limits.figures.targets import style, targets
-from alignment_limits.policies.distances import chosen, distances, main_setting
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.figures.style import BEST_OF_N, Look, save
+from alignment_limits.report.figures.targets import style, target_plane, targets
 
 
 def rows(exact=None):

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from reading import gids, line, overlaps, texts
 
-from alignment_limits.figures.style import Look, save
-from alignment_limits.figures.training_curves import training_curves
+from alignment_limits.report.figures.policies import training_curves
+from alignment_limits.report.figures.style import Look, save
 
 STEPS = 40
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignment_limits.learning.newton import newton
+from alignment_limits.preferences.fits import newton
 
 
 def far_from_quadratic(scale: float, seen: list[float]):

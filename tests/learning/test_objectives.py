@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from alignment_limits.learning import closed_forms, objectives
-from alignment_limits.learning.tabular import log_softmax
+from alignment_limits.preferences import learners, objectives
+from alignment_limits.preferences.tabular import log_softmax
 
 RNG = np.random.default_rng(0)
 M, M0, DR = RNG.normal(size=(3, 50)) * 3
@@ -90,7 +90,7 @@ def test_reverse_kl_is_least_at_its_closed_form(gamma, beta):
         return found.value, found.slope
 
     found = minimize(loss, LOGITS, jac=True, tol=1e-14, options={"maxiter": 500})
-    formula = closed_forms.reverse_kl_policy(REWARD, LOG_BASE, gamma=gamma, beta=beta)
+    formula = learners.reverse_kl_policy(REWARD, LOG_BASE, gamma=gamma, beta=beta)
     np.testing.assert_allclose(log_softmax(found.x), formula, atol=1e-5)
 
 
@@ -105,11 +105,9 @@ def test_reverse_kl_is_minus_the_mean_of_its_per_response_reward():
 
 
 def test_rlhf_is_the_limit_of_reverse_kl_as_gamma_falls():
-    tilt = closed_forms.rlhf_policy(REWARD, LOG_BASE, beta=0.3)
+    tilt = learners.rlhf_policy(REWARD, LOG_BASE, beta=0.3)
     np.testing.assert_allclose(tilt, log_softmax(LOG_BASE + REWARD / 0.3), atol=1e-12)
-    gaps = [
-        np.abs(closed_forms.reverse_kl_policy(REWARD, LOG_BASE, gamma=g, beta=0.3) - tilt).max() for g in (1e-2, 1e-4)
-    ]
+    gaps = [np.abs(learners.reverse_kl_policy(REWARD, LOG_BASE, gamma=g, beta=0.3) - tilt).max() for g in (1e-2, 1e-4)]
     assert gaps[1] < 1e-2
     assert gaps[1] == pytest.approx(gaps[0] / 100, rel=0.1)
     rlhf = objectives.rlhf(log_softmax(LOGITS), LOG_BASE, REWARD, beta=0.3)
@@ -119,11 +117,11 @@ def test_rlhf_is_the_limit_of_reverse_kl_as_gamma_falls():
 
 def test_rebel_steps_to_the_tilt_whatever_the_number_of_steps():
     for steps in (1, 3, 10):
-        policy = closed_forms.rebel_policy(REWARD, LOG_BASE, eta=1 / (steps * 0.3), steps=steps)
-        np.testing.assert_allclose(policy, closed_forms.rlhf_policy(REWARD, LOG_BASE, beta=0.3), atol=1e-12)
+        policy = learners.rebel_policy(REWARD, LOG_BASE, eta=1 / (steps * 0.3), steps=steps)
+        np.testing.assert_allclose(policy, learners.rlhf_policy(REWARD, LOG_BASE, beta=0.3), atol=1e-12)
 
 
 def test_rebel_is_zero_at_its_step():
-    stepped = closed_forms.rebel_policy(REWARD, LOG_BASE, eta=0.6, steps=1)
+    stepped = learners.rebel_policy(REWARD, LOG_BASE, eta=0.6, steps=1)
     loss = objectives.rebel(stepped[0] - stepped[1:], LOG_BASE[0] - LOG_BASE[1:], REWARD[0] - REWARD[1:], eta=0.6)
     np.testing.assert_allclose(loss.value, 0, atol=1e-24)

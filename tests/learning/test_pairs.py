@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.learning.pairs import draw_pairs, fitted_rewards
-from alignment_limits.preference_table import read_preference_table
+from alignment_limits.preferences.pairs import draw_pairs, fitted_rewards
+from alignment_limits.tables.preferences import read_preference_table
 
 RNG = np.random.default_rng(0)
 LOG_BASE, REWARD = -np.abs(RNG.normal(size=6)), RNG.normal(size=6)

@@ -4,16 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.config.learning import Learning
-from alignment_limits.learning.asymptotics import first_order
-from alignment_limits.learning.gamma import profile_gamma
-from alignment_limits.learning.linear import pair_design, pair_wins
-from alignment_limits.learning.preferences import draw_wins, preferences
-from alignment_limits.learning.rates import choose, mean_interval, slopes, summary
-from alignment_limits.learning.settings import comparisons
-from alignment_limits.learning.sweep import sweep
-from alignment_limits.learning.worlds import draw_world
-from alignment_limits.schemas.learning import SLOPES
+from alignment_limits.preferences.fits import pair_design, pair_wins, profile_gamma
+from alignment_limits.preferences.pairs import comparisons, draw_wins, draw_world, preferences
+from alignment_limits.preferences.rates import choose, first_order, mean_interval, slopes, summary
+from alignment_limits.preferences.sweep import sweep
+from alignment_limits.study.learning import Learning
+from alignment_limits.tables.schemas.learning import SLOPES
 
 SIZES = [2**k for k in range(6, 13)]
 FIXED = 0.5

@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from alignment_limits.learning import objectives
-from alignment_limits.learning.asymptotics import first_order
-from alignment_limits.learning.closed_forms import ipo_policy, rlhf_policy
-from alignment_limits.learning.divergences import gain, kl
-from alignment_limits.learning.existence import has_finite_fit
-from alignment_limits.learning.learners import LEARNERS, Data, unregularised
-from alignment_limits.learning.linear import linear_reward_fit
-from alignment_limits.learning.preferences import draw_wins, expected_wins, preferences
-from alignment_limits.learning.tabular import log_softmax, margins, preference_path, reward_fit
+from alignment_limits.preferences import objectives
+from alignment_limits.preferences.fits import linear_reward_fit
+from alignment_limits.preferences.learners import LEARNERS, Data, gain, ipo_policy, kl, rlhf_policy, unregularised
+from alignment_limits.preferences.pairs import draw_wins, expected_wins, preferences
+from alignment_limits.preferences.rates import first_order
+from alignment_limits.preferences.tabular import has_finite_fit, log_softmax, margins, preference_path, reward_fit
 
 GAMMA = 0.5
 RNG = np.random.default_rng(3)

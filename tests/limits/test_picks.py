@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.artifacts import write_table
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits import (
     PromptBootstrap,
@@ -19,7 +18,8 @@ from alignment_limits.limits import (
 from alignment_limits.limits.methods import compare
 from alignment_limits.limits.picks import Mean, behind, judge_means
 from alignment_limits.limits.relatives import study_choice
-from alignment_limits.schemas.limits import BEST_OF_N
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.limits import BEST_OF_N
 
 QUANTITIES = ("gain", "kl", "win_rate", "limit", "efficiency")
 

@@ -1,5 +1,6 @@
 """From Parquet files to the frontier: readers that check, parts that combine, a command with two uses."""
 
+import argparse
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits import score_stream, stream
-from alignment_limits.artifacts import read_table
-from alignment_limits.errors import ArtifactError
-from alignment_limits.grid import Grid, prompt_key, prompt_keys
+from alignment_limits.commands import stream
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.limits import frontier, read_frontier
 from alignment_limits.limits.frontiers import FrontierTable
 from alignment_limits.limits.terms import compiled
-from alignment_limits.partial_sums import merge_files, read_sums, write_sums
-from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.score_stream import Prompts, row_count, stream_prompts
+from alignment_limits.tables import score_stream
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.grid import Grid, prompt_key, prompt_keys
+from alignment_limits.tables.partial_sums import merge_files, read_sums, write_sums
+from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.score_stream import Prompts, row_count, stream_prompts
 
 
 @pytest.fixture
@@ -34,6 +36,13 @@ def table() -> pl.DataFrame:
             "human": 0.5 * r + rng.standard_normal(len(r)),
         }
     )
+
+
+def command(words: list[str]) -> None:
+    """Run `alignment-limits stream`; a user's error is raised."""
+    parser = argparse.ArgumentParser()
+    stream.add_arguments(parser)
+    stream.run(parser.parse_args(words))
 
 
 def write(table: pl.DataFrame, path: Path, rows: int = 100) -> str:
@@ -294,7 +303,7 @@ def test_parts_in_any_order_give_the_same_bytes(six: list[str], tmp_path: Path) 
     for i, parts in enumerate((["a", "b", "c"], ["c", "a", "b"], ["rest", "a"])):
         out = tmp_path / f"frontier-{i}.parquet"
         files = [str(tmp_path / f"{part}.npz") for part in parts]
-        stream.main(["merge", "--parts", *files, "--out", str(out), "--betas", "1", "--kls", "0.1", "0.5"])
+        command(["merge", "--parts", *files, "--out", str(out), "--betas", "1", "--kls", "0.1", "0.5"])
         made.append(out)
     assert made[0].read_bytes() == made[1].read_bytes()
     assert read_table(made[0], FRONTIER).equals(read_table(made[2], FRONTIER), null_equal=True)
@@ -370,10 +379,10 @@ def test_the_command_gives_the_contract_s_table(
     parts = []
     for i, rows in enumerate(half):
         file, part = write(rows, tmp_path / f"{i}.parquet"), str(tmp_path / f"{i}.npz")
-        stream.main(["sum", "--optimized", "rm", "--evaluated", "human", "--tables", file, "--out", part])
+        command(["sum", "--optimized", "rm", "--evaluated", "human", "--tables", file, "--out", part])
         parts.append(part)
     out = tmp_path / "frontier.parquet"
-    stream.main(["merge", "--parts", *parts, "--out", str(out), "--kls", "0.1", "0.5", "9"])
+    command(["merge", "--parts", *parts, "--out", str(out), "--kls", "0.1", "0.5", "9"])
     shown = capsys.readouterr().err
     assert "100%" in shown
     assert "60 prompts" in shown
@@ -386,15 +395,15 @@ def test_the_command_gives_the_contract_s_table(
     rows = written.filter(pl.col("at") == "kl", pl.col("evaluated") == "rm")
     assert rows["reliable"].to_list() == [True, True, False]
     assert rows["reason"].to_list()[:2] == ["", ""]
-    with pytest.raises(SystemExit, match=r"error: .*no\.parquet does not exist"):
-        stream.main(["sum", "--optimized", "rm", "--tables", str(tmp_path / "no.parquet"), "--out", "p.npz"])
-    with pytest.raises(SystemExit, match=r"written as \.npz"):
-        stream.main(["sum", "--optimized", "rm", "--tables", "t.parquet", "--out", "p.parquet"])
+    with pytest.raises(AlignmentLimitsError, match=r"no\.parquet does not exist"):
+        command(["sum", "--optimized", "rm", "--tables", str(tmp_path / "no.parquet"), "--out", "p.npz"])
+    with pytest.raises(AlignmentLimitsError, match=r"written as \.npz"):
+        command(["sum", "--optimized", "rm", "--tables", "t.parquet", "--out", "p.parquet"])
 
 
 def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_path: Path) -> None:
     file, part, out = write(table, tmp_path / "t.parquet"), tmp_path / "part.npz", tmp_path / "frontier.parquet"
-    stream.main(["sum", "--optimized", "rm", "--tables", file, "--out", str(part)])
+    command(["sum", "--optimized", "rm", "--tables", file, "--out", str(part)])
     mine, linked, folder = tmp_path / "mine.parquet", tmp_path / "linked.parquet", tmp_path / "folder.parquet"
     mine.write_text("mine")
     linked.symlink_to(part)
@@ -407,15 +416,15 @@ def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_p
         (Path(file), "was not written by this command"),
     ):
         before = {f: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
-        with pytest.raises(SystemExit, match=message):
-            stream.main(["merge", "--parts", str(part), "--out", str(target)])
+        with pytest.raises(AlignmentLimitsError, match=message):
+            command(["merge", "--parts", str(part), "--out", str(target)])
         assert {f: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
     for _ in range(2):
-        stream.main(["merge", "--parts", str(part), "--out", str(out)])
+        command(["merge", "--parts", str(part), "--out", str(out)])
     assert read_table(out, FRONTIER).height
     foreign = tmp_path / "foreign.npz"
     np.savez(foreign, x=np.zeros(1))
     (tmp_path / "t.npz").symlink_to(file)
     for target, message in ((foreign, "holds no partial sums"), (tmp_path / "t.npz", "is a file that this command")):
-        with pytest.raises(SystemExit, match=message):
-            stream.main(["sum", "--optimized", "rm", "--tables", file, "--out", str(target)])
+        with pytest.raises(AlignmentLimitsError, match=message):
+            command(["sum", "--optimized", "rm", "--tables", file, "--out", str(target)])

@@ -3,7 +3,7 @@
 import polars as pl
 from learned import EXACT, TARGETS_TABLE
 
-from alignment_limits.policies.distances import chosen, distances, main_setting, objectives_of, with_exact
+from alignment_limits.policies.target import chosen, distances, main_setting, objectives_of, with_exact
 
 
 def test_exact_values_take_the_place_of_estimates_and_intervals():

@@ -11,15 +11,11 @@ from project import Project
 from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alignment_limits.artifacts import read_provenance, read_table, read_tables
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.schemas.policies import POLICIES, POLICY_KL
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.schemas.targets import TARGETS
-from alignment_limits.why import explain
+from alignment_limits.commands.why import explain
+from alignment_limits.tables.artifacts import read_provenance, read_table, read_tables
+from alignment_limits.tables.schemas.learning import TARGETS
+from alignment_limits.tables.schemas.limits import FRONTIER, SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, PROMPTS, SAMPLES, SCORES
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32
 VOWELS, LETTERS = ({"kind": "python", "function": f"own_rewards:{name}"} for name in ("vowels", "letters"))

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from alignment_limits.enumerable import values
-from alignment_limits.enumerable.replies import Replies, reply_logprobs
-from alignment_limits.enumerable.world import WORDS, base_model
 from alignment_limits.errors import SamplingError
+from alignment_limits.exact import laws
+from alignment_limits.exact.replies import Replies, reply_logprobs
+from alignment_limits.exact.world import WORDS, base_model
 from alignment_limits.models.split_model import SplitModel
-from alignment_limits.policies.next_token import SamplingLaw, next_token_kl
-from alignment_limits.policies.sequence_kl import sequence_kl
+from alignment_limits.policies.kl import SamplingLaw, next_token_kl, sequence_kl
 
 VOCABULARY = len(WORDS) + 1
 REPLIES = Replies.of(VOCABULARY, [0], 4)
@@ -43,7 +42,7 @@ def exact(policy, base, prompt, temperature, top_p):
     """Σ_y π(y) log π(y)/π₀(y) over all replies, and π(y) of each."""
     law = SamplingLaw(temperature, top_p)
     p, q = (reply_logprobs(m, [prompt], REPLIES, law).detach().numpy() for m in (policy, base))
-    return values.kl(p, q)[0], np.exp(p[0])
+    return laws.kl(p, q)[0], np.exp(p[0])
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), LAWS)

@@ -4,11 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.enumerable import laws, values
 from alignment_limits.errors import ArtifactError, EstimateError
+from alignment_limits.exact import laws
 from alignment_limits.limits.frontiers import frontier
-from alignment_limits.policies.target import PolicyAtBase, target_distances
-from alignment_limits.policies.target_table import policy_at_base, targets_table
+from alignment_limits.policies.target import PolicyAtBase, policy_at_base, target_distances, targets_table
 
 SAMPLES = 60
 
@@ -26,13 +25,13 @@ def take(table, index):
 def known(base, policy, reward, of_base, of_policy):
     """A policy whose KLs are exact, as next-token KLs of replies of one token are."""
     return PolicyAtBase(
-        take(policy - base, of_base), values.kl(base, policy), take(reward, of_policy), values.kl(policy, base)
+        take(policy - base, of_base), laws.kl(base, policy), take(reward, of_policy), laws.kl(policy, base)
     )
 
 
 def both(base, policy, reward, beta):
     target = laws.tilt(base, reward, beta)
-    return values.kl(target, policy).mean(), values.kl(policy, target).mean()
+    return laws.kl(target, policy).mean(), laws.kl(policy, target).mean()
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])

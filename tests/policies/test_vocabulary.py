@@ -5,7 +5,7 @@ import json
 import pytest
 
 from alignment_limits.errors import ModelError, SourceError
-from alignment_limits.policies.vocabulary import check_width
+from alignment_limits.policies.assemble import check_width
 
 
 def test_a_configuration_with_code_of_its_own_is_read_where_that_is_trusted(tiny_model, tmp_path):

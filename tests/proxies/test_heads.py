@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.proxies import heads
-from alignment_limits.proxies.fit import fit_proxy
-from alignment_limits.proxies.heads import bradley_terry, ridge
+from alignment_limits.rewards import heads
+from alignment_limits.rewards.heads import bradley_terry, ridge
+from alignment_limits.training.proxies import fit_proxy
 
 
 def _solved(x, y, penalty):
@@ -130,7 +130,7 @@ def test_labels_beyond_the_samples_or_a_constant_gold_are_refused(world):
 
 
 def test_preferences_are_distinct_pairs_of_one_prompt():
-    from alignment_limits.proxies.fit import _pairs
+    from alignment_limits.training.proxies import _pairs
 
     prompt = np.repeat(np.arange(4), 5)
     a, b = _pairs(prompt, 40, np.random.default_rng(0))

@@ -5,15 +5,15 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.figures.proxy_quality import proxy_quality
-from alignment_limits.figures.style import Look
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensemble_study import member_errors
 from alignment_limits.limits.frontiers import limit_at
 from alignment_limits.limits.gaps import gap_contributions, proxy_gap
-from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks
-from alignment_limits.proxies.tables import held_out, training_arrays
+from alignment_limits.report.figures.proxies import proxy_quality
+from alignment_limits.report.figures.style import Look
+from alignment_limits.training.proxies import held_out, training_arrays
+from alignment_limits.training.proxy_sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks
 
 COMMON = {"betas": [2.0, 1.0], "at_kl": 0.5, "replicates": 200, "seed": 0, "keys": None}
 SETTINGS = {"noise": 0.5, "loss": "regression", "dimensions": 0.5}

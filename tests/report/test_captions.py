@@ -10,7 +10,7 @@ import yaml
 from docutils.core import publish_string
 from reported import captions_of
 
-from alignment_limits.config.load import over_default
+from alignment_limits.study.load import over_default
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 import synthetic
 
-from alignment_limits.report.claims import (
+from alignment_limits.report.claims.limits import (
     FAILS,
     HOLDS,
     PARTLY,

@@ -8,9 +8,9 @@ import synthetic
 
 from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.headline import headline
-from alignment_limits.report.headline_page import headline_page
-from alignment_limits.report.lookup import Estimate, peak, reference_kl
-from alignment_limits.schemas.report import HEADLINE
+from alignment_limits.report.numbers import Estimate, peak, reference_kl
+from alignment_limits.report.pages.headline import headline_page
+from alignment_limits.tables.schemas.limits import HEADLINE
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 AGREEMENT = within_prompt_spearman(synthetic.standardised(), "gold", [*PROXIES, *ENSEMBLES], replicates=200)

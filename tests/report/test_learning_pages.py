@@ -4,18 +4,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.config.learning import Learning
-from alignment_limits.figures.gamma import gamma_estimates
-from alignment_limits.figures.learning_floors import learning_floors
-from alignment_limits.figures.learning_rates import learning_rates
-from alignment_limits.figures.learning_settings import learning_settings
-from alignment_limits.figures.style import Look
-from alignment_limits.learning.rates import choose, slopes, summary
-from alignment_limits.learning.sweep import sweep
-from alignment_limits.report import learning_breadth, learning_claims
-from alignment_limits.report.claims import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.learning_page import learning_page
-from alignment_limits.report.paired import listed, paired
+from alignment_limits.preferences.rates import choose, slopes, summary
+from alignment_limits.preferences.sweep import sweep
+from alignment_limits.report.claims import learning as claims
+from alignment_limits.report.claims.learning import listed, paired
+from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
+from alignment_limits.report.figures.learning import gamma_estimates, learning_floors, learning_rates, learning_settings
+from alignment_limits.report.figures.style import Look
+from alignment_limits.report.pages.learning import learning_page
+from alignment_limits.study.learning import Learning
 
 P = Learning(
     world={"contexts": 4, "responses": 4, "target_dimension": 2, "target_sd": 0.4, "base_sd": 0.4},
@@ -46,7 +43,7 @@ def by_claim(verdicts):
 
 
 def test_the_paper_holds_in_its_own_world(tables):
-    verdicts = learning_claims.learning_claims(*tables, P)
+    verdicts = claims.learning_claims(*tables, P)
     found = {v.claim: v.verdict for v in verdicts}
     assert found.pop("A coefficient chosen on held-out pairs does as well as the oracle's") in (HOLDS, PARTLY)
     # with eight seeds an interval of one of many cases may miss
@@ -61,7 +58,7 @@ def test_the_same_tables_with_objectives_exchanged_refute_it(tables):
     rates, *_ = tables
     swap = {"reverse-kl": "rlhf", "rlhf": "reverse-kl"}
     turned = rates.with_columns(pl.col("objective").replace(swap))
-    found = by_claim(learning_claims.learning_claims(turned, summary(turned), slopes(turned, P["slope_from"]), P))
+    found = by_claim(claims.learning_claims(turned, summary(turned), slopes(turned, P["slope_from"]), P))
     assert found["With β tuned for each n, reverse KL does no worse than RLHF"].verdict == FAILS
     assert found["Reverse KL goes to the target, RLHF levels off well above"].verdict == FAILS
 
@@ -71,12 +68,12 @@ def test_another_rate_and_another_floor_are_refuted(tables):
     slower = rates.with_columns(
         forward_kl=pl.when(pl.col("tuning") == "none").then(pl.col("forward_kl") ** 0.5).otherwise("forward_kl")
     )
-    verdict = learning_claims.rate(slopes(slower, P["slope_from"]), P["slope_from"])
+    verdict = claims.rate(slopes(slower, P["slope_from"]), P["slope_from"])
     assert verdict.verdict == FAILS
     apart = rates.with_columns(
         forward_kl=pl.when(pl.col("n") > 0).then(pl.col("forward_kl") + 0.05).otherwise("forward_kl")
     ).filter((pl.col("tuning") == "fixed") & (pl.col("setting") == "as-modelled"))
-    verdict = learning_claims.floors(slopes(apart, P["slope_from"]))
+    verdict = claims.floors(slopes(apart, P["slope_from"]))
     assert verdict.verdict == FAILS, verdict.sentence
 
 
@@ -84,8 +81,8 @@ def test_estimators_that_differ_do_not_coincide(tables):
     rates, *_ = tables
     off = pl.when(pl.col("objective") == "pmle").then(pl.col("forward_kl") * 1.001).otherwise("forward_kl")
     own = rates.filter((pl.col("setting") == "as-modelled") & (pl.col("n") > 0))
-    assert learning_claims.coincide(own).verdict == HOLDS
-    assert learning_claims.coincide(own.with_columns(forward_kl=off)).verdict == FAILS
+    assert claims.coincide(own).verdict == HOLDS
+    assert claims.coincide(own.with_columns(forward_kl=off)).verdict == FAILS
 
 
 def test_a_difference_is_paired_and_a_policy_that_ran_away_is_farther():
@@ -110,7 +107,7 @@ def test_lists_of_sizes_are_short():
 
 def test_the_nearest_objective_is_named_with_those_surely_farther(tables):
     rates, means, _ = tables
-    rows = {r[0]: r for r in learning_breadth.nearest(rates, means)}
+    rows = {r[0]: r for r in claims.nearest(rates, means)}
     linear = rows["reward-dimension 2"]
     assert linear[1] == "reverse KL"
     assert "PMLE" in linear[3]
@@ -141,8 +138,8 @@ def test_figures_show_every_objective_and_the_page_every_table(tables):
          "high": [0.7, np.inf], "identified": [True, False]}
     )  # fmt: skip
     assert len(gamma_estimates(gamma, look, truth=0.5).axes) == 2
-    verdicts = learning_claims.learning_claims(rates, means, lines, P)
-    html = learning_page("tiny", P, verdicts, means, lines, learning_breadth.nearest(rates, means), [gamma])
+    verdicts = claims.learning_claims(rates, means, lines, P)
+    html = learning_page("tiny", P, verdicts, means, lines, claims.nearest(rates, means), [gamma])
     for text in (
         "∞",
         "β held out",

@@ -8,14 +8,13 @@ import pytest
 import synthetic
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.report import page
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.claims import claims
+from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import headline
-from alignment_limits.report.headline_page import headline_page
-from alignment_limits.report.sample_page import sample_page
-from alignment_limits.report.study_card import study_card
-from alignment_limits.report.turning import turns_down
+from alignment_limits.report.pages import page
+from alignment_limits.report.pages.headline import headline_page
+from alignment_limits.report.pages.samples import sample_page
+from alignment_limits.report.pages.study_card import study_card
 
 HOSTILE = "</pre></blockquote></style><script>alert('x')</script><img src=x onerror=\"alert(1)\">&amp;\x00"
 VOID = {"meta", "img", "br", "link", "input"}

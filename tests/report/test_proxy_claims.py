@@ -5,9 +5,9 @@ import re
 import polars as pl
 import pytest
 
-from alignment_limits.report import proxy_claims
-from alignment_limits.report.claims import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.proxies_page import proxies_page
+from alignment_limits.report.claims import proxies as claims
+from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
+from alignment_limits.report.pages.proxies import proxies_page
 
 
 def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):
@@ -45,36 +45,36 @@ def _ensembles(last=0.2, half=0.02, predicted=0.2, reliable=True):
     ],
 )
 def test_cost_against_error(proxies, verdict):
-    assert proxy_claims.error_costs(proxies).verdict == verdict
+    assert claims.error_costs(proxies).verdict == verdict
 
 
 def test_cost_against_beta_needs_two_reliable_temperatures():
-    assert proxy_claims.small_beta_costs(_proxies()).verdict == PARTLY  # 0.05 and 0.025 ± 0.02 are not apart
-    assert proxy_claims.small_beta_costs(_proxies(half=0.01)).verdict == HOLDS
+    assert claims.small_beta_costs(_proxies()).verdict == PARTLY  # 0.05 and 0.025 ± 0.02 are not apart
+    assert claims.small_beta_costs(_proxies(half=0.01)).verdict == HOLDS
     one = _proxies().with_columns(reliable=pl.col("beta") == 2)
-    assert proxy_claims.small_beta_costs(one).verdict == UNKNOWN
+    assert claims.small_beta_costs(one).verdict == UNKNOWN
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.2, HOLDS), (0.39, UNKNOWN), (0.5, FAILS)])
 def test_cost_against_size(last, verdict):
-    assert proxy_claims.size_helps(_ensembles(last)).verdict == verdict
+    assert claims.size_helps(_ensembles(last)).verdict == verdict
 
 
 def test_cost_against_size_is_told_from_differences_on_the_same_prompts():
     overlapping = _ensembles(last=0.35, half=0.04)
     one, most = (overlapping.filter(pl.col("k") == k).row(0, named=True) for k in (1, 16))
     assert one["gap_low"] < most["gap_high"]
-    assert proxy_claims.size_helps(overlapping).verdict == HOLDS
+    assert claims.size_helps(overlapping).verdict == HOLDS
 
 
 @pytest.mark.parametrize(("predicted", "verdict"), [(0.21, HOLDS), (0.3, FAILS)])
 def test_the_floor(predicted, verdict):
-    assert proxy_claims.floor_is_predicted(_ensembles(predicted=predicted)).verdict == verdict
+    assert claims.floor_is_predicted(_ensembles(predicted=predicted)).verdict == verdict
 
 
 def test_what_is_not_reliable_supports_no_verdict():
     table = _ensembles(reliable=False)
-    assert proxy_claims.size_helps(table).verdict == proxy_claims.floor_is_predicted(table).verdict == UNKNOWN
+    assert claims.size_helps(table).verdict == claims.floor_is_predicted(table).verdict == UNKNOWN
 
 
 def _onsets():
@@ -93,7 +93,7 @@ def _onsets():
 
 def test_the_page_shows_verdicts_and_numbers():
     proxies, ensembles = _proxies(), _ensembles()
-    page = proxies_page("s", "gold", proxies, _onsets(), ensembles, proxy_claims.proxy_claims(proxies, ensembles))
+    page = proxies_page("s", "gold", proxies, _onsets(), ensembles, claims.proxy_claims(proxies, ensembles))
     falls = [re.findall("<td>(.*?)</td>", line) for line in page.splitlines() if " of " in line and "<td>" in line]
     assert [cells[1::2] for cells in falls] == [["1 of 2", "1 of 2"], ["0 of 1", "0 of 1"]]
     assert [cells[2][:4] for cells in falls] == ["1.38", "1.00"]
@@ -115,23 +115,23 @@ def test_what_is_not_reliable_is_marked_in_every_row_of_the_page():
 
 def test_a_cost_within_intervals_is_neither_larger_nor_smaller():
     """Estimates go the wrong way, their intervals meet."""
-    assert proxy_claims.error_costs(_proxies(few=0.2, many=0.21, half=0.05)).verdict == UNKNOWN
+    assert claims.error_costs(_proxies(few=0.2, many=0.21, half=0.05)).verdict == UNKNOWN
     worse = _ensembles(last=0.41, half=0.02)
-    assert proxy_claims.size_helps(worse).verdict == UNKNOWN
+    assert claims.size_helps(worse).verdict == UNKNOWN
 
 
 def test_the_floor_is_judged_by_the_interval_of_the_gap():
-    assert proxy_claims.floor_is_predicted(_ensembles(predicted=0.22, half=0.01)).verdict == FAILS
-    assert proxy_claims.floor_is_predicted(_ensembles(predicted=0.3, half=0.15)).verdict == HOLDS
+    assert claims.floor_is_predicted(_ensembles(predicted=0.22, half=0.01)).verdict == FAILS
+    assert claims.floor_is_predicted(_ensembles(predicted=0.3, half=0.15)).verdict == HOLDS
 
 
 def test_both_sides_of_a_comparison_must_be_reliable():
     for lost in (20, 500):
         table = _proxies().with_columns(reliable=pl.col("labels") != lost)
-        assert proxy_claims.error_costs(table).verdict == UNKNOWN
+        assert claims.error_costs(table).verdict == UNKNOWN
     for lost in (1, 16):
         table = _ensembles().with_columns(reliable=pl.col("k") != lost)
-        assert proxy_claims.size_helps(table).verdict == UNKNOWN
+        assert claims.size_helps(table).verdict == UNKNOWN
 
 
 def test_the_proxy_of_median_error_speaks_for_its_number_of_labels():
@@ -142,6 +142,6 @@ def test_the_proxy_of_median_error_speaks_for_its_number_of_labels():
         for n, errors in ((20, (0.1, 0.5, 0.9)), (500, (0.1, 0.1, 0.1)))
         for m, e in enumerate(errors)
     ]  # fmt: skip
-    verdict = proxy_claims.error_costs(pl.DataFrame(rows))
+    verdict = claims.error_costs(pl.DataFrame(rows))
     assert verdict.verdict == HOLDS
     assert "0.250" in verdict.sentence

@@ -9,13 +9,17 @@ import pytest
 import synthetic
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.gold import GOLD, TRIALS
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.report import HEADLINE
-from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.limits import (
+    BEST_OF_N,
+    FRONTIER,
+    HEADLINE,
+    OVER_OPTIMISATION,
+    PROXY_GAP,
+    SCALES,
+    STANDARDISED,
+)
+from alignment_limits.tables.schemas.samples import GOLD, PROMPTS, SAMPLES, SAMPLES_SUMMARY, TRIALS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow/scripts"
 MADE = {"study": "tiny", "stage": "test", "seed": 0, "versions": {"numpy": "2"}}

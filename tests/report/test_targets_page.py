@@ -5,10 +5,10 @@ import pytest
 from learned import EXACT, TARGETS_TABLE
 from test_pages import HOSTILE, harmless
 
-from alignment_limits.policies.distances import chosen, distances, main_setting
-from alignment_limits.report.claims import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.target_claims import approach, difference, levels_off, nearer, power, target_claims
-from alignment_limits.report.targets_page import targets_page
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
+from alignment_limits.report.claims.targets import approach, difference, levels_off, nearer, power, target_claims
+from alignment_limits.report.pages.policies import targets_page
 
 ROWS = chosen(main_setting(distances(TARGETS_TABLE, None)))
 LEARNED = ROWS.filter(pl.col("pairs").is_not_null() & (pl.col("quantity") == "forward_kl"))

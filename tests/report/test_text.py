@@ -6,8 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from alignment_limits.report.lookup import Estimate
-from alignment_limits.report.text import interval, number
+from alignment_limits.report.numbers import Estimate, interval, number
 
 INF, NAN = math.inf, math.nan
 

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 import synthetic
 
-from alignment_limits.report.claims import HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.turning import turns_down
+from alignment_limits.report.claims.limits import HOLDS, PARTLY, UNKNOWN, turns_down
 
 PROXIES = list(synthetic.RHO)
 

@@ -28,7 +28,7 @@ def make_causal(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 @pytest.fixture
 def tuned(make_causal: Callable[..., Path], tmp_path: Path) -> Callable[..., float]:
     """(template, better, worse, …settings) → the loss of the one step in which a tiny model is fine-tuned on them."""
-    from alignment_limits.proxies.fine_tune import fine_tune
+    from alignment_limits.training.fine_tune import fine_tune
 
     settings = {"text": "chat", "wording": None, "max_length": None, "seed": 0, "epochs": 1, "batch": 2, "parts": 1}
     settings |= {"learning_rate": 1e-3, "dtype": "float32", "trust_remote_code": False}

@@ -8,7 +8,7 @@ import pytest
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import ItemReward, Scores, log_odds, text_reward, untruncated
-from alignment_limits.rewards.device import device_for
+from alignment_limits.rewards.checkpoints import device_for
 from alignment_limits.rewards.load import load_reward, module_of
 
 

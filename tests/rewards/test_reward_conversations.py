@@ -7,15 +7,15 @@ import pytest
 from tiny_rewards import ASKS, CHATML, CLASSIFIER, GUARD, one_score
 from transformers import AutoTokenizer
 
-from alignment_limits.conversations import as_text
 from alignment_limits.errors import RewardError
-from alignment_limits.prompts import read_prompts
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.beside import read_beside, with_rows
 from alignment_limits.rewards.conversation import encoder
+from alignment_limits.rewards.inputs import read_beside, with_rows
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import load_and_preflight
 from alignment_limits.rewards.probes import PROBES
+from alignment_limits.tables.conversations import as_text
+from alignment_limits.tables.prompts import read_prompts
 
 TURNS = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Why?"))
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

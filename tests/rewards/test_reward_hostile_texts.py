@@ -9,7 +9,7 @@ from alignment_limits.errors import RewardError
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards import conversation
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.control_tokens import as_text, without
+from alignment_limits.rewards.checkpoints import as_text, without
 from alignment_limits.rewards.embedding import load_encoder
 from alignment_limits.rewards.load import load_reward
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alignment_limits import scripting
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import load_and_preflight
@@ -116,7 +115,7 @@ def test_the_line_of_a_module_that_fails_on_import_is_in_the_message(plugin):
 
 def test_the_log_has_the_whole_traceback(plugin, tmp_path, capsys):
     job = SimpleNamespace(log=[tmp_path / "a.log"], rule="score", input=[])
-    with pytest.raises(SystemExit), scripting.job(job):
+    with pytest.raises(SystemExit), job.job(job):
         load_and_preflight(plugin.spec("deep"), None, "mine")
     log = (tmp_path / "a.log").read_text("utf-8")
     assert "Traceback" in log

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from tiny_rewards import ASKS, CHATML, CLASSIFIER, GUARD, PROMPTS, TEXTS, one_score
 
-from alignment_limits.config.load import load_study, over_default
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.study.load import load_study, over_default
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
 

@@ -14,18 +14,16 @@ import yaml
 from pydantic import ValidationError
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.config.rewards import Python
 from alignment_limits.errors import RewardError
-from alignment_limits.prompts import read_prompts
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.beside import by_prompt, read_beside
+from alignment_limits.rewards.inputs import by_prompt, read_beside
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
 from alignment_limits.rewards.probes import PROBES
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.scores import SCORES
+from alignment_limits.study.rewards import Python
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.prompts import read_prompts
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SCORES
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow/scripts"
 MADE = {"study": "tiny", "stage": "test", "seed": 0, "versions": {"numpy": "2"}}

@@ -11,20 +11,19 @@ import pytest
 from safetensors.numpy import save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.limits.streaming import FrontierSums
-from alignment_limits.models.causal import load_causal
 from alignment_limits.models.convert import convert
-from alignment_limits.models.ends import stop_tokens
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.partial_sums import read_part, write_sums
-from alignment_limits.proxies.head_file import read_head
+from alignment_limits.models.load import load_causal
+from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
+from alignment_limits.rewards.heads import read_head
 from alignment_limits.rewards.keras_bilstm import read_weights
 from alignment_limits.rewards.onnx_scorer import load as load_onnx
 from alignment_limits.rewards.sklearn_scorer import load_joblib
 from alignment_limits.rewards.static_embedding import load_static_encoder
-from alignment_limits.schemas.scores import SCORES
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.partial_sums import read_part, write_sums
+from alignment_limits.tables.schemas.samples import SCORES
 
 
 def halved(content):

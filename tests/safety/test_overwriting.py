@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.figures.style import Look, is_own_figure, save
 from alignment_limits.files import refuse_to_overwrite
+from alignment_limits.report.figures.style import Look, is_own_figure, save
 
 
 def test_only_a_file_of_the_command_s_own_may_be_written_again(tmp_path):
@@ -39,7 +39,7 @@ def test_only_a_file_of_the_command_s_own_may_be_written_again(tmp_path):
 def test_a_table_of_nested_scores_is_written_once(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"gold_scores": [1.0, 2.0]}]))
     for out, returns, said in (("t.parquet", 0, ""), ("t.parquet", 1, "exists"), ("a.json", 1, "reads")):
-        command = [sys.executable, "-m", "alignment_limits.nested_scores", out, "a.json"]
+        command = [sys.executable, "-m", "alignment_limits", "unnest", out, "a.json"]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == returns, run.stderr
         assert said in run.stderr

@@ -11,12 +11,10 @@ from test_prompt_scripts import run
 from test_sampling import PROMPTS as TEXTS
 from test_sampling import draw, law
 
-from alignment_limits.artifacts import read_provenance, read_table, write_table
 from alignment_limits.errors import SamplingError
-from alignment_limits.sampling.deviation import BOUND, OUTSIDE, check_deviation, deviation
-from alignment_limits.schemas.policies import POLICY_KL
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import READ_AGAIN, SAMPLES
+from alignment_limits.sampling.checks import BOUND, OUTSIDE, check_deviation, deviation
+from alignment_limits.tables.artifacts import read_provenance, read_table, write_table
+from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, READ_AGAIN, SAMPLES
 
 
 def test_the_deviation_is_counted_per_root_token():
@@ -120,16 +118,16 @@ def test_a_setting_of_the_models_own_that_enters_sampling_is_noticed(tiny_model,
     own = shutil.copytree(tiny_model, tmp_path / "own")
     (own / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, "repetition_penalty": 1.3}))
     read_samples(draw(own, temperature=0.8)[0], own, tmp_path)
-    import alignment_limits.models.causal as causal
+    from alignment_limits.models import load
 
-    sound = causal.load_causal
+    sound = load.load_causal
 
     def careless(*args, **options):
         model = sound(*args, **options)
         model.generation_config.repetition_penalty = 1.3
         return model
 
-    monkeypatch.setattr(causal, "load_causal", careless)
+    monkeypatch.setattr(load, "load_causal", careless)
     with pytest.raises(SystemExit):
         read_samples(draw(own, temperature=0.8)[0], own, tmp_path)
     assert "base model tiny: the engine that drew the replies" in capsys.readouterr().err

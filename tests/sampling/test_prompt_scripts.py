@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import PROMPTS
 
 ROOT = Path(__file__).parents[2]
 

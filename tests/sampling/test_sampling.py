@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.config.source import Source
 from alignment_limits.errors import PromptError, SamplingError
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling import tokens
-from alignment_limits.sampling.plan import block_names, block_seed, chunk_names, chunk_range, chunk_size
+from alignment_limits.sampling.checks import summarise
 from alignment_limits.sampling.shard import sample_shard
-from alignment_limits.sampling.summary import summarise
-from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.study.base import Source
+from alignment_limits.study.sampling import Model, Sampling
+from alignment_limits.study.shards import block_names, block_seed, chunk_names, chunk_range, chunk_size
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.samples import SAMPLES
 
 PROMPTS = pl.DataFrame({"prompt_id": ["a", "b", "c"], "text": ["hello", "once upon a time", "x"]})
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from running import ROOT
 
-from alignment_limits import slurm
+from alignment_limits.jobs import slurm
 
 RUN = "43377df3-9605-49ed-aa68-753fb35d61f5"
 

@@ -11,13 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from worlds import World
 
 from alignment_limits.errors import TrainingError
-from alignment_limits.proxies.fine_tune import fine_tune
-from alignment_limits.training.arguments import one_device
-from alignment_limits.training.model import load
-from alignment_limits.training.pair_data import PairData
-from alignment_limits.training.replies import refuse_absolute_positions
+from alignment_limits.training.fine_tune import fine_tune
+from alignment_limits.training.model import load, one_device
+from alignment_limits.training.progress import refuse_absolute_positions
 from alignment_limits.training.run import train
-from alignment_limits.training.task import Task
+from alignment_limits.training.task import PairData, Task
 
 OBJECTIVES = {
     "ppo": {"objective": "ppo"},

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from alignment_limits.errors import RewardError
-from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.training.fine_tune import fine_tune
 
 SETTINGS = {
     "text": "prompt+reply",

@@ -11,27 +11,23 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import AutoModelForCausalLM
 from worlds import World
 
-from alignment_limits.enumerable.laws import tilt
-from alignment_limits.enumerable.listing import exact_logprobs, load_exact, replies_of
-from alignment_limits.enumerable.values import kl
 from alignment_limits.errors import ArtifactError
-from alignment_limits.learning import objectives
-from alignment_limits.learning.pairs import draw_pairs
-from alignment_limits.models.ends import stop_tokens
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.exact.laws import kl, tilt
+from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_of
+from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
+from alignment_limits.policies.kl import SamplingLaw
+from alignment_limits.preferences import objectives
+from alignment_limits.preferences.pairs import draw_pairs
 from alignment_limits.rewards.base import ItemReward, untruncated
 from alignment_limits.rewards.base import pairs as beside
 from alignment_limits.rewards.lexicon import load as lexicon
 from alignment_limits.sampling import tokens
-from alignment_limits.training.fitted_reward import Signal, as_rlhf, fit_reward
 from alignment_limits.training.from_pairs import kl_on_base_replies, loss_of, trainer
 from alignment_limits.training.model import load, padding_tokenizer
-from alignment_limits.training.pair_data import PairData, dealt
 from alignment_limits.training.progress import Progress
+from alignment_limits.training.rewards import Signal, StandardReward, as_rlhf, fit_reward
 from alignment_limits.training.run import train
-from alignment_limits.training.standard_reward import StandardReward
-from alignment_limits.training.task import Task
+from alignment_limits.training.task import PairData, Task, dealt
 
 disable_progress_bar()
 SLOPE = 0.4  # γ of losses and signals by hand

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from worlds import SAMPLES, World
 
-from alignment_limits.training.from_samples import pairs, picks
+from alignment_limits.training.offline import pairs, picks
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.run import train
 

@@ -8,12 +8,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.rewards.base import text_reward, untruncated
 from alignment_limits.sampling import tokens
 from alignment_limits.training.model import load
-from alignment_limits.training.replies import draw
-from alignment_limits.training.standard_reward import StandardReward
+from alignment_limits.training.progress import draw
+from alignment_limits.training.rewards import StandardReward
 from alignment_limits.training.task import Task
 
 SAMPLES = 64

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from alignment_limits.config.load import over_default
+from alignment_limits.study.load import over_default
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))

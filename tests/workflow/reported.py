@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.config.load import load_study
-from alignment_limits.config.stages import stages
+from alignment_limits.study.load import load_study
+from alignment_limits.study.study import stages
 
 ROOT = Path(__file__).parents[2]
 # in a caption or page: a setting that is not there, an empty name, markup that was not understood

@@ -7,8 +7,8 @@ import pytest
 from project import Project
 from test_fingerprint import RULES
 
-from alignment_limits.config.source import Source
 from alignment_limits.models.fetch import source_id
+from alignment_limits.study.base import Source
 
 CACHED = [(name, body) for name, body in RULES if re.search(r"^\s+cache:", body, re.M)]
 

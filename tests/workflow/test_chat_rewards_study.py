@@ -8,12 +8,11 @@ import torch
 from project import Project
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from alignment_limits.artifacts import read_provenance, read_table
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.reading import read_study_file
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.why import explain
+from alignment_limits.commands.why import explain
+from alignment_limits.study.load import load_study, over_default
+from alignment_limits.study.reading import read_study_file
+from alignment_limits.tables.artifacts import read_provenance, read_table
+from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
 
 TURNS = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Why?")]
 TEMPLATE = "{{ strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"

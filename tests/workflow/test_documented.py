@@ -13,7 +13,7 @@ import yaml
 from documented import ROOT, blocks, commands
 from project import STUDY
 
-from alignment_limits.config.load import load_study, over_default
+from alignment_limits.study.load import load_study, over_default
 
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 YAML = [block for block in blocks() if block.language == "yaml"]

@@ -4,9 +4,8 @@ import json
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.gold import GOLD
-from alignment_limits.schemas.prompts import PROMPTS
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import GOLD, PROMPTS
 
 OWN = """
 

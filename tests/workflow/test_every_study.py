@@ -6,8 +6,8 @@ from project import Project
 from reduced import DEFAULT, ROOT, inputs, reduced
 from reported import check
 
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.stages import stages
+from alignment_limits.study.load import load_study, over_default
+from alignment_limits.study.study import stages
 
 STUDIES = {file.stem: file.read_text("utf-8") for file in sorted((ROOT / "config/studies").glob("*.yaml"))}
 # made as they are, by test_small_study.py and .ci/run, and by test_enumerable_study.py

@@ -5,9 +5,9 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.learning import GAMMA, RATES, SLOPES
-from alignment_limits.why import read_plan
+from alignment_limits.commands.why import read_plan
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import GAMMA, RATES, SLOPES
 
 STUDY = {
     "study": "test-learning",

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.training import CURVES
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import CURVES
 
 RECIPE = {"learn_from": ["label-noise"], "pairs": [40], "coefficients": [0], "seeds": [1], "steps": 2, "batch": 8}
 CHANGE = {

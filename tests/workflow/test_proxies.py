@@ -5,8 +5,8 @@ import json
 import polars as pl
 from safetensors import safe_open
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 
 ENCODER = {"path": "model"}  # any transformers model with a padding token
 CHANGE = {

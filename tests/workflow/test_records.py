@@ -4,7 +4,7 @@ import base64
 import json
 from pathlib import Path
 
-from alignment_limits.records import record_of
+from alignment_limits.jobs.records import record_of
 
 
 def theirs(folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignment_limits.why import explain
+from alignment_limits.commands.why import explain
 
 OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation"}
 OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation"}
@@ -190,14 +190,19 @@ FILES = {
     ),
     "sampling: an engine not in use": (f"{LIBRARY}/sampling/vllm_engine.py", ADD, {}, {}),
     "figures": (
-        f"{LIBRARY}/figures/frontier.py",
+        f"{LIBRARY}/report/figures/frontier.py",
         ADD,
         once({"figure_frontier"}),
-        {"figure_frontier": "code of figures.frontier changed"},
+        {"figure_frontier": "code of report.figures.frontier changed"},
     ),
-    "report": (f"{LIBRARY}/report/headline.py", ADD, once(WRITING), {"headline": "code of report.headline changed"}),
-    "a module that changes no value": (f"{LIBRARY}/scripting.py", ADD, {}, {}),
-    "a comment in a module of all": (f"{LIBRARY}/artifacts.py", "\n# a comment\n", {}, {}),
+    "report": (
+        f"{LIBRARY}/report/headline.py",
+        ADD,
+        once(WRITING),
+        {"headline": "code of report.headline changed"},
+    ),
+    "a module that changes no value": (f"{LIBRARY}/jobs/job.py", ADD, {}, {}),
+    "a comment in a module of all": (f"{LIBRARY}/tables/artifacts.py", "\n# a comment\n", {}, {}),
     "a script": (
         "workflow/scripts/headline.py",
         "\npass\n",

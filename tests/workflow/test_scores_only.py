@@ -5,9 +5,8 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.limits import FRONTIER, PLAN
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import FRONTIER, PLAN, STANDARDISED
 
 
 @pytest.fixture

@@ -10,15 +10,19 @@ import pytest
 import yaml
 from running import snakemake
 
-from alignment_limits.artifacts import read_provenance, read_table
-from alignment_limits.config.load import load_study
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, PROXY_GAP
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.report import HEADLINE
-from alignment_limits.schemas.samples import SAMPLES, SAMPLES_SUMMARY
-from alignment_limits.schemas.scores import SCORES
+from alignment_limits.study.load import load_study
+from alignment_limits.tables.artifacts import read_provenance, read_table
+from alignment_limits.tables.schemas.limits import (
+    BEST_OF_N,
+    ENSEMBLES,
+    FRONTIER,
+    HEADLINE,
+    PROXY_GAP,
+    SCALES,
+    STANDARDISED,
+)
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SAMPLES_SUMMARY, SCORES
 
 pytestmark = pytest.mark.study
 GOLD = "tox-block"

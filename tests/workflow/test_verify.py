@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from alignment_limits.timeline import Job, Overhead, overhead, read_jobs, without_pauses
-from alignment_limits.verify import checksums, drift
+from alignment_limits.commands.timeline import Job, Overhead, overhead, read_jobs, without_pauses
+from alignment_limits.commands.verify import checksums, drift
 
 
 def verify(project, *plan):
-    return subprocess.run(**project.module("alignment_limits.verify", "results/tiny", *plan), capture_output=True)
+    return subprocess.run(**project.module("alignment_limits", "verify", "results/tiny", *plan), capture_output=True)
 
 
 def test_one_flipped_byte_is_named(finished, tmp_path):
@@ -84,7 +84,7 @@ def test_jobs_are_read_from_benchmarks_and_logs(tmp_path):
 
 def test_a_timeline_is_drawn_of_a_finished_study(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    run = subprocess.run(**project.module("alignment_limits.timeline", "results/tiny"), capture_output=True)
+    run = subprocess.run(**project.module("alignment_limits", "timeline", "results/tiny"), capture_output=True)
     assert run.returncode == 0, run.stderr
     assert "of the time" in run.stdout
     assert (project.folder / "results/tiny/timeline.png").read_bytes()[:4] == b"\x89PNG"

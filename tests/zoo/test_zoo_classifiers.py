@@ -13,8 +13,8 @@ from independent import eager
 from transformers import AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.proxies.fine_tune import fine_tune
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.training.fine_tune import fine_tune
 
 PROMPTS = ["How are you?", "Really?", "What happened on the way?", "Say nothing.", "Hello!", "The weather", "a"]
 REPLIES = [

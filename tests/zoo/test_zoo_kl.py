@@ -14,10 +14,8 @@ from zoo import NAMES
 from alignment_limits.models.split_model import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.assemble import assemble
-from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.policies.read_again import read_again
-from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.sampling.deviation import check_deviation, deviation
+from alignment_limits.policies.kl import SamplingLaw, read_again, sequence_kl
+from alignment_limits.sampling.checks import check_deviation, deviation
 
 
 def lora(base, folder, **more):

@@ -6,15 +6,15 @@ import pytest
 from independent import logprob
 from zoo import NAMES
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.config.source import Source
 from alignment_limits.errors import PromptError
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling import tokens
+from alignment_limits.sampling.checks import summarise
 from alignment_limits.sampling.shard import sample_shard
-from alignment_limits.sampling.summary import summarise
-from alignment_limits.schemas.samples import SAMPLES
+from alignment_limits.study.base import Source
+from alignment_limits.study.sampling import Model, Sampling
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.samples import SAMPLES
 
 TEXTS = ["The hat is in the house.", "a thing and another"]
 LAWS = {"none": {"temperature": 1.0}, "chat": {"temperature": 1.2, "top_p": 0.95}}

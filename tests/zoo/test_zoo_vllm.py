@@ -11,7 +11,7 @@ from test_zoo_sampling import LAWS, check
 from zoo import NAMES
 
 from alignment_limits.errors import SamplingError
-from alignment_limits.models.ends import load_config
+from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.vllm_engine import _started
 
 REFUSED = {

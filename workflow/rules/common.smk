@@ -10,15 +10,15 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 
-from alignment_limits.config.names import by_file_name, file_name
-from alignment_limits.config.load import load_study, over_default
-from alignment_limits.config.reading import read_study_file
-from alignment_limits.config.stages import stages
+from alignment_limits.study.base import by_file_name, file_name
+from alignment_limits.study.load import load_study, over_default
+from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.study import stages
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.files import sweep
-from alignment_limits.fingerprint import code_fingerprint
-from alignment_limits import records
-from alignment_limits.report.escaping import escape_report
+from alignment_limits.jobs.fingerprint import code_fingerprint
+from alignment_limits.jobs import records
+from alignment_limits.report.pages.page import escape_report
 
 # Jobs of one core each must not start a thread per core of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -4,11 +4,11 @@
 POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.all_policies}
 # One seed for all policies, so that they are compared under common noise; another than the base's, whose
 # samples also make the limit.
-POLICY_SEED = plan.block_seed(STUDY.seed, "policies", 0)
+POLICY_SEED = block_seed(STUDY.seed, "policies", 0)
 POLICY_SAMPLES = (
     STUDY.sampling.policy_samples_per_prompt or STUDY.sampling.samples_per_prompt
 )
-POLICY_BLOCKS = plan.block_names(POLICY_SAMPLES, STUDY.sampling.block)
+POLICY_BLOCKS = block_names(POLICY_SAMPLES, STUDY.sampling.block)
 POLICY_FOLDER = "results/models/policies/{policy}"
 # rewards by which policies stand beside the limit in figures: gold, and what they were trained on
 SHOWN = by_file_name(

@@ -2,15 +2,21 @@
 # out: prompts/<chunk>.parquet, one per shard's worth of prompts (shared), and prompts.parquet, all of them
 
 
-from alignment_limits.sampling import plan
+from alignment_limits.study.shards import (
+    block_names,
+    block_seed,
+    chunk_names,
+    chunk_range,
+    chunk_size,
+)
 
-CHUNK = plan.chunk_size(
+CHUNK = chunk_size(
     STUDY.sampling.shard_tokens, STUDY.sampling.block, STUDY.sampling.max_new_tokens
 )
-CHUNKS = plan.chunk_names(STUDY.prompts.count, CHUNK)
+CHUNKS = chunk_names(STUDY.prompts.count, CHUNK)
 # prompts behind the study's own: whatever is trained on them is held out
 LABELLED = STUDY.gold_labels.prompts if STUDY.gold_labels else 0
-TRAINING_CHUNKS = plan.chunk_names(LABELLED, CHUNK, first=STUDY.prompts.count)
+TRAINING_CHUNKS = chunk_names(LABELLED, CHUNK, first=STUDY.prompts.count)
 
 
 wildcard_constraints:
@@ -23,7 +29,7 @@ def shared(path):
 
 
 def chunk_settings(wildcards):
-    first, end = plan.chunk_range(wildcards.chunk)
+    first, end = chunk_range(wildcards.chunk)
     system = STUDY.prompts.system
     return ({} if system is None else {"system": system}) | {
         "first": first,

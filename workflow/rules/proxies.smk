@@ -5,7 +5,7 @@ TRAINED = {
     for name, reward in STUDY.rewards.items()
     if reward.kind == "trained"
 }
-TRAINING_BLOCKS = plan.block_names(
+TRAINING_BLOCKS = block_names(
     STUDY.gold_labels.samples_per_prompt, STUDY.sampling.block
 )
 

@@ -1,7 +1,7 @@
 # in: sample shards, prompts and a reward's fetched files
 # out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/rewards/<reward>.json says the
 #      reward can be trusted
-from alignment_limits.config.rewards import Labelled, Sum
+from alignment_limits.study.rewards import Labelled, Sum
 from alignment_limits.rewards.load import module_of
 
 SUMMARY = results("samples/summary.parquet")

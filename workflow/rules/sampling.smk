@@ -5,7 +5,7 @@
 # only when none is left to run, and one that fails ends the run. As inputs they would resample
 # everything when a reward is added; as ancient inputs they hide other reasons to run (Snakemake 9.27
 # masks every job below a rerun one but does not pass the rerun on through ancient files).
-BLOCKS = plan.block_names(STUDY.sampling.samples_per_prompt, STUDY.sampling.block)
+BLOCKS = block_names(STUDY.sampling.samples_per_prompt, STUDY.sampling.block)
 
 
 wildcard_constraints:

@@ -1,6 +1,6 @@
 # Only for runs through Slurm: preflights first, no second run beside one whose jobs still work, and what to do about
 # jobs that Slurm ended. Rules too light for a job of their own say `localrule: True` where they stand.
-from alignment_limits import slurm
+from alignment_limits.jobs import slurm
 
 
 # Locally, preflights come before sampling by priority. Slurm starts what it has room for, so there they

@@ -2,8 +2,8 @@
 #     of the samples and their encoder, for runs that learn from pairs
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job each;
 #      each is then an ordinary policy, measured by the rules of policies.smk
-from alignment_limits.config.learned import learned_from
-from alignment_limits.config.training import FITTED, ONLINE
+from alignment_limits.study.training import learned_from
+from alignment_limits.study.training import FITTED, ONLINE
 from alignment_limits.training import trainers
 
 RUNS = {STUDY.policy_id(run): run for run in STUDY.runs}

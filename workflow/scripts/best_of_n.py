@@ -2,13 +2,12 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.limits.methods import compare
 from alignment_limits.limits.relatives import study_choice
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.schemas.limits import BEST_OF_N, STANDARDISED
 
 with job(snakemake):
     p = snakemake.params.p

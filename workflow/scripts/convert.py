@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from alignment_limits.jobs.job import job, say
 from alignment_limits.models.convert import convert
-from alignment_limits.scripting import job, say
 
 with job(snakemake):
     say("converting the base model (about half a minute, once)")

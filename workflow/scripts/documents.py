@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.documents import read_documents
-from alignment_limits.schemas.documents import DOCUMENTS
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.prompts import read_documents
+from alignment_limits.tables.schemas.samples import DOCUMENTS
 
 with job(snakemake):
     table = read_documents(Path(snakemake.input.source), **snakemake.params.p)

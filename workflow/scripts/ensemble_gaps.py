@@ -2,12 +2,11 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.limits.ensemble_study import study_ensembles
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.limits import ENSEMBLES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.schemas.limits import ENSEMBLES, STANDARDISED
 
 with job(snakemake):
     p = snakemake.params.p

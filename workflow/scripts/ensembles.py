@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.grid import Grid, reward_arrays
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.standardisation import standardise
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import Grid, reward_arrays
+from alignment_limits.tables.schemas.limits import STANDARDISED
 
 with job(snakemake):
     table = read_table(snakemake.input.standardised, STANDARDISED)

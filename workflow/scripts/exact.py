@@ -3,22 +3,21 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.enumerable.beside import beside, every_reply, on_study_scale
-from alignment_limits.enumerable.estimands import Everything
-from alignment_limits.grid import read_scores, reward_arrays
+from alignment_limits.exact.estimands import Everything, beside, every_reply, on_study_scale
+from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.limits.ensembles import aggregate
 from alignment_limits.limits.standardisation import standardise
-from alignment_limits.schemas import ensembles, enumerable, limits, policies, samples
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.grid import read_scores, reward_arrays
+from alignment_limits.tables.schemas import learning, limits, samples
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     replies = read_table(files.replies, samples.SAMPLES)
-    logprobs = read_table(files.logprobs, enumerable.EXACT_POLICIES) if p["policies"] else replies
+    logprobs = read_table(files.logprobs, learning.EXACT_POLICIES) if p["policies"] else replies
     scores = {name: read_scores([files[f"scores/{name}"]], name) for name in p["rewards"]}
-    standardised = read_table(files.standardised, ensembles.STANDARDISED)
-    recorded = read_table(files.scales, ensembles.SCALES)
+    standardised = read_table(files.standardised, limits.STANDARDISED)
+    recorded = read_table(files.scales, limits.SCALES)
     scales = dict(recorded.group_by("reward").agg(pl.first("scale")).iter_rows())
     sampled = reward_arrays(standardised, p["rewards"])
     for name, e in p["ensembles"].items():
@@ -35,14 +34,14 @@ with job(snakemake):
     own = everything(sorted(standardised["prompt_id"].unique()))
     population = everything(sorted(replies["prompt_id"].unique()))
     tables = {
-        "frontier": (limits.FRONTIER, enumerable.EXACT_FRONTIER, lambda of: of.frontier),
-        "best_of_n": (limits.BEST_OF_N, enumerable.EXACT_BEST_OF_N, lambda of: of.best_of_n),
-        "policies": (policies.POLICIES, enumerable.EXACT_OF_POLICIES, lambda of: of.policy),
+        "frontier": (limits.FRONTIER, learning.EXACT_FRONTIER, lambda of: of.frontier),
+        "best_of_n": (limits.BEST_OF_N, learning.EXACT_BEST_OF_N, lambda of: of.best_of_n),
+        "policies": (samples.POLICIES, learning.EXACT_OF_POLICIES, lambda of: of.policy),
     }
     for name, (schema, contract, exact) in tables.items():
         if name not in files.keys():  # noqa: SIM118 (a list with names)
             continue
-        keys = [column for column in contract.columns if column not in enumerable.VALUES]
+        keys = [column for column in contract.columns if column not in learning.VALUES]
         table = beside(read_table(files[name], schema), keys, exact, own, population)
         held = table["holds_exact"].drop_nulls()
         say(f"{name}: {held.sum()} of {len(held)} intervals hold the exact value")

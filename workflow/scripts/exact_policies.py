@@ -4,16 +4,14 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import KEY, read_table, write_table
-from alignment_limits.enumerable.listing import exact_logprobs, load_exact, replies_of
-from alignment_limits.models.ends import stop_tokens
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
+from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_of
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
+from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling import tokens
-from alignment_limits.schemas.enumerable import EXACT_POLICIES
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import KEY, read_table, write_table
+from alignment_limits.tables.schemas.learning import EXACT_POLICIES
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 
 with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.rewards.base import distinct_items
-from alignment_limits.rewards.device import device_for
+from alignment_limits.rewards.checkpoints import device_for
 from alignment_limits.rewards.embedding import load_encoder
-from alignment_limits.schemas.features import FEATURES
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import FEATURES, PROMPTS, SAMPLES
 
 with job(snakemake):
     joined = snakemake.params.p["text"] == "prompt+reply"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from alignment_limits.config.source import Source
+from alignment_limits.jobs.job import job, say
 from alignment_limits.models.fetch import fetch
-from alignment_limits.scripting import job, say
+from alignment_limits.study.base import Source
 
 with job(snakemake):
     source = Source(**snakemake.params.p)

@@ -1,10 +1,10 @@
 """Draw the cost of a wrong reward against the size of an ensemble."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.ensemble_gap import ensemble_gap
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.limits import ENSEMBLES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.proxies import ensemble_gap
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import ENSEMBLES
 
 with job(snakemake):
     p = snakemake.params.p

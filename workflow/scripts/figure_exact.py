@@ -1,10 +1,10 @@
 """Draw exact values and estimates of one reward."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.exact import exact
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.enumerable import EXACT_BEST_OF_N, EXACT_FRONTIER, EXACT_OF_POLICIES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.exact import exact
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import EXACT_BEST_OF_N, EXACT_FRONTIER, EXACT_OF_POLICIES
 
 with job(snakemake):
     look, files = Look.of(snakemake.params.p), snakemake.input

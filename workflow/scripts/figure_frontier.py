@@ -1,10 +1,10 @@
 """Draw the frontier of the gold reward with best-of-n beside it."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.frontier import frontier
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.frontier import frontier
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)

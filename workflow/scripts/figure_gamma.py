@@ -1,10 +1,10 @@
 """Draw γ estimated from preferences."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.gamma import gamma_estimates
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.learning import GAMMA
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.learning import gamma_estimates
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import GAMMA
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,10 +1,10 @@
 """Draw what happens to gold when each proxy and each ensemble is optimised."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.gold_under_proxies import gold_under_proxies
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.limits import FRONTIER
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.proxies import gold_under_proxies
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import FRONTIER
 
 with job(snakemake):
     p = snakemake.params.p

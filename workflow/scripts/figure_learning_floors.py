@@ -1,10 +1,10 @@
 """Draw the distance to the target at fixed coefficients, and the floors that closed forms give."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.learning_floors import learning_floors
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.learning import LEARNING_SUMMARY, SLOPES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.learning import learning_floors
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import LEARNING_SUMMARY, SLOPES
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,10 +1,10 @@
 """Draw gold along both paths of optimising each proxy, Gao's fits, and where gold peaks."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.over_optimisation import over_optimisation
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.over_optimisation import over_optimisation
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,11 +1,11 @@
 """Draw the policies beside the limit of a reward and best-of-n."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.policies import policies
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
-from alignment_limits.schemas.policies import POLICIES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.policies import policies
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.tables.schemas.samples import POLICIES
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)

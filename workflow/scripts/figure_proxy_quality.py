@@ -1,10 +1,10 @@
 """Draw what proxies of every quality and ensembles of them cost."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.proxy_quality import proxy_quality
-from alignment_limits.figures.style import Look, save
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.proxies import proxy_quality
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)

@@ -2,15 +2,20 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.style import Look, save
-from alignment_limits.figures.target_plane import target_plane
-from alignment_limits.policies.distances import chosen, distances, main_setting, with_exact
-from alignment_limits.schemas.enumerable import EXACT_BEST_OF_N, EXACT_FRONTIER, EXACT_OF_POLICIES
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER
-from alignment_limits.schemas.policies import POLICIES
-from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.policies.target import chosen, distances, main_setting, with_exact
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.report.figures.targets import target_plane
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import (
+    EXACT_BEST_OF_N,
+    EXACT_FRONTIER,
+    EXACT_OF_POLICIES,
+    EXACT_TARGETS,
+    TARGETS,
+)
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER
+from alignment_limits.tables.schemas.samples import POLICIES
 
 ON_PLANE = {
     "policies": (POLICIES, EXACT_OF_POLICIES),

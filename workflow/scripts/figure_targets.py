@@ -1,11 +1,11 @@
 """Draw how far policies are from the target against the number of pairs."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.style import Look, save
-from alignment_limits.figures.targets import targets
-from alignment_limits.policies.distances import chosen, distances, main_setting
-from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.report.figures.targets import targets
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
 
 with job(snakemake):
     files, look = snakemake.input, Look.of(snakemake.params.p)

@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.style import Look, save
-from alignment_limits.figures.training_curves import training_curves
-from alignment_limits.schemas.training import CURVES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.policies import training_curves
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import CURVES
 
 with job(snakemake):
     look = Look.of(snakemake.params.p)

@@ -1,10 +1,10 @@
 """Draw the win rate of best-of-n and its relatives against KL."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.figures.style import Look, save
-from alignment_limits.figures.win_rate import win_rate
-from alignment_limits.schemas.limits import BEST_OF_N
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.figures.style import Look, save
+from alignment_limits.report.figures.win_rate import win_rate
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.limits import BEST_OF_N
 
 with job(snakemake):
     p = snakemake.params.p

@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import KEY, read_table, read_tables
 from alignment_limits.files import scratch, write_json
-from alignment_limits.proxies.fine_tune import fine_tune
-from alignment_limits.proxies.fit import preferences
-from alignment_limits.proxies.tables import held_out
-from alignment_limits.rewards.beside import read_beside
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.rewards.inputs import read_beside
+from alignment_limits.tables.artifacts import KEY, read_table, read_tables
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SCORES
+from alignment_limits.training.fine_tune import fine_tune
+from alignment_limits.training.proxies import held_out, preferences
 
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.output.folder)

@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.learning.pairs import fitted_rewards
-from alignment_limits.schemas.preferences import FITTED_REWARDS, PREFERENCES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.preferences.pairs import fitted_rewards
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import FITTED_REWARDS, PREFERENCES
 
 with job(snakemake):
     pairs = read_table(snakemake.input.preferences, PREFERENCES)

@@ -3,13 +3,11 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.learning.gamma import profile_gamma
-from alignment_limits.learning.linear import pair_design, pair_wins
-from alignment_limits.learning.preferences import draw_wins, preferences
-from alignment_limits.learning.worlds import draw_world
-from alignment_limits.schemas.learning import GAMMA
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.preferences.fits import pair_design, pair_wins, profile_gamma
+from alignment_limits.preferences.pairs import draw_wins, draw_world, preferences
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.learning import GAMMA
 
 with job(snakemake):
     p = snakemake.params.p

@@ -2,14 +2,14 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.gold import shares
+from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.gold_page import gold_page
-from alignment_limits.report.page import write_page
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.gold import GOLD, TRIALS
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.samples import gold_page
+from alignment_limits.rewards.gold import shares
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import GOLD, TRIALS
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,17 +1,21 @@
 """The headline numbers as a table, and with the verdicts on the paper's claims as a page."""
 
-from alignment_limits.artifacts import read_table, write_table
+from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.claims import claims
+from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import headline
-from alignment_limits.report.headline_page import headline_page
-from alignment_limits.report.page import write_page
-from alignment_limits.report.turning import turns_down
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
-from alignment_limits.schemas.report import HEADLINE
-from alignment_limits.schemas.samples import SAMPLES_SUMMARY
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.report.pages.headline import headline_page
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.limits import (
+    BEST_OF_N,
+    FRONTIER,
+    HEADLINE,
+    OVER_OPTIMISATION,
+    SCALES,
+    STANDARDISED,
+)
+from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY
 
 with job(snakemake):
     p, study = snakemake.params.p, snakemake.config["study"]

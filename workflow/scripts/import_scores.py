@@ -4,12 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import write_table
 from alignment_limits.files import file_sha256
-from alignment_limits.schemas.ensembles import CLUSTERS
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.score_table import cluster_column, read_clusters, read_score_table
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.limits import CLUSTERS
+from alignment_limits.tables.schemas.samples import SCORES
+from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
 
 with job(snakemake):
     file, p = Path(snakemake.input.table), snakemake.params.p

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.gold import trials
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.beside import columns_of
-from alignment_limits.rewards.device import device_for
+from alignment_limits.rewards.checkpoints import device_for
+from alignment_limits.rewards.gold import trials
+from alignment_limits.rewards.inputs import columns_of
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.schemas.documents import DOCUMENTS
-from alignment_limits.schemas.gold import TRIALS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import read_table, read_tables, write_table
+from alignment_limits.tables.schemas.samples import DOCUMENTS, SAMPLES, TRIALS
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")

@@ -1,9 +1,9 @@
 """Add up the scores that several rewards gave experts' replies, base replies and replies to other documents."""
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.rewards.sums import sum_of_scores
-from alignment_limits.schemas.gold import TRIALS
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.rewards.inputs import sum_of_scores
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import TRIALS
 
 with job(snakemake):
     terms = snakemake.params.p["terms"]

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.learning.sweep import sweep
-from alignment_limits.schemas.learning import SWEEP
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.preferences.sweep import sweep
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.learning import SWEEP
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,12 +1,11 @@
 """What the claims of the paper come to in this study, as a page."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.report.learning_breadth import nearest
-from alignment_limits.report.learning_claims import learning_claims
-from alignment_limits.report.learning_page import learning_page
-from alignment_limits.report.page import write_page
-from alignment_limits.schemas.learning import GAMMA, LEARNING_SUMMARY, RATES, SLOPES
-from alignment_limits.scripting import job, say
+from alignment_limits.jobs.job import job, say
+from alignment_limits.report.claims.learning import learning_claims, nearest
+from alignment_limits.report.pages.learning import learning_page
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import GAMMA, LEARNING_SUMMARY, RATES, SLOPES
 
 with job(snakemake):
     p = snakemake.params.p

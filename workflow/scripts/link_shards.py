@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from alignment_limits.sampling.plan import block_names, chunk_names
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.study.shards import block_names, chunk_names
 
 with job(snakemake):
     p = snakemake.params.p

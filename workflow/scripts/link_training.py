@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
 
 with job(snakemake):
     for folder, shared in snakemake.params.p["links"].items():

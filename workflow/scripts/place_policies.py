@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
-from alignment_limits.policies.table import labelled, on_base_scale, placements
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.policies import POLICIES, POLICY_KL
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.policies.placement import labelled, on_base_scale, placements
+from alignment_limits.tables.artifacts import read_table, read_tables, write_table
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
+from alignment_limits.tables.schemas.limits import SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, SAMPLES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

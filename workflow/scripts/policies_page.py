@@ -1,10 +1,10 @@
 """Where each policy stands, as a page."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.report.page import write_page
-from alignment_limits.report.policies_page import policies_page
-from alignment_limits.schemas.policies import POLICIES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.policies import policies_page
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import POLICIES
 
 with job(snakemake):
     p = snakemake.params.p

@@ -11,19 +11,15 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
+from alignment_limits.jobs.job import job, progress_bar, provenance, say
 from alignment_limits.models.split_model import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.policies.sequence_kl import sequence_kl
-from alignment_limits.progress import progress_bar
+from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.sampling import tokens
-from alignment_limits.sampling.deviation import check_deviation, deviation
-from alignment_limits.schemas.policies import POLICY_KL
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.sampling.checks import check_deviation, deviation
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

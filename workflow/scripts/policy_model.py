@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from alignment_limits.jobs.job import job, say
 from alignment_limits.policies.assemble import assemble
-from alignment_limits.scripting import job, say
 
 with job(snakemake):
     p = snakemake.params.p

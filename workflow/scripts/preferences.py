@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.grid import Grid, prompt_keys
-from alignment_limits.learning.pairs import draw_pairs
-from alignment_limits.preference_table import judged_samples
-from alignment_limits.schemas.preferences import PREFERENCES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.preferences.pairs import draw_pairs
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.grid import Grid, prompt_keys
+from alignment_limits.tables.preferences import judged_samples
+from alignment_limits.tables.schemas.samples import PREFERENCES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
 from alignment_limits.files import write_json
-from alignment_limits.rewards.beside import by_prompt, read_beside
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.rewards.inputs import by_prompt, read_beside
 from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
 from alignment_limits.rewards.probes import OWN_REPLIES
-from alignment_limits.schemas.documents import DOCUMENTS
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS
 
 with job(snakemake):
     p, files, documents = snakemake.params.p, snakemake.input.get("files"), None

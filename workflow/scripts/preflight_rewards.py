@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.files import write_json
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
 
 with job(snakemake):
     passed = [json.loads(Path(file).read_text("utf-8")) for file in snakemake.input.passed]

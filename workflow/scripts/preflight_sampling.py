@@ -4,13 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table
 from alignment_limits.files import write_json
-from alignment_limits.models.ends import context_length
-from alignment_limits.models.tokenizer import load_tokenizer
+from alignment_limits.jobs.job import job, say
+from alignment_limits.models.tokenizer import context_length, load_tokenizer
 from alignment_limits.sampling import tokens
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.scripting import job, say
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import PROMPTS
 
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.input.model)

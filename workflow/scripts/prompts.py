@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.prompts import repeats
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.prompts import repeats
+from alignment_limits.tables.schemas.samples import PROMPTS
 
 with job(snakemake):
     table = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.chunks])

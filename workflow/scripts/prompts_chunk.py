@@ -4,10 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.prompts import choose_prompts, conversations, read_prompts
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.prompts import choose_prompts, conversations, read_prompts
+from alignment_limits.tables.schemas.samples import PROMPTS
 
 with job(snakemake):
     p = snakemake.params.p

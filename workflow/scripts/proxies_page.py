@@ -1,11 +1,11 @@
 """What the sweep over trained proxies says, as a page."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.report.page import write_page
-from alignment_limits.report.proxies_page import proxies_page
-from alignment_limits.report.proxy_claims import proxy_claims
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
-from alignment_limits.scripting import job, say
+from alignment_limits.jobs.job import job, say
+from alignment_limits.report.claims.proxies import proxy_claims
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.proxies import proxies_page
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 
 with job(snakemake):
     singles = read_table(snakemake.input.proxies, PROXIES)

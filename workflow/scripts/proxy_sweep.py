@@ -3,16 +3,14 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import Grid, prompt_clusters, prompt_keys
-from alignment_limits.proxies.sweep import ensembles, fit_members, onsets, proxies
-from alignment_limits.proxies.tables import held_out, training_arrays
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.features import FEATURES
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.proxies import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.tables.artifacts import read_table, read_tables, write_table
+from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys
+from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
+from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import FEATURES, PROMPTS, SCORES
+from alignment_limits.training.proxies import held_out, training_arrays
+from alignment_limits.training.proxy_sweep import ensembles, fit_members, onsets, proxies
 
 with job(snakemake):
     p = snakemake.params.p

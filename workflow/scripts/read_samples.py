@@ -7,14 +7,12 @@ os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 from dataclasses import asdict
 from pathlib import Path
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
-from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.policies.read_again import read_again
-from alignment_limits.sampling.deviation import check_deviation, deviation
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import READ_AGAIN, SAMPLES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.policies.kl import SamplingLaw, read_again
+from alignment_limits.sampling.checks import check_deviation, deviation
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import PROMPTS, READ_AGAIN, SAMPLES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.config.source import Source
+from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.sampling.shard import sample_shard
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.study.base import Source
+from alignment_limits.study.sampling import Model, Sampling
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 
 with job(snakemake):
     p = snakemake.params.p

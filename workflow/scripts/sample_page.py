@@ -1,12 +1,11 @@
 """The page of generated text, for studies that ask for it."""
 
-from alignment_limits.artifacts import read_table, read_tables
-from alignment_limits.report.page import write_page
-from alignment_limits.report.sample_page import sample_page
-from alignment_limits.schemas.ensembles import STANDARDISED
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.samples import sample_page
+from alignment_limits.tables.artifacts import read_table, read_tables
+from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 
 with job(snakemake):
     prompts = read_table(snakemake.input.prompts, PROMPTS)

@@ -1,9 +1,9 @@
 """Truncation, duplicates and lengths per prompt, streamed over the shards."""
 
-from alignment_limits.artifacts import write_table
-from alignment_limits.sampling.summary import summarise
-from alignment_limits.schemas.samples import SAMPLES_SUMMARY
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.sampling.checks import summarise
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY
 
 with job(snakemake):
     summary = summarise(snakemake.input.samples)

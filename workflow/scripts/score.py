@@ -9,16 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
-from alignment_limits.rewards.beside import read_beside
-from alignment_limits.rewards.device import device_for
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.rewards.checkpoints import device_for
+from alignment_limits.rewards.inputs import read_beside
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.schemas.documents import DOCUMENTS
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS, SAMPLES, SCORES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input.get("files")

@@ -1,10 +1,10 @@
 """Add up the scores that several rewards gave one shard of replies."""
 
-from alignment_limits.artifacts import read_table, write_table
 from alignment_limits.files import file_sha256
-from alignment_limits.rewards.sums import sum_of_scores
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.rewards.inputs import sum_of_scores
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import SCORES
 
 with job(snakemake):
     terms, files = snakemake.params.p["terms"], snakemake.input

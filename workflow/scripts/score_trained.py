@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.artifacts import read_table, write_table
-from alignment_limits.proxies.head_file import read_head
-from alignment_limits.schemas.features import FEATURES
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance
+from alignment_limits.jobs.job import job, provenance
+from alignment_limits.rewards.heads import read_head
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.schemas.samples import FEATURES, SCORES
 
 with job(snakemake):
     head = read_head(Path(snakemake.input.head))

@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from alignment_limits.artifacts import KEY, read_table, write_table
-from alignment_limits.grid import CLUSTER, Grid, read_scores, same_keys
+from alignment_limits.jobs.job import job, provenance
 from alignment_limits.limits.standardisation import standardise
-from alignment_limits.schemas.ensembles import PROMPT_IDS, SCALES, STANDARDISED
-from alignment_limits.scripting import job, provenance
+from alignment_limits.tables.artifacts import KEY, read_table, write_table
+from alignment_limits.tables.grid import CLUSTER, Grid, read_scores, same_keys
+from alignment_limits.tables.schemas.limits import PROMPT_IDS, SCALES, STANDARDISED
 
 with job(snakemake):
     files = snakemake.input

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from alignment_limits.artifacts import read_provenance
-from alignment_limits.report.page import write_page
-from alignment_limits.report.study_card import study_card
-from alignment_limits.scripting import job
+from alignment_limits.jobs.job import job
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.study_card import study_card
+from alignment_limits.tables.artifacts import read_provenance
 
 with job(snakemake):
     made = {str(file): read_provenance(file) for file in snakemake.input.tables}

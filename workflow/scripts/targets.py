@@ -1,13 +1,12 @@
 """How far every policy is from the target of the study's preferences, by samples of the base and its own."""
 
-from alignment_limits.artifacts import read_table, read_tables, write_table
-from alignment_limits.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays
-from alignment_limits.policies.target import target_distances
-from alignment_limits.policies.target_table import policy_at_base, targets_table
-from alignment_limits.schemas.ensembles import SCALES, STANDARDISED
-from alignment_limits.schemas.policies import POLICY_KL
-from alignment_limits.schemas.targets import TARGETS
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.policies.target import policy_at_base, target_distances, targets_table
+from alignment_limits.tables.artifacts import read_table, read_tables, write_table
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays
+from alignment_limits.tables.schemas.learning import TARGETS
+from alignment_limits.tables.schemas.limits import SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import POLICY_KL
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

@@ -1,12 +1,12 @@
 """How far each policy is from the target, and what the paper's claims come to, as a page."""
 
-from alignment_limits.artifacts import read_table
-from alignment_limits.policies.distances import chosen, distances, main_setting
-from alignment_limits.report.page import write_page
-from alignment_limits.report.target_claims import target_claims
-from alignment_limits.report.targets_page import targets_page
-from alignment_limits.schemas.targets import EXACT_TARGETS, TARGETS
-from alignment_limits.scripting import job, say
+from alignment_limits.jobs.job import job, say
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.claims.targets import target_claims
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.pages.policies import targets_page
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

@@ -6,14 +6,11 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
 
-from alignment_limits.artifacts import read_table, read_tables
 from alignment_limits.files import atomic
-from alignment_limits.proxies.fit import fit_proxy
-from alignment_limits.proxies.tables import held_out, training_arrays
-from alignment_limits.schemas.features import FEATURES
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.scores import SCORES
-from alignment_limits.scripting import job, provenance, say
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables.artifacts import read_table, read_tables
+from alignment_limits.tables.schemas.samples import FEATURES, PROMPTS, SCORES
+from alignment_limits.training.proxies import fit_proxy, held_out, training_arrays
 
 with job(snakemake):
     training = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])

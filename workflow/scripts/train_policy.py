@@ -12,25 +12,19 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from alignment_limits.artifacts import read_table, read_tables, write_table
 from alignment_limits.files import digest, scratch
-from alignment_limits.grid import Grid, read_scores
-from alignment_limits.models.ends import stop_tokens
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.policies.next_token import SamplingLaw
-from alignment_limits.rewards.beside import with_rows
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
+from alignment_limits.policies.kl import SamplingLaw
+from alignment_limits.rewards.inputs import SumOfRewards, with_rows
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.sums import SumOfRewards
 from alignment_limits.rewards.trained_head import load_head
 from alignment_limits.sampling import tokens
-from alignment_limits.schemas.documents import DOCUMENTS
-from alignment_limits.schemas.prompts import PROMPTS
-from alignment_limits.schemas.samples import SAMPLES
-from alignment_limits.schemas.training import CURVES
-from alignment_limits.scripting import job, provenance, say
-from alignment_limits.training.learned import learned
-from alignment_limits.training.run import train
-from alignment_limits.training.standard_reward import StandardReward
+from alignment_limits.tables.artifacts import read_table, read_tables, write_table
+from alignment_limits.tables.grid import Grid, read_scores
+from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES
+from alignment_limits.training.rewards import StandardReward
+from alignment_limits.training.run import learned, train
 from alignment_limits.training.task import Task
 
 

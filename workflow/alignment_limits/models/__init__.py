@@ -1,0 +1,1 @@
+"""Everything about checkpoints: fetching, converting, tokenizers, loading weights in one place."""

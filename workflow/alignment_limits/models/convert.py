@@ -7,9 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from alignment_limits.damage import reading
 from alignment_limits.errors import SourceError
-from alignment_limits.files import scratch
+from alignment_limits.files import reading, scratch
 
 
 def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> str:

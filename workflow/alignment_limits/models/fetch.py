@@ -12,10 +12,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alignment_limits.config.source import Source
 from alignment_limits.errors import SourceError
 from alignment_limits.files import digest, file_sha256, scratch
+
+if TYPE_CHECKING:
+    from alignment_limits.study.base import Source
 
 
 def source_id(source: Source) -> str:

@@ -1,4 +1,4 @@
-"""The one place where the weights of a model are loaded: for sampling, scoring, KL, training and fine-tuning.
+"""The one place where weights are loaded: causal models and classifiers, for sampling, scoring, KL and training.
 
 What every use has in common is decided here:
 
@@ -6,7 +6,7 @@ What every use has in common is decided here:
   soft-cap of the attention logits for granted and drops it, so eager attention is the reference: such models have it,
   and so has any model whose logits differ between the two on a probe;
 - generation: no setting of the checkpoint's generation_config.json (a repetition penalty, say) enters a law;
-- weights: all of them are there, none is made up.
+- weights: all of them are there, none is invented.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Any
 import torch
 import transformers
 from torch.utils import mkldnn
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
 
-from alignment_limits.damage import damaged_in, reading
 from alignment_limits.errors import ModelError
-from alignment_limits.models.ends import load_config, stated_context
-from alignment_limits.models.tokenizer import first_lines
+from alignment_limits.files import damaged_in, reading
+from alignment_limits.models.tokenizer import first_lines, load_config, stated_context
 
 PROBE = 24  # tokens of the text on which kernels are compared
 # of the largest logit; kernels round alike, and what they leave out is larger
@@ -149,3 +148,59 @@ def _with_onednn(module: torch.nn.Module) -> None:
 def device_of_job() -> str:
     """The one device a job computes on."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_causal(
+    folder: Path, *, dtype: torch.dtype | str = torch.float32, device: str = "cpu", trust_remote_code: bool = False
+) -> Any:
+    """A causal language model as its configuration describes it; see `models.load` for what that settles.
+
+    Args:
+        folder: a plain transformers folder with safetensors.
+        dtype: of the weights; 'auto': as they are stored.
+
+    Raises:
+        ModelError: it is none, or trained weights are missing.
+    """
+    return load_model(
+        AutoModelForCausalLM,
+        folder,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        what="causal language model",
+        lacking="no language model (a reward model, or an adapter without its adapter_config.json?)",
+    )
+
+
+def load_classifier(
+    folder: Path,
+    *,
+    labels: int | None = None,
+    new_head: bool = False,
+    dtype: torch.dtype | str = torch.float32,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+) -> Any:
+    """A sequence classifier as its configuration describes it; see `models.load` for what that settles.
+
+    Args:
+        folder: a plain transformers folder with safetensors.
+        labels: how many it is to have; default: its own.
+        new_head: a language model will do: it gets an untrained head.
+
+    Raises:
+        ModelError: it is none, or trained weights are missing.
+    """
+    shape: dict[str, Any] = {} if labels is None else {"num_labels": labels}
+    return load_model(
+        AutoModelForSequenceClassification,
+        folder,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        what="sequence classifier",
+        lacking="no sequence classifier (a base model?), its scores would be random",
+        new_head=new_head,
+        **shape,
+    )

@@ -15,8 +15,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from alignment_limits.errors import ModelError
-from alignment_limits.models.causal import load_causal
-from alignment_limits.models.load import ready
+from alignment_limits.models.load import load_causal, ready
 
 # of the largest logit; the halves run the same operations on other shapes
 CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}

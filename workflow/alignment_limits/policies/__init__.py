@@ -1,0 +1,1 @@
+"""Policies: what they are made of, their KL, where they stand."""

@@ -1,4 +1,6 @@
-"""How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z (theory §1, §6, §7).
+"""What figures and pages read off the tables of distances to a target: exact values where there are any.
+
+How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z (theory §1, §6, §7).
 
     forward   KL(π*‖π) = KL(π*‖π₀) − (E_π* u − E_π₀ u) + KL(π₀‖π),     u = log π/π₀,
     reverse   KL(π‖π*) = KL(π‖π₀) − (E_π r − E_π₀ r)/β + KL(π₀‖π*),
@@ -9,22 +11,99 @@ of π and of π₀. The third term of each stands for the mean of a log-ratio ov
 most of the noise goes: at π = π* both are left with log Ẑ less its first-order part.
 
 What self-normalised sums miss falls as 1/M: extrapolated away from halves and quarters, as the frontier's rows at β.
+
+From shards to the table `targets`: one row for each policy (π₀ first, as `base`) and each of two distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike
 
-from alignment_limits.errors import EstimateError
+from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.arrays import Array, check_scores, prompt_means
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.diagnostics import AT_BETA, judge
 from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
+from alignment_limits.policies.placement import on_base_scale, per_prompt
+from alignment_limits.preferences.objectives import NAMES
+from alignment_limits.tables.grid import Grid, reward_arrays
+from alignment_limits.tables.schemas.learning import TARGETS, VALUES
+
+LABELS = ("policy", "objective", "optimized", "coefficient", "seed", "setting", "pairs", "quantity")
+
+
+def distances(targets: pl.DataFrame, exact: pl.DataFrame | None) -> pl.DataFrame:
+    """Labels, `value`, `low`, `high`, `reliable`, `reason`; of exact values the interval is the value itself.
+
+    Policies without an objective have their name for one.
+
+    Args:
+        targets: `policies/targets.parquet`. exact: `exact/targets.parquet`, of an enumerable study.
+    """
+    if exact is None:
+        rows = targets.select(*LABELS, "low", "high", "reliable", "reason", value="estimate")
+    else:
+        value = pl.col("exact")
+        rows = exact.select(*LABELS, value=value, low=value, high=value, reliable=pl.lit(True), reason=pl.lit(""))
+    return rows.with_columns(objective=pl.col("objective").fill_null(pl.col("policy")))
+
+
+def with_exact(table: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
+    """A table of estimates with KL and gain, and the ends of their intervals, replaced by their exact values.
+
+    Args:
+        exact: the table of `exact/` with this one's name; rows without an exact value stay as they are.
+    """
+    keys = [c for c in exact.columns if c not in VALUES and c in table.columns]
+    for quantity in ("gain", "kl"):  # a KL may be a key of gains
+        on = [key for key in keys if key != quantity]
+        values = exact.filter((pl.col("quantity") == quantity) & pl.col("exact").is_finite()).select(
+            *on, _exact="exact"
+        )
+        places = [c for c in (quantity, f"{quantity}_low", f"{quantity}_high") if c in table.columns]
+        table = table.join(values.unique(on), on=on, how="left", nulls_equal=True, maintain_order="left")
+        table = table.with_columns(pl.coalesce("_exact", place).alias(place) for place in places).drop("_exact")
+    return table
+
+
+def chosen(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of policies learned from pairs, one recipe and coefficient for each objective, setting and number of pairs.
+
+    It is the one of least mean forward KL over the seeds, as by an oracle that knows the target. Policies without pairs
+    are all kept.
+    """
+    own = ["objective", "setting", "pairs"]
+    learned = rows.filter(pl.col("pairs").is_not_null()).with_columns(_run=pl.col("policy").str.replace(r"-s\d+$", ""))
+    best = (
+        learned.filter(pl.col("quantity") == "forward_kl")
+        .group_by(*own, "_run", maintain_order=True)
+        .agg(pl.col("value").mean())
+        .sort("value")
+        .unique(own, keep="first", maintain_order=True)
+    )
+    kept = learned.filter(pl.col("_run").is_in(best["_run"].to_list())).drop("_run")
+    return pl.concat([rows.filter(pl.col("pairs").is_null()), kept])
+
+
+def objectives_of(rows: pl.DataFrame) -> list[str]:
+    """Objectives of all policies but the base, those of learning from preferences first, in their order."""
+    found = rows.filter(pl.col("policy") != "base")["objective"].unique(maintain_order=True).to_list()
+    return [o for o in NAMES if o in found] + [o for o in found if o not in NAMES]
+
+
+def main_setting(rows: pl.DataFrame) -> pl.DataFrame:
+    """Policies learned from pairs as modelled, or else of the first setting there is; and those without pairs."""
+    settings = sorted(s for s in rows.filter(pl.col("pairs").is_not_null())["setting"].unique() if s is not None)
+    first = next((s for s in settings if s.startswith("as-modelled")), settings[0] if settings else None)
+    return rows.filter(pl.col("pairs").is_null() | pl.col("setting").eq_missing(pl.lit(first, pl.String)))
+
 
 INFINITE = "infinite KL: a top-p nucleus leaves the other's"
 ELSEWHERE = "; read the curve at fixed KL"  # advice of no use here: a target is a tilt at a fixed beta
@@ -142,3 +221,66 @@ def _check(policy: PolicyAtBase, scores: Array, i: int) -> None:
     for name, each in (("KL", policy.kl), ("KL of the base", policy.kl_of_base)):
         if each.shape != (len(scores),) or np.isnan(each).any() or len(policy.scores) != len(scores):
             raise EstimateError(f"Policy {i} needs one {name} for each of the base's {len(scores)} prompts.")
+
+
+BASE = "base"
+
+
+def policy_at_base(
+    standardised: pl.DataFrame,
+    scales: pl.DataFrame,
+    reward: str,
+    scores: pl.DataFrame,
+    kl: pl.DataFrame,
+    on_base: pl.DataFrame,
+) -> PolicyAtBase:
+    """What a policy's shards say of it.
+
+    Args:
+        standardised: rewards of the base's samples. scales: of these.
+        scores: of the target's reward, of the policy's samples. kl: table `policy_kl` of these.
+        on_base: table `policy_kl` of the base's samples, with the base and the policy in each other's place.
+
+    Raises:
+        ArtifactError: shards of other prompts or samples than the base has.
+    """
+    grid = Grid.of(standardised)
+    if not on_base.select("prompt_id", "sample_id").equals(
+        standardised.select("prompt_id", "sample_id").sort("prompt_id", "sample_id")
+    ):
+        raise ArtifactError("a policy was read on other samples than the base's; delete its shards in on_base")
+    if Grid.of(kl).prompt_ids != grid.prompt_ids:
+        raise ArtifactError("a policy has other prompts than the base; delete its shards")
+    base = reward_arrays(standardised, [reward])
+    return PolicyAtBase(
+        log_ratio=-Grid.of(on_base).array(on_base["log_ratio"]),
+        kl_of_base=per_prompt(on_base, "kl"),
+        scores=on_base_scale({reward: scores}, scales, base, {})[reward],
+        kl=per_prompt(kl, "kl"),
+    )
+
+
+def targets_table(
+    found: TargetDistances, labels: Mapping[str, Mapping[str, Any]], samples: int, *, reward: str, beta: float
+) -> pl.DataFrame:
+    """The table, policy by policy.
+
+    Args:
+        labels: what the study file says of each policy, in the order that `found` has them. samples: of a prompt.
+    """
+    size = float(np.median(found.ess))
+    common = {
+        "reward": reward,
+        "beta": beta,
+        "ess": size,
+        "ess_least": float(found.ess.min()),
+        "ess_share": size / samples,
+        "pareto_k": found.pareto_k,
+    }
+    rows = []
+    for i, (policy, said) in enumerate({BASE: {}, **labels}.items()):
+        for quantity, of in (("forward_kl", found.forward), ("reverse_kl", found.reverse)):
+            numbers = {name: float(getattr(of, name)[i]) for name in ("estimate", "low", "high", "plugin")}
+            verdict = {"reliable": bool(of.reliable[i]), "reason": str(of.reason[i])}
+            rows.append({"policy": policy, "quantity": quantity} | dict(said) | common | numbers | verdict)
+    return pl.DataFrame(rows, schema=TARGETS.columns)

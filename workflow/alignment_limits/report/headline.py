@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from alignment_limits.report.lookup import Estimate, at_kl, best_of, estimate, peak, reference_kl, say_kl
-from alignment_limits.schemas.report import HEADLINE
+from alignment_limits.report.numbers import Estimate, at_kl, best_of, estimate, peak, reference_kl, say_kl
+from alignment_limits.tables.schemas.limits import HEADLINE
 
 KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
 NS = (4, 16)

@@ -1,0 +1,1 @@
+"""Reward models behind one interface; a module a kind."""

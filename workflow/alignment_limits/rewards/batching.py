@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alignment_limits.progress import progress_bar
+from alignment_limits.jobs.job import progress_bar
 
 TOKENS_CPU = 1024  # fastest of 256 … 8192 for MiniLM; larger batches fall out of the cache
 TOKENS_GPU = 32768

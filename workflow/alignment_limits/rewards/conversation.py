@@ -12,9 +12,9 @@ import jinja2
 
 from alignment_limits.errors import RewardError
 from alignment_limits.models import tokenizer as tokenizers
-from alignment_limits.models.dates import DATE
+from alignment_limits.models.tokenizer import DATE
 from alignment_limits.rewards.base import Turns, turns_of
-from alignment_limits.rewards.control_tokens import as_text
+from alignment_limits.rewards.checkpoints import as_text
 
 Encode = Callable[[str | Turns, str], tuple[list[int], bool]]
 

@@ -16,8 +16,7 @@ from alignment_limits.models.load import load_model, ready
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.batching import in_batches
-from alignment_limits.rewards.checkpoints import context_of, need_checkpoint
-from alignment_limits.rewards.control_tokens import as_text
+from alignment_limits.rewards.checkpoints import as_text, context_of, need_checkpoint
 
 Encoder = Callable[[list[str]], tuple[NDArray[np.float64], NDArray[np.bool_]]]
 

@@ -13,10 +13,8 @@ import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.dates import DATE
-from alignment_limits.models.ends import load_config
 from alignment_limits.models.split_model import load_split
-from alignment_limits.models.tokenizer import load_tokenizer
+from alignment_limits.models.tokenizer import DATE, load_config, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.batching import in_batches
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alignment_limits.damage import reading
 from alignment_limits.errors import RewardError
+from alignment_limits.files import reading
 from alignment_limits.rewards.base import ItemReward, Scores, need_file, text_reward
 from alignment_limits.rewards.unpickling import Global, Stub, load_pickle, tried_in_a_child
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alignment_limits.errors import RewardError, TableError
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward, untruncated
-from alignment_limits.tables.opening import read_lines
+from alignment_limits.tables.user_table import read_lines
 
 
 def load(

@@ -21,10 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.classifier import load_classifier
-from alignment_limits.models.dates import DATE
-from alignment_limits.models.load import ready
-from alignment_limits.models.tokenizer import load_tokenizer
+from alignment_limits.models.load import load_classifier, ready
+from alignment_limits.models.tokenizer import DATE, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.batching import in_batches
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint

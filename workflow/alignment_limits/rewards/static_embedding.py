@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment_limits.damage import reading
 from alignment_limits.errors import RewardError
+from alignment_limits.files import reading
 from alignment_limits.rewards.base import need_file
-from alignment_limits.rewards.control_tokens import without
+from alignment_limits.rewards.checkpoints import without
 
 
 def load_static_encoder(

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment_limits.proxies.head_file import read_head
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.embedding import Encoder, load_encoder
+from alignment_limits.rewards.heads import read_head
 
 
 def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -> ItemReward:

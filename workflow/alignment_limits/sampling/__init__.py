@@ -1,0 +1,1 @@
+"""Sampling: prompts to replies, through one of two engines behind one interface."""

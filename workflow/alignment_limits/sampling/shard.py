@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 from tqdm import tqdm
 
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.models.ends import context_length, stop_tokens
-from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.progress import intervals
+from alignment_limits.jobs.job import intervals
+from alignment_limits.models.tokenizer import context_length, load_tokenizer, stop_tokens
 from alignment_limits.sampling import tokens
-from alignment_limits.sampling.plan import Request, block_seed
+from alignment_limits.sampling.engine import Request
+from alignment_limits.study.sampling import Model, Sampling
+from alignment_limits.study.shards import block_seed
 
 
 def sample_shard(

@@ -7,10 +7,9 @@ from typing import Any
 
 import jinja2
 
-from alignment_limits.conversations import Messages, conversation, default_system
 from alignment_limits.errors import PromptError, SamplingError
-from alignment_limits.models.dates import DATE
-from alignment_limits.models.tokenizer import chat, control_tokens
+from alignment_limits.models.tokenizer import DATE, chat, control_tokens
+from alignment_limits.tables.conversations import Messages, conversation, default_system
 
 
 def render(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.config.sampling import Model, Sampling
-from alignment_limits.sampling.plan import Completion, Request
+from alignment_limits.sampling.engine import Completion, Request
+from alignment_limits.study.sampling import Model, Sampling
 
 
 class TransformersEngine:
@@ -19,8 +19,7 @@ class TransformersEngine:
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
         import torch
 
-        from alignment_limits.models.causal import load_causal
-        from alignment_limits.models.load import device_of_job
+        from alignment_limits.models.load import device_of_job, load_causal
 
         torch.set_num_threads(threads)
         self._device = device_of_job()

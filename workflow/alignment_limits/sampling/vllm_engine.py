@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.config.sampling import Model, Sampling
 from alignment_limits.errors import SamplingError
-from alignment_limits.models.ends import load_config
-from alignment_limits.sampling.plan import Completion, Request
+from alignment_limits.models.tokenizer import load_config
+from alignment_limits.sampling.engine import Completion, Request
+from alignment_limits.study.sampling import Model, Sampling
 
 # Seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache; more
 # concurrent sequences were slower on two cores.

@@ -1,1 +1,1 @@
-"""Every table and text file that a user brings goes through here: one reader, one set of checks."""
+"""Every table of the workflow and of its users: contracts, readers, writers, one set of checks."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment_limits.enumerable.listing import exact_logprobs, load_exact, replies_of
-from alignment_limits.enumerable.training import Progress, train
-from alignment_limits.scripting import say
+from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_of
+from alignment_limits.exact.training import Progress, train
+from alignment_limits.jobs.job import say
 from alignment_limits.training.task import Task
 
 

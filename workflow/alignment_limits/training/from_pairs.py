@@ -22,10 +22,9 @@ from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import selective_log_softmax
 
-from alignment_limits.learning import objectives
-from alignment_limits.training.arguments import common, one_device
-from alignment_limits.training.dpo import PairsTrainer
-from alignment_limits.training.offline import Watching
+from alignment_limits.preferences import objectives
+from alignment_limits.training.model import common, one_device
+from alignment_limits.training.offline import PairsTrainer, Watching
 from alignment_limits.training.progress import Progress
 from alignment_limits.training.task import Task
 

@@ -18,9 +18,8 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from alignment_limits.training.arguments import common, one_device
-from alignment_limits.training.progress import Progress
-from alignment_limits.training.replies import draw, refuse_absolute_positions
+from alignment_limits.training.model import common, one_device
+from alignment_limits.training.progress import Progress, draw, refuse_absolute_positions
 from alignment_limits.training.task import Task
 
 

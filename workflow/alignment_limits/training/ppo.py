@@ -17,11 +17,9 @@ from peft import inject_adapter_in_model
 from transformers.modeling_outputs import BaseModelOutput
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from alignment_limits.models.classifier import load_classifier
-from alignment_limits.training.arguments import common, one_device
-from alignment_limits.training.model import lora
-from alignment_limits.training.progress import Progress
-from alignment_limits.training.replies import cut, left_padded
+from alignment_limits.models.load import load_classifier
+from alignment_limits.training.model import common, lora, one_device
+from alignment_limits.training.progress import Progress, cut, left_padded
 from alignment_limits.training.task import Task
 
 

@@ -1,0 +1,65 @@
+"""`alignment-limits COMMAND …` (or `python -m alignment_limits COMMAND …`): what people call around a study.
+
+Each command is a module of `commands/` with two functions: `add_arguments(parser)`, and `run(arguments)`, which returns
+the message to fail with, or None. Only the module of the command asked for is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from alignment_limits.errors import AlignmentLimitsError
+
+COMMANDS = {
+    "plan": "how many prompts and samples a study needs, with this one as its pilot",
+    "why": "what a run would make, and why",
+    "verify": "whether a finished study is still what was made",
+    "adopt": "take over results that were copied, or that lost .snakemake",
+    "timeline": "when each job of a finished study ran, and what the workflow itself cost",
+    "panels": "finished studies side by side in one figure",
+    "stream": "the frontier of tables of scores that are too long for memory",
+    "unnest": "lists of scores, one row a prompt, to the table of a scores-only study",
+    "where": "the folder of a study's results",
+    "schema": "the JSON schema of the study file, for completion in editors",
+}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 1 after one message to the user, 2 for a command line that cannot be read."""
+    words = sys.argv[1:] if given is None else [*given]
+    first = argparse.ArgumentParser(
+        prog="alignment-limits",
+        description="Limits of alignment: commands around a study. Studies themselves run by `make study`.",
+        epilog="\n".join(f"  {name:<10}{says}" for name, says in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    first.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of these; COMMAND --help says more")
+    name = first.parse_args(words[:1]).command
+    command = importlib.import_module(f"alignment_limits.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"alignment-limits {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    arguments, others = parser.parse_known_args(words[1:])
+    if hasattr(arguments, "snakemake"):
+        arguments.snakemake = [*arguments.snakemake, *others]
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    try:
+        problem = command.run(arguments)
+    except AlignmentLimitsError as error:
+        problem = f"error: {error}"
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem else 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

@@ -1,0 +1,1 @@
+"""The programs people call: one module a command."""

@@ -1,0 +1,176 @@
+"""The frontier of tables of scores too long for memory, on one machine or several.
+
+    alignment-limits stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
+    alignment-limits stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
+
+See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.errors import ArtifactError, EstimateError
+from alignment_limits.files import refuse_to_overwrite, sweep_of
+from alignment_limits.jobs.job import say
+from alignment_limits.limits.diagnostics import log_m_ceiling
+from alignment_limits.limits.streamed import read_frontier
+from alignment_limits.limits.streaming import FrontierSums, octaves
+from alignment_limits.study.estimates import Limits
+from alignment_limits.tables.artifacts import read_provenance, versions, write_table
+from alignment_limits.tables.partial_sums import continue_sums, merge_files, write_sums
+from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.score_stream import row_count, stream_prompts, table_digest
+
+KEEP = 30.0  # seconds between writings of an unfinished part
+MADE = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}
+
+
+class Progress:
+    """Rows done, on the terminal twice a second, in a log file every half minute."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.done, self.start = rows, 0, time.monotonic()
+        self.every = 0.5 if sys.stderr.isatty() else 30.0
+        self.last = self.start
+
+    def __call__(self, rows: int) -> None:
+        self.done += rows
+        now = time.monotonic()
+        if now - self.last < self.every and self.done < self.rows:
+            return
+        self.last = now
+        rate = self.done / max(now - self.start, 1e-9)
+        line = f"{self.done / self.rows:4.0%}  {self.done:,} of {self.rows:,} rows, {rate / 1e6:.1f} million a second, "
+        line += f"{(self.rows - self.done) / rate:,.0f} s left"
+        end = "\r" if sys.stderr.isatty() and self.done < self.rows else "\n"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+
+def sum_tables(
+    tables: Sequence[str],
+    optimized: str,
+    evaluated: Sequence[str],
+    *,
+    betas: Sequence[float] = (),
+    scale: float = 1.0,
+    seed: int = 0,
+    part: Path | None = None,
+) -> FrontierSums:
+    """Partial sums of whole tables; `betas` join the grid `octaves(scale)` so that rows at them can be read.
+
+    They are written to `part`, the unfinished ones too, and a part that is there already is continued after the tables
+    it holds: whether, where and how often it was stopped leaves no trace in it.
+    """
+    names = list(dict.fromkeys([optimized, *evaluated]))
+    grid = np.concatenate([octaves(scale), np.asarray(betas, dtype=np.float64)])
+    sums = FrontierSums.empty(names, grid, seed)
+    if twice := sorted({table for table in tables if tables.count(table) > 1}):
+        raise ArtifactError(f"{', '.join(twice)}: given twice")
+    done: dict[str, str] = {}
+    if part is not None:
+        sums, done = continue_sums(sums, part, tables, lambda table: table_digest(table, names))
+    left = [table for table in tables if table not in done]
+    progress = Progress(row_count(left, names))
+    written = time.monotonic()
+    for table in left:
+        digest = "" if part is None else table_digest(table, names)  # before the table is read: later edits show
+        try:
+            for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
+                sums.add(prompts.keys, prompts.counts, prompts.columns)
+        except EstimateError as error:
+            raise ArtifactError(f"{table}: {error}") from error
+        done[table] = digest
+        if part is not None and (table == left[-1] or time.monotonic() - written > KEEP):
+            write_sums(sums, part, MADE | {"tables": done})
+            written = time.monotonic()
+    return sums
+
+
+def frontier_table(
+    sums: FrontierSums, *, kls: Sequence[float], betas: Sequence[float] = (), level: float = 0.95
+) -> pl.DataFrame:
+    """The frontier in the contract's columns, a block of rows per evaluated reward."""
+    tables = read_frontier(sums, kls, betas=betas, level=level)
+    log_m = log_m_ceiling(sums.specimens.scores)
+    return pl.concat(
+        pl.DataFrame(table.columns()).with_columns(
+            optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), log_m=pl.lit(log_m)
+        )
+        for name, table in tables.items()
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of both uses."""
+    commands = parser.add_subparsers(dest="use", required=True, metavar="sum | merge")
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--out", type=Path, required=True)
+    grids = Limits.model_validate({})
+    both.add_argument(
+        "--betas", type=float, nargs="*", default=grids.betas, help="rows at these betas, the same for every part"
+    )
+    add = commands.add_parser("sum", parents=[both], help="sums of some tables -> a part")
+    add.add_argument("--optimized", required=True, help="the reward the policy is tilted by")
+    add.add_argument("--evaluated", nargs="*", default=[], help="further rewards carried along")
+    add.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="typical within-prompt sd of the optimized reward, the same for every part; sets the grid of betas",
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the split into quarters, the same for every part")
+    add.add_argument(
+        "--tables",
+        nargs="+",
+        required=True,
+        help="Parquet, a column per reward; or a file per reward: .../{reward}/...",
+    )
+    join = commands.add_parser("merge", parents=[both], help="parts -> the frontier")
+    join.add_argument("--kls", type=float, nargs="*", default=grids.kls, help="KL budgets in nats")
+    join.add_argument("--level", type=float, default=0.95, help="confidence level of the intervals")
+    join.add_argument("--parts", nargs="+", required=True)
+
+
+def _is_merged(file: Path) -> bool:
+    """Whether a file is an earlier output of `merge`."""
+    try:
+        made = read_provenance(file)
+    except ArtifactError:
+        return False
+    return made.get("stage") == MADE["stage"] and "parts" in made
+
+
+def run(a: argparse.Namespace) -> None:
+    """Sum tables, or merge their sums.
+
+    Raises:
+        AlignmentLimitsError: a table or part cannot be used.
+    """
+    sweep_of(a.out)
+    if a.use == "sum":
+        if a.out.suffix != ".npz":
+            raise ArtifactError(f"{a.out}: partial sums are written as .npz")
+        if a.out.exists():  # a part is continued; anything else is refused there
+            refuse_to_overwrite(a.out, a.tables, unless=lambda _: True)
+        start = time.monotonic()
+        sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
+        seconds = time.monotonic() - start
+        say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s")
+    else:
+        if a.out.suffix != ".parquet":
+            raise ArtifactError(f"{a.out}: the frontier is written as .parquet")
+        refuse_to_overwrite(a.out, a.parts, unless=_is_merged)
+        sums = merge_files(a.parts)
+        table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
+        write_table(table, a.out, FRONTIER, MADE | {"parts": sorted(a.parts), "seed": sums.seed})
+        say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples")
+        for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
+            say(f"  {count} row(s) not reliable: {reason}")

@@ -1,0 +1,167 @@
+"""`alignment-limits timeline results/<study>`: when each job ran, and what the workflow itself cost.
+
+Times come from Snakemake's benchmark files and the logs next to them: a job ended when its benchmark was written and
+took the seconds it states. Jobs of rules that may be cached between workflows have no benchmark; theirs are in the
+log. What tables cost is in every log. Waits between runs are cut out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.ticker
+from matplotlib.figure import Figure
+
+from alignment_limits.errors import ArtifactError
+from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, Look, save
+
+PAUSE = 30.0  # seconds without any job that end a run
+_LAST_LINE = re.compile(r"^([\d.]+) s, of which ([\d.]+) s reading and writing tables\Z", re.M)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: seconds since the epoch, and seconds it spent reading and writing tables."""
+
+    rule: str
+    start: float
+    end: float
+    tables: float
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Of the wall time, in seconds: what no job ran in, and what tables cost (as if jobs ran one by one)."""
+
+    wall: float
+    idle: float
+    tables: float
+
+    @property
+    def share(self) -> float:
+        return (self.idle + self.tables) / self.wall
+
+
+def read_jobs(study: Path) -> list[Job]:
+    """Jobs of the study, and of the models it uses if they ran meanwhile, by their start.
+
+    Raises:
+        ArtifactError: no job has run.
+    """
+    jobs = [job for log in (study / "logs").rglob("*.log") if (job := _job(log, study))]
+    if not jobs:
+        raise ArtifactError(f"{study} has no logs of finished jobs: run the study first, `make study`")
+    first, last = min(j.start for j in jobs), max(j.end for j in jobs)
+    models = study.parent / "models"
+    more = [job for log in (models / "logs").rglob("*.log") if (job := _job(log, models))]
+    jobs += [job for job in more if first - PAUSE < job.end < last]
+    return sorted(jobs, key=lambda job: job.start)
+
+
+def _job(log: Path, folder: Path) -> Job | None:
+    """A job that has finished."""
+    said = _LAST_LINE.search(log.read_text("utf-8").rstrip())
+    if said is None:
+        return None
+    relative = log.relative_to(folder / "logs")
+    benchmark = (folder / "benchmarks" / relative).with_suffix(".tsv")
+    seconds, end = float(said[1]), log.stat().st_mtime
+    if benchmark.is_file():
+        header, values = (line.split("\t") for line in benchmark.read_text("utf-8").splitlines()[:2])
+        seconds, end = float(dict(zip(header, values, strict=True))["s"]), benchmark.stat().st_mtime
+    return Job(relative.parts[0], end - seconds, end, float(said[2]))
+
+
+def without_pauses(jobs: list[Job], pause: float = PAUSE) -> list[Job]:
+    """The jobs in time since the first started, waits between runs (longer than `pause`) left out."""
+    out, cut, end = [], jobs[0].start, jobs[0].start
+    for job in jobs:
+        if job.start - end > pause:
+            cut += job.start - end
+        end = max(end, job.end)
+        out.append(Job(job.rule, job.start - cut, job.end - cut, job.tables))
+    return out
+
+
+def overhead(jobs: list[Job]) -> Overhead:
+    """What the workflow itself cost, of jobs by their start."""
+    idle, end = 0.0, jobs[0].start
+    for job in jobs:
+        idle += max(0.0, job.start - end)
+        end = max(end, job.end)
+    return Overhead(end - jobs[0].start, idle, sum(job.tables for job in jobs))
+
+
+_COLOURS = {"sample": PER_PROMPT, "score": BEST_OF_N}
+
+
+def timeline(jobs: Sequence[Job], look: Look) -> Figure:
+    """A row per rule, in the order they began; a bar per job, those of one rule that overlap below each other.
+
+    Args:
+        jobs: by their start; their times in seconds since the first began.
+    """
+    rows: dict[str, list[Job]] = {}
+    for job in jobs:
+        rows.setdefault(job.rule, []).append(job)
+    wall = max(job.end for job in jobs)
+    with look.applied():
+        figure = look.figure(height=0.5 + 0.16 * len(rows))
+        axes = figure.subplots()
+        for y, (rule, own) in enumerate(rows.items()):
+            for lane, job, lanes in _lanes(own):
+                height = 0.8 / lanes
+                axes.barh(
+                    y - 0.4 + (lane + 0.5) * height,
+                    max(job.end - job.start, wall / 1000),
+                    left=job.start,
+                    height=0.85 * height,
+                    color=_COLOURS.get(rule, GREY),
+                    linewidth=0,
+                )
+        names = [f"{rule} ({len(own)})" if len(own) > 1 else rule for rule, own in rows.items()]
+        axes.set_yticks(range(len(rows)), names)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(0, wall)
+        if wall > 600:
+            axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x / 60:g}"))
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(8, steps=[1, 1.2, 3, 6]))
+        axes.set_xlabel("minutes" if wall > 600 else "seconds since the first job began")
+    return figure
+
+
+def _lanes(jobs: Sequence[Job]) -> list[tuple[int, Job, int]]:
+    """Each job with a lane of its own among those it overlaps, and how many lanes there are."""
+    ends: list[float] = []
+    placed = []
+    for job in jobs:
+        lane = next((i for i, end in enumerate(ends) if end <= job.start), len(ends))
+        ends[lane : lane + 1] = [job.end]
+        placed.append((lane, job))
+    return [(lane, job, len(ends)) for lane, job in placed]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("study", type=Path, help="the study's folder of results")
+
+
+def run(arguments: argparse.Namespace) -> str | None:
+    """Draw the timeline and print the overhead; a message if there is nothing to draw."""
+    try:
+        jobs = without_pauses(read_jobs(arguments.study))
+    except ArtifactError as error:
+        return str(error)
+    cost = overhead(jobs)
+    print(
+        f"{len(jobs)} jobs in {cost.wall:.0f} s: in {cost.idle:.1f} s none ran, and tables took {cost.tables:.1f} s: "
+        f"{cost.share:.1%} of the time"
+    )
+    look, figure = Look(width=6.8), arguments.study / "timeline"
+    save(timeline(jobs, look), look, figure.with_suffix(".pdf"), figure.with_suffix(".png"))
+    print(f"drawn: {figure}.png")
+    return None

@@ -1,0 +1,178 @@
+"""Laws over listed replies, and their exact values.
+
+The tilt and every way of picking among draws of a base law; KL, gain, win rate of each prompt, and the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.arrays import Array
+
+
+def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
+    """π₀ e^(r/β) / Z; one β, or one for each prompt [p]. β = inf is the base, β = 0 its best replies."""
+    temperature = np.broadcast_to(np.asarray(beta, dtype=np.float64), len(logp))[:, None]
+    best = reward == np.where(np.isneginf(logp), -np.inf, reward).max(axis=1, keepdims=True)
+    at_zero = np.where(best, 0.0, -np.inf)
+    safe = np.where(temperature > 0, temperature, 1.0)
+    exponent = np.where(temperature > 0, (reward - reward.max(axis=1, keepdims=True)) / safe, at_zero)
+    return _normalised(logp + exponent)
+
+
+def best_of_n(logp: Array, reward: Array, n: int) -> Array:
+    """The best of n draws; equal ones are chosen among at random."""
+    return _by_quantile(logp, reward, lambda u: u**n)
+
+
+def best_of_poisson(logp: Array, reward: Array, mu: float) -> Array:
+    """The best of 1 + Poisson(μ) draws."""
+    return _by_quantile(logp, reward, lambda u: u * np.exp(mu * (u - 1.0)))
+
+
+def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step: float = 0.1) -> Array:
+    """n draws, one of them picked by softmax(r / temperature).
+
+    A softmax picks the largest score plus Gumbel noise, so a reply's chance is n π₀(y) ∫ f(z − r_y) F(z)^(n−1) dz, with
+    f the noise's density and F the law of a draw's noisy score: a trapezoid sum, whose error is e^(−π²/step).
+    """
+    scaled = reward / temperature
+    out = np.empty_like(logp)
+    for i, (log_base, r) in enumerate(zip(logp, scaled, strict=True)):
+        z = np.arange(r.min() - 4.0, r.max() + np.log(n) + 40.0, step)
+        rate = np.exp(np.minimum(r[None, :] - z[:, None], 50.0))
+        below = np.exp(-rate) @ np.exp(log_base)
+        density = rate * np.exp(-rate)
+        out[i] = np.log(n * step * np.exp(log_base) * (density.T @ below ** (n - 1)))
+    return _normalised(out)
+
+
+def chi2_pessimism(logp: Array, reward: Array, beta: float) -> Array:
+    """Density ratio relu((r − λ) / β), λ chosen for each prompt so that probabilities sum to 1."""
+    base = np.exp(logp)
+    low, high = reward.min(axis=1) - beta, reward.max(axis=1)
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        total = (base * np.maximum((reward - middle[:, None]) / beta, 0.0)).sum(axis=1)
+        low, high = np.where(total > 1, middle, low), np.where(total > 1, high, middle)
+    with np.errstate(divide="ignore"):
+        return _normalised(logp + np.log(np.maximum((reward - low[:, None]) / beta, 0.0)))
+
+
+def _by_quantile(logp: Array, reward: Array, cumulative: Callable[[Array], Array]) -> Array:
+    """A pick whose reward's quantile u has the distribution function `cumulative`; equal rewards keep π₀'s shares."""
+    out = np.empty_like(logp)
+    for i, (log_base, r) in enumerate(zip(logp, reward, strict=True)):
+        _, level = np.unique(r, return_inverse=True)
+        mass = np.bincount(level, np.exp(log_base))
+        edges = np.clip(np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum(), 0.0, 1.0)
+        picked = np.diff(cumulative(edges))
+        with np.errstate(divide="ignore"):
+            out[i] = log_base + np.log(picked / np.where(mass > 0, mass, 1.0))[level]
+    return _normalised(out)
+
+
+def _normalised(logp: Array) -> Array:
+    top = logp.max(axis=1, keepdims=True)
+    return np.asarray(logp - top - np.log(np.exp(logp - top).sum(axis=1, keepdims=True)))
+
+
+COLDEST, HOTTEST = -14.0, 14.0  # log 1/β between which the limit is looked for, β in units of the reward's spread
+STEPS = 40
+
+
+def kl(law: Array, base: Array) -> Array:
+    """KL(law ‖ base) of each prompt [p]; inf where the law leaves the base's support."""
+    p = np.exp(law)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(p > 0, p * (law - base), 0.0)
+    return np.asarray(terms.sum(axis=1))
+
+
+def mean(law: Array, reward: Array) -> Array:
+    """E r of each prompt [p]."""
+    return np.asarray((np.exp(law) * reward).sum(axis=1))
+
+
+def gain(law: Array, base: Array, reward: Array) -> Array:
+    """E_law r − E_base r of each prompt [p]."""
+    centred = reward - mean(base, reward)[:, None]
+    return mean(law, centred)
+
+
+def spread(base: Array, reward: Array) -> float:
+    """Standard deviation of the reward within prompts under the base: the unit of gains."""
+    centred = reward - mean(base, reward)[:, None]
+    return float(np.sqrt(mean(base, centred**2).mean()))
+
+
+def win_rate(law: Array, base: Array, reward: Array) -> Array:
+    """P(the law's reply scores higher than the base's) + P(equal) / 2 of each prompt [p]."""
+    out = np.empty(len(law))
+    for i, (ours, theirs, r) in enumerate(zip(np.exp(law), np.exp(base), reward, strict=True)):
+        _, level = np.unique(r, return_inverse=True)
+        us, them = np.bincount(level, ours), np.bincount(level, theirs)
+        out[i] = us @ (np.cumsum(them) - them / 2)
+    return out
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest mean gain at a budget. law : [p, R]. beta : dG*/dκ, a mean over prompts where each has its own."""
+
+    law: Array
+    beta: float
+
+
+def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "average") -> Limit:
+    """The tilt that spends `budget` nats: on average over prompts with one β, or on every prompt with its own.
+
+    Args:
+        budget: one KL, or one for each prompt [p]; only their mean counts in the average convention. Beyond what the
+            best replies cost, the law that always gives these (β = 0).
+    """
+    spent = np.broadcast_to(np.asarray(budget, dtype=np.float64), len(base))
+    if convention == "average":
+        beta = _beta_at(base, reward, np.full(len(base), spent.mean()), np.mean)
+    elif convention == "per-prompt":
+        beta = _beta_at(base, reward, spent, lambda each: each)
+    else:
+        raise EstimateError(f"there is no budget convention '{convention}', but average and per-prompt")
+    return Limit(tilt(base, reward, beta), float(beta.mean()))
+
+
+def _beta_at(base: Array, reward: Array, budget: Array, pool: Callable[[Array], ArrayLike]) -> Array:
+    """β [p] at which the pooled KL of the tilt is the budget.
+
+    Newton's steps in x = log 1/β, dKL/dx = Var r / β², halving the bracket where a step would leave it.
+    """
+    unit = spread(base, reward)
+    if unit == 0 or budget.max() <= 0:
+        return np.full(len(base), np.inf)
+    floor = kl(tilt(base, reward, 0.0), base)
+    dearest = np.broadcast_to(np.asarray(pool(floor)), budget.shape)
+    low, high = np.full(len(base), COLDEST), np.full(len(base), HOTTEST)
+    x = np.zeros(len(base))
+    for _ in range(STEPS):
+        spent, slope = (
+            np.broadcast_to(np.asarray(pool(v)), x.shape) for v in _tilted_kl(base, reward, np.exp(x) / unit)
+        )
+        low, high = np.where(spent < budget, x, low), np.where(spent < budget, high, x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = x - (spent - budget) / slope
+        x = np.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
+    return np.where(budget <= 0, np.inf, np.where(budget >= dearest, 0.0, unit * np.exp(-x)))
+
+
+def _tilted_kl(base: Array, reward: Array, inverse: Array) -> tuple[Array, Array]:
+    """KL of the tilt at λ = 1/β [p], and its derivative in log λ, both [p]."""
+    below = reward - reward.max(axis=1, keepdims=True)
+    w = np.exp(base + inverse[:, None] * below)
+    total = w.sum(axis=1)
+    first, second = (w * below).sum(axis=1) / total, (w * below**2).sum(axis=1) / total
+    return inverse * first - np.log(total), inverse**2 * np.maximum(second - first**2, 0.0)

@@ -1,0 +1,192 @@
+"""All replies of a model whose replies can be listed, with the exact log-probability of each under several models."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from alignment_limits.errors import SamplingError
+from alignment_limits.limits.arrays import Array
+from alignment_limits.policies.kl import SamplingLaw
+from alignment_limits.sampling import tokens
+
+MOST = 100_000  # replies of one prompt
+CLOSE = 1e-5  # nats per token, between the tree and a plain pass
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Every reply once, and the tree that they make.
+
+    tokens : R replies as token ids, the stop token included. nodes : N beginnings, shortest first, the empty one left
+    out. sees : [N, N] bool, which nodes lead to which (each to itself). after, drawn, inside : [R, longest], the node
+    after which each token is drawn (0 the empty beginning, then the nodes), the token, and False behind the end.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    nodes: tuple[tuple[int, ...], ...]
+    sees: torch.Tensor
+    after: torch.Tensor
+    drawn: torch.Tensor
+    inside: torch.Tensor
+
+    @classmethod
+    def of(cls, vocabulary: int, stop: Sequence[int], longest: int) -> Replies:
+        """List the replies: those that end first, shortest first, then those that are cut.
+
+        Raises:
+            SamplingError: there are too many to list.
+        """
+        ends, words = sorted(set(stop)), [t for t in range(vocabulary) if t not in set(stop)]
+        count = sum(len(words) ** n * len(ends) for n in range(longest)) + len(words) ** longest
+        if count > MOST:
+            raise SamplingError(
+                f"{count:.2g} replies of up to {longest} tokens of {vocabulary} are too many to list (at most "
+                f"{MOST:,}): take shorter replies or a smaller vocabulary"
+            )
+        beginnings = [b for n in range(longest) for b in itertools.product(words, repeat=n)]
+        tokens = (*((*b, end) for b in beginnings for end in ends), *itertools.product(words, repeat=longest))
+        place = {b: i for i, b in enumerate(beginnings)}
+        nodes = tuple(beginnings[1:])
+        sees = torch.eye(len(nodes), dtype=torch.bool)
+        for i, node in enumerate(nodes):
+            for t in range(1, len(node)):
+                sees[i, place[node[:t]] - 1] = True
+        steps = range(longest)
+        return cls(
+            tokens,
+            nodes,
+            sees,
+            torch.tensor([[place[r[:t]] if t < len(r) else 0 for t in steps] for r in tokens]),
+            torch.tensor([[r[t] if t < len(r) else 0 for t in steps] for r in tokens]),
+            torch.tensor([[t < len(r) for t in steps] for r in tokens]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def next_token_logprobs(
+    model: Any, prompts: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw | None = None
+) -> torch.Tensor:
+    """log π(·|x, beginning) of every prompt and beginning, the empty one first: [p, 1 + N, v]; differentiable.
+
+    Prompts of one length are read together, unpadded. The model's own precision is kept: give it in float64.
+    """
+    law = law or SamplingLaw()
+    tree = torch.tensor([node[-1] for node in replies.nodes], dtype=torch.long)
+    depth = torch.tensor([len(node) for node in replies.nodes], dtype=torch.long)
+    out: list[Any] = [None] * len(prompts)
+    for length in sorted({len(p) for p in prompts}):
+        rows = [i for i, p in enumerate(prompts) if len(p) == length]
+        sent = torch.tensor([prompts[i] for i in rows], dtype=torch.long)
+        ids = torch.cat([sent, tree.expand(len(rows), -1)], dim=1)
+        seen = torch.zeros(ids.shape[1], ids.shape[1], dtype=torch.bool)
+        seen[:length, :length] = torch.ones(length, length).tril().bool()
+        seen[length:, :length] = True
+        seen[length:, length:] = replies.sees
+        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill(~seen, torch.finfo(model.dtype).min)
+        positions = torch.cat([torch.arange(length), length - 1 + depth])
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask.expand(len(rows), 1, -1, -1),
+            position_ids=positions.expand(len(rows), -1),
+            use_cache=False,
+        ).logits[:, length - 1 :]
+        laws = law.log_probs(logits.flatten(0, 1)).reshape(logits.shape)
+        for i, each in zip(rows, laws, strict=True):
+            out[i] = each
+    return torch.stack(out)
+
+
+def reply_logprobs(
+    model: Any, prompts: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw | None = None
+) -> torch.Tensor:
+    """log π(y|x) of every reply to every prompt [p, R], differentiable; −inf where a nucleus leaves a token out."""
+    drawn = next_token_logprobs(model, prompts, replies, law)[:, replies.after, replies.drawn]
+    return torch.where(replies.inside, drawn, torch.zeros((), dtype=drawn.dtype)).sum(-1)
+
+
+def check_tree(model: Any, prompt: Sequence[int], replies: Replies) -> None:
+    """Compare the tree's laws along one longest beginning with those of a plain forward pass.
+
+    Raises:
+        SamplingError: they differ (an architecture that does not follow the mask or the positions given).
+    """
+    node = replies.nodes[-1] if replies.nodes else ()
+    place = {n: i + 1 for i, n in enumerate(replies.nodes)} | {(): 0}
+    with torch.inference_mode():
+        tree = next_token_logprobs(model, [prompt], replies)[0]
+        plain = torch.log_softmax(model(torch.tensor([[*prompt, *node]])).logits[0, len(prompt) - 1 :], dim=-1)
+    path = tree[[place[node[:t]] for t in range(len(node) + 1)]]
+    apart = float((path - plain).abs().max())
+    if not apart < CLOSE:
+        raise SamplingError(
+            f"{type(model).__name__} reads a tree of replies otherwise than one reply ({apart:.1g} nats apart); its "
+            "replies cannot be listed this way"
+        )
+
+
+WHOLE = 1e-9  # how far the probabilities of all replies may be from 1
+
+
+def load_exact(folder: Path, trust_remote_code: bool = False) -> Any:
+    """A plain model folder in float64: sums over all replies are then exact to rounding."""
+    from alignment_limits.models.load import load_causal
+
+    return load_causal(folder, dtype=torch.float64, trust_remote_code=trust_remote_code)
+
+
+def replies_of(model: Any, stop: Sequence[int], longest: int) -> Replies:
+    """All replies of a model that are cut at `longest` tokens."""
+    return Replies.of(int(model.get_output_embeddings().weight.shape[0]), stop, longest)
+
+
+def exact_logprobs(model: Any, sent: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw) -> Array:
+    """log π(y|x) of every reply [p, R], float64; checked to be whole laws.
+
+    Raises:
+        SamplingError: the model cannot be read as a tree of replies.
+    """
+    check_tree(model, sent[0], replies)
+    with torch.inference_mode():
+        logp: Array = reply_logprobs(model, sent, replies, law).numpy()
+    off = float(np.abs(np.exp(logp).sum(axis=1) - 1).max())
+    if off > WHOLE:
+        raise SamplingError(f"the probabilities of all replies sum to 1 ± {off:.1g}: not all are listed")
+    return logp
+
+
+def listed(
+    prompts: pl.DataFrame,
+    replies: Replies,
+    logprobs: Mapping[str, Array],
+    tokenizer: Any,
+    stop: Sequence[int],
+    template: str = "none",
+) -> pl.DataFrame:
+    """The table `samples` of all replies (a reply's number is its sample_id), with one column for each law.
+
+    Args:
+        prompts: table `prompts`. logprobs: of every reply [p, R], by column; `logprob` is the base's.
+    """
+    texts = tokens.decode([list(r) for r in replies.tokens], tokenizer, stop, template)
+    one = pl.DataFrame(
+        {
+            "sample_id": range(len(replies)),
+            "text": texts,
+            "token_ids": [list(r) for r in replies.tokens],
+            "n_tokens": [len(r) for r in replies.tokens],
+            "finish_reason": ["stop" if r[-1] in stop else "length" for r in replies.tokens],
+            "seed": 0,
+        }
+    )
+    every = prompts.select("prompt_id").join(one, how="cross", maintain_order="left_right")
+    return every.with_columns(pl.Series(name, values.ravel()) for name, values in logprobs.items())

@@ -1,0 +1,198 @@
+"""KL(π‖π₀) of replies drawn from π, reply by reply, in nats: two estimates from one pass of both models.
+
+Both laws are softmax(logits / temperature), cut to their own top-p nucleus and renormalised. A reply of tokens y₁…y_T
+after a prompt x, its stop token included, or cut at the study's longest, has
+
+    Rao-Blackwellised   Σ_t KL(π(·|x,y_<t) ‖ π₀(·|x,y_<t))          never negative,
+    log-ratio           Σ_t log π(y_t|x,y_<t) − log π₀(y_t|x,y_<t)  of either sign, a cross-check.
+
+Both are unbiased for the KL of the truncated laws (theory §6, arXiv 2504.10637); the first has the lower variance.
+Where π allows a token that π₀ does not, the KL is infinite, and so is the result: nothing is clipped. Both models are
+read with one set of batches, in one precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+from alignment_limits.errors import SamplingError
+from alignment_limits.models.load import device_of_job
+from alignment_limits.models.split_model import SplitModel, load_split
+from alignment_limits.models.tokenizer import load_tokenizer
+from alignment_limits.rewards.base import distinct_items
+from alignment_limits.rewards.batching import batches, token_budget
+from alignment_limits.sampling import tokens
+
+
+@dataclass(frozen=True)
+class SamplingLaw:
+    """How a reply's next token is drawn from logits; the same for every model of a study."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [n, v] in the logits' own type; −inf outside the nucleus.
+
+        Temperature first, then top-p, as transformers and vLLM do; the nucleus is transformers' own.
+        """
+        nobody = torch.empty(0)  # the warpers ask for the tokens so far and do not read them
+        if self.temperature != 1:
+            logits = TemperatureLogitsWarper(self.temperature)(nobody, logits)
+        if self.top_p < 1:
+            logits = TopPLogitsWarper(self.top_p)(nobody, logits)
+        return torch.log_softmax(logits, dim=-1)
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Per position [n], nats: the exact next-token KL, and both models' log-probability of the token drawn."""
+
+    kl: torch.Tensor
+    logprob: torch.Tensor
+    logprob_base: torch.Tensor
+
+
+def next_token_kl(
+    policy_logits: torch.Tensor, base_logits: torch.Tensor, drawn: torch.Tensor, law: SamplingLaw
+) -> NextToken:
+    """Compare two models at n positions.
+
+    Args:
+        policy_logits, base_logits: [n, v]; the base may have further rows behind the policy's, which then has no
+            probability there: each model's law is over its own rows, and the KL a sum over the policy's.
+        drawn: tokens the policy drew there, int64 [n].
+
+    Returns:
+        float64 [n] each; `kl` is +inf where the policy's nucleus leaves the base's.
+    """
+    p, q = law.log_probs(policy_logits), law.log_probs(base_logits)[:, : policy_logits.shape[-1]]
+    logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
+    terms = p.sub(q).mul_(p.exp())
+    if law.top_p < 1:
+        terms.masked_fill_(p.isneginf(), 0.0)  # 0 · log 0 = 0
+    return NextToken(terms.sum(-1).double(), logprob, logprob_base)
+
+
+LOGITS_CPU = 2**22  # numbers held at once per tensor: 16 MB in float32, near a cache
+LOGITS_GPU = 2**28
+
+
+@dataclass(frozen=True)
+class SequenceKL:
+    """Per reply, float64 [n], nats: both estimates, and each model's log-probability of the reply."""
+
+    kl: NDArray[np.float64]
+    log_ratio: NDArray[np.float64]
+    logprob: NDArray[np.float64]
+    logprob_base: NDArray[np.float64]
+
+
+def sequence_kl(
+    policy: SplitModel,
+    base: SplitModel,
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[int]],
+    law: SamplingLaw,
+    *,
+    tokens: int | None = None,
+    logits: int | None = None,
+    progress: Callable[[int], object] = lambda replies: None,
+) -> SequenceKL:
+    """Both estimates of every reply.
+
+    Args:
+        policy, base: the same object, if only its log-probabilities are wanted.
+        prompts, replies: token ids, one prompt per reply; replies as drawn, stop token included.
+        tokens: tokens of a batch, padding included. logits: numbers of a logits tensor held at once; at least
+            one position is. Defaults suit the device.
+        progress: told the number of replies of each batch done.
+
+    Raises:
+        SamplingError: the policy has tokens that the base lacks, or a prompt or reply is empty.
+    """
+    if policy.vocabulary > base.vocabulary:
+        raise SamplingError(f"the policy predicts {policy.vocabulary} tokens, the base {base.vocabulary}")
+    if not all(map(len, prompts)) or not all(map(len, replies)):
+        raise SamplingError("every prompt and every reply needs at least one token")
+    device = base.device
+    rows = max(1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // base.vocabulary)
+    pairs, where = distinct_items([(tuple(p), tuple(r)) for p, r in zip(prompts, replies, strict=True)])
+    out = np.empty((3, len(pairs)))
+    alone = policy is base  # only its log-probabilities are wanted: it runs once
+    for batch in batches([len(p) + len(r) for p, r in pairs], tokens or token_budget(device.type)):
+        chosen = [pairs[i] for i in batch]
+        ids, mask, row, position = (x.to(device) for x in _layout(chosen))
+        own = policy.hidden(ids, mask)[row, position]
+        others = own if alone else base.hidden(ids, mask)[row, position]
+        drawn = ids[row, position + 1]
+        sums = torch.zeros(3, len(chosen), dtype=torch.float64, device=device)
+        for start in range(0, len(row), rows):
+            some = slice(start, start + rows)
+            with torch.inference_mode():
+                logits_own = policy.logits(own[some])
+                logits_base = logits_own if alone else base.logits(others[some])
+                at = next_token_kl(logits_own, logits_base, drawn[some], law)
+            sums.index_add_(1, row[some], torch.stack([at.kl, at.logprob, at.logprob_base]))
+        out[:, batch] = sums.cpu().numpy()
+        progress(len(chosen))
+    kl, logprob, logprob_base = out[:, where]
+    with np.errstate(invalid="ignore"):
+        return SequenceKL(kl, logprob - logprob_base, logprob, logprob_base)
+
+
+def _layout(
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A batch padded on the right, [b, t] and its mask; row and position of every reply token's prediction [n].
+
+    The token at position j is predicted at j − 1, so a reply's first one at the prompt's last.
+    """
+    width = max(len(p) + len(r) for p, r in pairs)
+    ids = torch.zeros(len(pairs), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    row: list[int] = []
+    position: list[int] = []
+    for i, (prompt, reply) in enumerate(pairs):
+        length = len(prompt) + len(reply)
+        ids[i, :length] = torch.tensor([*prompt, *reply])
+        mask[i, :length] = 1
+        row += [i] * len(reply)
+        position += range(len(prompt) - 1, length - 1)
+    return ids, mask, torch.tensor(row), torch.tensor(position)
+
+
+REPLIES = 64
+
+
+def read_again(
+    samples: pl.DataFrame,
+    prompts: pl.DataFrame,
+    folder: Path,
+    law: SamplingLaw,
+    *,
+    template: str,
+    trust_remote_code: bool = False,
+    replies: int = REPLIES,
+) -> pl.DataFrame:
+    """The table `read_again`: of replies spread evenly over a shard, both log-probabilities.
+
+    Args:
+        samples, prompts: tables of a shard. folder: of the model that drew it.
+        law: by which it was drawn. template: of the prompts. replies: at most so many.
+    """
+    few = samples.gather_every(max(1, samples.height // replies)).head(replies)
+    texts = dict(prompts.select("prompt_id", "text").iter_rows())
+    tokenizer = load_tokenizer(folder, trust_remote_code)
+    sent = tokens.encode([texts[name] for name in few["prompt_id"]], tokenizer, template)
+    model = load_split(folder, device=device_of_job(), trust_remote_code=trust_remote_code)
+    read = sequence_kl(model, model, sent, few["token_ids"].to_list(), law).logprob
+    return few.select("prompt_id", "sample_id", "n_tokens", "logprob").with_columns(logprob_read=pl.Series(read))

@@ -1,0 +1,217 @@
+"""Every objective as a learner: from pairs to its minimiser over all policies, for each coefficient in turn.
+
+A learner takes `Data` and coefficients (β, from the largest down) and yields log-policies (..., X, Y), one array
+per coefficient. The coefficient is β of the KL for PMLE, distillation, reverse KL and RLHF; DPO's β in front of the
+log-ratio; IPO's τ; for REBEL 1/(η · steps), which is what it does to the base.
+
+In a class that holds every policy, RLHF, DPO and REBEL trace one curve, π₀ e^{R̂/β}: it passes the target only if
+π₀ is uniform. Reverse KL traces π₀^{β/(β+γ)} e^{R̂/(β+γ)}, which ends in e^{R̂/γ} as β falls to 0. Distances to the
+target are exact, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignment_limits.preferences.objectives import sigmoid
+from alignment_limits.preferences.tabular import log_softmax, margins, preference_path
+
+
+def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """E_x KL(p‖q): (..., X, Y) → (...), contexts equally likely. NaN log-policies (run away) are infinitely far."""
+    each = (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    return np.where(np.isnan(each), np.inf, each).mean(-1)
+
+
+def gain(log_policy: np.ndarray, log_base: np.ndarray, reward: np.ndarray) -> np.ndarray:
+    """E_x (E_π r − E_π₀ r), (..., X, Y) → (...); NaN for a policy that ran away."""
+    return ((np.exp(log_policy) - np.exp(log_base)) * reward).sum(-1).mean(-1)
+
+
+def reverse_kl_policy(reward: np.ndarray, log_base: np.ndarray, *, gamma: float, beta: float) -> np.ndarray:
+    """argmin −E_π R − γ H(π) + β KL(π‖π₀): π ∝ π₀^{β/(β+γ)} e^{R/(β+γ)}."""
+    return log_softmax((beta * log_base + reward) / (beta + gamma))
+
+
+def rlhf_policy(reward: np.ndarray, log_base: np.ndarray, *, beta: float) -> np.ndarray:
+    """argmin −E_π R + β KL(π‖π₀): the tilt π ∝ π₀ e^{R/β}. DPO's as well, for R fitted without a prior."""
+    return reverse_kl_policy(reward, log_base, gamma=0.0, beta=beta)
+
+
+def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps: int) -> np.ndarray:
+    """REBEL from π₀ after `steps` exact regressions: each multiplies by e^{ηR}, so it is RLHF's at β = 1/(η steps)."""
+    policy = log_softmax(log_base + 0 * reward)
+    for _ in range(steps):
+        policy = log_softmax(policy + eta * reward)
+    return policy
+
+
+def ipo_direction(wins: np.ndarray) -> np.ndarray:
+    """argmin Σ W[a, b] (g_a − g_b − 1)², (..., Y, Y) → (..., Y): a graph Laplacian's system, of least norm.
+
+    IPO's policy is π₀ e^{g/(2τ)}. It is finite for any data: a response that always won is one above those it beat,
+    one never compared stays at 0.
+    """
+    met = wins + wins.swapaxes(-2, -1)
+    laplacian = -met
+    diagonal = np.arange(wins.shape[-1])
+    laplacian[..., diagonal, diagonal] += met.sum(-1)
+    ahead = wins.sum(-1) - wins.sum(-2)
+    return np.einsum("...ab,...b->...a", np.linalg.pinv(laplacian, hermitian=True), ahead)
+
+
+def ipo_policy(wins: np.ndarray, log_base: np.ndarray, *, tau: float) -> np.ndarray:
+    """argmin Σ W[a, b] (m_ab − 1/(2τ))², m the margin of log π/π₀."""
+    return log_softmax(log_base + ipo_direction(wins) / (2 * tau))
+
+
+_STEPS, _LONGEST, _FLAT = 60, 1.0, 1e-10
+
+
+def on_policy_path(
+    labels: np.ndarray, log_base: np.ndarray, *, gamma: float, betas: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """Log-policies (..., Y) at which the gradient of distillation + β KL(π‖π₀) on pairs from π × π is 0, for each β.
+
+    The sampler is not differentiated, so this is no minimum of a loss but a fixed point. Divided by π_a the gradient is
+    2γ Σ_b π_b (σ(γ m_ab) − t_ab) + β (g_a − E_π g), g = log π/π₀; its root is found by Newton, from the last β's on.
+    One that is not found is NaN.
+
+    Args:
+        labels: t, the rewards' P(a ≻ b), (..., Y, Y).
+        log_base: log π₀, broadcast against (..., Y).
+        betas: from the largest down.
+    """
+    shape = labels.shape[:-1]
+    target = labels.reshape(-1, *labels.shape[-2:])
+    base = np.broadcast_to(log_base, shape).reshape(len(target), -1)
+    policy = base.copy()
+    for beta in betas:
+        moving = np.arange(len(policy))
+        for _ in range(_STEPS):
+            value, jacobian = _gradient(policy[moving], target[moving], base[moving], gamma, beta)
+            moving, value, jacobian = (x[np.abs(value).max(-1) > _FLAT * (1 + beta)] for x in (moving, value, jacobian))
+            if not moving.size:
+                break
+            step = -np.linalg.solve(jacobian, value[..., None])[..., 0]
+            step *= np.minimum(1, _LONGEST / np.abs(step).max(-1))[:, None]
+            policy[moving] = log_softmax(policy[moving] + step)
+        found = policy.copy()
+        found[moving] = np.nan
+        yield found.reshape(shape)
+
+
+def _gradient(
+    log_policy: np.ndarray, target: np.ndarray, log_base: np.ndarray, gamma: float, beta: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient over π_a (B, Y) and its derivatives in the logits (B, Y, Y), the constant's filled up."""
+    policy, ratio = np.exp(log_policy), log_policy - log_base
+    p = sigmoid(gamma * margins(log_policy))
+    apart = p - target
+    pull = np.einsum("bac,bc->ba", apart, policy)
+    kl = (policy * ratio).sum(-1, keepdims=True)
+    slope = p * (1 - p)
+    toward = policy[:, None, :]
+    jacobian = 2 * gamma * toward * (apart - pull[:, :, None] - gamma * slope)
+    jacobian -= beta * toward * (1 + ratio - kl)[:, None, :]
+    diagonal = np.arange(policy.shape[1])
+    jacobian[:, diagonal, diagonal] += 2 * gamma**2 * np.einsum("bac,bc->ba", slope, policy) + beta
+    return 2 * gamma * pull + beta * (ratio - kl), jacobian + 1 / policy.shape[1]
+
+
+REBEL_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a learner may see.
+
+    `wins` (..., X, Y, Y) is the mean over pairs, times X; `log_base` (..., X, Y) broadcasts against its batch.
+    `reward` (..., X, Y) is fitted in the reward class with a weak prior; `free_reward` is the table of maximum
+    likelihood, NaN where the data determine none. `gamma` is what the learner takes γ to be.
+    """
+
+    wins: np.ndarray
+    log_base: np.ndarray
+    gamma: float
+    reward: np.ndarray
+    free_reward: np.ndarray
+
+
+Learner = Callable[[Data, Sequence[float]], Iterator[np.ndarray]]
+
+
+def _pmle(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    return preference_path(data.wins, data.log_base, gamma=data.gamma, betas=betas)
+
+
+def _distillation(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    """Of the data's own pairs, relabelled by the fitted reward."""
+    met = data.wins + data.wins.swapaxes(-2, -1)
+    return preference_path(met * _labels(data), data.log_base, gamma=data.gamma, betas=betas)
+
+
+def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    """Of pairs from the policy itself, all of them."""
+    return on_policy_path(_labels(data), data.log_base, gamma=data.gamma, betas=betas)
+
+
+def _reverse_kl(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    return (reverse_kl_policy(data.reward, data.log_base, gamma=data.gamma, beta=b) for b in betas)
+
+
+def _rlhf(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    return (rlhf_policy(data.reward, data.log_base, beta=b) for b in betas)
+
+
+def _dpo(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    return (rlhf_policy(data.free_reward, data.log_base, beta=b) for b in betas)
+
+
+def _rebel(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    steps = REBEL_STEPS
+    return (rebel_policy(data.reward, data.log_base, eta=1 / (steps * b), steps=steps) for b in betas)
+
+
+def _ipo(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
+    direction = ipo_direction(data.wins)
+    return (log_softmax(data.log_base + direction / (2 * b)) for b in betas)
+
+
+def _labels(data: Data) -> np.ndarray:
+    return np.asarray(sigmoid(margins(data.reward)))
+
+
+LEARNERS: dict[str, Learner] = {
+    "pmle": _pmle,
+    "distillation": _distillation,
+    "distillation-on-policy": _distillation_on_policy,
+    "reverse-kl": _reverse_kl,
+    "rlhf": _rlhf,
+    "dpo": _dpo,
+    "rebel": _rebel,
+    "ipo": _ipo,
+}
+
+
+def unregularised(data: Data, *, free: bool) -> dict[str, np.ndarray]:
+    """PMLE, distillation and reverse KL at β = 0, each by its own route; NaN where the data determine no policy.
+
+    Args:
+        free: whether the reward class is all tables; otherwise reverse KL takes the class's own fit, which its prior
+            keeps finite.
+    """
+    undetermined = np.isnan(data.free_reward)
+    (pmle,) = preference_path(data.wins, data.log_base, gamma=data.gamma, betas=[0.0])
+    met = data.wins + data.wins.swapaxes(-2, -1)
+    labels = sigmoid(margins(np.nan_to_num(data.free_reward)))
+    (distilled,) = preference_path(met * labels, data.log_base, gamma=data.gamma, betas=[0.0])
+    reward = data.free_reward if free else data.reward
+    return {
+        "pmle": np.where(undetermined, np.nan, pmle),
+        "distillation": np.where(undetermined, np.nan, distilled),
+        "reverse-kl": reverse_kl_policy(reward, data.log_base, gamma=data.gamma, beta=0.0),
+    }

@@ -1,0 +1,135 @@
+"""The objectives of preference learning, one definition each, on log-probabilities and rewards.
+
+Every function takes NumPy arrays or torch tensors of any one shape and gives, elementwise, the loss and its
+derivative; the learners of enumerated worlds use both, a trainer differentiates `value` itself. Names:
+
+- `margin` = log π(a⁺|x) − log π(a⁻|x), and the same of the base or of an earlier policy; a⁺ was preferred;
+- `reward_margin` = R(a⁺) − R(a⁻) of a fitted reward;
+- preferences follow P(a ≻ b) = σ(γ log π*(a)/π*(b)).
+
+PMLE, distillation and reverse KL are from 2506.01523 [B], each of them to be taken with + β KL(π‖π₀); DPO is
+2305.18290, IPO 2310.12036, REBEL 2404.16767.
+
+What figures and pages call the objectives, the order they show them in, and which setting they show first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import polars as pl
+
+
+class Loss(NamedTuple):
+    """A loss per element, and its derivative in the policy's margin (in the logits, where that is said)."""
+
+    value: Any
+    slope: Any
+
+
+def softplus(u: Any) -> Any:
+    """log(1 + eᵘ), without overflow."""
+    library = _library(u)
+    return library.logaddexp(u, library.zeros_like(u))
+
+
+def sigmoid(u: Any) -> Any:
+    """1 / (1 + e⁻ᵘ), without overflow."""
+    return _library(u).exp(-softplus(-u))
+
+
+def cross_entropy(logit: Any, target: Any) -> Any:
+    """−t log σ(u) − (1 − t) log(1 − σ(u)) of a logit u and a probability t; its derivative in u is σ(u) − t."""
+    return softplus(logit) - target * logit
+
+
+def pmle(margin: Any, *, gamma: float) -> Loss:
+    """Preference maximum likelihood: −log σ(γ m)."""
+    u = gamma * margin
+    return Loss(cross_entropy(u, 1.0), gamma * (sigmoid(u) - 1))
+
+
+def distillation(margin: Any, reward_margin: Any, *, gamma: float) -> Loss:
+    """Preference distillation: KL(Bern(σ(ΔR)) ‖ Bern(σ(γ m))), for responses of any sampler."""
+    u, target = gamma * margin, sigmoid(reward_margin)
+    entropy = cross_entropy(reward_margin, target)
+    return Loss(cross_entropy(u, target) - entropy, gamma * (sigmoid(u) - target))
+
+
+def dpo(margin: Any, base_margin: Any, *, beta: float) -> Loss:
+    """Direct preference optimisation: −log σ(β (m − m₀)). It is PMLE of π/π₀: no KL, the base inside σ."""
+    return pmle(margin - base_margin, gamma=beta)
+
+
+def ipo(margin: Any, base_margin: Any, *, tau: float) -> Loss:
+    """Identity preference optimisation: (m − m₀ − 1/(2τ))²."""
+    error = margin - base_margin - 1 / (2 * tau)
+    return Loss(error**2, 2 * error)
+
+
+def rebel(margin: Any, previous_margin: Any, reward_margin: Any, *, eta: float) -> Loss:
+    """REBEL: (m − m_t − η ΔR)² against the previous policy π_t, for responses of π_t."""
+    error = margin - previous_margin - eta * reward_margin
+    return Loss(error**2, 2 * error)
+
+
+def reverse_kl_reward(log_policy: Any, log_base: Any, reward: Any, *, gamma: float, beta: float) -> Any:
+    """What a policy gradient maximises, per response: R − γ log π − β log π/π₀. γ = 0 is RLHF's.
+
+    Its mean under π is −(the reverse-KL objective). Where π follows its gradient, this is the signal of a
+    sampled response, to be held fixed: the derivative of log π inside has mean 0.
+    """
+    return reward - gamma * log_policy - beta * (log_policy - log_base)
+
+
+def reverse_kl(log_policy: Any, log_base: Any, reward: Any, *, gamma: float, beta: float) -> Loss:
+    """Reverse KL over enumerated responses (last axis): −E_π R − γ H(π) + β KL(π‖π₀).
+
+    Returns:
+        value without the last axis; slope in the policy's logits, with it.
+    """
+    policy = _library(log_policy).exp(log_policy)
+    signal = reverse_kl_reward(log_policy, log_base, reward, gamma=gamma, beta=beta)
+    mean = (policy * signal).sum(-1)
+    return Loss(-mean, -policy * (signal - mean[..., None]))
+
+
+def rlhf(log_policy: Any, log_base: Any, reward: Any, *, beta: float) -> Loss:
+    """RLHF over enumerated responses: reverse KL without the entropy, −E_π R + β KL(π‖π₀)."""
+    return reverse_kl(log_policy, log_base, reward, gamma=0.0, beta=beta)
+
+
+def _library(x: Any) -> Any:
+    """numpy or torch, whichever made x; torch is never imported here."""
+    return sys.modules[type(x).__module__.partition(".")[0]]
+
+
+NAMES = {
+    "reverse-kl": "reverse KL",
+    "pmle": "PMLE",
+    "distillation": "distillation",
+    "distillation-on-policy": "distillation, on-policy",
+    "rlhf": "RLHF",
+    "dpo": "DPO",
+    "rebel": "REBEL",
+    "ipo": "IPO",
+}
+
+
+def named(objective: str) -> str:
+    """An objective as it is written."""
+    return NAMES.get(objective, objective)
+
+
+def in_order(objectives: Iterable[str]) -> list[str]:
+    """Those of them that have a name, in the order they are shown."""
+    return [o for o in NAMES if o in set(objectives)]
+
+
+def first_setting(table: pl.DataFrame) -> tuple[str, float]:
+    """The setting without departures, or the first there is, at its lowest level."""
+    settings = table["setting"].unique().sort().to_list()
+    setting = "as-modelled" if "as-modelled" in settings else settings[0]
+    return setting, float(table.filter(pl.col("setting") == setting)["level"].to_numpy().min())

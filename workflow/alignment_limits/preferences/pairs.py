@@ -1,0 +1,254 @@
+"""Preferences: the model of [B] (arXiv 2506.01523), what can go wrong with it, and pairs drawn from it.
+
+A preference table P[..., a, b] holds the probability that a is preferred to b; P[a, b] + P[b, a] = 1. In enumerated
+worlds every probability is known; among the samples of a prompt P follows from log π₀ and r alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alignment_limits.preferences.objectives import sigmoid
+from alignment_limits.preferences.tabular import log_softmax, margins, reward_fit
+
+
+def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:
+    """P(a ≻ b) = σ(γ log π*(a)/π*(b)), (..., Y) → (..., Y, Y)."""
+    return sigmoid(gamma * margins(log_target))
+
+
+def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
+    """Every label flipped with this probability."""
+    return (1 - 2 * rate) * table + rate
+
+
+def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
+    """Davidson's ties: a, b and a tie with odds √(P_ab/P_ba) : √(P_ba/P_ab) : ν; ν/(2 + ν) between equals."""
+    tie = nu * np.sqrt(table * (1 - table))
+    return tie / (1 + tie)
+
+
+def with_ties_flipped(table: np.ndarray, nu: float) -> np.ndarray:
+    """Ties recorded as a win of either with probability 1/2. Dropped ties leave the table as it is, of fewer pairs."""
+    tie = tie_probability(table, nu)
+    return (1 - tie) * table + tie / 2
+
+
+def with_context_effects(table: np.ndarray, effects: np.ndarray) -> np.ndarray:
+    """Utility depends on what a response is shown beside: logit P[a, b] + C[a, b], C antisymmetric (..., Y, Y)."""
+    return sigmoid(np.log(table) - np.log1p(-table) + effects)
+
+
+def with_annotators(table: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """Pairs judged each by one of K annotators, taken at random, whose rewards are off by biases (K, ..., Y)."""
+    return sigmoid((np.log(table) - np.log1p(-table))[None] + margins(biases)).mean(0)
+
+
+def tempered(log_base: np.ndarray, temperature: float) -> np.ndarray:
+    """log μ for μ ∝ π₀^{1/T}."""
+    return log_softmax(log_base / temperature)
+
+
+def best_of_n_sampler(log_base: np.ndarray, reward: np.ndarray, n: float) -> np.ndarray:
+    """log μ of best-of-n from the base by a reward without ties: F(y)ⁿ − F(y⁻)ⁿ, F the rank's distribution."""
+    order = np.argsort(reward, -1)
+    up_to = np.cumsum(np.take_along_axis(np.exp(log_base), order, -1), -1)
+    up_to[..., -1] = 1.0
+    shares = np.diff(up_to**n, axis=-1, prepend=0.0)
+    out = np.empty_like(shares)
+    np.put_along_axis(out, order, np.log(np.maximum(shares, 1e-300)), -1)
+    return out
+
+
+def draw_wins(
+    table: np.ndarray, log_sampler: np.ndarray, pairs: int, rng: np.random.Generator, *, tie: np.ndarray | None = None
+) -> np.ndarray:
+    """Wins (X, Y, Y) in `pairs` i.i.d. comparisons: x uniform, a and b from μ(·|x), the winner from the table.
+
+    A response met by itself says nothing and is not recorded, though it counts as a pair; so does a tie, which has
+    the probability `tie` (X, Y, Y) if given.
+    """
+    sampler = np.exp(log_sampler)
+    cells = sampler[:, :, None] * sampler[:, None, :] / len(sampler)
+    met = rng.multinomial(pairs, (cells / cells.sum()).ravel()).reshape(cells.shape)
+    if tie is not None:
+        met = rng.binomial(met, 1 - tie)
+    first = rng.binomial(met, np.clip(table, 0, 1))
+    wins = first + (met - first).swapaxes(-2, -1)
+    diagonal = np.arange(wins.shape[-1])
+    wins[:, diagonal, diagonal] = 0
+    return wins
+
+
+def expected_wins(table: np.ndarray, log_sampler: np.ndarray) -> np.ndarray:
+    """What `draw_wins` gives per pair and context, on average: the population's table of wins (..., Y, Y).
+
+    Each context's sums to the probability that a pair is of two different responses.
+    """
+    sampler = np.exp(log_sampler)
+    wins = 2 * sampler[..., :, None] * sampler[..., None, :] * table
+    diagonal = np.arange(wins.shape[-1])
+    wins[..., diagonal, diagonal] = 0
+    return wins
+
+
+class Pairs(NamedTuple):
+    """Indices of chosen and rejected samples, and the probability of that label.
+
+    `probability` is P(chosen ≻ rejected) of the model, before any departure; `observed` of what was in fact judged.
+    """
+
+    chosen: np.ndarray
+    rejected: np.ndarray
+    probability: np.ndarray
+    observed: np.ndarray
+
+
+def draw_pairs(
+    log_target: np.ndarray,
+    log_base: np.ndarray,
+    reward: np.ndarray,
+    pairs: int,
+    rng: np.random.Generator,
+    *,
+    gamma: float,
+    setting: str = "as-modelled",
+    level: float = 0.0,
+) -> Pairs:
+    """Pairs of two different samples, i.i.d. from the setting's sampler, with a label drawn for each.
+
+    The samples are the base's own, so a pair from the base is any two of them; one from π₀^{1/T} weights them by
+    π₀^{1/T − 1}, one of best-of-n as often as the best of n of them by the reward would be each. Ties that are dropped
+    leave fewer than `pairs`.
+
+    Args:
+        log_target: log π* up to a constant, (M,); for Bradley-Terry on a reward, the reward.
+        log_base: log π₀ (M,), needed for tempered pairs only.
+        reward: what best-of-n goes by (M,).
+    """
+    if len(reward) < 2:
+        none = np.zeros(0)
+        return Pairs(none.astype(int), none.astype(int), none, none)
+    uniform = np.full((1, len(reward)), -np.log(len(reward)))
+    world = World(log_target[None], uniform, np.zeros((1, len(reward), 0)))
+    options = {"gamma": gamma, "reward_dimension": None}
+    model = comparisons("as-modelled", 0.0, world, options, rng)
+    judged = comparisons(setting, level, world, options, rng)
+    sampler = uniform[0]
+    if setting == "tempered-pairs":
+        sampler = log_softmax((1 / level - 1) * log_base)
+    elif setting == "best-of-n-pairs":
+        sampler = best_of_n_sampler(uniform, reward[None], level)[0]
+    cells = np.exp(sampler[:, None] + sampler[None, :])
+    np.fill_diagonal(cells, 0)
+    first, second = np.divmod(rng.choice(cells.size, size=pairs, p=(cells / cells.sum()).ravel()), len(reward))
+    if judged.tie is not None:
+        kept = rng.random(pairs) >= judged.tie[0, first, second]
+        first, second = first[kept], second[kept]
+    won = rng.random(len(first)) < judged.table[0, first, second]
+    chosen, rejected = np.where(won, first, second), np.where(won, second, first)
+    return Pairs(chosen, rejected, model.table[0, chosen, rejected], judged.table[0, chosen, rejected])
+
+
+def fitted_rewards(chosen: np.ndarray, rejected: np.ndarray, *, prior_sd: float) -> np.ndarray:
+    """Bradley-Terry rewards (M,) of one prompt's samples 0 … M − 1 that are in some pair, under a normal prior."""
+    size = int(max(chosen.max(), rejected.max())) + 1
+    wins = np.zeros((size, size))
+    np.add.at(wins, (chosen, rejected), 1)
+    return reward_fit(wins, ridge=prior_sd**-2.0)
+
+
+@dataclass(frozen=True)
+class World:
+    """log π* and log π₀ (X, Y), and features (X, Y, D) of which the first ones span log π* (D = 0: none known)."""
+
+    log_target: np.ndarray
+    log_base: np.ndarray
+    features: np.ndarray
+
+    @property
+    def reward(self) -> np.ndarray:
+        """The reward whose tilt of the base at β = 1 is the target: log π*/π₀ (X, Y), in nats."""
+        return self.log_target - self.log_base
+
+
+def draw_world(p: Mapping[str, Any], rng: np.random.Generator, *, tilt: bool = False) -> World:
+    """The toy of [B]: logits of target and base i.i.d. normal. With `target_dimension`, the target's are linear.
+
+    Args:
+        p: the study file's `learning.world`.
+        tilt: the target's logits are added to the base's, so that it is a tilt of the base.
+    """
+    shape = p["contexts"], p["responses"]
+    own = p["target_dimension"] or 0
+    features = rng.standard_normal((*shape, max(own, shape[0] * (shape[1] - 1)) if own else 0))
+    weights = rng.standard_normal(own) / np.sqrt(max(own, 1))
+    logits = features[..., :own] @ weights if own else rng.standard_normal(shape)
+    log_base = log_softmax(p["base_sd"] * rng.standard_normal(shape))
+    log_target = log_softmax(p["target_sd"] * logits + (log_base if tilt else 0.0))
+    return World(log_target, log_base, features)
+
+
+ANNOTATORS = 5
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """How pairs are made and judged in a world, and what the learner believes of it.
+
+    `table` (X, Y, Y) holds P(a ≻ b), `log_sampler` (X, Y) log μ, `tie` (X, Y, Y) what share of the pairs is dropped.
+    `as_modelled`: preferences follow the target as the learner believes.
+    """
+
+    table: np.ndarray
+    log_sampler: np.ndarray
+    gamma: float
+    tie: np.ndarray | None = None
+    reward_dimension: int | None = None
+    as_modelled: bool = True
+
+    def expected_wins(self) -> np.ndarray:
+        """Wins (X, Y, Y) of one pair, on average."""
+        kept = 1.0 if self.tie is None else 1 - self.tie
+        return expected_wins(self.table, self.log_sampler) * kept / len(self.table)
+
+
+def comparisons(
+    setting: str, level: float, world: World, p: Mapping[str, Any], rng: np.random.Generator
+) -> Comparisons:
+    """Pairs of the base judged by the model of [B], but for what this setting changes.
+
+    Random effects and biases are drawn from `rng` and scaled by the level: a seed's are the same at all levels.
+
+    Args:
+        p: the study file's `learning.world`.
+    """
+    gamma = p["gamma"]
+    table = preferences(world.log_target, gamma=gamma)
+    plain = Comparisons(table, world.log_base, gamma, reward_dimension=p["reward_dimension"])
+    if setting == "label-noise":
+        return replace(plain, table=with_label_noise(table, level), as_modelled=level == 0)
+    if setting == "ties-flipped":
+        return replace(plain, table=with_ties_flipped(table, level), as_modelled=level == 0)
+    if setting == "ties-dropped":
+        return replace(plain, tie=tie_probability(table, level))
+    if setting == "context-effects":
+        drawn = rng.standard_normal(table.shape)
+        effects = (drawn - drawn.swapaxes(-2, -1)) / np.sqrt(2)
+        return replace(plain, table=with_context_effects(table, level * effects), as_modelled=level == 0)
+    if setting == "annotator-bias":
+        biases = rng.standard_normal((ANNOTATORS, *world.log_base.shape))
+        return replace(plain, table=with_annotators(table, level * biases), as_modelled=level == 0)
+    if setting == "gamma-error":
+        return replace(plain, gamma=gamma * level, as_modelled=level == 1)
+    if setting == "tempered-pairs":
+        return replace(plain, log_sampler=tempered(world.log_base, level))
+    if setting == "best-of-n-pairs":
+        return replace(plain, log_sampler=best_of_n_sampler(world.log_base, world.reward, level))
+    if setting == "reward-dimension":
+        return replace(plain, reward_dimension=int(level))
+    return plain

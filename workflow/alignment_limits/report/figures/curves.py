@@ -1,0 +1,207 @@
+"""Curves of gain against KL: which points join, which parts are reliable, what lies between them.
+
+What no curve can do is not drawn (`limit_curve`, `ordered`).
+
+Between tabulated budgets a curve is a monotone cubic (PCHIP) in √KL, in which a Gaussian reward's frontier is
+a straight line; it starts at the origin and passes through every point. Nothing is drawn past the last one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.interpolate import PchipInterpolator
+
+from alignment_limits.report.figures.style import DASHED
+
+_FINE = 12  # drawn steps between two tabulated budgets
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Gain (base standard deviations) against KL (nats), the origin first, in order of KL.
+
+    A point that could not be reached has a NaN gain; `reliable` says where the estimate is to be believed.
+    """
+
+    kl: np.ndarray
+    gain: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    reliable: np.ndarray
+
+    @property
+    def reach(self) -> float:
+        """The largest reliable KL (0 if there is none)."""
+        return float(self.kl[self.reliable][-1])
+
+    @property
+    def doubtful(self) -> list[tuple[float, float]]:
+        """Ranges of KL from one reliable point to the next (or to infinity) with unreliable ones inside."""
+        edges = [*self.kl[self.reliable], np.inf]
+        bad = self.kl[~self.reliable]
+        return [(a, b) for a, b in itertools.pairwise(edges) if ((bad > a) & (bad < b)).any()]
+
+    @property
+    def end(self) -> float:
+        """The last KL with a finite gain."""
+        return float(self.kl[np.isfinite(self.gain)][-1])
+
+    def drawn_as(self, gain: np.ndarray) -> Curve:
+        """The curve with other gains; where these are NaN nothing is drawn, and nothing is reliable."""
+        shown = np.isfinite(gain)
+        low, high = (np.where(shown, end, np.nan) for end in (self.low, self.high))
+        return replace(self, gain=gain, low=low, high=high, reliable=self.reliable & shown)
+
+    def at(self, kl: float) -> float:
+        """Gain at a KL, as drawn; NaN outside the finite part."""
+        return float(self.values(np.array([kl]))[0])
+
+    def values(self, kl: np.ndarray) -> np.ndarray:
+        """Gains at many KLs, as drawn; NaN where nothing is drawn."""
+        out = np.full(np.shape(kl), np.nan)
+        for run in _runs(np.isfinite(self.gain)):
+            inside = (kl >= self.kl[run[0]]) & (kl <= self.kl[run[-1]])
+            if run.size > 1:
+                out[inside] = PchipInterpolator(np.sqrt(self.kl[run]), self.gain[run])(np.sqrt(kl[inside]))
+            else:
+                out[inside] = self.gain[run]
+        return out
+
+
+def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> Curve:
+    """The corrected curve at fixed KL of one pair (rows `at == "kl"`); only the origin if it is absent."""
+    rows = frontier.filter(
+        (pl.col("at") == "kl")
+        & (pl.col("optimized") == optimized)
+        & (pl.col("evaluated") == evaluated)
+        & (pl.col("budget") == budget)
+        & (pl.col("kl") > 0)
+    ).sort("kl")
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([[0.0], rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()])
+
+    gain = column("gain")
+    trusted = np.concatenate([[True], rows["reliable"].fill_null(False).to_numpy().astype(bool)])
+    return Curve(column("kl"), gain, column("gain_low"), column("gain_high"), trusted & np.isfinite(gain))
+
+
+def limit_curve(
+    frontier: pl.DataFrame, reward: str, budget: str = "average", above: Sequence[tuple[float, float]] = ()
+) -> Curve:
+    """The limit of a reward, which cannot fall as KL grows, nor lie below what some policy reaches.
+
+    Args:
+        above: (KL, gain) of policies that the limit must not be below, such as best-of-n.
+    """
+    return rising(curve(frontier, reward, reward, budget), above)
+
+
+def rising(c: Curve, above: Sequence[tuple[float, float]] = ()) -> Curve:
+    """The curve without its falls.
+
+    A reliable point that falls within its interval is raised to the one before it; one that falls farther, and any
+    point that is not reliable and out of order with those that are, has no gain: it is not drawn.
+    """
+    gain, top = c.gain.copy(), 0.0
+    for i in np.flatnonzero(c.reliable):
+        if gain[i] < top:
+            gain[i] = top if not c.high[i] < top else np.nan
+        top = np.fmax(top, gain[i])
+    kept, top = c.reliable & np.isfinite(gain), 0.0
+    for i in np.flatnonzero(np.isfinite(gain)):
+        reached = max((g for kl, g in above if kl <= c.kl[i]), default=-np.inf)
+        if not kept[i] and not max(top, reached) <= gain[i] <= np.min(gain[i:][kept[i:]], initial=np.inf):
+            gain[i] = np.nan
+        top = np.fmax(top, gain[i])
+    return c.drawn_as(gain)
+
+
+def ordered(upper: Curve, lower: Curve) -> tuple[Curve, Curve]:
+    """Two curves at the same KLs of which one cannot pass the other, without the points where it does.
+
+    Where their intervals meet the lower is drawn at the upper, unless the lower alone is reliable: then the upper is
+    not drawn. Elsewhere the lower is not drawn, nor where it is not reliable and the upper has no value.
+    """
+    up, down = upper.gain.copy(), lower.gain.copy()
+    at = {float(kl): i for i, kl in enumerate(upper.kl)}
+    for j, kl in enumerate(lower.kl):
+        i = at.get(float(kl))
+        if i is None or down[j] <= up[i] or (np.isnan(up[i]) and lower.reliable[j]):
+            continue
+        if lower.reliable[j] and not upper.reliable[i]:
+            up[i] = np.nan
+        else:
+            down[j] = up[i] if lower.low[j] <= upper.high[i] else np.nan
+    return upper.drawn_as(up), lower.drawn_as(down)
+
+
+def pieces(c: Curve, values: np.ndarray, reliable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Fine x and y of the reliable (or of the other) part; NaN separates parts that do not touch.
+
+    A stretch between two points belongs to the reliable part when both its ends are reliable.
+    """
+    xs, ys = [np.array([np.nan])], [np.array([np.nan])]
+    for run in _runs(np.isfinite(values)):
+        root = np.sqrt(c.kl[run])
+        between = PchipInterpolator(root, values[run]) if run.size > 1 else None
+        joined = -1
+        for i in run[:-1]:
+            if bool(c.reliable[i] and c.reliable[i + 1]) is not reliable or between is None:
+                continue
+            fine = np.linspace(np.sqrt(c.kl[i]), np.sqrt(c.kl[i + 1]), _FINE + 1)
+            x, y = fine**2, between(fine)
+            x[[0, -1]], y[[0, -1]] = c.kl[[i, i + 1]], values[[i, i + 1]]
+            start = 1 if joined == i else 0
+            xs += [x[1:]] if start else [np.array([np.nan]), x]
+            ys += [y[1:]] if start else [np.array([np.nan]), y]
+            joined = i + 1
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def _runs(ok: np.ndarray) -> list[np.ndarray]:
+    """Indices of each unbroken stretch of true values."""
+    index = np.flatnonzero(ok)
+    return [r for r in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1) if r.size]
+
+
+def draw(
+    ax: Any,
+    c: Curve,
+    *,
+    colour: Any,
+    name: str,
+    width: float = 1.3,
+    style: Any = "-",
+    band: float = 0.18,
+    zorder: float = 3,
+    under: Curve | None = None,
+) -> None:
+    """Draw a curve: its reliable part in `style` with its 95% band, the rest thinner, paler and dashed.
+
+    The two lines carry the gids `<name>` and `<name>:unreliable`. `band` is the band's opacity, 0 for none. Between
+    its points, too, the line stays below another that it is `under`.
+    """
+    for reliable in (True, False):
+        x, y = pieces(c, c.gain, reliable)
+        if under is not None:
+            y = np.where(np.isfinite(y), np.fmin(y, under.values(x)), np.nan)
+        look = (
+            {"linestyle": style, "linewidth": width}
+            if reliable
+            else {"linestyle": DASHED, "linewidth": 0.65 * width, "alpha": 0.6}
+        )
+        (line,) = ax.plot(x, y, color=colour, zorder=zorder, solid_capstyle="butt", **look)
+        line.set_gid(name if reliable else f"{name}:unreliable")
+        if band:
+            bounded = np.isfinite(c.low) & np.isfinite(c.high)
+            x, low = pieces(c, np.where(bounded, c.low, np.nan), reliable)
+            _, high = pieces(c, np.where(bounded, c.high, np.nan), reliable)
+            alpha = band if reliable else 0.4 * band
+            ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, zorder=zorder - 1)

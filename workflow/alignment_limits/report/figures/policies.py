@@ -1,0 +1,195 @@
+"""Policies on the KL-reward plane, with the limit and best-of-n, by one reward; and their training curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from alignment_limits.report.figures.curves import draw, limit_curve
+from alignment_limits.report.figures.style import BEST_OF_N, GREY, INK, LINE, Look, fold, label, outside_key
+from alignment_limits.report.numbers import verdict, verdict_of
+
+MARKERS = "osD^vP*Xp<>h"
+PALE = 0.4  # what is not reliable
+
+
+def policies(
+    table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, evaluated: str
+) -> Figure:
+    """Above: gain in the evaluated reward against KL, with 95% intervals. Below: each policy's share of the limit.
+
+    Policies of one objective and optimised reward share a colour and a marker, and are joined in order of KL (a
+    sweep over the KL coefficient). One of infinite KL has no place and is named under the figure.
+
+    Args:
+        table: `policies/policies.parquet`. frontier, best_of_n: `limits/*.parquet`.
+    """
+    rows = table.filter(pl.col("evaluated") == evaluated)
+    drawn, lost = rows.filter(pl.col("kl").is_finite()), rows.filter(~pl.col("kl").is_finite())
+    limit = limit_curve(frontier, evaluated)
+    with look.applied():
+        figure = look.figure(height=min(1.05 * look.width, 4.6) - 0.3)
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
+        right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
+        right = max(right, min(1.02 * limit.end, 2 * right))
+        draw(top, limit, colour=INK, name="limit", width=1.5)
+        best_of(top, best_of_n, evaluated, "gain", right)
+        best_of(bottom, best_of_n.filter(verdict(best_of_n, "efficiency")), evaluated, "efficiency", right)
+        for group, colour, marker in _groups(drawn, look):
+            _group(top, group, "gain", colour, marker, join=True)
+            _group(bottom, _at_most_one(group), "efficiency", colour, marker, join=False)
+        bottom.axhline(1, color=INK, lw=0.8, zorder=1)
+        bottom.axhline(0, color=GREY, lw=0.5, zorder=1)
+        top.axhline(0, color=GREY, lw=0.5, zorder=1)
+        top.set_xlim(-0.02 * right, right)
+        _heights(top, bottom, limit.gain[limit.kl <= right], drawn)
+        shown = "gold" if evaluated == look.gold else label(evaluated)
+        top.set_ylabel(f"gain in {shown} (base s.d.)")
+        bottom.set_ylabel("share\nof limit")
+        bottom.set_xlabel("KL from the base model (nats per sequence)")
+        _legend(figure, drawn, look)
+        if lost.height:
+            text = fold(f"infinite KL, not drawn: {', '.join(lost['policy'])}", look)
+            figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
+            figure.supxlabel(text, fontsize=look.small)
+    return figure
+
+
+def _at_most_one(rows: pl.DataFrame) -> pl.DataFrame:
+    """Shares of the limit, which no policy passes: what noise puts above 1 is at 1, what lies above it surely is left
+    out."""
+    shares = rows.filter(pl.col("efficiency").is_finite() & ~(pl.col("efficiency_low") > 1).fill_null(False))
+    above = pl.col("efficiency") > 1
+    return shares.with_columns(
+        pl.when(above & pl.col(c).is_finite()).then(pl.min_horizontal(c, pl.lit(1.0))).otherwise(c).alias(c)
+        for c in ("efficiency", "efficiency_low", "efficiency_high")
+    )
+
+
+def _groups(rows: pl.DataFrame, look: Look) -> list[tuple[pl.DataFrame, Any, str]]:
+    """Rows of each objective and optimised reward in order of KL, their colour and marker."""
+    keyed = rows.with_columns(_group=_key())
+    names = keyed["_group"].unique(maintain_order=True).to_list()
+    colours = sns.color_palette(look.palette, max(len(names), 1))
+    return [
+        (keyed.filter(pl.col("_group") == name).sort("kl"), colours[i], MARKERS[i % len(MARKERS)])
+        for i, name in enumerate(names)
+    ]
+
+
+def _key() -> pl.Expr:
+    """What a policy is called in the key: its objective and the reward it was trained on, else its own name."""
+    trained = pl.when(pl.col("optimized").is_null()).then(pl.lit("")).otherwise(pl.lit(" on ") + pl.col("optimized"))
+    return pl.when(pl.col("objective").is_null()).then(pl.col("policy")).otherwise(pl.col("objective") + trained)
+
+
+def _group(ax: Any, rows: pl.DataFrame, name: str, colour: Any, marker: str, *, join: bool) -> None:
+    if join and rows.height > 1:
+        ax.plot(rows["kl"], rows[name], color=colour, lw=0.7, alpha=0.6, zorder=3)
+    for row in rows.iter_rows(named=True):
+        bars = ax.errorbar(
+            row["kl"], row[name], yerr=bar(row, name), xerr=bar(row, "kl") if join else None, fmt=marker,
+            color=colour, ms=3.6, mew=0, elinewidth=0.9, zorder=5,
+            alpha=1.0 if verdict_of(row, name) else PALE,
+        )  # fmt: skip
+        bars.lines[0].set_gid(f"{name}:{row['policy']}")
+
+
+def bar(row: dict[str, Any], name: str) -> np.ndarray:
+    """Lengths below and above; zero where there is no interval."""
+    low, mid, high = (float(row[key]) for key in (f"{name}_low", name, f"{name}_high"))
+    return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
+
+
+def best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) -> None:
+    """Best-of-n by a reward, its gain or its share of the limit, up to a KL."""
+    rows = table.filter(
+        (pl.col("optimized") == reward) & (pl.col("evaluated") == reward) & (pl.col("method") == "best-of-n")
+        & (pl.col("budget") == "average") & (pl.col("kl") <= right) & pl.col(name).is_finite()
+    ).sort("kl")  # fmt: skip
+    if name == "efficiency":
+        rows = _at_most_one(rows)
+    look: dict[str, Any] = {"color": BEST_OF_N, "ms": 4, "mew": 0, "alpha": 0.8, "zorder": 2.5}
+    (line,) = ax.plot(rows["kl"], rows[name], ".-", lw=0.7, **look)
+    line.set_gid(f"{name}:best-of-n")
+    doubtful = rows.filter(~verdict(rows, name))
+    (hollow,) = ax.plot(doubtful["kl"], doubtful[name], ".", **(look | {"mfc": "white", "mew": 0.5, "alpha": 1}))
+    hollow.set_gid(f"{name}:best-of-n:unreliable")
+
+
+def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
+    gains = [0.05, *limit[np.isfinite(limit)], *rows["gain"].to_list(), *rows["gain_high"].drop_nans().to_list()]
+    losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
+    top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
+    placed = _at_most_one(rows)
+    shares = [placed[name].to_list() for name in ("efficiency", "efficiency_low", "efficiency_high")]
+    shown = np.clip(np.nan_to_num(np.concatenate([[0.0, 1.0], *shares])), -2, 3)
+    bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
+
+
+def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
+    handles = [
+        Line2D([], [], color=INK, lw=1.5, label="limit"),
+        Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
+    ]
+    for group, colour, marker in _groups(rows, look):
+        name = label(str(group["_group"][0]), 44)
+        handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
+    outside_key(figure, handles, look)
+
+
+PANELS = {
+    "reward": "{optimized} (base s.d.)",
+    "kl": "KL (nats)",
+    "length": "length (tokens)",
+    "entropy": "entropy (nats)",
+}
+WINDOW = 20  # a smoothed point is the mean over one part in so many of the run
+
+
+def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
+    """Reward, KL, length and entropy per reply against step; a colour per coefficient.
+
+    Each seed is a pale line, and their mean over a window that ends at the step a full one (gid
+    `<panel>:<coefficient>`).
+
+    Args:
+        curves: table `curves` of runs of one recipe and one optimised reward.
+    """
+    coefficients = curves["coefficient"].unique().sort().to_list()
+    colours = dict(zip(coefficients, sns.color_palette("viridis", len(coefficients)), strict=True))
+    optimized = curves["optimized"][0]
+    with look.applied():
+        figure = look.figure(height=0.8 * look.width + 0.2)
+        axes = figure.subplots(2, 2, sharex=True).ravel()
+        for ax, (column, title) in zip(axes, PANELS.items(), strict=True):
+            for coefficient, colour in colours.items():
+                _lines(ax, curves.filter(pl.col("coefficient") == coefficient), column, coefficient, colour)
+            ax.set_ylabel(title.format(optimized=label(optimized, 22)))
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        for ax in axes[:2]:
+            ax.axhline(0, color=GREY, lw=0.5, zorder=1)
+        figure.supxlabel("step", fontsize=look.font_size)
+        handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in colours.items()]
+        what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
+        outside_key(figure, handles, look, title=what)
+    return figure
+
+
+def _lines(ax: Any, rows: pl.DataFrame, column: str, coefficient: float, colour: Any) -> None:
+    rows = rows.drop_nulls(column)
+    for (_,), run in rows.group_by("seed", maintain_order=True):
+        ax.plot(run["step"], run[column], color=colour, lw=0.5, alpha=0.35, zorder=2)
+    mean = rows.group_by("step").agg(pl.col(column).mean()).sort("step")
+    window = max(1, mean.height // WINDOW)
+    total = np.concatenate([[0.0], np.cumsum(mean[column].to_numpy())])
+    ends = np.arange(1, mean.height + 1)
+    starts = np.maximum(0, ends - window)
+    (line,) = ax.plot(mean["step"], (total[ends] - total[starts]) / (ends - starts), color=colour, lw=1.2, zorder=3)
+    line.set_gid(f"{column}:{coefficient:g}")

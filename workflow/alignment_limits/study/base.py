@@ -1,0 +1,168 @@
+"""What every section of the study file shares: strictness, paths and names, and where a file comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100, description="lower-case name used in folders")
+]
+
+
+def _inside(name: str) -> str:
+    """A path that cannot lead out of the folder it is looked up in."""
+    if not name or not name.isprintable() or "\\" in name:
+        raise ValueError(f"must be the plain name of a file or folder inside the source, not {name!r}")
+    if name.startswith(("/", "~", "-")) or ".." in PurePosixPath(name).parts:
+        raise ValueError(
+            f"must lie inside the source: no absolute path, no '..', no '~' or '-' first (given: {name!r})"
+        )
+    return name
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+def _label(name: str) -> str:
+    """A name as users have it: of a reward, a column of a table, a policy."""
+    if not name.isprintable() or name != name.strip() or not name:
+        raise ValueError("a name has no control characters, and no space before or behind it")
+    if bad := [c for c in "{}<>$" if c in name] or [c for c in (name, name[0]) if c in ("*", "^")]:
+        raise ValueError(f"a name contains no '{bad[0]}': it stands in tables, figures and patterns; rename it")
+    if name.startswith("_"):
+        raise ValueError("a name does not begin with '_': figures leave such names out of their legends; rename it")
+    if name in ("prompt_id", "sample_id"):
+        raise ValueError("this is the name of a key of every table; rename the column")
+    return name
+
+
+# any name that people give to models, rewards and columns; `names.file_name` makes files' names of them
+Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_label)]
+
+
+def _path(path: str) -> str:
+    """A path that Snakemake takes as it is, short enough for any disk."""
+    if bad := [c for c in "{}<>" if c in path]:
+        raise ValueError(f"a path must not contain '{bad[0]}', which Snakemake reads as a pattern; rename it")
+    if not path.isprintable() or not path.strip():
+        raise ValueError("a path must not be empty nor contain control characters, such as a line end; rename it")
+    if len(path.encode()) > 4000 or max(len(part.encode()) for part in path.split("/")) > 255:
+        raise ValueError("this path is longer than disks allow")
+    return path
+
+
+UserPath = Annotated[str, AfterValidator(_path)]
+
+
+def _count(given: object) -> object:
+    if given is None:
+        raise ValueError(
+            "null (all prompts) is for a local `path:`; how many a package or a hub repository has is known only "
+            "once it is fetched: give a number"
+        )
+    return given
+
+
+# null is replaced by their number before a study is validated
+PromptCount = Annotated[
+    int,
+    BeforeValidator(_count),
+    Field(ge=1, le=10_000_000),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000_000}, {"type": "null"}]}),
+]
+
+
+class Strict(BaseModel):
+    """Base of all sections: no unknown keys, no value of another type (true is no number), no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+# Every value begins with a letter or digit: nothing can be taken for an option of the program it is handed to.
+_PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*@[0-9a-f]{40}")
+
+
+class Source(Strict):
+    """Where a model or data set comes from; exactly one of `package`, `hub`, `path`."""
+
+    package: str | None = Field(None, description="a package of the configured index, 'name==version'")
+    hub: str | None = Field(None, description="a Hugging Face repository, 'owner/name@<40-digit commit>'")
+    path: UserPath | None = Field(None, description="a local file or folder")
+    member: Inside | None = Field(
+        None, description="file or folder inside the package or repository; default: all of it"
+    )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of the package's wheel, or of the file that `path` names",
+    )
+    kind: Literal["model", "dataset"] = Field("model", description="which kind of hub repository")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        given = [k for k in ("package", "hub", "path") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of package, hub, path (given: {', '.join(given) or 'none'})")
+        if self.package:
+            if not _PACKAGE.fullmatch(self.package):
+                raise ValueError(f"package must be pinned as 'name==version', not '{self.package}'")
+            if not self.sha256:
+                raise ValueError(
+                    f"package {self.package} needs the sha256 of its wheel, so that nothing else is ever loaded"
+                )
+        if self.hub and (not _HUB.fullmatch(self.hub) or ".." in self.hub):
+            raise ValueError(
+                f"hub must be pinned as 'owner/name@<40-digit commit>', not '{self.hub}'; "
+                "the commit is on the repository's page under 'History'"
+            )
+        if self.path and (self.path.startswith("-") or not self.path.isprintable()):
+            raise ValueError(
+                f"path must not begin with '-' nor contain control characters: {self.path!r}; write './-name', or "
+                "rename it"
+            )
+        if self.sha256 and self.hub:
+            raise ValueError("sha256 is for packages and paths; a hub commit pins its files already")
+        return self
+
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_OUR_FILES = (".parquet", ".json", ".html", ".pdf", ".png", ".log", ".tsv", ".npz", ".safetensors", ".part")
+_LONGEST = 80
+
+
+def file_name(name: str) -> str:
+    """A name that any disk takes for itself alone: the name, if it is plain, else what is plain of it and a digest.
+
+    Names that differ in case, in accents or in what is replaced have different digests, so they never share files, and
+    none ends like a file of the workflow's own.
+
+    Example:
+        >>> file_name("brevity"), file_name("nvidia/Reward V2")
+        ('brevity', 'nvidia-reward-v2-b0b07857')
+    """
+    if _PLAIN.fullmatch(name) and len(name) <= _LONGEST and not name.endswith((".", *_OUR_FILES)):
+        return name
+    plain = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-_")[: _LONGEST - 9].rstrip("-_")
+    return f"{plain or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def by_file_name(names: Iterable[str]) -> dict[str, str]:
+    """Names by their files' names.
+
+    Raises:
+        ValueError: two of them would share files.
+    """
+    out: dict[str, str] = {}
+    for name in names:
+        if out.setdefault(file_name(name), name) != name:
+            raise ValueError(
+                f"'{out[file_name(name)]}' and '{name}' would share files named {file_name(name)}; rename one"
+            )
+    return out

@@ -1,0 +1,328 @@
+"""From a mapping (the parsed YAML) to a `Study`, or to one message a user can act on; files it names are looked for."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import math
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from alignment_limits.errors import AlignmentLimitsError, ConfigError
+from alignment_limits.files import digest
+from alignment_limits.study.estimates import Limits
+from alignment_limits.study.reading import StudyFile, where
+from alignment_limits.study.sampling import Sampling
+from alignment_limits.study.study import Study
+
+
+def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[str], str]]:
+    """Keys of a study whose files do not exist, and what to say of each.
+
+    Args:
+        study: as it was written, perhaps wrong in other places.
+        here: the folder that relative paths are of.
+    """
+    for section in ("scores", "preferences"):
+        table = _mapping(study.get(section)).get("table")
+        if isinstance(table, str) and not _exists(here, table):
+            yield [section, "table"], f"the file {table} does not exist"
+    for keys, source in _sources(study):
+        if isinstance(path := source.get("path"), str) and not _exists(here, path):
+            yield [*keys, "path"], f"{path} does not exist"
+        elif (
+            isinstance(path, str)
+            and isinstance(member := source.get("member"), str)
+            and not _exists(here, os.path.join(path, member))
+        ):
+            yield [*keys, "member"], f"{path} contains no {member}"
+    policies = study.get("policies")
+    for i, policy in enumerate(policies if isinstance(policies, list) else []):
+        adapter = _mapping(policy).get("adapter")
+        if isinstance(adapter, str) and not _mapping(policy).get("revision") and not _exists(here, adapter):
+            yield ["policies", str(i), "adapter"], f"{adapter} does not exist"
+
+
+def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | None, here: Path) -> int | None:
+    """How many prompts a local source has; None for one that must be fetched first.
+
+    The number is kept in the environment, so that the jobs of a run do not count again.
+
+    Raises:
+        PromptError: the source cannot be used.
+    """
+    source = _mapping(prompts.get("source"))
+    if not isinstance(source.get("path"), str):
+        return None
+    path = Path(here, source["path"], str(source.get("member") or "")).expanduser()
+    files = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+    state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    column = prompts.get("text_column") or "text"
+    key = f"ALIGNMENT_LIMITS_PROMPTS_{digest([state, column, documents, prompts.get('template')])}"
+    if key not in os.environ:
+        from alignment_limits.tables.prompts import (
+            conversations,
+            read_documents,  # only here: polars takes a tenth of a second to import
+            read_prompts,
+        )
+
+        table = read_documents(path, **documents) if documents else read_prompts(path, str(column))
+        if not documents:
+            conversations(table, str(prompts.get("template") or "none"))
+        os.environ[key] = str(table.height)
+    return int(os.environ[key])
+
+
+def with_count(study: Mapping[str, Any], given: Mapping[str, Any], here: Path) -> tuple[dict[str, Any], list[str]]:
+    """A study whose `prompts.count` is a number, and what is wrong with its prompts.
+
+    Args:
+        study: over the default. given: what the user wrote: null is all there are; a default never asks for more.
+    """
+    prompts, out = dict(_mapping(study.get("prompts"))), dict(study)
+    if not prompts:
+        return out, []
+    wrote = "count" in _mapping(given.get("prompts"))
+    count = prompts.get("count")
+    try:
+        there = count_prompts(prompts, _documents(study), here)
+    except ConfigError:
+        return out, []  # the documents' settings are wrong, which is said elsewhere
+    except (AlignmentLimitsError, OSError) as error:
+        return out, [f"prompts.source.path: {error}"]
+    problems = []
+    if there is not None:
+        if count is None:
+            prompts["count"] = there
+        elif type(count) is int and count > there:
+            if wrote:
+                problems = [f"prompts.count: is {count}, but the source has only {there} prompts; null takes all"]
+            else:
+                prompts["count"] = there
+    return out | {"prompts": prompts}, problems
+
+
+def _documents(study: Mapping[str, Any]) -> dict[str, Any] | None:
+    from pydantic import ValidationError
+
+    from alignment_limits.study.sampling import Documents
+
+    if study.get("documents") is None:
+        return None
+    try:
+        return Documents.model_validate(study["documents"]).model_dump()
+    except ValidationError as error:
+        raise ConfigError("documents") from error
+
+
+def _sources(study: Mapping[str, Any]) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
+    """Every place of a study that says where something comes from."""
+    for section in ("model", "prompts"):
+        yield [section, "source"], _mapping(_mapping(study.get(section)).get("source"))
+    for name, reward in _mapping(study.get("rewards")).items():
+        for key in ("source", "features"):
+            yield ["rewards", str(name), key], _mapping(_mapping(reward).get(key))
+    yield ["preferences", "features"], _mapping(_mapping(study.get("preferences")).get("features"))
+    labels = _mapping(study.get("gold_labels"))
+    yield ["gold_labels", "sweep", "features"], _mapping(_mapping(labels.get("sweep")).get("features"))
+    policies = study.get("policies")
+    for i, policy in enumerate(policies if isinstance(policies, list) else []):
+        yield ["policies", str(i)], _mapping(policy)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _exists(here: Path, path: str) -> bool:
+    try:
+        return Path(here, Path(path).expanduser()).exists()
+    except (OSError, RuntimeError, ValueError):  # too long, no such home, NUL
+        return False
+
+
+_SHOWN = 30
+_LEAST_BLOCK = 4
+
+
+def load_study(
+    config: Mapping[str, Any],
+    file: str = "config",
+    *,
+    files: Sequence[StudyFile] = (),
+    given: Mapping[str, Any] | None = None,
+    here: Path | None = None,
+) -> Study:
+    """Validate a study.
+
+    Args:
+        config: the study over the default one. file: its name, for the message.
+        files: the study files as they were written, for the lines.
+        given: what the user wrote of it. Where it is known, defaults are cut to what is there: prompts.count to the
+            prompts of a local source, limits.best_of and sampling.block to the samples.
+        here: the folder that paths are of; then every file that the study names must be there.
+
+    Raises:
+        ConfigError: one line per problem: the key's path, what is wrong, the nearest valid key, and the line.
+    """
+    problems: list[str] = []
+    study = dict(config)
+    if here is not None:
+        absent = list(missing_files(study, here))
+        problems += [f"{'.'.join(keys)}: {what}{where(keys, files)}" for keys, what in absent]
+        if given is not None and not any(keys[0] == "prompts" for keys, _ in absent):
+            study, of_prompts = with_count(study, given, here)
+            problems += [line + where(["prompts", "source"], files) for line in of_prompts]
+    if given is not None:
+        study = fit_to_samples(study, given)
+    try:
+        found = Study.model_validate(study)
+        if not problems:
+            return found
+    except ValidationError as error:
+        problems = [_line(e, files) for e in error.errors()] + problems
+    shown = problems[:_SHOWN] + ([f"… and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+    raise ConfigError(f"{file} has {len(problems)} problem(s):\n" + "\n".join(f"  - {x}" for x in shown))
+
+
+def fit_to_samples(study: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A study whose default `limits.best_of` and `sampling.block` suit its samples; what the user wrote stays."""
+    out = dict(study)
+    sampling, limits = out.get("sampling"), out.get("limits") or {}
+    if not isinstance(sampling, Mapping):
+        return out
+    labels = out.get("gold_labels")
+    counts: list[Any] = [sampling.get("samples_per_prompt"), sampling.get("policy_samples_per_prompt")]
+    counts += [labels.get("samples_per_prompt")] if isinstance(labels, Mapping) else []
+    counts = [count for count in counts if count is not None]
+    if not counts or not all(type(count) is int and count > 0 for count in counts):
+        return out
+    if isinstance(limits, Mapping) and "best_of" not in (given.get("limits") or {}):
+        kept = [n for n in limits.get("best_of") or Limits.model_fields["best_of"].default if n <= counts[0]]
+        out["limits"] = {**limits, "best_of": kept}
+    block = sampling.get("block", Sampling.model_fields["block"].default)
+    if type(block) is int and "block" not in (given.get("sampling") or {}):
+        common = math.gcd(*counts)
+        fitting = max(n for n in range(1, min(block, common) + 1) if common % n == 0)
+        # a seed for every sample or two would be slow: such numbers are refused, with one that fits
+        if fitting >= min(common, _LEAST_BLOCK):
+            out["sampling"] = {**sampling, "block": fitting}
+    return out
+
+
+# Mappings a study file replaces as a whole: mixed with the default's they would mean nothing.
+_WHOLE = {"source", "rewards", "ensembles"}
+_MADE_BY_MODELS = {"model", "prompts", "sampling", "gold", "rewards", "ensembles"}
+
+
+def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file laid over the default one: keys it leaves out keep the default's values.
+
+    `source`, `rewards` and `ensembles` are taken as a whole; with rewards of its own, a study that names
+    no ensembles has none; one that brings its scores, or has a world of its own, needs nothing that makes them.
+    """
+    merged = dict(default)
+    if study.get("scores") is not None or study.get("learning") is not None:
+        merged = {k: v for k, v in merged.items() if k not in _MADE_BY_MODELS}
+    if study.get("rewards") is not None:
+        merged["ensembles"] = {}
+    for key, value in study.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _WHOLE
+        if key == "date" and isinstance(value, datetime.date):  # as YAML reads 2024-07-26; JSON cannot write it
+            value = value.isoformat()
+        merged[key] = over_default(merged[key], value) if both else value
+    return merged
+
+
+def _line(error: Any, files: Sequence[StudyFile] = ()) -> str:
+    keys, _ = _follow(error["loc"])
+    said = _said(error, keys)
+    return said + where(keys, files, said.removeprefix("the study: "))
+
+
+def _said(error: Any, keys: list[str]) -> str:
+    path = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        _, parent = _follow(error["loc"][:-1])
+        valid = list(getattr(parent, "model_fields", {}))
+        return f"{path}: unknown key; {_nearest(keys[-1], valid) or 'valid keys here: ' + ', '.join(valid)}"
+    if error["type"] == "missing":
+        return f"{path}: missing"
+    if error["type"] == "union_tag_invalid":
+        given, tags = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{path}.kind: '{given}' is none of {', '.join(tags)}; {_nearest(given, tags)}".rstrip("; ")
+    message, value = error["msg"].removeprefix("Value error, "), error["input"]
+    shown = ""
+    if isinstance(value, str | int | float | bool):
+        shown = f" (given: {value!r})" if len(str(value)) <= 100 else f" (given: {str(value)[:60]!r}…)"
+    return f"{path or 'the study'}: {message}{shown}{_how_to_write(error['type'], value)}"
+
+
+def _how_to_write(problem: str, value: Any) -> str:
+    """What to write instead, where YAML reads a value as another type than it looks like."""
+    if problem in ("float_type", "int_type") and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        if not math.isfinite(number):
+            return ""
+        whole = number == int(number) and (problem == "int_type" or abs(number) < 1e6)
+        return f"; YAML reads this as text: write {int(number) if whole else _point(number)}"
+    if problem == "string_type" and isinstance(value, bool | int | float | datetime.date):
+        return "; put it in quotes"
+    return ""
+
+
+def _point(number: float) -> str:
+    """A number with the point that YAML 1.1 asks for: 1.0e-05."""
+    digits, e, exponent = repr(number).partition("e")
+    return (digits if "." in digits else f"{digits}.0") + e + exponent
+
+
+def _nearest(word: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(word, valid, n=1)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _follow(loc: tuple[Any, ...]) -> tuple[list[str], Any]:
+    """Keys of the file along an error's location, and the type found at its end.
+
+    pydantic puts a union's tag into the location (`rewards, vader, lexicon, sign`); the file has no such key.
+    """
+    here: Any = Study
+    keys: list[str] = []
+    for part in loc:
+        tagged = _tagged_variants(here)
+        if part in tagged:
+            here = tagged[part]
+        else:
+            keys.append(str(part))
+            here = _child(here, part)
+    return keys, here
+
+
+def _tagged_variants(tp: Any) -> dict[str, Any]:
+    if typing.get_origin(tp) not in (typing.Union, types.UnionType):
+        return {}
+    models = [m for m in typing.get_args(tp) if "kind" in getattr(m, "model_fields", {})]
+    return {tag: m for m in models for tag in typing.get_args(m.model_fields["kind"].annotation)}
+
+
+def _child(tp: Any, part: Any) -> Any:
+    if isinstance(tp, type) and issubclass(tp, BaseModel):
+        found = tp.model_fields[part].annotation if part in tp.model_fields else None
+    else:
+        found = typing.get_args(tp)[-1] if typing.get_args(tp) else None
+    if typing.get_origin(found) is typing.Annotated:
+        found = typing.get_args(found)[0]
+    if typing.get_origin(found) in (typing.Union, types.UnionType):  # an optional section
+        given = [t for t in typing.get_args(found) if t is not type(None)]
+        return given[0] if len(given) == 1 else found
+    return found

@@ -1,0 +1,365 @@
+"""The kinds of rewards, ensembles of them, and proxies of chosen quality trained on gold labels."""
+
+from __future__ import annotations
+
+import keyword
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from alignment_limits.study.base import Inside, Label, Source, Strict
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be 1 or -1")  # in Python, True is 1
+    return value
+
+
+Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_boolean)]
+
+
+class Noted(Strict):
+    """What every reward has in common."""
+
+    light: ClassVar[bool] = False  # thousands of texts a second on one core: too little work for a cluster's job
+
+    note: str = Field("", description="a caveat printed beside the reward in the report")
+
+    @property
+    def templated(self) -> bool:
+        """Whether texts go through a chat template, which may print a date."""
+        return getattr(self, "text", None) == "chat"
+
+
+class RewardBase(Noted):
+    """What every reward that reads texts has in common."""
+
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
+    sign: Sign = Field(1, description="-1 turns a badness (toxicity) into a reward")
+
+
+class KerasBilstm(RewardBase):
+    """A Keras Embedding → BiLSTM → max-pool → Dense classifier, run in torch; its logit is the score."""
+
+    kind: Literal["keras-bilstm"]
+    source: Source
+    weights: Inside = Field(description="HDF5 file inside the source")
+    tokenizer: Inside = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
+    label: int | None = Field(None, ge=0, description="index of the output unit; a classifier of one needs none")
+
+
+class SklearnScorer(RewardBase):
+    """A scikit-learn vectoriser and classifier (joblib files, read by an allow-list); log-odds of class 1."""
+
+    light: ClassVar[bool] = True
+
+    kind: Literal["sklearn"]
+    source: Source
+    vectorizer: Inside
+    classifier: Inside
+
+
+class OnnxScorer(RewardBase):
+    """An ONNX text classifier with one string input; log-odds of one class."""
+
+    kind: Literal["onnx"]
+    source: Source
+    model: Inside = Field(description="ONNX file inside the source")
+    label: int = Field(description="index of the class in the probability output")
+
+
+class Embedding(RewardBase):
+    """Cosine similarity of sentence embeddings: highest to `toward` minus highest to `away`."""
+
+    kind: Literal["embedding"]
+    source: Source
+    toward: list[str] = Field(min_length=1, description="texts the reply should resemble")
+    away: list[str] = Field(default=[], description="texts the reply should not resemble")
+
+
+class SequenceClassifier(RewardBase):
+    """A transformers sequence classifier (reward model); the score is the raw logit of one label, or a weighted
+    sum of all labels' logits. A cost model is one with `sign: -1`."""
+
+    kind: Literal["sequence-classifier"]
+    source: Source
+    text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
+        "chat", description="'chat' puts prompt and reply through the model's chat template"
+    )
+    label: Annotated[int, Field(ge=0)] | str | None = Field(
+        None, description="number or name of the label that is the reward; a classifier of one label needs none"
+    )
+    weights: list[float] | None = Field(
+        None,
+        min_length=1,
+        description="one weight for each label, instead of `label`: [-1, 1] is the log-odds of the second of two "
+        "classes; several objectives are weighed",
+    )
+    wording: str | None = Field(
+        None, description="for 'prompt+reply': the text around them, with {prompt} and {reply} (default: nothing)"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="precision of the body (the head is float32); bfloat16 halves the memory, but scores then "
+        "move a little with the batch they are in",
+    )
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> SequenceClassifier:
+        if self.wording is not None and (self.text != "prompt+reply" or "{reply}" not in self.wording):
+            raise ValueError("wording is for text: prompt+reply, and must hold {reply} (and {prompt})")
+        return self
+
+
+class Guard(RewardBase):
+    """A guard model: a causal language model asked whether a reply is safe; the score is the log-odds of its answer."""
+
+    kind: Literal["guard"]
+    source: Source
+    safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
+    lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
+    wording: str | None = Field(
+        None, description="the question with {prompt} and {reply}; default: the model's chat template"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> Guard:
+        if self.wording is not None and "{reply}" not in self.wording:
+            raise ValueError("wording must hold {reply}, and {prompt} where the guard reads that, too")
+        return self
+
+    @property
+    def templated(self) -> bool:
+        return self.wording is None
+
+
+class Lexicon(RewardBase):
+    """A word-list scorer: VADER's compound sentiment, or minus the count of listed words per word."""
+
+    light: ClassVar[bool] = True
+
+    kind: Literal["lexicon"]
+    lexicon: Literal["vader", "words"]
+    source: Source | None = Field(None, description="for 'words': a text file with one word or phrase a line")
+
+    @model_validator(mode="after")
+    def _source_iff_words(self) -> Lexicon:
+        if (self.lexicon == "words") != (self.source is not None):
+            raise ValueError("lexicon 'words' needs a source (a word-list file); 'vader' takes none")
+        return self
+
+
+Beside = Literal["prompt", "document", "reference"]
+
+
+class Static(Strict):
+    """Files of static word embeddings inside a source."""
+
+    weights: Inside = Field(description="safetensors file with one matrix, a row per token")
+    tokenizer: Inside = Field(description="the JSON file of `tokenizers`")
+
+
+class Similarity(RewardBase):
+    """Mean cosine of sentence embeddings between the reply and each text beside it."""
+
+    kind: Literal["similarity"]
+    source: Source
+    beside: Beside = Field(description="what the reply should resemble")
+    static: Static | None = Field(None, description="static embeddings instead of a transformers encoder")
+
+
+class Rouge(RewardBase):
+    """ROUGE of the reply against the text beside it."""
+
+    kind: Literal["rouge"]
+    beside: Beside = Field(description="what the reply should share words with")
+    measure: Literal["rouge-1", "rouge-2", "rouge-l"]
+    part: Literal["precision", "recall", "f1"] = "f1"
+
+
+class InformationGain(RewardBase):
+    """Nats the reply saves a causal language model on the text beside it (Shannon score)."""
+
+    kind: Literal["information-gain"]
+    source: Source | None = Field(None, description="a causal language model; default: the study's base model")
+    beside: Beside = Field(description="the text that the reply should tell about")
+    max_tokens: int | None = Field(None, ge=1, description="only so many tokens of the text count, for cost")
+    price: float = Field(0.0, ge=0, description="nats taken off for each word: what is saved, less what it costs")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class Length(RewardBase):
+    """The number of words; with `sign: -1`, brevity."""
+
+    kind: Literal["length"]
+
+
+class Labelled(RewardBase):
+    """A proxy trained on gold labels of prompts the study does not use (`gold_labels`)."""
+
+    labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry, fine-tuning)")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="in gold's within-prompt spreads: the error's standard deviation on a label, or the scale of "
+        "the preferences' logistic noise",
+    )
+    seed: int = Field(0, ge=0, description="of labels and their noise, and of a new head's first weights")
+
+
+class Trained(Labelled):
+    """A linear head on frozen features."""
+
+    kind: Literal["trained"]
+    features: Source = Field(description="a mean-pooled transformers encoder")
+    loss: Literal["regression", "bradley-terry"] = "regression"
+    dimensions: float = Field(1.0, gt=0, le=1, description="share of the features that are used")
+    feature_seed: int | None = Field(None, ge=0, description="of the features used; default: seed")
+
+
+class FineTuned(Labelled):
+    """A transformers sequence classifier, all of its weights trained on gold-labelled pairs of one prompt's samples
+    (Bradley-Terry, by TRL's RewardTrainer). For GPUs: weights, gradients and AdamW's moments are float32."""
+
+    kind: Literal["fine-tuned"]
+    source: Source | None = Field(
+        None,
+        description="where training starts: a sequence classifier of one label, or a language model, which gets a new "
+        "head; default: the study's base model",
+    )
+    text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
+        "chat", description="'chat' puts prompt and reply through the model's chat template"
+    )
+    wording: str | None = Field(None, description="as for kind sequence-classifier")
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    batch: int = Field(64, ge=1, description="pairs of one step")
+    parts: int = Field(1, ge=1, description="a step's pairs are read in so many parts, to fit into memory")
+    learning_rate: float = Field(1e-5, gt=0, description="of AdamW, constant")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: of activations in training, and of the body in scoring"
+    )
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> FineTuned:
+        if self.batch % self.parts:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of parts ({self.parts})")
+        _ = self.classifier  # its settings must be possible, too
+        return self
+
+    @property
+    def classifier(self) -> SequenceClassifier:
+        """How it scores, once trained; its source then is what training made."""
+        kept = {"sign", "text", "wording", "max_length", "dtype", "trust_remote_code"}
+        trained = Source.model_validate({"path": "."})
+        return SequenceClassifier(kind="sequence-classifier", source=trained, **self.model_dump(include=kept))
+
+
+class Python(RewardBase):
+    """Your own function: `function(prompts, replies, **columns, **options)` → a sequence of floats."""
+
+    kind: Literal["python"]
+    function: str = Field(pattern=r"^[\w.]+:\w+$", description="'module:function', importable from the project")
+    options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
+    columns: list[str] = Field(
+        [],
+        description="columns of the prompt file, each passed to the function by its name, as texts, one per reply: "
+        "[answer] for a verifier",
+    )
+    beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
+
+    @model_validator(mode="after")
+    def _names(self) -> Python:
+        for name in self.columns:
+            if not name.isidentifier() or keyword.iskeyword(name) or name in ("prompts", "replies"):
+                raise ValueError(f"columns: '{name}' cannot be the name of an argument; rename the column")
+            if name in self.options:
+                raise ValueError(f"columns and options both pass '{name}' to the function; rename one of them")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a column is named twice")
+        return self
+
+
+class Sum(Noted):
+    """Other rewards of the study, each in its own units, weighed and added."""
+
+    kind: Literal["sum"]
+    terms: dict[Label, float] = Field(min_length=2, description="name of a reward: its weight")
+
+
+Reward = Annotated[
+    KerasBilstm
+    | SklearnScorer
+    | OnnxScorer
+    | Embedding
+    | SequenceClassifier
+    | Guard
+    | Lexicon
+    | Similarity
+    | Rouge
+    | InformationGain
+    | Length
+    | Trained
+    | FineTuned
+    | Sum
+    | Python,
+    Field(discriminator="kind"),
+]
+
+
+class Ensemble(Strict):
+    """Several standardised rewards made one."""
+
+    members: list[str] = Field(min_length=2, description="names of rewards")
+    aggregator: Literal["mean", "median", "minimum", "mean-variance"]
+    penalty: float = Field(
+        0.5, ge=0, description="λ of mean − λ·variance; the variance is over members, sample by sample"
+    )
+
+
+Loss = Literal["regression", "bradley-terry"]
+
+
+class Sweep(Strict):
+    """Proxies of every quality and ensembles of every size, from one set of features."""
+
+    features: Source = Field(description="a mean-pooled transformers encoder")
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="what it reads")
+    labels: list[Annotated[int, Field(ge=5, le=10_000_000)]] = Field(
+        [20, 50, 100, 200, 500, 1000, 2000], min_length=1, max_length=100, description="labels of each member"
+    )
+    members: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
+        [1, 2, 4, 8, 16], min_length=1, max_length=100, description="ensemble sizes"
+    )
+    aggregators: list[Literal["mean", "median", "minimum", "mean-variance"]] = Field(
+        ["mean", "median", "minimum", "mean-variance"], min_length=1
+    )
+    noise: float = Field(0.0, ge=0, description="of labels, in gold's within-prompt spreads")
+    loss: Loss = "regression"
+    dimensions: float = Field(0.5, gt=0, le=1, description="share of the features a member of an ensemble uses")
+    ensemble_labels: int = Field(200, ge=5, description="labels of each member of the ensembles")
+
+    @field_validator("labels", "members")
+    @classmethod
+    def _increasing(cls, v: list[int]) -> list[int]:
+        if len(set(v)) != len(v):
+            raise ValueError("values are repeated")
+        return sorted(v)
+
+
+class GoldLabels(Strict):
+    """Where gold labels come from: base samples of further prompts, behind the study's own."""
+
+    prompts: int = Field(
+        ge=1, le=10_000_000, description="how many, after the study's; none of the study's is among them"
+    )
+    samples_per_prompt: int = Field(ge=2, le=1_000_000, description="a multiple of sampling.block")
+    sweep: Sweep | None = None

@@ -1,0 +1,132 @@
+"""The base model, the prompts (documents among them), and how the one answers the other."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from alignment_limits.models.tokenizer import DATE
+from alignment_limits.study.base import Label, PromptCount, Source, Strict
+
+
+class Model(Strict):
+    """The base language model π₀."""
+
+    name: Label = Field(description="folder name of its samples")
+    source: Source
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="precision of sampling; the study's base law is the model at this precision"
+    )
+    trust_remote_code: bool = Field(False, description="run code shipped with the model (off: safe)")
+    context: int | None = Field(
+        None,
+        ge=2,
+        description="most tokens of a prompt and its reply; default: what the model was built for (needed for models "
+        "without positions of their own, such as BLOOM)",
+    )
+
+
+class Prompts(Strict):
+    """Which prompts, and how they are put to the model."""
+
+    source: Source
+    count: PromptCount = Field(
+        64, description="how many prompts; growing it keeps the first ones; null: all of a local source"
+    )
+    template: Literal["none", "chat"] = Field(
+        "none", description="'none' continues the text; 'chat' wraps it in the model's chat template"
+    )
+    system: str | None = Field(
+        None,
+        description="for template chat: the system message of prompts that bring none; null: none is given, and a "
+        "template that then writes its own is shown; '': an empty one",
+    )
+    date: str = Field(
+        DATE,
+        description="the day that a chat template which prints today's date takes for today: the base model's "
+        "(template: chat) and those of rewards; the default is the one that Llama's templates fall back on",
+    )
+    text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
+    stratify_by: str | None = Field(
+        "category", description="column (or 'category': the file name) to choose evenly from; null: no strata"
+    )
+
+    @model_validator(mode="after")
+    def _system_needs_turns(self) -> Prompts:
+        if self.system is not None and self.template != "chat":
+            raise ValueError("system is for template: chat; a text that is continued has no system message")
+        return self
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _one_day(cls, v: Any) -> str:
+        try:
+            return datetime.date.fromisoformat(str(v)).isoformat()
+        except ValueError as error:
+            raise ValueError(f"date is a day such as {DATE}, not {v!r}") from error
+
+    @property
+    def decides_nothing(self) -> set[str]:
+        """Keys that change no prompt: how many there are, and what only a chat template could read."""
+        return (
+            {"count"}
+            | ({"system"} if self.system is None else set())
+            | (set() if self.template == "chat" else {"date"})
+        )
+
+
+class Sampling(Strict):
+    """How the base model is sampled."""
+
+    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # decides no sample
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; the estimates reach to about ½·log M nats")
+    policy_samples_per_prompt: int | None = Field(
+        None,
+        ge=2,
+        le=1_000_000,
+        description="of each policy; default: as many as of the base, whose samples must also show the limit",
+    )
+    max_new_tokens: int = Field(20, ge=1, le=1_000_000)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    block: int = Field(
+        32,
+        ge=1,
+        description="samples drawn from one seed; part of the random stream, so changing it resamples",
+    )
+    shard_tokens: int = Field(
+        50_000, ge=1, description="work of one shard in new tokens; what a killed job loses at most"
+    )
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> Sampling:
+        for key in ("samples_per_prompt", "policy_samples_per_prompt"):
+            if (given := getattr(self, key)) and given % self.block:
+                above = (given // self.block + 1) * self.block
+                raise ValueError(f"{key} ({given}) must be a multiple of block ({self.block}), for example {above}")
+        return self
+
+
+class Documents(Strict):
+    """What `prompts.source` holds when it is not prompts but documents (Parquet, CSV, JSONL or JSON).
+
+    A column inside another is named with dots (`sentences.abstract`); a list of texts is joined by spaces.
+    """
+
+    text: str = Field(description="column with the document")
+    references: list[str] = Field(min_length=1, description="columns with experts' replies, one text each")
+    instruction: str = Field(description="the prompt, with {document} where the document goes")
+    id: str | None = Field(None, description="column with a unique id; default: file and row")
+    category: str | None = Field(None, description="column to stratify the choice by; default: the file")
+    max_words: int | None = Field(None, ge=1, description="leave out longer documents, for cost or context")
+
+    @field_validator("instruction")
+    @classmethod
+    def _has_a_place(cls, v: str) -> str:
+        if v.count("{document}") != 1:
+            raise ValueError("must hold {document} once, where the document goes")
+        return v

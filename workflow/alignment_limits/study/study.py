@@ -1,0 +1,359 @@
+"""The study file as types, and the stages that a study has. Unknown keys and impossible values are refused.
+
+Every model forbids extra keys and names the key's path. Field descriptions become the editor's completion through
+`config/schema.json` (`make schema`), and that file is tested against this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from alignment_limits.files import digest
+from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name
+from alignment_limits.study.estimates import Enumerable, Figures, Limits, Report, Scores
+from alignment_limits.study.learning import Learning
+from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
+from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
+from alignment_limits.study.shards import chunk_size
+from alignment_limits.study.training import ONLINE, Policy, Preferences, Recipe, Run, check_learnable, learned_from
+
+MOST_SHARDS = 20_000  # Snakemake plans some hundred jobs a second
+
+
+def too_long(value: Any, keys: str = "the study") -> None:
+    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before anything else.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if isinstance(value, str) and len(value) > 10_000:
+        raise ValueError(f"{keys} has {len(value)} characters; at most 10,000 are read")
+    if isinstance(value, (dict, list)) and len(value) > 1_000:
+        raise ValueError(f"{keys} has {len(value)} values; at most 1,000 are read")
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        too_long(inside, str(key) if keys == "the study" else f"{keys}.{key}")
+
+
+class Study(Strict):
+    """A whole study: from a base model on, from a table of scores on, or in an enumerated world with a known target."""
+
+    study: Name = Field(description="name of the study; its results lie in results/<study>")
+    seed: int = Field(0, ge=0, lt=2**31)
+    scores: Scores | None = Field(
+        None, description="start here; model, prompts, sampling and rewards are then left out"
+    )
+    learning: Learning | None = Field(
+        None, description="start here, with worlds of known target: no model, prompts, scores or rewards"
+    )
+    model: Model | None = None
+    prompts: Prompts | None = None
+    documents: Documents | None = Field(None, description="the prompts' source holds documents with references")
+    sampling: Sampling | None = None
+    gold: str = Field(description="the reward taken as the truth")
+    rewards: dict[Label, Reward] = Field({}, description="gold and proxies")
+    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained or fine-tuned, and a sweep")
+    ensembles: dict[Label, Ensemble] = Field({}, description="rewards made of rewards")
+    policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
+    training: dict[Label, Recipe] | None = Field(
+        None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
+    )
+    enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
+    preferences: Preferences | None = Field(None, description="make tables of preference pairs among the samples")
+    limits: Limits = Limits()  # type: ignore[call-arg]
+    figures: Figures = Figures()  # type: ignore[call-arg]
+    report: Report = Report()  # type: ignore[call-arg]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        """No section or list is too long to be looked at; a section that is null is left out."""
+        if not isinstance(data, dict):
+            return data
+        too_long(data)
+        return {key: value for key, value in data.items() if value is not None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gold_of_the_table(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("scores"), dict) and "gold" not in data:
+            return data | {"gold": data["scores"].get("gold")}
+        if isinstance(data, dict) and data.get("learning") is not None and "gold" not in data:
+            return data | {"gold": "target"}  # there, the reward whose tilt is the target
+        return data
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Study:
+        made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
+        if self.learning is not None:
+            needless = [k for k, v in (made | {"scores": self.scores, "preferences": self.preferences}).items() if v]
+            if needless:
+                raise ValueError(f"a study of learning has no use for {', '.join(needless)}; leave them out")
+        elif self.scores is None:
+            missing = [key for key, value in made.items() if not value]
+            if missing:
+                raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
+        else:
+            needless = [
+                key
+                for key, value in {
+                    **made,
+                    "policies": self.policies,
+                    "training": self.training,
+                    "enumerable": self.enumerable,
+                }.items()
+                if value
+            ]
+            if needless:
+                raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
+            if self.gold != self.scores.gold:
+                raise ValueError(f"gold is '{self.gold}', scores.gold is '{self.scores.gold}'; drop the first")
+        return self
+
+    @field_validator("study")
+    @classmethod
+    def _not_reserved(cls, v: str) -> str:
+        if v in ("models", "shared"):
+            raise ValueError(f"'{v}' is a folder shared by all studies; choose another name")
+        return v
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Study:
+        def known(name: str, where: str) -> None:
+            if name not in self.reward_names:
+                raise ValueError(f"{where} names the reward '{name}'; there are: {', '.join(self.reward_names)}")
+
+        if self.learning is None:
+            known(self.gold, "gold")
+        if self.preferences and self.preferences.reward:
+            known(self.preferences.reward, "preferences.reward")
+        if (
+            self.preferences
+            and self.scores
+            and (not self.preferences.reward or "tempered-pairs" in self.preferences.settings)
+        ):
+            raise ValueError(
+                "a table of scores has no log-probabilities: preferences need a `reward`, and no setting tempered-pairs"
+            )
+        for name, ensemble in self.ensembles.items():
+            if name in self.reward_names:
+                raise ValueError(f"'{name}' is the name of a reward and of an ensemble")
+            for member in ensemble.members:
+                known(member, f"ensembles.{name}.members")
+            if len(set(ensemble.members)) != len(ensemble.members):
+                raise ValueError(f"ensembles.{name}.members names a reward twice")
+        by_file_name([*self.reward_names, *self.ensembles])
+        policies = [policy.name for policy in self.all_policies]
+        if len(set(policies)) != len(policies):
+            raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}")
+        by_file_name(policies)
+        curves = {(run.recipe_name, run.subject): run.curve for run in self.runs}
+        if len(set(curves.values())) < len(curves):
+            raise ValueError(
+                f"training: two recipes would share the curves of {', '.join(curves.values())}; rename one"
+            )
+        for policy in self.policies or []:
+            if policy.optimized and policy.optimized not in self.ensembles:
+                known(policy.optimized, f"policies.{policy.name}.optimized")
+        for name, recipe in (self.training or {}).items():
+            for optimized in recipe.optimize or []:
+                if optimized not in self.ensembles:
+                    known(optimized, f"training.{name}.optimize")
+        for name, reward in self.rewards.items():
+            beside = getattr(reward, "beside", "prompt")
+            if beside != "prompt" and self.documents is None:
+                raise ValueError(f"rewards.{name} reads the {beside}, but the study has no `documents:`")
+        for name, reward in self.rewards.items():
+            for term in reward.terms if isinstance(reward, Sum) else ():
+                known(term, f"rewards.{name}.terms")
+                if isinstance(self.rewards[term], (Sum, Labelled)):
+                    raise ValueError(
+                        f"rewards.{name}.terms: a sum is of rewards that exist by themselves, not of {term}"
+                    )
+        trained = [name for name, reward in self.rewards.items() if isinstance(reward, Labelled)]
+        if trained and self.gold_labels is None:
+            raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
+        heads = [name for name in trained if self.rewards[name].kind == "trained"]
+        if heads and self.enumerable:
+            raise ValueError(
+                f"rewards.{heads[0]} is a trained head, and those do not score all replies (`enumerable:`); drop it"
+            )
+        if self.gold in trained:
+            raise ValueError(f"gold is '{self.gold}', which is trained on gold: choose another reward as the truth")
+        if self.gold_labels and self.sampling and self.gold_labels.samples_per_prompt % self.sampling.block:
+            raise ValueError(
+                f"gold_labels.samples_per_prompt ({self.gold_labels.samples_per_prompt}) must be a multiple of "
+                f"sampling.block ({self.sampling.block})"
+            )
+        if self.enumerable and self.prompts and self.enumerable.population < self.prompts.count:
+            raise ValueError(
+                f"enumerable.population is {self.enumerable.population}, but the study's own "
+                f"{self.prompts.count} prompts are part of it"
+            )
+        worst = max(self.limits.best_of)
+        if self.sampling and worst > self.sampling.samples_per_prompt:
+            raise ValueError(
+                f"limits.best_of asks for n={worst}, but there are only "
+                f"{self.sampling.samples_per_prompt} samples per prompt"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plannable(self) -> Study:
+        """Few enough files that Snakemake can plan them."""
+        if self.learning is not None:
+            levels = sum(len(levels) for levels in self.learning.settings.values())
+            if levels * self.learning.seeds > MOST_SHARDS * 16:
+                raise ValueError(f"learning.seeds: {levels * self.learning.seeds} worlds are too many; use fewer seeds")
+        if self.prompts is None or self.sampling is None:
+            return self
+        s, blocks = self.sampling, -(-self.sampling.samples_per_prompt // self.sampling.block)
+        size = chunk_size(s.shard_tokens, s.block, s.max_new_tokens)
+        blocks += len(self.all_policies) * -(-(s.policy_samples_per_prompt or s.samples_per_prompt) // s.block)
+        shards = -(-self.prompts.count // size) * blocks
+        if self.gold_labels:
+            shards += -(-self.gold_labels.prompts // size) * -(-self.gold_labels.samples_per_prompt // s.block)
+        if shards > MOST_SHARDS:
+            raise ValueError(
+                f"prompts.count and sampling.samples_per_prompt make {shards:,} shards of {s.shard_tokens:,} new "
+                f"tokens, and at most {MOST_SHARDS:,} can be planned; ask for less, or raise sampling.shard_tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Study:
+        for name, recipe in (self.training or {}).items():
+            if not self.sampling:
+                continue
+            if recipe.learn_from is not None:
+                check_learnable(f"training.{name}", recipe, self.preferences, self.prompts, self.sampling)
+            if recipe.objective == "exact" and (not self.enumerable or self.sampling.top_p < 1):
+                raise ValueError(
+                    f"training.{name}: exact is for studies whose replies are all listed (`enumerable:`), with top_p: 1"
+                )
+            if recipe.objective in ONLINE and self.sampling.top_p < 1:
+                raise ValueError(
+                    f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "
+                    "or train by dpo or best-of-n"
+                )
+            if recipe.objective == "best-of-n" and max(recipe.coefficients) > self.sampling.samples_per_prompt:
+                raise ValueError(
+                    f"training.{name}: best of {max(recipe.coefficients):g} of "
+                    f"{self.sampling.samples_per_prompt} samples per prompt"
+                )
+        return self
+
+    @property
+    def runs(self) -> list[Run]:
+        """All training runs, in the file's order."""
+        judge = (self.preferences and self.preferences.reward) or self.gold
+        return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name, judge)]
+
+    @property
+    def all_policies(self) -> list[Policy | Run]:
+        """Policies brought along, then those trained here."""
+        return [*(self.policies or []), *self.runs]
+
+    @property
+    def base_id(self) -> str:
+        """Name of everything that decides a sample: model, prompts, sampling law, seed; and of nothing else.
+
+        How many prompts and samples there are, and how they are sharded, decides none.
+        """
+        if not (self.model and self.prompts and self.sampling):
+            raise TypeError("a study that starts at scores samples nothing")
+        decides = {
+            "model": self.model.model_dump(exclude={"name", "context"}),
+            "prompts": self.prompts.model_dump(exclude=self.prompts.decides_nothing),
+            "sampling": self.sampling.model_dump(
+                exclude={"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}
+            ),
+            "seed": self.seed,
+        } | ({"documents": self.documents.model_dump()} if self.documents else {})
+        return f"{file_name(self.model.name)}-{digest(decides)}"
+
+    def dated(self, reward: str) -> dict[str, str]:
+        """The day of a reward's chat template; nothing for rewards that read through none."""
+        return {"date": self.prompts.date} if self.prompts and self.rewards[reward].templated else {}
+
+    def scorer_id(self, reward: str) -> str:
+        """Name of a reward and of everything that decides its scores."""
+        spec = self.rewards[reward]
+        decides: dict[str, Any] = spec.model_dump(exclude={"note"}) | self.dated(reward)
+        if isinstance(spec, Sum):
+            decides["terms"] = {self.scorer_id(term): weight for term, weight in spec.terms.items()}
+        if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # the labels, too, decide them
+            decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
+                "gold": self.scorer_id(self.gold),
+                "first": self.prompts.count,
+            }
+        return f"{file_name(reward)}-{digest(decides)}"
+
+    def policy_id(self, policy: Policy | Run) -> str:
+        """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""
+        if not (self.model and self.prompts and self.sampling):
+            raise TypeError("a study that starts at scores has no policies")
+        if isinstance(policy, Run):
+            # rewards are standardised on the base's samples, so those count
+            decides = {
+                "base": self.base_id,
+                "settings": policy.settings,
+                "rewards": [self.scorer_id(member) for member in self.members(policy.optimized)],
+                "ensemble": (e := self.ensembles.get(policy.optimized)) and e.model_dump(),
+                "prompts": self.prompts.count,
+                "samples_per_prompt": self.sampling.samples_per_prompt,
+            }
+            if policy.setting:  # its pairs are the study's own
+                decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
+            return f"{file_name(policy.name)}-{digest(decides)}"
+        base = self.model.model_dump(exclude={"name", "dtype", "context"})
+        return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
+
+    def members(self, optimized: str) -> list[str]:
+        """The rewards that a reward or an ensemble is made of."""
+        return self.ensembles[optimized].members if optimized in self.ensembles else [optimized]
+
+    def terms(self, reward: str) -> dict[str, float]:
+        """What a reward adds up, by weight: itself, if it is no sum."""
+        spec = self.rewards[reward]
+        return spec.terms if isinstance(spec, Sum) else {reward: 1.0}
+
+    @property
+    def reward_names(self) -> list[str]:
+        """Gold and proxies, in the file's order."""
+        return self.scores.names if self.scores else list(self.rewards)
+
+    @property
+    def proxies(self) -> list[str]:
+        """Names of all rewards but gold, in the file's order."""
+        return [name for name in self.reward_names if name != self.gold]
+
+
+def stages(study: Study) -> list[str]:
+    """A study starts at a base model, at a table of scores, or in worlds whose target is known."""
+    if study.learning:
+        return ["learning", "study"]
+    if study.scores:
+        start = ["scores"]
+    else:
+        start = ["models", "prompts", "sampling", "rewards", "sums", "generated_text"]
+        start += ["documents", "gold"] if study.documents else []
+        start += ["features"] if study.gold_labels or (study.preferences and study.preferences.features) else []
+        start += ["proxies"] if study.gold_labels else []
+        start += ["fine_tuning"] if any(r.kind == "fine-tuned" for r in study.rewards.values()) else []
+        start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
+    rest = ["ensembles", "limits"]
+    rest += ["preferences"] if study.preferences else []
+    rest += ["figures", "report"]
+    rest += ["training", "policies"] if study.all_policies else []
+    heads = any(reward.kind == "trained" for reward in study.rewards.values())
+    rest += ["policy_heads"] if study.all_policies and heads else []
+    if study.enumerable:
+        rest += ["enumerable"]
+        rest += ["exact_policies"] if study.all_policies else []
+    if study.preferences and study.all_policies:
+        rest += ["targets"] + (["exact_targets"] if study.enumerable else [])
+    return [*start, *rest, "study"]

@@ -1,0 +1,318 @@
+"""Policies: those brought along, preference pairs, recipes of training and the runs they make.
+
+A recipe makes one run per reward (or set of preference pairs), coefficient and seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from alignment_limits.study.base import Label, Source, Strict, UserPath
+from alignment_limits.study.learning import check_levels
+from alignment_limits.study.sampling import Prompts, Sampling
+
+
+class Policy(Source):
+    """A language model made from the base, and where it comes from: one of `path`, `hub`, `package`, `adapter`.
+
+    A folder with config.json and safetensors is a model of its own, one with adapter_config.json an adapter
+    (PEFT) on the study's base model. The labels are only carried into the table.
+    """
+
+    name: Label = Field(description="name of the policy; its samples lie in policies/<name>")
+    adapter: UserPath | None = Field(
+        None, description="a PEFT adapter on the study's base: a local folder, or with `revision` a hub repository"
+    )
+    revision: str | None = Field(None, description="the hub repository's 40-digit commit, if not part of `hub`")
+    kind: Literal["model"] = Field("model", description="a hub repository of models")
+    objective: str | None = Field(None, description="how it was trained (ppo, dpo, …); a label")
+    optimized: str | None = Field(None, description="the reward or ensemble it was trained on; a label")
+    coefficient: float | None = Field(None, description="the KL coefficient it was trained with; a label")
+    seed: int | None = Field(None, description="the seed it was trained with; a label")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_pinned_source(cls, data: Any) -> Any:
+        """`adapter` and `revision` are other words for `path` and `hub`."""
+        if not isinstance(data, dict):
+            return data
+        adapter, revision = data.get("adapter"), data.get("revision")
+        if adapter:
+            if given := [key for key in ("package", "hub", "path") if data.get(key)]:
+                raise ValueError(f"`adapter` says where it comes from; leave out {', '.join(given)}")
+            data = data | {"hub" if revision else "path": adapter}
+        if revision:
+            if not data.get("hub"):
+                raise ValueError("revision is the commit of a hub repository; paths and packages have none")
+            repository, _, commit = str(data["hub"]).partition("@")
+            if commit not in ("", revision):
+                raise ValueError(f"hub says '{commit}', revision '{revision}'; give one of them")
+            data = data | {"hub": f"{repository}@{revision}"}
+        return data
+
+    @property
+    def source(self) -> Source:
+        """Where it comes from, without its name and labels: two policies from one place are fetched once."""
+        return Source(**{key: getattr(self, key) for key in Source.model_fields})
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What the table says of its training."""
+        return {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
+
+
+PairSetting = Literal[
+    "as-modelled",
+    "label-noise",
+    "ties-flipped",
+    "ties-dropped",
+    "context-effects",
+    "annotator-bias",
+    "tempered-pairs",
+    "best-of-n-pairs",
+]
+
+# settings whose pairs' replies do not follow the base's law
+NOT_OF_THE_BASE = ("ties-dropped", "tempered-pairs", "best-of-n-pairs")
+
+
+class Preferences(Strict):
+    """Pairs of samples judged as the target, or one reward, would; a table for each setting."""
+
+    reward: str | None = Field(
+        None, description="Bradley-Terry on this reward; without it, the target: gold's tilt of the base"
+    )
+    beta: float = Field(1, gt=0, description="of the tilt that is the target; gold is in units of its spread")
+    gamma: float = Field(0.1, gt=0, description="P = sigma(gamma log pi*(a)/pi*(b)), or sigma(gamma (r(a) - r(b)))")
+    table: UserPath | None = Field(
+        None, description="a user's own pairs, a table with prompt_id, chosen_id, rejected_id, beside those made"
+    )
+    prior_sd: float = Field(1, gt=0, description="s.d. of the normal prior on rewards fitted to the pairs")
+    pairs_per_prompt: int = Field(32, ge=1, le=1_000_000)
+    settings: dict[PairSetting, list[Annotated[float, Field(ge=0)]]] = Field(
+        {"as-modelled": [0]}, min_length=1, description="what the pairs depart from the model in, and how far"
+    )
+
+    features: Source | None = Field(
+        None, description="a mean-pooled transformers encoder: what rewards fitted for training on see of a reply"
+    )
+    text: Literal["reply", "prompt+reply"] = Field("prompt+reply", description="what the encoder reads")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Preferences:
+        check_levels(self.settings)
+        return self
+
+
+MOST_RUNS = 1000  # of one recipe
+ONLINE = ("ppo", "grpo", "rloo", "reverse-kl", "rlhf")  # draw replies from the policy while they train it
+GROUPED = ("grpo", "rloo", "reverse-kl", "rlhf")  # of these, those that compare replies to one prompt
+OF_PREFERENCES = ("pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf")  # learn from pairs only; dpo may
+FITTED = ("distillation", "rebel", "reverse-kl", "rlhf")  # fit a reward to the pairs first
+UNREGULARISED = ("pmle", "distillation", "reverse-kl")  # have a target without a KL penalty
+ESTIMATE_KL = ("pmle", "distillation")  # estimate the penalty on the pairs' own replies
+
+
+class Lora(Strict):
+    """A low-rank adapter on all linear layers of the base's last blocks."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16, gt=0, description="the adapter's change is scaled by alpha / rank")
+    layers: int | None = Field(None, ge=1, description="how many of the last blocks get one; default: all")
+
+
+class Recipe(Strict):
+    """How policies are trained; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
+
+    objective: Literal[
+        "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf"
+    ] = Field(
+        description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples; exact: L-BFGS on the "
+        "objective summed over all replies, for a study with `enumerable:`; the last six learn from preference pairs"
+    )
+    optimize: list[str] | None = Field(
+        None, min_length=1, description="rewards or ensembles, each optimised by runs of its own"
+    )
+    learn_from: list[PairSetting] | None = Field(
+        None,
+        min_length=1,
+        description="instead: settings of `preferences:` whose pairs are learned from, at the first level",
+    )
+    pairs: list[Annotated[int, Field(ge=5)]] | None = Field(
+        None, min_length=1, description="how many pairs a run learns from; every seed has pairs of its own"
+    )
+    coefficients: list[float] = Field(
+        min_length=1,
+        description="KL coefficients β of E r − β·KL, r in base standard deviations; for best-of-n: n; for what learns "
+        "from preferences: β of the objective (ipo: τ)",
+    )
+    seeds: list[int] = Field([0], min_length=1)
+    steps: int = Field(
+        ge=1, le=10_000_000, description="batches of replies (of pairs, for dpo), each drawn and then trained on"
+    )
+    batch: int = Field(32, ge=2, le=1_000_000, description="replies (pairs, for dpo) of one step")
+    group: int | None = Field(
+        None, ge=2, description="replies to one prompt in a batch, for grpo and rloo, which compare them; default 8"
+    )
+    epochs: int = Field(1, ge=1, description="passes of the optimiser over each batch")
+    learning_rate: float = Field(1e-4, gt=0, description="of AdamW, constant")
+    lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
+    kl_every: int = Field(
+        1,
+        ge=1,
+        description="steps between KLs in the training curves; each costs two forward passes (what learns from pairs "
+        "without drawing replies draws some for the curves at these steps only)",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the base's weights in training; bfloat16 only under an adapter, which is float32"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if (self.optimize is None) == (self.learn_from is None):
+            raise ValueError("give exactly one of optimize (rewards) and learn_from (settings of `preferences:`)")
+        if (self.learn_from is None) != (self.pairs is None):
+            raise ValueError("learn_from and pairs go together: which pairs, and how many")
+        if self.learn_from is None and self.objective in OF_PREFERENCES:
+            raise ValueError(f"{self.objective} learns from preference pairs: give learn_from and pairs, not optimize")
+        if self.learn_from is not None and self.objective not in (*OF_PREFERENCES, "dpo"):
+            raise ValueError(f"{self.objective} learns from no pairs: give optimize, or another objective")
+        if self.objective in GROUPED and self.batch % self.replies_per_prompt:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of group ({self.replies_per_prompt})")
+        if self.objective not in GROUPED and self.group:
+            raise ValueError(f"group is for {', '.join(GROUPED)}; {self.objective} compares no replies: leave it out")
+        if self.objective not in ONLINE and self.epochs > 1:
+            raise ValueError(f"epochs is for {', '.join(ONLINE)}; for {self.objective} more steps do the same")
+        if self.dtype == "bfloat16" and self.lora is None:
+            raise ValueError("dtype bfloat16 rounds away small steps of full weights; use lora, or float32")
+        lists = [self.optimize or self.learn_from, self.pairs, self.coefficients, self.seeds]
+        if (runs := math.prod(len(given) for given in lists if given)) > MOST_RUNS:
+            raise ValueError(f"these lists make {runs} runs, each a policy; at most {MOST_RUNS} can be planned")
+        for name in ("optimize", "learn_from", "pairs", "coefficients", "seeds"):
+            values = getattr(self, name) or []
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names a value twice")
+        if min(self.coefficients) < 0 or (0 in self.coefficients and self.objective not in UNREGULARISED):
+            raise ValueError(
+                "coefficients must be positive: without a KL penalty there is no limit to compare with "
+                f"(0 is for {', '.join(UNREGULARISED)})"
+            )
+        if self.objective == "best-of-n" and any(n != int(n) or n < 2 for n in self.coefficients):
+            raise ValueError("for best-of-n, coefficients are numbers of replies: whole, at least 2")
+        if min(self.seeds) < 0 or max(self.seeds) >= 2**31:
+            raise ValueError("seeds lie between 0 and 2^31")
+        return self
+
+    @property
+    def replies_per_prompt(self) -> int:
+        """Replies to one prompt in a batch."""
+        return (self.group or 8) if self.objective in GROUPED else 1
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides a run's weights, apart from its reward or pairs, coefficient and seed."""
+        apart = {"optimize", "learn_from", "pairs", "coefficients", "seeds", "group"}
+        return self.model_dump(exclude=apart) | {"group": self.replies_per_prompt}
+
+    def runs(self, name: str, judge: str) -> list[Run]:
+        """Every run of the recipe called `name`; pairs were judged by the reward `judge`, or by its tilt."""
+        seeds = (self.coefficients, self.seeds)
+        if self.optimize is not None:
+            return [Run(name, self, *labels) for labels in itertools.product(self.optimize, *seeds)]
+        chosen = itertools.product(self.learn_from or [], self.pairs or [], *seeds)
+        return [Run(name, self, judge, beta, seed, setting, pairs) for setting, pairs, beta, seed in chosen]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, and the policy it makes; has a policy's name and labels, but no source.
+
+    setting, pairs : of the preference pairs that it learns from; None where it is given a reward.
+    """
+
+    recipe_name: str
+    recipe: Recipe
+    optimized: str
+    coefficient: float
+    seed: int
+    setting: PairSetting | None = None
+    pairs: int | None = None
+
+    @property
+    def subject(self) -> str:
+        """What it learns from: a reward, or so many pairs of a setting."""
+        return f"{self.setting}-n{self.pairs}" if self.setting else self.optimized
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+        return f"{self.recipe_name}-{self.subject}-{self.coefficient:g}-s{self.seed}"
+
+    @property
+    def curve(self) -> str:
+        """Name of the curves that it is drawn among."""
+        return f"{self.recipe_name}-{self.subject}"
+
+    @property
+    def objective(self) -> str:
+        return self.recipe.objective
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What the tables say of its training; a coefficient is that of E r − β·KL, which no pairs' objective is."""
+        shown = {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
+        return shown | ({"coefficient": None} if self.setting else {})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its job is told."""
+        pairs = {"setting": self.setting, "pairs": self.pairs} if self.setting else {}
+        return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed} | pairs
+
+
+def check_learnable(
+    where: str, recipe: Recipe, made: Preferences | None, prompts: Prompts | None, sampling: Sampling
+) -> None:
+    """Refuse a recipe whose pairs are not there, or are not what its objective takes them for.
+
+    Raises:
+        ValueError: names the recipe's key and what to change.
+    """
+    if made is None or prompts is None:
+        raise ValueError(f"{where}.learn_from: the study has no `preferences:` to learn from")
+    named = recipe.learn_from or []
+    lacking = [setting for setting in named if setting not in made.settings]
+    if lacking:
+        raise ValueError(
+            f"{where}.learn_from names '{lacking[0]}'; preferences.settings has: {', '.join(made.settings)}"
+        )
+    there, seeds, most = prompts.count * made.pairs_per_prompt, max(recipe.seeds) + 1, max(recipe.pairs or [0])
+    if seeds * most > there:
+        raise ValueError(
+            f"{where}.pairs: {most} for each of the seeds 0 to {seeds - 1} are {seeds * most} pairs, but there are "
+            f"{there} ({prompts.count} prompts with preferences.pairs_per_prompt: {made.pairs_per_prompt})"
+        )
+    if sampling.temperature != 1 or sampling.top_p < 1:
+        raise ValueError(f"{where}.learn_from needs sampling.temperature: 1 and sampling.top_p: 1")
+    if recipe.objective in FITTED and made.features is None:
+        raise ValueError(f"{where}: {recipe.objective} fits a reward; say on what in preferences.features")
+    other = [setting for setting in named if setting in NOT_OF_THE_BASE]
+    if other and recipe.objective in ESTIMATE_KL and max(recipe.coefficients) > 0:
+        raise ValueError(
+            f"{where}: {recipe.objective} estimates its KL on the pairs' replies, and those of {other[0]} do not "
+            "follow the base's law: set coefficients: [0]"
+        )
+
+
+def learned_from(run: Run, made: Preferences | None) -> dict[str, Any] | None:
+    """What decides the pairs that a run learns from, and the reward it fits to them; None where it learns from none."""
+    if made is None or run.setting is None:
+        return None
+    kept = {"reward", "beta", "gamma", "pairs_per_prompt"}
+    kept |= {"features", "text"} if run.objective in FITTED else set()
+    return made.model_dump(include=kept) | {"level": made.settings[run.setting][0]}

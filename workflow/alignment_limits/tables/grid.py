@@ -1,0 +1,120 @@
+"""Long tables as arrays (prompts × samples) and back; joins are by key, never by row order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.errors import ArtifactError
+from alignment_limits.tables.artifacts import KEY, read_tables
+from alignment_limits.tables.schemas.samples import SCORES
+
+CLUSTER = "prompt_cluster"  # a column of the table `standardised` where a study's prompts have clusters
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows of a long table as cells of an array (prompts × samples).
+
+    Prompts and samples are in sorted order; a prompt with fewer samples than another is NaN-padded.
+    """
+
+    prompt_ids: list[str]
+    row: np.ndarray
+    column: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> Grid:
+        """The grid of a table with the key's columns."""
+        prompts, row = np.unique(table["prompt_id"].to_numpy().astype(str), return_inverse=True)
+        samples, column = np.unique(table["sample_id"].to_numpy(), return_inverse=True)
+        return cls(prompts.tolist(), row, column, (len(prompts), len(samples)))
+
+    def array(self, values: pl.Series) -> np.ndarray:
+        """A column as an array (prompts × samples), NaN where there is no row."""
+        out = np.full(self.shape, np.nan)
+        out[self.row, self.column] = values.to_numpy()
+        return out
+
+    def values(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `array`: one value per row of the table."""
+        return np.asarray(array[self.row, self.column])
+
+
+def read_scores(paths: Sequence[str | Path], reward: str) -> pl.DataFrame:
+    """All score shards of a reward, in key order.
+
+    Raises:
+        ArtifactError: a score is missing, NaN or infinite.
+    """
+    scores = read_tables(paths, SCORES)
+    bad = scores.filter(~pl.col("score").is_finite().fill_null(False))
+    if bad.height:
+        first = bad.row(0, named=True)
+        raise ArtifactError(
+            f"reward {reward}: {bad.height} score(s) are not finite numbers, the first at {first['prompt_id']}, "
+            f"sample {first['sample_id']}"
+        )
+    return scores
+
+
+def same_keys(scores: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The first table, once all are known to hold the same keys in the same order.
+
+    Raises:
+        ArtifactError: names the reward and the first key it lacks or has too many.
+    """
+    (first_name, first), *others = scores.items()
+    for name, table in others:
+        if not table.select(KEY).equals(first.select(KEY)):
+            lacks = first.join(table, on=KEY, how="anti").select(KEY).rows()
+            extra = table.join(first, on=KEY, how="anti").select(KEY).rows()
+            what = f"lacks {len(lacks)} key(s) such as {lacks[:1]}, has {len(extra)} that {first_name} lacks"
+            raise ArtifactError(f"reward {name} {what} {extra[:1]}; delete its scores and run again")
+    return first
+
+
+def reward_arrays(table: pl.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns of the table `standardised` as arrays (prompts × samples), NaN-padded.
+
+    Raises:
+        ArtifactError: no such column.
+    """
+    absent = [n for n in names if n not in table.columns]
+    if absent:
+        raise ArtifactError(f"the standardised rewards lack {', '.join(absent)}; run the rule that makes them")
+    grid = Grid.of(table)
+    return {name: grid.array(table[name]) for name in names}
+
+
+def prompt_key(prompt_id: str) -> int:
+    """A 63-bit integer that names a prompt everywhere, in memory and streamed, from its id alone (SHA-256).
+
+    Random splits seeded by it do not depend on where a prompt stands or which others a study has. Odds that two of 10^7
+    prompts share one: 1 in 180,000.
+    """
+    return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
+
+
+def prompt_clusters(table: pl.DataFrame) -> np.ndarray | None:
+    """Each prompt's cluster (P,), in the order of `reward_arrays`'s rows; None where the study has none.
+
+    A prompt without a cluster is independent of all others: it gets one of its own.
+    """
+    if CLUSTER not in table.columns:
+        return None
+    each = table.select("prompt_id", CLUSTER).unique("prompt_id").sort("prompt_id")
+    own = pl.format("prompt {}", "prompt_id")
+    return np.asarray(each.select(pl.format("cluster {}", CLUSTER).fill_null(own)).to_series().to_list(), dtype=object)
+
+
+def prompt_keys(table: pl.DataFrame) -> np.ndarray:
+    """`prompt_key` of every prompt (P,), in the order of `reward_arrays`'s rows."""
+    ids = np.unique(table["prompt_id"].to_numpy().astype(str))
+    return np.array([prompt_key(i) for i in ids], dtype=np.int64)

@@ -1,0 +1,205 @@
+"""Contracts of learning from preferences, of exact values, and of proxies of every quality."""
+
+import polars as pl
+
+from alignment_limits.tables.artifacts import Schema
+
+# Learned policies: all of them, the chosen ones, and what they come to over seeds.
+_POLICY = {
+    "objective": pl.String,
+    "n": pl.Int64,  # pairs; 0 stands for the population
+    "seed": pl.Int64,
+    "setting": pl.String,
+    "forward_kl": pl.Float64,  # mean over contexts of KL(target‖policy), nats; infinite for a policy that ran away
+    "reverse_kl": pl.Float64,  # mean over contexts of KL(policy‖target), nats; NaN for a policy that ran away
+    "gain": pl.Float64,  # in the reward whose tilt of the base at beta = 1 is the target, nats
+    "level": pl.Float64,  # of the setting
+    "beta": pl.Float64,  # 0: without regularisation
+    "held_out": pl.Float64,  # mean log-loss of preferences, each under the policy learned without its fold
+    "predicted": pl.Float64,  # forward_kl to first order, without regularisation
+}
+SWEEP = Schema("sweep", _POLICY)
+RATES = Schema("rates", _POLICY | {"tuning": pl.String})  # none, fixed, oracle, held-out
+LEARNING_SUMMARY = Schema(
+    "learning_summary",
+    {
+        "setting": pl.String,
+        "level": pl.Float64,
+        "objective": pl.String,
+        "tuning": pl.String,
+        "beta": pl.Float64,  # the median over seeds
+        "n": pl.Int64,
+        "quantity": pl.String,  # forward_kl, reverse_kl, gain, predicted
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "finite": pl.Float64,  # share of seeds whose policy did not run away
+    },
+)
+SLOPES = Schema(
+    "slopes",
+    {
+        "setting": pl.String,
+        "level": pl.Float64,
+        "objective": pl.String,
+        "tuning": pl.String,
+        "beta": pl.Float64,
+        # slope: of log forward KL against log n; floor: forward KL as n grows at a fixed beta; excess: above exact
+        "quantity": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "exact": pl.Float64,  # the population minimiser's floor
+        "n_from": pl.Int64,
+    },
+)
+GAMMA = Schema(
+    "gamma",
+    {
+        "dimension": pl.Int64,  # of the reward class beside which gamma was estimated
+        "n": pl.Int64,
+        "seed": pl.Int64,
+        "gamma": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "identified": pl.Boolean,
+    },
+)
+
+# Exact values next to estimates, and log-probabilities of every reply.
+# and one column for each policy: log π(y|x) of every reply
+EXACT_POLICIES = Schema("exact_policies", {"prompt_id": pl.String, "sample_id": pl.Int32})
+
+VALUES = {
+    "quantity": pl.String,
+    "estimate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "exact": pl.Float64,
+    "population": pl.Float64,
+    "holds_exact": pl.Boolean,
+    "holds_population": pl.Boolean,
+}
+_PAIR = {"optimized": pl.String, "evaluated": pl.String}
+EXACT_FRONTIER = Schema(
+    "exact_frontier",
+    _PAIR
+    | {"at": pl.String, "budget": pl.String, "beta": pl.Float64, "kl": pl.Float64, "reliable": pl.Boolean}
+    | VALUES,
+)
+EXACT_BEST_OF_N = Schema(
+    "exact_best_of_n",
+    {"method": pl.String}
+    | _PAIR
+    | {"budget": pl.String, "n": pl.Int32, "temperature": pl.Float64, "reliable": pl.Boolean}
+    | VALUES,
+)
+EXACT_OF_POLICIES = Schema(
+    "exact_of_policies",
+    {
+        "policy": pl.String,
+        "objective": pl.String,
+        "optimized": pl.String,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
+        "evaluated": pl.String,
+        "reliable": pl.Boolean,
+    }
+    | VALUES,
+)
+
+# How far policies are from the target of a study's preferences.
+_LABELS = {
+    "policy": pl.String,
+    "objective": pl.String,
+    "optimized": pl.String,
+    "coefficient": pl.Float64,
+    "seed": pl.Int64,
+    "setting": pl.String,
+    "pairs": pl.Int64,
+    "reward": pl.String,
+    "beta": pl.Float64,
+}
+# quantity: forward_kl KL(target‖policy), reverse_kl KL(policy‖target); π₀ is the policy `base`
+TARGETS = Schema(
+    "targets",
+    _LABELS
+    | {
+        "quantity": pl.String,
+        "estimate": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "plugin": pl.Float64,
+        "ess": pl.Float64,
+        "ess_least": pl.Float64,
+        "ess_share": pl.Float64,
+        "pareto_k": pl.Float64,
+        "reliable": pl.Boolean,
+        "reason": pl.String,
+    },
+)
+EXACT_TARGETS = Schema("exact_targets", _LABELS | {"reliable": pl.Boolean} | VALUES)
+
+# What proxies of every quality cost.
+PROXIES = Schema(
+    "proxies",
+    {
+        "labels": pl.Int32,
+        "member": pl.Int32,
+        "beta": pl.Float64,
+        "error_variance": pl.Float64,
+        "spearman": pl.Float64,
+        "gap": pl.Float64,
+        "gap_low": pl.Float64,
+        "gap_high": pl.Float64,
+        "gap_predicted": pl.Float64,
+        "reliable": pl.Boolean,  # of the gap
+        "gold_gain_at_kl": pl.Float64,
+        "at_kl": pl.Float64,
+        "gold_gain_at_kl_reliable": pl.Boolean,
+    },
+    verdicts={"reliable": ("gap", "gap_low", "gap_high"), "gold_gain_at_kl_reliable": ("gold_gain_at_kl",)},
+)
+PROXY_ONSETS = Schema(
+    "proxy_onsets",
+    {
+        "labels": pl.Int32,
+        "member": pl.Int32,
+        "path": pl.String,  # tilt or best-of-n
+        "peak": pl.Float64,  # nats or draws, as are its interval and the end
+        "peak_low": pl.Float64,
+        "peak_high": pl.Float64,
+        "gain": pl.Float64,
+        "drop": pl.Float64,
+        "drop_low": pl.Float64,
+        "drop_high": pl.Float64,
+        "end": pl.Float64,
+        "found": pl.Boolean,
+        "reason": pl.String,
+    },
+)
+PROXY_ENSEMBLES = Schema(
+    "proxy_ensembles",
+    {
+        "shared": pl.String,  # what members share: labels, features, neither
+        "aggregator": pl.String,
+        "k": pl.Int32,
+        "beta": pl.Float64,
+        "rho": pl.Float64,
+        "rho_low": pl.Float64,
+        "rho_high": pl.Float64,
+        "gap": pl.Float64,
+        "gap_low": pl.Float64,
+        "gap_high": pl.Float64,
+        "saved": pl.Float64,  # gap of members alone less this one, on the same prompts
+        "saved_low": pl.Float64,
+        "saved_high": pl.Float64,
+        "gap_predicted": pl.Float64,
+        "gap_floor": pl.Float64,
+        "reliable": pl.Boolean,  # of the gap
+        "gold_gain_at_kl": pl.Float64,
+        "at_kl": pl.Float64,
+        "gold_gain_at_kl_reliable": pl.Boolean,
+    },
+    verdicts={"reliable": ("gap", "gap_low", "gap_high"), "gold_gain_at_kl_reliable": ("gold_gain_at_kl",)},
+)

@@ -1,0 +1,175 @@
+"""Contracts of what models make, which takes time: prompts, replies, scores, features, training curves, policies."""
+
+import polars as pl
+
+from alignment_limits.tables.artifacts import Schema
+
+# The prompts of a study, as sent to the model.
+PROMPTS = Schema(
+    "prompts",
+    {"prompt_id": pl.String, "text": pl.String, "reference": pl.String, "source": pl.String},
+)
+
+# Documents that prompts are about, and experts' replies.
+DOCUMENTS = Schema(
+    "documents",
+    # one line per document; one line per reference
+    {"prompt_id": pl.String, "text": pl.String, "document": pl.String, "reference": pl.String},
+)
+
+# Replies of a model, and what they look like prompt by prompt.
+SAMPLES = Schema(
+    "samples",
+    {
+        "prompt_id": pl.String,
+        "sample_id": pl.Int32,
+        "text": pl.String,
+        "token_ids": pl.List(pl.Int32),
+        "n_tokens": pl.Int32,
+        "logprob": pl.Float64,
+        "finish_reason": pl.String,
+        "seed": pl.Int64,
+    },
+)
+SAMPLES_SUMMARY = Schema(
+    "samples_summary",
+    {
+        "prompt_id": pl.String,
+        "n_samples": pl.Int32,
+        "truncation_rate": pl.Float64,
+        "distinct_share": pl.Float64,
+        "mean_tokens": pl.Float64,
+        "mean_logprob": pl.Float64,
+        "unknown_share": pl.Float64,
+    },
+)
+# The same replies read by a plain forward pass.
+READ_AGAIN = Schema(
+    "read_again",
+    {
+        "prompt_id": pl.String,
+        "sample_id": pl.Int32,
+        "n_tokens": pl.Int32,
+        "logprob": pl.Float64,
+        "logprob_read": pl.Float64,
+    },
+)
+
+# Scores of one reward.
+SCORES = Schema(
+    "scores",
+    {"prompt_id": pl.String, "sample_id": pl.Int32, "score": pl.Float64, "truncated": pl.Boolean},
+)
+
+# Features of replies, which all trained heads share.
+FEATURES = Schema(
+    "features",
+    {"prompt_id": pl.String, "sample_id": pl.Int32, "features": pl.List(pl.Float32), "truncated": pl.Boolean},
+)
+
+# How rewards judge experts' replies: single scores, and the shares that make one fit to be gold.
+TRIALS = Schema("trials", {"prompt_id": pl.String, "role": pl.String, "score": pl.Float64})
+GOLD = Schema(
+    "gold",
+    {
+        "reward": pl.String,
+        "beside": pl.String,
+        "documents": pl.Int64,
+        "above_samples": pl.Float64,
+        "above_samples_low": pl.Float64,
+        "above_samples_high": pl.Float64,
+        "above_other": pl.Float64,
+        "above_other_low": pl.Float64,
+        "above_other_high": pl.Float64,
+        "fit": pl.Boolean,
+        "spearman": pl.Float64,
+        "spearman_low": pl.Float64,
+        "spearman_high": pl.Float64,
+    },
+)
+
+# Preference pairs among samples, and rewards fitted to them.
+PREFERENCES = Schema(
+    "preferences",
+    {
+        "prompt_id": pl.String,
+        "chosen_id": pl.Int32,  # sample_id
+        "rejected_id": pl.Int32,
+        "probability": pl.Float64,  # P(chosen ≻ rejected) of the model, before any departure
+        "gamma": pl.Float64,
+        "setting": pl.String,
+        "seed": pl.Int64,
+        "level": pl.Float64,  # of the setting
+        "observed": pl.Float64,  # P(chosen ≻ rejected) as judged in the setting; null for a user's pairs
+    },
+)
+FITTED_REWARDS = Schema(
+    "fitted_rewards",
+    {
+        "setting": pl.String,
+        "level": pl.Float64,
+        "prompt_id": pl.String,
+        "reply_id": pl.Int32,  # a sample_id; there are as many rows of a sample as levels
+        "score": pl.Float64,  # Bradley-Terry, mean 0 over a prompt's samples that are in some pair
+    },
+)
+
+# Training curves: what each batch of replies was like, drawn before the step that it trained.
+CURVES = Schema(
+    "curves",
+    {
+        "policy": pl.String,
+        "objective": pl.String,
+        "optimized": pl.String,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
+        "step": pl.Int32,
+        "reward": pl.Float64,
+        "kl": pl.Float64,
+        "kl_log_ratio": pl.Float64,
+        "length": pl.Float64,
+        "entropy": pl.Float64,
+        "loss": pl.Float64,
+    },
+)
+
+# Policies: the KL of each of their replies, and where they stand.
+POLICY_KL = Schema(
+    "policy_kl",
+    {
+        "prompt_id": pl.String,
+        "sample_id": pl.Int32,
+        "kl": pl.Float64,
+        "log_ratio": pl.Float64,
+        "logprob": pl.Float64,
+        "logprob_base": pl.Float64,
+    },
+)
+POLICIES = Schema(
+    "policies",
+    {
+        "policy": pl.String,
+        "objective": pl.String,
+        "optimized": pl.String,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
+        "kl": pl.Float64,
+        "kl_low": pl.Float64,
+        "kl_high": pl.Float64,
+        "kl_estimator": pl.String,
+        "evaluated": pl.String,
+        "gain": pl.Float64,
+        "gain_low": pl.Float64,
+        "gain_high": pl.Float64,
+        "limit": pl.Float64,
+        "efficiency": pl.Float64,
+        "reliable": pl.Boolean,  # of the limit, and so of what is read off it
+        "gain_reliable": pl.Boolean,
+        "win_rate_reliable": pl.Boolean,
+        "kl_reliable": pl.Boolean,
+    },
+    verdicts={
+        "reliable": ("limit",),
+        **{f"{name}_reliable": (name, f"{name}_low", f"{name}_high") for name in ("gain", "win_rate", "kl")},
+    },
+)

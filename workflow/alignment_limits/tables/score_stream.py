@@ -1,0 +1,237 @@
+"""Tables of scores of any length, read a batch of whole prompts at a time; nothing silently mended.
+
+A table is one Parquet file with prompt_id, sample_id and a column per reward, or one file per reward in the contract's
+columns (prompt_id, sample_id, score), written as a name with {reward} in it. The rows of a prompt stand together, in
+one file; prompts may have different numbers of samples, in any order. Memory is that of a few row groups, and 16 bytes
+per prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from alignment_limits.errors import ArtifactError, TableError
+from alignment_limits.files import digest, file_sha256
+from alignment_limits.tables.artifacts import KEY
+from alignment_limits.tables.columns import RULES, Column, Problem
+from alignment_limits.tables.grid import prompt_key
+from alignment_limits.tables.scores import NEEDED, checked_scores, repeated
+from alignment_limits.tables.user_table import polars_errors, read_user_table
+
+BATCH = 1 << 18  # rows
+_NONE = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Some whole prompts: keys and sample counts (P,), and each reward's scores one prompt behind the other."""
+
+    keys: np.ndarray
+    counts: np.ndarray
+    columns: list[np.ndarray]
+
+
+def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:
+    """Rows of all tables, from the files' own metadata."""
+    return sum(_table(table, rewards)[1] for table in tables)
+
+
+def table_digest(table: str, rewards: Sequence[str]) -> str:
+    """A hash of all bytes of a table's files: an edited score shows nowhere in a Parquet file's footer.
+
+    Raises:
+        ArtifactError: a file does not exist.
+    """
+    try:
+        return digest([file_sha256(file) for file in _files(table, rewards).values()])
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename} does not exist") from error
+
+
+def stream_prompts(
+    table: str,
+    rewards: Sequence[str],
+    seen: Callable[[int], None] = lambda rows: None,
+    *,
+    earlier: Sequence[str] = (),
+    known: np.ndarray = _NONE,
+) -> Iterator[Prompts]:
+    """Prompts of a table, in batches of about 262,144 rows; `seen` is told of every batch's rows.
+
+    Args:
+        earlier: tables already read, and `known`: the keys of their prompts, ascending; none may come again.
+
+    Raises:
+        ArtifactError: not readable, a column is missing or holds no numbers, a score is missing, NaN or infinite, a key
+            is missing or occurs twice, a prompt's rows do not stand together or are in two files; with the file and the
+            row (counted from 1).
+    """
+    frame, _ = _table(table, rewards)
+    rows = _Rows(table, rewards)
+    first = 1
+    keys, starts = [], []
+    try:
+        for batch in _batches(frame, table):
+            for prompts, start in rows.take(batch, first):
+                keys.append(prompts.keys)
+                starts.append(start + np.cumsum(prompts.counts) - prompts.counts)
+                yield prompts
+            first += batch.height
+            seen(batch.height)
+        prompts, start = rows.rest()
+    except TableError:
+        _refuse_first(frame, table, rewards)  # as if the whole table had been looked at, column by column
+        raise
+    yield prompts
+    found, begins = np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]])
+    again = _again(found, known)
+    if len(again):
+        _refuse_again([*earlier, table], rewards, int(begins[again].min()))
+
+
+def _batches(frame: pl.LazyFrame, table: str) -> Iterator[pl.DataFrame]:
+    with polars_errors(table, "parquet"):
+        yield from frame.collect_batches(chunk_size=BATCH, maintain_order=True)
+
+
+def _refuse_first(frame: pl.LazyFrame, table: str, rewards: Sequence[str]) -> None:
+    """Raises TableError with all rows of the first problem, in the words of `read_score_table`; if there is one."""
+    found: dict[tuple[int, int], Problem] = {}
+    first = 0
+    for batch in _batches(frame, table):
+        for i, (_, (_, problems)) in enumerate(checked_scores(_columns(batch, rewards), rewards)):
+            for problem in problems:
+                rank = (i, RULES.index(problem.rule))
+                found[rank] = problem.after(found.get(rank), first)
+        first += batch.height
+    if found:
+        raise found[min(found)].error(table)
+
+
+def _columns(batch: pl.DataFrame, rewards: Sequence[str]) -> dict[str, Column]:
+    return {name: Column(name, batch[name]) for name in (*KEY, *rewards)}
+
+
+def _again(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of the keys (P,) came before, among themselves or among the known ones (ascending)."""
+    order = np.argsort(keys, kind="stable")
+    twice = order[1:][keys[order][1:] == keys[order][:-1]]
+    if not len(known):
+        return twice
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.union1d(twice, np.flatnonzero(known[place] == keys))
+
+
+def _refuse_again(tables: Sequence[str], rewards: Sequence[str], again: int) -> None:
+    """Raises ArtifactError: row `again` of the last table begins a prompt that came before; says where."""
+    ids = [
+        pl.scan_parquet(next(iter(_files(table, rewards).values()))).select(pl.col("prompt_id").cast(pl.String))
+        for table in tables
+    ]
+    name = ids[-1].slice(again - 1, 1).collect().item()
+    same = (c.with_row_index("row", offset=1).filter(pl.col("prompt_id") == name).first().collect() for c in ids)
+    where, row = next((table, rows["row"].item()) for table, rows in zip(tables, same, strict=True) if rows.height)
+    raise ArtifactError(
+        f"the rows of prompt {name!r} do not stand together: they begin in {where}, row {row}, and again in "
+        f"{tables[-1]}, row {again}; bring each prompt's rows together, in one file (for instance "
+        "polars: scan_parquet(files).sort('prompt_id', 'sample_id').sink_parquet(file))"
+    )
+
+
+def _files(table: str, rewards: Sequence[str]) -> dict[str, str]:
+    return {reward: table.replace("{reward}", reward) for reward in rewards}
+
+
+def _table(table: str, rewards: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+    """The key and the rewards of a table as a lazy frame, and its number of rows."""
+    if "{reward}" not in table:
+        return _scan(table, {reward: reward for reward in rewards})
+    frames, heights = [], {}
+    for i, (reward, file) in enumerate(_files(table, rewards).items()):
+        frame, heights[file] = _scan(file, {"score": reward})
+        frames.append(frame.rename({c: f"{c}:{i}" for c in KEY}) if i else frame)
+    if len(set(heights.values())) > 1:
+        shown = ", ".join(f"{file} has {height} rows" for file, height in heights.items())
+        raise ArtifactError(f"the files of one table must hold the same keys: {shown}")
+    return pl.concat(frames, how="horizontal"), next(iter(heights.values()))
+
+
+def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
+    if not file.endswith(".parquet"):
+        raise TableError(f"{file}: tables are streamed from Parquet; write it as .parquet")
+    given = read_user_table(file)
+    given.require([*KEY, *columns], NEEDED)
+    if "cluster" in given.columns and "cluster" not in columns:
+        raise TableError(
+            f"{file} has a column 'cluster', and the command does not resample clusters of prompts. Sum the table in "
+            "Python (sum_shard(..., clusters=...)), or drop the column if the prompts are independent"
+        )
+    chosen = pl.scan_parquet(file).select(cs.by_name(*KEY, *columns, require_all=True))
+    return chosen.rename(columns), given.height
+
+
+class _Rows:
+    """Cuts batches of rows into whole prompts; the last prompt of a batch waits for the next."""
+
+    def __init__(self, table: str, rewards: Sequence[str]) -> None:
+        self.table, self.rewards = table, rewards
+        self.pending: list[np.ndarray] | None = None
+        self.id, self.start = "", 1
+
+    def take(self, batch: pl.DataFrame, first: int) -> Iterator[tuple[Prompts, int]]:
+        """Prompts that end in this batch, whose first row is `first` of the table; with their own first row."""
+        batch = self._checked(batch, first)
+        runs = batch["prompt_id"].rle()
+        ids, counts = runs.struct.field("value").to_list(), runs.struct.field("len").to_numpy().astype(np.int64)
+        arrays = [batch["sample_id"].to_numpy(), *(batch[reward].to_numpy() for reward in self.rewards)]
+        start = first
+        if self.pending is not None:
+            waiting, start = len(self.pending[0]), self.start
+            arrays = [np.concatenate(pair) for pair in zip(self.pending, arrays, strict=True)]
+            if ids[0] == self.id:
+                counts[0] += waiting
+            else:
+                ids, counts = [self.id, *ids], np.concatenate([[waiting], counts])
+        end = int(counts[:-1].sum())
+        self.id, self.pending, self.start = ids[-1], [array[end:].copy() for array in arrays], start + end
+        if end:
+            yield self._prompts(ids[:-1], counts[:-1], [array[:end] for array in arrays], start), start
+
+    def rest(self) -> tuple[Prompts, int]:
+        """The last prompt, once there are no more rows."""
+        assert self.pending is not None
+        return self._prompts([self.id], np.array([len(self.pending[0])]), self.pending, self.start), self.start
+
+    def _prompts(self, ids: list[str], counts: np.ndarray, arrays: list[np.ndarray], start: int) -> Prompts:
+        samples, *columns = arrays
+        samples = samples.astype(np.int64)  # together with a prompt's place in one number
+        rises = samples[1:] > samples[:-1]
+        rises[np.cumsum(counts)[:-1] - 1] = True
+        if not rises.all():
+            place = np.repeat(np.arange(len(counts)), counts) << 32 | samples
+            ordered = np.sort(place)
+            twice = ordered[1:][ordered[1:] == ordered[:-1]]
+            if len(twice):
+                rows = np.flatnonzero(place == twice[0])[:2] + start
+                raise TableError(f"{self.table}: {repeated(ids[twice[0] >> 32], twice[0] & 0xFFFFFFFF, rows.tolist())}")
+        return Prompts(np.array([prompt_key(i) for i in ids], dtype=np.int64), counts, columns)
+
+    def _checked(self, batch: pl.DataFrame, first: int) -> pl.DataFrame:
+        """The key and the rewards as they are used."""
+        checked = dict(checked_scores(_columns(batch, self.rewards), self.rewards))
+        if problems := [problem for _, found in checked.values() for problem in found]:
+            raise problems[0].error(self.table)
+        out = pl.DataFrame({name: values for name, (values, _) in checked.items()})
+        for i, reward in enumerate(self.rewards):
+            for column in (c for c in KEY if f"{c}:{i}" in batch.columns):
+                differs = out[column].ne_missing(batch[f"{column}:{i}"].cast(out.schema[column], strict=False))
+                if differs.any():
+                    row = first + int(differs.arg_true()[0])
+                    what = f"{column} of '{reward}' differs from that of '{self.rewards[0]}'"
+                    raise TableError(f"{self.table}: {what}, in row {row}")
+        return out

@@ -1,0 +1,133 @@
+"""A user's table of scores: any row order, any number of samples per prompt, nothing silently mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from alignment_limits.errors import TableError
+from alignment_limits.tables.artifacts import KEY
+from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers
+from alignment_limits.tables.user_table import read_user_table, stem_of
+
+NEEDED = "It needs prompt_id, sample_id and one column per reward named in the study"
+
+
+def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
+    """A table with prompt_id (text), sample_id (whole number) and one number column per reward.
+
+    Returns:
+        the key and the rewards, in key order, rewards as float64.
+
+    Raises:
+        TableError: not readable, a column is missing or holds no numbers, a key is missing or occurs twice, a
+            score is missing, NaN or infinite; with the file, the column and the first rows (counted from 1).
+    """
+    given = read_user_table(file)
+    given.require([*KEY, *rewards], NEEDED)
+    columns = given.read([*KEY, *rewards])
+    checked = dict(checked_scores(columns, rewards))
+    raise_first((problem for _, problems in checked.values() for problem in problems), given.name)
+    table = pl.DataFrame({name: values for name, (values, _) in checked.items()})
+    table = table.with_columns(pl.col(list(rewards)).cast(pl.Float64))
+    ordered = table.with_row_index("row").sort(KEY)
+    same = pl.all_horizontal(pl.col(c) == pl.col(c).shift(1) for c in KEY).fill_null(False)
+    if ordered.select(same.any()).item():
+        _refuse_repeats(table, given.name)
+    return ordered.drop("row")
+
+
+def cluster_column(file: Path, wanted: str | None, rewards: Sequence[str]) -> str | None:
+    """The column of clusters: the one asked for, or one called `cluster` that is no reward; None if there is none."""
+    if wanted is not None:
+        return wanted
+    return "cluster" if "cluster" in read_user_table(file).columns and "cluster" not in rewards else None
+
+
+def read_clusters(file: Path, column: str) -> pl.DataFrame:
+    """Which prompts of a table of scores are not independent: prompt_id and cluster (text, null: of all others).
+
+    Raises:
+        TableError: no such column, or a prompt has two clusters; with the file and the rows (counted from 1).
+    """
+    given = read_user_table(file)
+    given.require(["prompt_id", column], NEEDED)
+    table = pl.DataFrame({"prompt_id": given.texts("prompt_id"), "cluster": given.anything(column)})
+    each = table.with_row_index("row", offset=1).unique(["prompt_id", "cluster"], keep="first", maintain_order=True)
+    twice = each.filter(pl.col("prompt_id").is_duplicated())
+    if twice.height:
+        rows = twice.filter(pl.col("prompt_id") == twice["prompt_id"][0]).head(2)
+        raise TableError(
+            f"{given.name}: prompt {rows['prompt_id'][0]!r} has two values of '{column}': {rows['cluster'][0]!r} in "
+            f"row {rows['row'][0]}, {rows['cluster'][1]!r} in row {rows['row'][1]}; all samples of a prompt belong to "
+            "one cluster"
+        )
+    return each.select("prompt_id", "cluster").sort("prompt_id")
+
+
+def checked_scores(
+    columns: Mapping[str, Column], rewards: Sequence[str]
+) -> Iterator[tuple[str, tuple[pl.Series, list[Problem]]]]:
+    """The key and the rewards as they are used, and what is wrong with each; the same for a part of a table."""
+    prompt, sample = KEY
+    yield prompt, texts(columns[prompt])
+    yield sample, whole_numbers(columns[sample])
+    for reward in rewards:
+        yield reward, numbers(columns[reward])
+
+
+def repeated(prompt_id: str, sample_id: int, rows: Sequence[int]) -> str:
+    """What is said of a key that occurs twice, in the rows counted from 1."""
+    return (
+        f"the same prompt_id and sample_id occur more than once ({prompt_id!r}, sample {sample_id}), "
+        f"in row {rows[0]} and {rows[1]}"
+    )
+
+
+def _refuse_repeats(table: pl.DataFrame, name: str) -> None:
+    """Raises TableError: names the first prompt with a repeated key, and its first such sample."""
+    rows = table.with_row_index("row").filter(pl.struct(KEY).is_duplicated())
+    of_prompt = rows.filter(pl.col("prompt_id") == rows["prompt_id"][0])
+    first = of_prompt.filter(pl.col("sample_id") == pl.col("sample_id").min())
+    raise TableError(
+        f"{name}: {repeated(first['prompt_id'][0], first['sample_id'][0], (first['row'][:2] + 1).to_list())}"
+    )
+
+
+def unnest(files: Sequence[Path], columns: Sequence[str], samples: int | None = None) -> pl.DataFrame:
+    """prompt_id (file and row), sample_id and one column per list of scores.
+
+    Args:
+        files: JSON, JSONL or Parquet, a record a row.
+        columns: lists of scores, equally long within a record.
+        samples: only the first so many of each record.
+
+    Raises:
+        TableError: a record lacks a column, its lists differ in length or hold no finite numbers; named with its row.
+    """
+    tables = []
+    for file in files:
+        given = read_user_table(file, file.name)
+        if lacking := [c for c in columns if c not in given.columns]:
+            raise TableError(f"{file.name}: record 1 has no list '{lacking[0]}', but: {', '.join(given.columns)}")
+        for row, lists in enumerate(zip(*(given.values(c) for c in columns), strict=True)):
+            if absent := [c for c, scores in zip(columns, lists, strict=True) if not isinstance(scores, list)]:
+                raise TableError(f"{file.name}: record {row + 1} has no list '{absent[0]}'")
+            if len(set(map(len, lists))) != 1:
+                raise TableError(f"{file.name}: the lists of record {row + 1} differ in length")
+            one = pl.DataFrame(
+                [
+                    _scores(f"{file.name}: record {row + 1}", Column.of_json(c, scores[:samples]))
+                    for c, scores in zip(columns, lists, strict=True)
+                ]
+            ).with_row_index("sample_id")
+            tables.append(one.select(pl.lit(f"{stem_of(file)}-{row:05d}").alias("prompt_id"), pl.all()))
+    return pl.concat(tables).with_columns(pl.col("sample_id").cast(pl.Int32))
+
+
+def _scores(where: str, column: Column) -> pl.Series:
+    values, problems = numbers(column)
+    raise_first(problems, where)
+    return values.cast(pl.Float64)

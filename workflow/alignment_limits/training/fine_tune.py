@@ -1,0 +1,101 @@
+"""A sequence classifier, all of its weights trained on preferences through TRL's RewardTrainer.
+
+It reads the very token ids that it will read when it scores, and pads as it will then: a reward model trained under
+another template, or pooled at another token, is another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_trainer import DataCollatorForPreference
+
+from alignment_limits.errors import ModelError, RewardError
+from alignment_limits.models.load import load_classifier
+from alignment_limits.models.tokenizer import DATE, load_tokenizer
+from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
+from alignment_limits.rewards.conversation import encoder
+from alignment_limits.rewards.sequence_classifier import set_padding, what_is_read
+from alignment_limits.training.model import one_device, plain
+
+
+def fine_tune(
+    start: Path,
+    better: Sequence[tuple[str, str]],
+    worse: Sequence[tuple[str, str]],
+    settings: dict[str, Any],
+    folder: Path,
+    scratch: Path,
+) -> dict[str, float]:
+    """Train on pairs (prompt, reply), the first of which is preferred to the second; write the model to `folder`.
+
+    Args:
+        start: folder of a checkpoint: a sequence classifier of one label, or a language model, which gets a head.
+        settings: of a reward of kind fine-tuned; and the date of its chat template.
+        scratch: a folder for what TRL writes.
+
+    Returns:
+        steps, and the mean loss (nats) and accuracy of the last tenth of them, each on pairs not yet trained on in
+        that pass.
+
+    Raises:
+        RewardError: the checkpoint is not whole, is neither of both, or cannot read the texts as asked.
+    """
+    path, remote = need_checkpoint(start), settings["trust_remote_code"]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_seed(settings["seed"])  # a new head's first weights
+    tokenizer = load_tokenizer(path, remote)
+    model = _one_label(path, remote)
+    pad = set_padding(model, tokenizer, path)
+    limit = most_tokens(settings["max_length"], context_of(tokenizer, model.config), path)
+    read = {"wording": settings["wording"] or "{prompt}{reply}", "date": settings.get("date", DATE)}
+    encode = encoder(tokenizer, settings["text"], limit, path, **read)
+    tokenizer.save_pretrained(folder)
+    chosen, rejected = (
+        [encode(*item)[0] for item in what_is_read(settings["text"])(*zip(*side, strict=True))]
+        for side in (better, worse)
+    )
+    pairs = [{"chosen_ids": a, "rejected_ids": b} for a, b in zip(chosen, rejected, strict=True)]
+    arguments = plain(
+        scratch,
+        learning_rate=settings["learning_rate"],
+        batch=settings["batch"] // settings["parts"],
+        seed=settings["seed"],
+    ) | {
+        "gradient_accumulation_steps": settings["parts"],
+        "num_train_epochs": settings["epochs"],
+        "bf16": settings["dtype"] == "bfloat16",
+        "gradient_checkpointing": torch.cuda.is_available(),  # memory is what such a model lacks there
+        "max_length": None,
+    }
+    trainer = RewardTrainer(
+        model=model,
+        args=one_device(RewardConfig(**arguments)),
+        train_dataset=Dataset.from_list(pairs),
+        data_collator=DataCollatorForPreference(pad_token_id=pad),
+        processing_class=tokenizer,
+    )
+    for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
+        config.pad_token_id = pad  # TRL has set the tokenizer's own, which a text may end with
+    trainer.processing_class = None  # or training starts by setting it again
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    model.save_pretrained(folder)
+    told = [row for row in trainer.state.log_history if "loss" in row]
+    last = told[-max(1, len(told) // 10) :]
+    return {"steps": len(told)} | {name: sum(row[name] for row in last) / len(last) for name in ("loss", "accuracy")}
+
+
+def _one_label(path: Path, trust_remote_code: bool) -> Any:
+    try:
+        return load_classifier(path, labels=1, new_head=True, trust_remote_code=trust_remote_code)
+    except ModelError as error:
+        raise RewardError(
+            f"{path} is neither a sequence classifier of one label nor a language model that can be made one: {error}"
+        ) from error

@@ -1,0 +1,141 @@
+"""The reward a policy is trained on: the study's reward in base standard deviations, or one fitted to preference pairs.
+
+Each reward of the study is centred per prompt and scaled by its spread over the base's samples, and an ensemble is the
+aggregate of such rewards, centred and scaled once more: the numbers that the policy's replies will have in the tables.
+
+The fitted R̂ is γ log π₀ plus a Bradley-Terry head, linear in an encoder's features: preferences follow
+σ(γ log π*(a)/π*(b)), and the target is a tilt of the base, so the reward that they hold, γ log π*, is γ log π₀ plus
+what the encoder has to see. The head is shrunk to 0, so R̂ to the base's: were the weight of log π₀ shrunk as well, the
+reward would prefer replies that the base finds unlikely.
+
+Reverse KL maximises E_π[R̂ − γ log π − β log(π/π₀)] = E_π[(R̂ − γ log π₀) − (γ + β) log(π/π₀)]: it is RLHF on the
+reward R̂ − γ log π₀ at the KL coefficient γ + β, whose optimum is π₀^{β/(β+γ)} e^{R̂/(β+γ)} (theory §7). RLHF itself is
+E_π[R̂ − β log(π/π₀)], of optimum π₀ e^{R̂/β}, as REBEL (`from_pairs`). Both are divided by γ here, so that a reward is on
+the scale of log π* whatever γ is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignment_limits.limits.arrays import Array
+from alignment_limits.limits.ensembles import aggregate
+from alignment_limits.limits.standardisation import Standardised, standardise
+from alignment_limits.rewards.base import RewardModel
+from alignment_limits.rewards.heads import bradley_terry
+
+
+class StandardReward:
+    """A reward or an ensemble on the base's scale.
+
+    Args:
+        models: the reward, or the ensemble's members.
+        base: each one's scores of the base's samples [p, m], in its own units.
+        ensemble: aggregator and penalty; None where there is one reward.
+
+    Raises:
+        EstimateError: a reward ranks nothing.
+    """
+
+    def __init__(
+        self, models: Mapping[str, RewardModel], base: Mapping[str, Array], ensemble: Mapping[str, Any] | None = None
+    ) -> None:
+        self._models, self._ensemble = models, ensemble
+        self._scales = {name: standardise(base[name], name=name) for name in models}
+        self._whole: Standardised | None = None
+        self.base = next(iter(self._scales.values())).scores
+        if ensemble:
+            self._whole = standardise(self._combine([s.scores for s in self._scales.values()]), name="the ensemble")
+            self.base = self._whole.scores
+
+    def __call__(self, row: Sequence[int] | NDArray[np.intp], prompts: Sequence[str], replies: Sequence[str]) -> Array:
+        """Standardised rewards [n] of replies to the prompts at these rows of the base's scores."""
+        at = np.asarray(row, dtype=np.intp)
+        members = []
+        for name, model in self._models.items():
+            scale = self._scales[name]
+            members.append((model.score(prompts, replies).score - scale.centre[at]) / scale.scale)
+        if self._whole is None:
+            return np.asarray(members[0])
+        combined = self._combine([m[:, None] for m in members])[:, 0]
+        return np.asarray((combined - self._whole.centre[at]) / self._whole.scale)
+
+    def _combine(self, members: Sequence[Array]) -> Array:
+        assert self._ensemble
+        return aggregate(np.stack(members), self._ensemble["aggregator"], coefficient=self._ensemble["penalty"])
+
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class FittedReward:
+    """R̂ = features · weight + base_weight · log π₀, in nats of preference.
+
+    held_out : its log loss in nats on pairs left out of the fit.
+    """
+
+    weight: Array
+    base_weight: float
+    held_out: float
+
+    def __call__(self, features: Array, log_base: Array) -> Array:
+        """R̂ [...] of replies with these features [..., d] and log π₀ [...]."""
+        return np.asarray(features @ self.weight + self.base_weight * log_base)
+
+
+def fit_reward(
+    features: Array, log_base: Array, row: Index, chosen: Index, rejected: Index, *, base_weight: float
+) -> FittedReward:
+    """Fit R̂ to pairs.
+
+    Args:
+        features: of the base's samples [p, m, d]. log_base: their log π₀ [p, m].
+        row: each pair's prompt [n]. chosen, rejected: its samples [n].
+        base_weight: R̂'s weight of log π₀: γ where the target is a tilt of the base.
+
+    Raises:
+        EstimateError: too few pairs.
+    """
+    seen = features[row, chosen] - features[row, rejected]
+    head = bradley_terry(seen, base_weight * (log_base[row, chosen] - log_base[row, rejected]))
+    return FittedReward(head.weight, base_weight, head.held_out)
+
+
+def as_rlhf(reward: Any, log_base: Any, *, objective: str, gamma: float, coefficient: float) -> tuple[Any, float]:
+    """The reward, and its KL coefficient, whose RLHF is 1/γ times the objective (reverse-kl or rlhf) on `reward`."""
+    if objective == "rlhf":
+        return reward / gamma, coefficient / gamma
+    return reward / gamma - log_base, 1 + coefficient / gamma
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What RLOO is given in place of a study's reward, and the KL coefficient that goes with it.
+
+    model : the encoder's part of R̂. base_weight : R̂'s weight of log π₀. objective : reverse-kl or rlhf.
+    """
+
+    model: RewardModel
+    base_weight: float
+    objective: str
+    gamma: float
+    beta: float
+
+    def __call__(self, prompts: Sequence[str], replies: Sequence[str], log_base: Array) -> Array:
+        """Rewards [n] of replies with these log π₀ [n]."""
+        fitted = self.model.score(prompts, replies).score + self.base_weight * log_base
+        return np.asarray(self._as_rlhf(fitted, log_base)[0])
+
+    @property
+    def coefficient(self) -> float:
+        """RLOO's KL coefficient."""
+        return self._as_rlhf(0.0, 0.0)[1]
+
+    def _as_rlhf(self, reward: Any, log_base: Any) -> tuple[Any, float]:
+        return as_rlhf(reward, log_base, objective=self.objective, gamma=self.gamma, coefficient=self.beta)
