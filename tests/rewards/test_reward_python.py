@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import RewardError
+from alignment_limits.jobs import job
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import load_and_preflight
 
@@ -114,8 +115,8 @@ def test_the_line_of_a_module_that_fails_on_import_is_in_the_message(plugin):
 
 
 def test_the_log_has_the_whole_traceback(plugin, tmp_path, capsys):
-    job = SimpleNamespace(log=[tmp_path / "a.log"], rule="score", input=[])
-    with pytest.raises(SystemExit), job.job(job):
+    score = SimpleNamespace(log=[tmp_path / "a.log"], rule="score", input=[])
+    with pytest.raises(SystemExit), job.job(score):
         load_and_preflight(plugin.spec("deep"), None, "mine")
     log = (tmp_path / "a.log").read_text("utf-8")
     assert "Traceback" in log

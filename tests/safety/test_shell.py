@@ -27,6 +27,7 @@ def project(tmp_path_factory):
     venv = folder / ".venv/bin"
     venv.mkdir(parents=True)
     (venv / "python").symlink_to(sys.executable)
+    (venv / "alignment-limits").symlink_to(Path(sys.executable).with_name("alignment-limits"))
     (venv / "uv").touch()
     (venv / "snakemake").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ntest -z "$FAILS"\n')
     (venv / "snakemake").chmod(0o755)

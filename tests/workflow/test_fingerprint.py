@@ -135,7 +135,7 @@ def test_modules_left_out_change_no_value(tmp_path):
 @pytest.mark.parametrize(("name", "body"), RULES, ids=[name for name, _ in RULES])
 def test_every_rule_is_a_script_with_its_fingerprint_its_settings_a_log_and_a_benchmark(name, body):
     assert f'script:\n        "../scripts/{name}.py"' in body
-    assert re.search(rf'code=(\w+_)?code\(\s*"{name}.py"', body)
+    assert re.search(rf'code=(lambda w: |\w+_)?code\(\s*"{name}.py"', body)
     assert re.search(r"^\s+p=", body, re.M)
     assert "log:" in body
     assert "benchmark:" in body or "cache:" in body, "for the timeline; Snakemake refuses both"

@@ -14,6 +14,7 @@ from alignment_limits.study.base import by_file_name, file_name
 from alignment_limits.study.load import load_study, over_default
 from alignment_limits.study.reading import read_study_file
 from alignment_limits.study.study import stages
+from alignment_limits.study.layout import Layout
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.files import sweep
 from alignment_limits.jobs.fingerprint import code_fingerprint
@@ -84,9 +85,9 @@ if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
     FIGURES.append("proxy_quality")
 
 
-def results(path):
-    """A file of this study."""
-    return f"results/{STUDY.study}/{path}"
+# Where files lie, and what rewards and policies are made of; the two names that every rule needs.
+LAYOUT = Layout(STUDY)
+results, shared = LAYOUT.results, LAYOUT.shared
 
 
 def one_of(names):

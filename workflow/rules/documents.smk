@@ -2,9 +2,9 @@
 # out: documents/documents.parquet (shared): a prompt for each document, and what rewards read beside replies
 rule documents:
     input:
-        source=fetched(STUDY.prompts.source),
+        source=LAYOUT.fetched(STUDY.prompts.source),
     output:
-        folder=directory(PROMPT_SOURCE),
+        folder=directory(LAYOUT.prompt_source),
     log:
         results("logs/documents/documents.log"),
     benchmark:

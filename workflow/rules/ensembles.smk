@@ -3,8 +3,8 @@
 #      and ensemble, one column each, on one scale)
 rule standardise:
     input:
-        CLUSTERED,
-        **{f"scores/{name}": score_files(name) for name in STUDY.reward_names},
+        LAYOUT.clusters,
+        **{f"scores/{name}": LAYOUT.score_files(name) for name in STUDY.reward_names},
     output:
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/rewards.parquet"),

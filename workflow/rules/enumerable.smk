@@ -1,9 +1,6 @@
 # in: the base model and policies, whose replies can all be listed; the tables of estimates
 # out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value beside its estimate);
 #      enumerable/replies.parquet (every reply to every prompt, its exact log-probability) and its scores (shared)
-EVERY_PROMPT = shared(f"prompts/p00000-{STUDY.enumerable.population:05d}.parquet")
-REPLIES = shared(f"enumerable/{STUDY.enumerable.population}/replies.parquet")
-EXACT_SCORES = shared(f"enumerable/{STUDY.enumerable.population}/{{scorer}}.parquet")
 LISTING = {
     "template": STUDY.prompts.template,
     "temperature": STUDY.sampling.temperature,
@@ -16,10 +13,10 @@ EXACT = ["frontier", "best_of_n"] + (["policies"] if STUDY.all_policies else [])
 
 rule exact_replies:
     input:
-        base=MODEL_FOLDER,
-        prompts=EVERY_PROMPT,
+        base=LAYOUT.model,
+        prompts=LAYOUT.every_prompt,
     output:
-        replies=REPLIES,
+        replies=LAYOUT.every("replies.parquet"),
     log:
         results("logs/exact_replies/replies.log"),
     benchmark:
@@ -33,11 +30,11 @@ rule exact_replies:
 
 use rule score as exact_score with:
     input:
-        samples=REPLIES,
-        prompts=EVERY_PROMPT,
-        files=reward_files,
+        samples=LAYOUT.every("replies.parquet"),
+        prompts=LAYOUT.every_prompt,
+        files=lambda w: LAYOUT.scoring_files(LAYOUT.scorers[w.scorer]),
     output:
-        scores=EXACT_SCORES,
+        scores=LAYOUT.every("{scorer}.parquet"),
     log:
         results("logs/exact_score/{scorer}.log"),
     benchmark:
@@ -46,9 +43,9 @@ use rule score as exact_score with:
 
 use rule score_sum as exact_score_sum with:
     input:
-        unpack(terms_in(EXACT_SCORES)),
+        unpack(terms_in(LAYOUT.every("{scorer}.parquet"))),
     output:
-        scores=EXACT_SCORES,
+        scores=LAYOUT.every("{scorer}.parquet"),
     log:
         results("logs/exact_score_sum/{scorer}.log"),
     benchmark:
@@ -58,11 +55,13 @@ use rule score_sum as exact_score_sum with:
 def exact_inputs():
     """Every reply with its scores and log-probabilities, and the tables of estimates."""
     files = {
-        f"scores/{reward}": EXACT_SCORES.format(scorer=STUDY.scorer_id(reward))
+        f"scores/{reward}": LAYOUT.every("{scorer}.parquet").format(
+            scorer=STUDY.scorer_id(reward)
+        )
         for reward in STUDY.rewards
     }
     files |= {
-        "replies": REPLIES,
+        "replies": LAYOUT.every("replies.parquet"),
         "standardised": results("ensembles/rewards.parquet"),
         "scales": results("ensembles/scales.parquet"),
         "frontier": results("limits/frontier.parquet"),

@@ -1,5 +1,6 @@
 # in: every reply of an enumerable study, its policies
 # out: exact/logprobs.parquet: log-probability of every reply under every policy
+from alignment_limits.study.layout import POLICY_FOLDER
 
 
 # one job for all: what takes time is starting
@@ -7,11 +8,11 @@ rule exact_policies:
     input:
         **{
             f"policies/{policy.name}": POLICY_FOLDER.format(policy=policy_id)
-            for policy_id, policy in POLICIES.items()
+            for policy_id, policy in LAYOUT.policies.items()
         },
-        base=MODEL_FOLDER,
-        prompts=EVERY_PROMPT,
-        replies=REPLIES,
+        base=LAYOUT.model,
+        prompts=LAYOUT.every_prompt,
+        replies=LAYOUT.every("replies.parquet"),
     output:
         policies=results("exact/logprobs.parquet"),
     log:
@@ -19,7 +20,7 @@ rule exact_policies:
     benchmark:
         results("benchmarks/exact_policies/policies.tsv")
     params:
-        p=LISTING | {"policies": [policy.name for policy in POLICIES.values()]},
+        p=LISTING | {"policies": [policy.name for policy in LAYOUT.policies.values()]},
         code=code("exact_policies.py"),
     script:
         "../scripts/exact_policies.py"

@@ -2,8 +2,10 @@
 # out: exact/targets.parquet: exact distances to the preferences' target beside the estimates
 rule exact_targets:
     input:
-        replies=REPLIES,
-        scores=EXACT_SCORES.format(scorer=STUDY.scorer_id(TARGET["reward"])),
+        replies=LAYOUT.every("replies.parquet"),
+        scores=LAYOUT.every("{scorer}.parquet").format(
+            scorer=STUDY.scorer_id(TARGET["reward"])
+        ),
         logprobs=results("exact/logprobs.parquet"),
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/rewards.parquet"),

@@ -1,18 +1,14 @@
 # in: samples of further prompts, gold's scores of them, the model that training starts at
 # out: fine_tuned/<reward and its digest>/ (shared), a sequence classifier; the rules of rewards.smk score with it
-FINE_TUNED = {
-    STUDY.scorer_id(name): reward
-    for name, reward in STUDY.rewards.items()
-    if reward.kind == "fine-tuned"
-}
+FINE_TUNED = LAYOUT.of_kind("fine-tuned")
 
 
 rule fine_tune:
     input:
-        start=lambda w: source_files(FINE_TUNED[w.scorer]),
-        samples=training_shards("samples/{chunk}-{block}.parquet"),
-        gold=GOLD_LABELS,
-        prompts=rules.train_head.input.prompts,
+        start=lambda w: LAYOUT.source_files(FINE_TUNED[w.scorer]),
+        samples=LAYOUT.training_shards("samples/{chunk}-{block}.parquet"),
+        gold=LAYOUT.gold_labels,
+        prompts=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks),
         evaluation=results("prompts.parquet"),
     output:
         folder=directory(shared("fine_tuned/{scorer}")),
@@ -30,7 +26,7 @@ rule fine_tune:
         gpu=1,
     params:
         p=lambda w: FINE_TUNED[w.scorer].model_dump(exclude={"note", "kind", "source"})
-        | STUDY.dated(SCORERS[w.scorer]),
+        | STUDY.dated(LAYOUT.scorers[w.scorer]),
         code=code("fine_tune.py"),
     script:
         "../scripts/fine_tune.py"

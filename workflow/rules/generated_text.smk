@@ -3,7 +3,7 @@
 rule sample_page:
     input:
         prompts=results("prompts.parquet"),
-        samples=shards("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.shards("samples/{chunk}-{block}.parquet"),
         standardised=results("ensembles/standardised.parquet"),
     output:
         html=report(

@@ -1,47 +1,46 @@
 # in: documents with experts' replies, sample shards, all rewards
 # out: gold/<reward and its digest>-<documents>.parquet (scores of experts' replies, shared), report/gold.parquet and
 #      .html (is gold fit to be gold?)
-JUDGED = [*GIVEN, *SUMS.values()]
-
-
-def trials(scorer):
-    """A reward's scores of experts' replies; all studies of so many documents share them."""
-    return shared(f"gold/{scorer}-p{STUDY.prompts.count:05d}.parquet")
-
-
-def read_beside(reward):
-    """What a reward reads beside the reply; a sum, what its terms do: the prompt where none reads more."""
-    read = {getattr(STUDY.rewards[t], "beside", "prompt") for t in STUDY.terms(reward)}
-    return ", ".join(sorted(read - {"prompt"})) or "prompt"
+JUDGED = [*LAYOUT.given, *map(LAYOUT.scorers.get, LAYOUT.of_kind("sum"))]
 
 
 rule judge_reward:
     input:
         documents=shared("documents"),
         samples=expand(
-            shared("samples/{chunk}-{block}.parquet"), chunk=CHUNKS, block=BLOCKS[0]
+            shared("samples/{chunk}-{block}.parquet"),
+            chunk=LAYOUT.chunks,
+            block=LAYOUT.blocks[0],
         ),
-        files=reward_files,
+        files=lambda w: LAYOUT.scoring_files(LAYOUT.scorers[w.scorer]),
     output:
-        scores=trials("{scorer}"),
+        scores=LAYOUT.experts_scores("{scorer}"),
     log:
         results("logs/judge_reward/{scorer}.log"),
     benchmark:
         results("benchmarks/judge_reward/{scorer}.tsv")
     wildcard_constraints:
-        scorer=one_of(STUDY.scorer_id(reward) for reward in GIVEN),
+        scorer=one_of(map(STUDY.scorer_id, LAYOUT.given)),
     envmodules:
         *MODULES,
     params:
-        p=lambda w: reward_settings(w) | {"per_document": 4},
-        code=reward_code("judge_reward.py"),
+        p=lambda w: {
+            "spec": LAYOUT.scoring_settings(LAYOUT.scorers[w.scorer]),
+            "per_document": 4,
+        },
+        code=lambda w: code(
+            "judge_reward.py", *LAYOUT.modules(LAYOUT.scorers[w.scorer])
+        ),
     script:
         "../scripts/judge_reward.py"
 
 
 rule gold:
     input:
-        **{f"trials/{name}": trials(STUDY.scorer_id(name)) for name in JUDGED},
+        **{
+            f"trials/{name}": LAYOUT.experts_scores(STUDY.scorer_id(name))
+            for name in JUDGED
+        },
         standardised=results("ensembles/rewards.parquet"),
     output:
         table=results("report/gold.parquet"),
@@ -59,7 +58,7 @@ rule gold:
     params:
         p={
             "gold": STUDY.gold,
-            "beside": {name: read_beside(name) for name in JUDGED},
+            "beside": {name: LAYOUT.reads_with(name) for name in JUDGED},
             "above_samples": 0.85,
             "above_other": 0.95,
             "seed": STUDY.seed,

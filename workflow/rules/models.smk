@@ -1,35 +1,8 @@
 # in: the sources named in the study file
 # out: results/models/fetched/<source>/ (as it came, checked), results/models/<model>/ (loads as is)
-from alignment_limits.models.fetch import source_id
-
-BASE = file_name(STUDY.model.name)
-USERS = [
-    STUDY.model,
-    STUDY.prompts,
-    *STUDY.rewards.values(),
-    *(STUDY.policies or []),
-]
-if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
-    USERS.append(STUDY.gold_labels.sweep)
-if STUDY.preferences is not None:
-    USERS.append(STUDY.preferences)
-SOURCES = {
-    source_id(source): source
-    for user in USERS
-    for source in (getattr(user, "source", None), getattr(user, "features", None))
-    if source
-}
-MODEL_FOLDER = f"results/models/{BASE}-{source_id(STUDY.model.source)[-8:]}"
-
-
-def fetched(source):
-    """Folder of a fetched source, shared by all studies."""
-    return f"results/models/fetched/{source_id(source)}"
-
-
 def local_files(wildcards):
     """Files of a local source are inputs, so that a change of their content is seen."""
-    path = SOURCES[wildcards.source].path
+    path = LAYOUT.sources[wildcards.source].path
     path = path and Path(path).expanduser()
     if path and path.is_dir():
         return sorted(str(file) for file in path.rglob("*") if file.is_file())
@@ -49,12 +22,12 @@ rule fetch:
     log:
         "results/models/logs/fetch/{source}.log",
     wildcard_constraints:
-        source=one_of(SOURCES),
+        source=one_of(LAYOUT.sources),
     cache: CACHED
     priority: 100
     localrule: True
     params:
-        p=lambda w: SOURCES[w.source].model_dump(),
+        p=lambda w: LAYOUT.sources[w.source].model_dump(),
         code=code("fetch.py"),
     script:
         "../scripts/fetch.py"
@@ -62,11 +35,11 @@ rule fetch:
 
 rule convert:
     input:
-        fetched=fetched(STUDY.model.source),
+        fetched=LAYOUT.fetched(STUDY.model.source),
     output:
-        folder=directory(MODEL_FOLDER),
+        folder=directory(LAYOUT.model),
     log:
-        f"results/models/logs/convert/{BASE}.log",
+        f"results/models/logs/convert/{LAYOUT.base}.log",
     cache: CACHED
     priority: 100
     envmodules:

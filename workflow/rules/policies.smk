@@ -1,65 +1,18 @@
 # in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
 # out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
 #      made as the base's are; policies/policies.parquet: where each stands beside the limit
-POLICIES = {STUDY.policy_id(policy): policy for policy in STUDY.all_policies}
-# One seed for all policies, so that they are compared under common noise; another than the base's, whose
-# samples also make the limit.
-POLICY_SEED = block_seed(STUDY.seed, "policies", 0)
-POLICY_SAMPLES = (
-    STUDY.sampling.policy_samples_per_prompt or STUDY.sampling.samples_per_prompt
-)
-POLICY_BLOCKS = block_names(POLICY_SAMPLES, STUDY.sampling.block)
-POLICY_FOLDER = "results/models/policies/{policy}"
-# rewards by which policies stand beside the limit in figures: gold, and what they were trained on
-SHOWN = by_file_name(
-    {STUDY.gold} | {policy.optimized for policy in STUDY.all_policies} - {None}
-)
+from alignment_limits.study.layout import POLICY_FOLDER
 
 
 wildcard_constraints:
-    policy=one_of(POLICIES),
-
-
-def of_policy(path):
-    """A shared file of a policy."""
-    return shared(f"policies/{{policy}}/{path}")
-
-
-def kinds(policy):
-    """Kinds of a policy's shards, as the study calls them, and their shared folders."""
-    folder = shared(f"policies/{policy}")
-    scores = {
-        f"scores/{reward}": f"{folder}/scores/{STUDY.scorer_id(reward)}"
-        for reward in STUDY.rewards
-    }
-    return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
-
-
-def policy_files(wildcards):
-    """Where a policy comes from: its source, or its training."""
-    policy = wildcards.policy
-    if policy in RUNS:
-        return TRAINED_MODEL.format(policy=policy)
-    return fetched(POLICIES[policy].source)
-
-
-def base_names():
-    """What an adapter's settings may call the base model: here, by its folder, where it comes from."""
-    source = STUDY.model.source
-    origins = [source.hub, source.path, source.package, source.member]
-    origins = [re.split("@|==", origin)[0] for origin in origins if origin]
-    return [
-        STUDY.model.name,
-        BASE,
-        *(Path(name).name for name in [MODEL_FOLDER, *origins]),
-    ]
+    policy=one_of(LAYOUT.policies),
 
 
 # Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
 rule policy_model:
     input:
-        fetched=policy_files,
-        base=MODEL_FOLDER,
+        fetched=lambda w: LAYOUT.policy_files(w.policy),
+        base=LAYOUT.model,
     output:
         folder=directory(POLICY_FOLDER),
     log:
@@ -71,9 +24,9 @@ rule policy_model:
         *MODULES,
     params:
         p=lambda w: {
-            "name": POLICIES[w.policy].name,
-            "adapter": bool(getattr(POLICIES[w.policy], "adapter", None)),
-            "base_names": base_names(),
+            "name": LAYOUT.policies[w.policy].name,
+            "adapter": bool(getattr(LAYOUT.policies[w.policy], "adapter", None)),
+            "base_names": LAYOUT.base_names(),
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
         code=code("policy_model.py"),
@@ -86,23 +39,23 @@ use rule sample as policy_sample with:
         prompts=shared("prompts/{chunk}.parquet"),
         model=POLICY_FOLDER,
     output:
-        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_sample/{policy}/{chunk}-{block}.log"),
     benchmark:
         results("benchmarks/policy_sample/{policy}/{chunk}-{block}.tsv")
     params:
-        p=lambda w: rules.sample.rule.params.p(w) | {"seed": POLICY_SEED},
+        p=lambda w: rules.sample.rule.params.p(w) | {"seed": LAYOUT.policy_seed},
 
 
 use rule score as policy_score with:
     input:
-        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
-        documents=beside,
-        files=reward_files,
+        documents=lambda w: LAYOUT.documents_for(LAYOUT.scorers[w.scorer]),
+        files=lambda w: LAYOUT.scoring_files(LAYOUT.scorers[w.scorer]),
     output:
-        scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
+        scores=LAYOUT.of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_score/{policy}/{scorer}/{chunk}-{block}.log"),
     benchmark:
@@ -111,7 +64,7 @@ use rule score as policy_score with:
 
 use rule policy_score as policy_score_light with:
     wildcard_constraints:
-        scorer=one_of(LIGHT),
+        scorer=one_of(LAYOUT.light),
 
 
 ruleorder: policy_score_light > policy_score
@@ -119,9 +72,9 @@ ruleorder: policy_score_light > policy_score
 
 use rule score_sum as policy_score_sum with:
     input:
-        unpack(terms_in(of_policy("scores/{scorer}/{chunk}-{block}.parquet"))),
+        unpack(terms_in(LAYOUT.of_policy("scores/{scorer}/{chunk}-{block}.parquet"))),
     output:
-        scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
+        scores=LAYOUT.of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_score_sum/{policy}/{scorer}/{chunk}-{block}.log"),
     benchmark:
@@ -134,12 +87,12 @@ localrules:
 
 rule policy_kl:
     input:
-        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
         policy=POLICY_FOLDER,
-        base=MODEL_FOLDER,
+        base=LAYOUT.model,
     output:
-        kl=of_policy("kl/{chunk}-{block}.parquet"),
+        kl=LAYOUT.of_policy("kl/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_kl/{policy}/{chunk}-{block}.log"),
     benchmark:
@@ -163,22 +116,13 @@ rule policy_kl:
         "../scripts/policy_kl.py"
 
 
-def brought_folders():
-    """Policies that can be checked before anything is sampled."""
-    return [POLICY_FOLDER.format(policy=p) for p in POLICIES if p not in RUNS]
-
-
 def placed():
     """All that says where policies stand: shards of each kind, and the model's folder."""
     files = {}
-    for policy_id, policy in POLICIES.items():
+    for policy_id, policy in LAYOUT.policies.items():
         files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
-        for kind, folder in kinds(policy_id).items():
-            files[f"{policy.name}/{kind}"] = expand(
-                f"{folder}/{{chunk}}-{{block}}.parquet",
-                chunk=CHUNKS,
-                block=POLICY_BLOCKS,
-            )
+        for kind, folder in LAYOUT.kinds(policy_id).items():
+            files[f"{policy.name}/{kind}"] = LAYOUT.policy_shards(folder)
     return files
 
 
@@ -222,11 +166,11 @@ use rule link_shards as link_policies with:
     params:
         p=rules.link_shards.rule.params.p
         | {
-            "samples_per_prompt": POLICY_SAMPLES,
+            "samples_per_prompt": LAYOUT.policy_samples,
             "links": {
                 results(f"policies/{file_name(policy.name)}/{shown}"): folder
-                for policy_id, policy in POLICIES.items()
-                for kind, folder in kinds(policy_id).items()
+                for policy_id, policy in LAYOUT.policies.items()
+                for kind, folder in LAYOUT.kinds(policy_id).items()
                 for shown in ["/".join(map(file_name, kind.split("/", 1)))]
             },
         },
@@ -244,7 +188,7 @@ rule figure_policies:
             caption="../report/figure_policies.rst",
             category="5 Policies",
             labels=lambda w: {
-                "figure": f"policies beside the limit of {SHOWN[w.evaluated]}"
+                "figure": f"policies beside the limit of {LAYOUT.shown[w.evaluated]}"
             },
         ),
     log:
@@ -252,9 +196,9 @@ rule figure_policies:
     benchmark:
         results("benchmarks/figure_policies/{evaluated}.tsv")
     wildcard_constraints:
-        evaluated=one_of(sorted(SHOWN)),
+        evaluated=one_of(sorted(LAYOUT.shown)),
     params:
-        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": SHOWN[w.evaluated]},
+        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": LAYOUT.shown[w.evaluated]},
         code=code("figure_policies.py"),
     script:
         "../scripts/figure_policies.py"
@@ -289,7 +233,7 @@ MADE += [
     *rules.policies_page.output,
     *expand(
         results("figures/policies-{evaluated}.{kind}"),
-        evaluated=sorted(SHOWN),
+        evaluated=sorted(LAYOUT.shown),
         kind=["pdf", "png"],
     ),
 ]

@@ -2,11 +2,11 @@
 # out: policies/<policy and its digest>/features/<encoder>/<chunk>-<block>.parquet, and the heads' scores (all shared)
 use rule features as policy_features with:
     input:
-        samples=of_policy("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
-        files=lambda w: fetched(ENCODERS[w.encoder].features),
+        files=lambda w: LAYOUT.fetched(LAYOUT.encoders[w.encoder].features),
     output:
-        features=of_policy("features/{encoder}/{chunk}-{block}.parquet"),
+        features=LAYOUT.of_policy("features/{encoder}/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_features/{policy}/{encoder}/{chunk}-{block}.log"),
     benchmark:
@@ -15,12 +15,12 @@ use rule features as policy_features with:
 
 use rule score_trained as policy_score_trained with:
     input:
-        features=lambda w: of_policy(
+        features=lambda w: LAYOUT.of_policy(
             "features/{encoder}/{chunk}-{block}.parquet"
-        ).format(encoder=encoder_id(TRAINED[w.scorer]), **w),
+        ).format(encoder=LAYOUT.encoder_id(LAYOUT.of_kind("trained")[w.scorer]), **w),
         head=shared("heads/{scorer}.safetensors"),
     output:
-        scores=of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
+        scores=LAYOUT.of_policy("scores/{scorer}/{chunk}-{block}.parquet"),
     log:
         results("logs/policy_score_trained/{policy}/{scorer}/{chunk}-{block}.log"),
     benchmark:

@@ -11,7 +11,7 @@ PREFERENCES = [
 ]
 JUDGED = {
     "standardised": results("ensembles/rewards.parquet"),
-    "samples": [] if STUDY.scores else shards("samples/{chunk}-{block}.parquet"),
+    "samples": [] if STUDY.scores else LAYOUT.shards("samples/{chunk}-{block}.parquet"),
 }
 JUDGES = STUDY.preferences.model_dump(include={"reward", "beta", "gamma"}) | {
     "gold": STUDY.gold,

@@ -1,31 +1,10 @@
 # in: the fetched prompt source, or the prompts made of documents
 # out: prompts/<chunk>.parquet, one per shard's worth of prompts (shared), and prompts.parquet, all of them
-
-
-from alignment_limits.study.shards import (
-    block_names,
-    block_seed,
-    chunk_names,
-    chunk_range,
-    chunk_size,
-)
-
-CHUNK = chunk_size(
-    STUDY.sampling.shard_tokens, STUDY.sampling.block, STUDY.sampling.max_new_tokens
-)
-CHUNKS = chunk_names(STUDY.prompts.count, CHUNK)
-# prompts behind the study's own: whatever is trained on them is held out
-LABELLED = STUDY.gold_labels.prompts if STUDY.gold_labels else 0
-TRAINING_CHUNKS = chunk_names(LABELLED, CHUNK, first=STUDY.prompts.count)
+from alignment_limits.study.shards import chunk_range
 
 
 wildcard_constraints:
     chunk=r"p\d+-\d+",
-
-
-def shared(path):
-    """A file of all studies with this model, these prompts, this sampling law and seed."""
-    return f"results/shared/{STUDY.base_id}/{path}"
 
 
 def chunk_settings(wildcards):
@@ -43,16 +22,10 @@ def chunk_settings(wildcards):
     }
 
 
-# documents are made into prompts first (documents.smk)
-PROMPT_SOURCE = (
-    shared("documents") if STUDY.documents else fetched(STUDY.prompts.source)
-)
-
-
 rule prompts_chunk:
     input:
-        source=PROMPT_SOURCE,
-        model=MODEL_FOLDER if STUDY.prompts.template == "chat" else [],
+        source=LAYOUT.prompt_source,
+        model=LAYOUT.model if STUDY.prompts.template == "chat" else [],
     output:
         prompts=shared("prompts/{chunk}.parquet"),
     log:
@@ -70,7 +43,7 @@ rule prompts_chunk:
 
 rule prompts:
     input:
-        chunks=expand(shared("prompts/{chunk}.parquet"), chunk=CHUNKS),
+        chunks=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
     output:
         prompts=results("prompts.parquet"),
     log:

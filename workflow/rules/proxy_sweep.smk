@@ -3,10 +3,12 @@
 #      where gold peaks under each, ensembles of every size), report/proxies.html
 rule proxy_sweep:
     input:
-        training=feature_shards(STUDY.gold_labels.sweep, training_shards),
-        evaluation=feature_shards(STUDY.gold_labels.sweep, shards),
-        gold=GOLD_LABELS,
-        training_prompts=rules.train_head.input.prompts,
+        training=LAYOUT.feature_shards(STUDY.gold_labels.sweep, training=True),
+        evaluation=LAYOUT.feature_shards(STUDY.gold_labels.sweep),
+        gold=LAYOUT.gold_labels,
+        training_prompts=expand(
+            shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
+        ),
         evaluation_prompts=results("prompts.parquet"),
         standardised=results("ensembles/rewards.parquet"),
     output:

@@ -7,7 +7,7 @@ rule headline:
         over_optimisation=results("limits/over_optimisation.parquet"),
         scales=results("ensembles/scales.parquet"),
         standardised=results("ensembles/standardised.parquet"),
-        summary=SUMMARY,
+        summary=[] if STUDY.scores else results("samples/summary.parquet"),
     output:
         table=results("report/headline.parquet"),
         html=report(

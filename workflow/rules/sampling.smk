@@ -5,25 +5,17 @@
 # only when none is left to run, and one that fails ends the run. As inputs they would resample
 # everything when a reward is added; as ancient inputs they hide other reasons to run (Snakemake 9.27
 # masks every job below a rerun one but does not pass the rerun on through ancient files).
-BLOCKS = block_names(STUDY.sampling.samples_per_prompt, STUDY.sampling.block)
-
-
 wildcard_constraints:
     block=r"b\d{5}",
-
-
-@functools.cache
-def shards(pattern):
-    """All shards of a pattern with {chunk} and {block}; asked for often, and there may be thousands."""
-    return expand(shared(pattern), chunk=CHUNKS, block=BLOCKS)
 
 
 rule preflight_sampling:
     input:
         prompts=expand(
-            shared("prompts/{chunk}.parquet"), chunk=CHUNKS + TRAINING_CHUNKS
+            shared("prompts/{chunk}.parquet"),
+            chunk=LAYOUT.chunks + LAYOUT.training_chunks,
         ),
-        model=MODEL_FOLDER,
+        model=LAYOUT.model,
     output:
         passed=results("preflight/sampling.json"),
     log:
@@ -49,7 +41,7 @@ rule preflight_sampling:
 rule sample:
     input:
         prompts=shared("prompts/{chunk}.parquet"),
-        model=MODEL_FOLDER,
+        model=LAYOUT.model,
     output:
         samples=shared("samples/{chunk}-{block}.parquet"),
     log:
@@ -80,16 +72,13 @@ rule sample:
 
 # The engine against a plain forward pass, as soon as the first shard is there. No input of the other shards, or
 # nothing else could be sampled meanwhile; one that fails ends the run.
-READ_AGAIN = shared(f"read_again/{CHUNKS[0]}-{BLOCKS[0]}.parquet")
-
-
 rule read_samples:
     input:
-        samples=shared(f"samples/{CHUNKS[0]}-{BLOCKS[0]}.parquet"),
-        prompts=shared(f"prompts/{CHUNKS[0]}.parquet"),
-        model=MODEL_FOLDER,
+        samples=shared(f"samples/{LAYOUT.chunks[0]}-{LAYOUT.blocks[0]}.parquet"),
+        prompts=shared(f"prompts/{LAYOUT.chunks[0]}.parquet"),
+        model=LAYOUT.model,
     output:
-        read=READ_AGAIN,
+        read=LAYOUT.read_again,
     log:
         results("logs/read_samples/read_samples.log"),
     benchmark:
@@ -102,7 +91,7 @@ rule read_samples:
         gpu=1,
     params:
         p={
-            "model": BASE,
+            "model": LAYOUT.base,
             "template": STUDY.prompts.template,
             "temperature": STUDY.sampling.temperature,
             "top_p": STUDY.sampling.top_p,
@@ -116,7 +105,7 @@ rule read_samples:
 
 rule samples_summary:
     input:
-        samples=shards("samples/{chunk}-{block}.parquet"),
+        samples=LAYOUT.shards("samples/{chunk}-{block}.parquet"),
     output:
         summary=results("samples/summary.parquet"),
     log:

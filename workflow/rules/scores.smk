@@ -1,21 +1,12 @@
 # in: a table of scores made elsewhere (Parquet, CSV, JSONL, JSON)
 # out: scores/<reward>/table.parquet, checked, as if this workflow had made them; ensembles/clusters.parquet, which
 #      prompts are not independent
-def score_files(reward):
-    """All score shards of a reward."""
-    return [results(f"scores/{file_name(reward)}/table.parquet")]
-
-
-SUMMARY = []
-CLUSTERED = results("ensembles/clusters.parquet")
-
-
 rule import_scores:
     input:
         table=str(Path(STUDY.scores.table).expanduser()),
     output:
-        CLUSTERED,
-        **{f"scores/{name}": score_files(name)[0] for name in STUDY.reward_names},
+        LAYOUT.clusters,
+        **{f"scores/{name}": LAYOUT.score_files(name)[0] for name in STUDY.reward_names},
     log:
         results("logs/import_scores/scores.log"),
     benchmark:

@@ -8,7 +8,7 @@ from alignment_limits.jobs import slurm
 rule preflights:
     input:
         [file for file in MADE if "/preflight/" in file],
-        brought_folders() if STUDY.policies else [],
+        LAYOUT.brought if STUDY.policies else [],
 
 
 def through_slurm():
@@ -26,7 +26,8 @@ onstart:
             slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
             if STUDY.sampling:
                 said = slurm.small_shards(
-                    len(CHUNKS) * len(BLOCKS), STUDY.sampling.shard_tokens
+                    len(LAYOUT.chunks) * len(LAYOUT.blocks),
+                    STUDY.sampling.shard_tokens,
                 )
                 print(said, file=sys.stderr)
         except AlignmentLimitsError as error:

@@ -1,17 +1,10 @@
 # in: score shards of the rewards that a sum adds up (of base samples, policies' samples or experts' replies)
 # out: the sum's own, in the same places: an edited weight scores nothing anew
-SUMS = {
-    STUDY.scorer_id(name): name
-    for name, reward in STUDY.rewards.items()
-    if reward.kind == "sum"
-}
-
-
 def terms_in(pattern):
     """Shards of what a sum adds up, by reward; `pattern` is of the scores of one."""
 
     def shards_of(wildcards):
-        terms = STUDY.terms(SUMS[wildcards.scorer])
+        terms = STUDY.terms(LAYOUT.scorers[wildcards.scorer])
         return {
             f"terms/{term}": pattern.replace("{scorer}", STUDY.scorer_id(term)).format(
                 **wildcards
@@ -32,10 +25,10 @@ rule score_sum:
     benchmark:
         results("benchmarks/score_sum/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
-        scorer=one_of(SUMS),
+        scorer=one_of(LAYOUT.of_kind("sum")),
     localrule: True
     params:
-        p=lambda w: {"terms": STUDY.terms(SUMS[w.scorer])},
+        p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
         code=code("score_sum.py"),
     script:
         "../scripts/score_sum.py"
@@ -51,10 +44,10 @@ rule judge_sum:
     benchmark:
         results("benchmarks/judge_sum/{scorer}-{documents}.tsv")
     wildcard_constraints:
-        scorer=one_of(SUMS),
+        scorer=one_of(LAYOUT.of_kind("sum")),
     localrule: True
     params:
-        p=lambda w: {"terms": STUDY.terms(SUMS[w.scorer])},
+        p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
         code=code("judge_sum.py"),
     script:
         "../scripts/judge_sum.py"

@@ -1,11 +1,13 @@
 # in: the preferences' target (a reward of the base's samples, tilted), policies with their samples, scores and KLs
 # out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples as policies see them;
 #      policies/targets.parquet: how far each policy is from the target; figures, report/targets.html
+from alignment_limits.study.layout import POLICY_FOLDER
+
 TARGET = {
     "reward": STUDY.preferences.reward or STUDY.gold,
     "beta": STUDY.preferences.beta,
 }
-ON_BASE = of_policy("on_base/{chunk}-{block}.parquet")
+ON_BASE = LAYOUT.of_policy("on_base/{chunk}-{block}.parquet")
 DISTANCES = {
     "targets": results("policies/targets.parquet"),
     "exact": results("exact/targets.parquet") if STUDY.enumerable else [],
@@ -25,7 +27,7 @@ use rule policy_kl as policy_on_base with:
     input:
         samples=shared("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
-        policy=MODEL_FOLDER,
+        policy=LAYOUT.model,
         base=POLICY_FOLDER,
     output:
         kl=ON_BASE,
@@ -38,16 +40,12 @@ use rule policy_kl as policy_on_base with:
 def targets_inputs():
     """Shards of each policy: scores by the target's reward and KLs of its own samples, and the base's samples."""
     files = {}
-    for policy_id, policy in POLICIES.items():
-        of = kinds(policy_id)
+    for policy_id, policy in LAYOUT.policies.items():
+        of = LAYOUT.kinds(policy_id)
         for name, kind in (("scores", f"scores/{TARGET['reward']}"), ("kl", "kl")):
-            files[f"{policy.name}/{name}"] = expand(
-                f"{of[kind]}/{{chunk}}-{{block}}.parquet",
-                chunk=CHUNKS,
-                block=POLICY_BLOCKS,
-            )
+            files[f"{policy.name}/{name}"] = LAYOUT.policy_shards(of[kind])
         files[f"{policy.name}/on_base"] = expand(
-            ON_BASE, policy=policy_id, chunk=CHUNKS, block=BLOCKS
+            ON_BASE, policy=policy_id, chunk=LAYOUT.chunks, block=LAYOUT.blocks
         )
     return files
 

@@ -6,7 +6,6 @@ from alignment_limits.study.training import learned_from
 from alignment_limits.study.training import FITTED, ONLINE
 from alignment_limits.training import trainers
 
-RUNS = {STUDY.policy_id(run): run for run in STUDY.runs}
 TRAINED_MODEL = shared("training/{policy}/model")
 # curves that are drawn together, by their files
 DRAWN = by_file_name(run.curve for run in STUDY.runs)
@@ -15,29 +14,29 @@ CURVES = shared("training/{policy}/curves.parquet")
 
 def training_inputs(wildcards):
     """Everything of the base, and of each reward that the optimised one is made of."""
-    run = RUNS[wildcards.policy]
+    run = LAYOUT.runs[wildcards.policy]
     files = {
-        "base": MODEL_FOLDER,
-        "prompts": expand(shared("prompts/{chunk}.parquet"), chunk=CHUNKS),
-        "samples": shards("samples/{chunk}-{block}.parquet"),
+        "base": LAYOUT.model,
+        "prompts": expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
+        "samples": LAYOUT.shards("samples/{chunk}-{block}.parquet"),
     }
     for reward in STUDY.members(run.optimized):
-        files[f"scores/{reward}"] = score_files(reward)
+        files[f"scores/{reward}"] = LAYOUT.score_files(reward)
         for term in STUDY.terms(reward):
-            files[f"files/{term}"] = scoring_files(term)
+            files[f"files/{term}"] = LAYOUT.scoring_files(term)
     if STUDY.documents is not None:
         files["documents"] = shared("documents")
     if run.setting:
         files["preferences"] = results(f"preferences/{run.setting}.parquet")
         if run.objective in FITTED:
-            files["features"] = feature_shards(STUDY.preferences, shards)
+            files["features"] = LAYOUT.feature_shards(STUDY.preferences)
         if run.objective in FITTED and run.objective in ONLINE:
-            files["encoder"] = fetched(STUDY.preferences.features)
+            files["encoder"] = LAYOUT.fetched(STUDY.preferences.features)
     return files
 
 
 def training_settings(wildcards):
-    run = RUNS[wildcards.policy]
+    run = LAYOUT.runs[wildcards.policy]
     ensemble = STUDY.ensembles.get(run.optimized)
     members = STUDY.members(run.optimized)
     return {
@@ -45,7 +44,7 @@ def training_settings(wildcards):
         "labels": {"policy": run.name} | run.labels | {"coefficient": run.coefficient},
         "preferences": learned_from(run, STUDY.preferences),
         "rewards": {
-            term: scoring_settings(term)
+            term: LAYOUT.scoring_settings(term)
             for member in members
             for term in STUDY.terms(member)
         },
@@ -65,15 +64,14 @@ def training_code(script):
     """The script's closure, the objective's module, and the modules of the rewards."""
 
     def fingerprint(wildcards):
-        run = RUNS[wildcards.policy]
+        run = LAYOUT.runs[wildcards.policy]
         modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
         for member in STUDY.members(run.optimized):
             for term in STUDY.terms(member):
-                spec = scoring(term)
-                if spec.kind != "trained":  # the script itself loads heads
-                    modules.append(module_of(spec.kind))
-                if spec.kind == "python":
-                    modules.append(module_of(spec.kind, spec.function))
+                if (
+                    STUDY.rewards[term].kind != "trained"
+                ):  # the script itself loads heads
+                    modules += LAYOUT.modules(term)
         return code(script, *modules)
 
     return fingerprint
@@ -90,7 +88,7 @@ rule train_policy:
     benchmark:
         results("benchmarks/train_policy/{policy}.tsv")
     wildcard_constraints:
-        policy=one_of(RUNS),
+        policy=one_of(LAYOUT.runs),
     priority: 30
     envmodules:
         *MODULES,
@@ -107,7 +105,7 @@ rule train_policy:
 # A study's own view of its runs: training/<policy>/model and curves.parquet are links.
 rule link_training:
     input:
-        expand(CURVES, policy=RUNS),
+        expand(CURVES, policy=LAYOUT.runs),
     output:
         [directory(results(f"training/{file_name(run.name)}")) for run in STUDY.runs],
     log:
@@ -121,7 +119,7 @@ rule link_training:
                 results(f"training/{file_name(run.name)}"): shared(
                     f"training/{run_id}"
                 )
-                for run_id, run in RUNS.items()
+                for run_id, run in LAYOUT.runs.items()
             }
         },
         code=code("link_training.py"),
@@ -133,7 +131,7 @@ rule figure_training_curves:
     input:
         curves=lambda w: [
             CURVES.format(policy=run_id)
-            for run_id, run in RUNS.items()
+            for run_id, run in LAYOUT.runs.items()
             if run.curve == DRAWN[w.curve]
         ],
     output:
@@ -157,7 +155,7 @@ rule figure_training_curves:
         "../scripts/figure_training_curves.py"
 
 
-if RUNS:
+if LAYOUT.runs:
     MADE += [
         *rules.link_training.output,
         *(

@@ -26,7 +26,12 @@ def chunk_size(shard_tokens: int, block: int, max_new_tokens: int) -> int:
 
 
 def chunk_names(n_prompts: int, size: int, first: int = 0) -> list[str]:
-    """Chunks of `n_prompts` prompts behind the first ones."""
+    """Chunks of `n_prompts` prompts behind the first ones.
+
+    Example:
+        >>> chunk_names(40, 16)
+        ['p00000-00016', 'p00016-00032', 'p00032-00040']
+    """
     end = first + n_prompts
     return [f"p{i:05d}-{min(i + size, end):05d}" for i in range(first, end, size)]
 

@@ -1,0 +1,308 @@
+"""Where a study's files lie: folders, shards, and what each reward and policy is made of. Rules ask this one object.
+
+Paths are relative to the project's folder. Patterns keep Snakemake's wildcards: {chunk}, {block}, {policy}, {scorer}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from alignment_limits.models.fetch import source_id
+from alignment_limits.study.base import Source, by_file_name, file_name
+from alignment_limits.study.rewards import Labelled, Sum
+from alignment_limits.study.shards import block_names, block_seed, chunk_names, chunk_size
+from alignment_limits.study.study import Study
+from alignment_limits.study.training import Run
+
+SHARD = "{chunk}-{block}.parquet"
+POLICY_FOLDER = "results/models/policies/{policy}"  # as a plain model
+READ_THE_BASE_MODEL = {"information-gain", "fine-tuned"}  # kinds that take it where no source is given
+
+
+class Layout:
+    """Files and names of one study; everything follows from the study file.
+
+    Example:
+        >>> from alignment_limits.study.load import load_study
+        >>> scores = {"table": "t.parquet", "gold": "human", "proxies": ["rm"]}
+        >>> Layout(load_study({"study": "mine", "scores": scores}, "mine.yaml")).score_files("rm")
+        ['results/mine/scores/rm/table.parquet']
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study: Any = study  # sections that a study lacks are not asked for
+
+    # Folders
+
+    def results(self, path: str) -> str:
+        """A file of this study."""
+        return f"results/{self.study.study}/{path}"
+
+    def shared(self, path: str) -> str:
+        """A file of all studies with this model, these prompts, this sampling law and seed."""
+        return f"results/shared/{self.study.base_id}/{path}"
+
+    def of_policy(self, path: str) -> str:
+        """A shared file of a policy."""
+        return self.shared(f"policies/{{policy}}/{path}")
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """Everything to fetch, by the name of its folder."""
+        s = self.study
+        users = [s.model, s.prompts, *s.rewards.values(), *(s.policies or []), *self._readers_elsewhere]
+        found = (getattr(user, name, None) for user in users for name in ("source", "features"))
+        return {source_id(source): source for source in found if source}
+
+    def fetched(self, source: Source) -> str:
+        """Folder of a fetched source, shared by all studies."""
+        return f"results/models/fetched/{source_id(source)}"
+
+    @property
+    def base(self) -> str:
+        """The base model's name, as files have it."""
+        return file_name(self.study.model.name)
+
+    @property
+    def model(self) -> str:
+        """Folder of the base model, ready to load."""
+        return f"results/models/{self.base}-{source_id(self.study.model.source)[-8:]}"
+
+    def base_names(self) -> list[str]:
+        """What an adapter's settings may call the base model: here, by its folder, where it comes from."""
+        source = self.study.model.source
+        origins = [source.hub, source.path, source.package, source.member]
+        origins = [re.split("@|==", origin)[0] for origin in origins if origin]
+        return [self.study.model.name, self.base, *(Path(name).name for name in [self.model, *origins])]
+
+    # Prompts and shards
+
+    @property
+    def prompt_source(self) -> str:
+        """Folder of the prompts' source; documents are made into prompts first."""
+        return self.shared("documents") if self.study.documents else self.fetched(self.study.prompts.source)
+
+    @property
+    def clusters(self) -> str:
+        """The table that says which prompts are not independent, in its column `cluster`."""
+        return self.results("ensembles/clusters.parquet" if self.study.scores else "prompts.parquet")
+
+    @cached_property
+    def chunk(self) -> int:
+        """Prompts per shard."""
+        sampling = self.study.sampling
+        return chunk_size(sampling.shard_tokens, sampling.block, sampling.max_new_tokens)
+
+    @cached_property
+    def chunks(self) -> list[str]:
+        """Chunks of the study's prompts."""
+        return chunk_names(self.study.prompts.count, self.chunk)
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """Blocks of the base's samples."""
+        return self._blocks(self.study.sampling.samples_per_prompt)
+
+    @cached_property
+    def training_chunks(self) -> list[str]:
+        """Chunks of the prompts behind the study's own: whatever is trained on them is held out."""
+        labelled = self.study.gold_labels.prompts if self.study.gold_labels else 0
+        return chunk_names(labelled, self.chunk, first=self.study.prompts.count)
+
+    @property
+    def policy_samples(self) -> int:
+        """Samples of each policy, per prompt."""
+        sampling = self.study.sampling
+        return int(sampling.policy_samples_per_prompt or sampling.samples_per_prompt)
+
+    @property
+    def policy_seed(self) -> int:
+        """One seed for all policies: they are compared under common noise, apart from the limit's samples."""
+        return block_seed(self.study.seed, "policies", 0)
+
+    @cache  # noqa: B019 (one layout a process; asked for often, and there may be thousands of shards)
+    def shards(self, pattern: str) -> list[str]:
+        """All shared files of a pattern over the base's samples."""
+        return list(self._filled(self.shared(pattern), self.chunks, self.blocks))
+
+    def training_shards(self, pattern: str) -> list[str]:
+        """All shared files of a pattern over the samples of the training prompts."""
+        blocks = self._blocks(self.study.gold_labels.samples_per_prompt)
+        return list(self._filled(self.shared(pattern), self.training_chunks, blocks))
+
+    def policy_shards(self, folder: str) -> list[str]:
+        """All shards in a folder of a policy."""
+        return list(self._filled(f"{folder}/{SHARD}", self.chunks, self._blocks(self.policy_samples)))
+
+    @property
+    def read_again(self) -> str:
+        """The first shard as a plain forward pass reads it."""
+        return self.shared(f"read_again/{self.chunks[0]}-{self.blocks[0]}.parquet")
+
+    # Rewards
+
+    @cached_property
+    def scorers(self) -> dict[str, str]:
+        """Rewards by the name of everything that decides their scores."""
+        return {self.study.scorer_id(reward): reward for reward in self.study.rewards}
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """Settings of the rewards of one kind, by their id."""
+        rewards = self.study.rewards
+        return {scorer: rewards[name] for scorer, name in self.scorers.items() if rewards[name].kind == kind}
+
+    @cached_property
+    def given(self) -> list[str]:
+        """Rewards that exist before a study does: neither sums of others nor trained on gold labels."""
+        return [name for name, spec in self.study.rewards.items() if not isinstance(spec, (Labelled, Sum))]
+
+    @cached_property
+    def light(self) -> list[str]:
+        """Word lists and linear models, by id: a second for what takes a GPU minutes, so no job for a cluster."""
+        return [scorer for scorer, name in self.scorers.items() if self.study.rewards[name].light]
+
+    @property
+    def optimized(self) -> set[str]:
+        """Rewards that policies are trained on here."""
+        members = {member for run in self.study.runs for member in self.study.members(run.optimized)}
+        return {term for member in members for term in self.study.terms(member)}
+
+    def score_files(self, reward: str) -> list[str]:
+        """All score shards of a reward."""
+        if self.study.scores:
+            return [self.results(f"scores/{file_name(reward)}/table.parquet")]
+        return self.shards(f"scores/{self.study.scorer_id(reward)}/{SHARD}")
+
+    def scoring(self, reward: str) -> Any:
+        """Settings by which a reward scores."""
+        spec = self.study.rewards[reward]
+        return spec.classifier if spec.kind == "fine-tuned" else spec
+
+    def scoring_settings(self, reward: str) -> dict[str, Any]:
+        """What a reward is loaded with: its settings, and the date of its chat template."""
+        return dict(self.scoring(reward).model_dump(exclude={"note"}) | self.study.dated(reward))
+
+    def documents_for(self, reward: str) -> str | list[str]:
+        """The documents, for rewards that read them or their references."""
+        read = getattr(self.scoring(reward), "beside", "prompt") != "prompt"
+        return self.shared("documents") if read else []
+
+    def modules(self, reward: str) -> list[str]:
+        """Modules that score by a reward: its kind's, and a user's own."""
+        from alignment_limits.rewards.load import module_of
+
+        spec = self.scoring(reward)
+        own = [module_of(spec.kind, spec.function)] if spec.kind == "python" else []
+        return [module_of(spec.kind), *own]
+
+    def source_files(self, spec: Any) -> str | list[str]:
+        """Where a reward's source lies."""
+        source = getattr(spec, "source", None)
+        if source is None and spec.kind in READ_THE_BASE_MODEL:
+            return self.model
+        return self.fetched(source) if source else []
+
+    def scoring_files(self, reward: str) -> str | list[str]:
+        """The files a reward scores with: a folder; the encoder's and the head, for a trained head."""
+        spec, scorer = self.study.rewards[reward], self.study.scorer_id(reward)
+        if spec.kind == "fine-tuned":
+            return self.shared(f"fine_tuned/{scorer}")
+        if spec.kind == "trained":
+            return [self.fetched(spec.features), self.shared(f"heads/{scorer}.safetensors")]
+        return self.source_files(spec)
+
+    def reads_with(self, reward: str) -> str:
+        """What a reward reads with the reply; a sum, what its terms do: the prompt where none reads more."""
+        read = {getattr(self.study.rewards[term], "beside", "prompt") for term in self.study.terms(reward)}
+        return ", ".join(sorted(read - {"prompt"})) or "prompt"
+
+    def experts_scores(self, scorer: str) -> str:
+        """A reward's scores of experts' replies; all studies of so many documents share them."""
+        return self.shared(f"gold/{scorer}-p{self.study.prompts.count:05d}.parquet")
+
+    # Features
+
+    @property
+    def _readers_elsewhere(self) -> list[Any]:
+        sweep = self.study.gold_labels and self.study.gold_labels.sweep
+        return [reader for reader in (sweep, self.study.preferences) if reader]
+
+    @cached_property
+    def encoders(self) -> dict[str, Any]:
+        """What reads features of replies, by encoder and by what of them it reads."""
+        heads = [spec for spec in self.study.rewards.values() if spec.kind == "trained"]
+        return {self.encoder_id(r): r for r in [*heads, *self._readers_elsewhere] if r.features is not None}
+
+    def encoder_id(self, reader: Any) -> str:
+        """Name of an encoder and of what it reads."""
+        return f"{source_id(reader.features)}-{reader.text.replace('+', '-')}"
+
+    def feature_shards(self, reader: Any, *, training: bool = False) -> list[str]:
+        """Shards of the features that one of `encoders` reads, of the study's or of the training samples."""
+        pattern = f"features/{self.encoder_id(reader)}/{SHARD}"
+        return self.training_shards(pattern) if training else self.shards(pattern)
+
+    @property
+    def gold_labels(self) -> list[str]:
+        """Shards of gold's scores of the training samples."""
+        return self.training_shards(f"scores/{self.study.scorer_id(self.study.gold)}/{SHARD}")
+
+    # Policies
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """Training runs by the name of everything that decides their weights."""
+        return {self.study.policy_id(run): run for run in self.study.runs}
+
+    @cached_property
+    def policies(self) -> dict[str, Any]:
+        """All policies by the name of everything that decides their weights."""
+        return {self.study.policy_id(policy): policy for policy in self.study.all_policies}
+
+    def policy_files(self, policy: str) -> str:
+        """Where a policy comes from: its source, or its training."""
+        if policy in self.runs:
+            return self.shared(f"training/{policy}/model")
+        return self.fetched(self.policies[policy].source)
+
+    @property
+    def brought(self) -> list[str]:
+        """Folders of policies that can be checked before anything is sampled."""
+        return [POLICY_FOLDER.format(policy=policy) for policy in self.policies if policy not in self.runs]
+
+    def kinds(self, policy: str) -> dict[str, str]:
+        """Folders of a policy's shards, by what the study calls them."""
+        folder = self.shared(f"policies/{policy}")
+        scores = {f"scores/{r}": f"{folder}/scores/{self.study.scorer_id(r)}" for r in self.study.rewards}
+        return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """Rewards by which policies stand in figures, by file name: gold, and what they were trained on."""
+        return by_file_name(
+            {self.study.gold} | {p.optimized for p in self.study.all_policies if p.optimized is not None}
+        )
+
+    # An enumerable study
+
+    def every(self, path: str) -> str:
+        """A shared file about all replies to all prompts there are."""
+        return self.shared(f"enumerable/{self.study.enumerable.population}/{path}")
+
+    @property
+    def every_prompt(self) -> str:
+        """The chunk that holds all prompts there are."""
+        return self.shared(f"prompts/p00000-{self.study.enumerable.population:05d}.parquet")
+
+    def _blocks(self, samples: int) -> list[str]:
+        return block_names(samples, self.study.sampling.block)
+
+    @staticmethod
+    def _filled(pattern: str, chunks: Sequence[str], blocks: Sequence[str]) -> Iterator[str]:
+        for chunk in chunks:
+            for block in blocks:
+                yield pattern.replace("{chunk}", chunk).replace("{block}", block)
