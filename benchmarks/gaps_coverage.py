@@ -20,8 +20,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from alignment_limits.limits import over_optimisation, proxy_gap
-from alignment_limits.limits.bounds import gao_fit
-from alignment_limits.limits.overoptimisation import fit_places
+from alignment_limits.limits.over_optimisation import fit_places, gao_fit
 from alignment_limits.limits.ranks import kl_bound
 
 SPREAD = 0.3

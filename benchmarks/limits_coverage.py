@@ -9,7 +9,7 @@ and size under results/benchmarks/coverage; files that are there are not run aga
 where it stopped (and one part is run anew by deleting its folder). The second draws the tables and the figure of
 docs/estimators.md from them.
 
-Two groups of worlds: those in which all prompts have one law (worlds.py), at six sizes; and those of mixtures.py, in
+Two groups of worlds: those in which all prompts have one law (`WORLDS`), at six sizes; and those of `MIXTURES`, in
 which prompts differ in spread, counts, pass rates or clusters, at two (`--group mixtures`).
 
 Columns of a file: study (seed), row (what is estimated), point (0, 1, ... along KL or n), x (KL, or n), truth,
@@ -29,12 +29,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.limits.bestofn import best_of_n
+from alignment_limits.limits.best_of_n import best_of_n
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.frontiers import frontier
-from alignment_limits.limits.gaps import proxy_gap
-from alignment_limits.limits.mixtures import MIXTURES, Levels
-from alignment_limits.limits.worlds import WORLDS, World, efficiency
+from alignment_limits.limits.frontier import frontier
+from alignment_limits.limits.proxy_gap import proxy_gap
+from alignment_limits.limits.worlds import MIXTURES, WORLDS, Levels, World, efficiency
 
 SIZES = [(64, 64), (512, 64), (128, 256), (256, 256), (64, 1024), (512, 1024)]  # prompts, samples per prompt
 MIXED_SIZES = [(64, 64), (256, 64)]

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from alignment_limits.limits.mixtures import MIXTURES
-from alignment_limits.limits.worlds import WORLDS
+from alignment_limits.limits.worlds import MIXTURES, WORLDS
 
 LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
 FEWEST = 100  # reliable intervals below which no coverage is given

@@ -16,10 +16,8 @@ import numpy as np
 import yaml
 
 from alignment_limits.limits import PromptBootstrap, aggregate, frontier, study_ensembles, tilt
-from alignment_limits.limits.bestofn import best_of_n_choice
-from alignment_limits.limits.laws import choose
-from alignment_limits.limits.methods import compare, join
-from alignment_limits.limits.relatives import relatives
+from alignment_limits.limits.compare import compare
+from alignment_limits.limits.relatives import study_choice
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 PROMPTS, SAMPLES, BETAS = 1000, 512, 64
@@ -81,12 +79,10 @@ def default_study(file: Path) -> dict[str, Callable[[], object]]:
 
     def best_of_n() -> None:
         for name, own in rewards.items():
-            choices = [best_of_n_choice(own, carried[name], ns)]
-            if name in study["rewards"]:
-                laws = relatives(own, ns, limits["soft_temperatures"], limits["pessimism_betas"])
-                choices.append(choose(laws, own, carried[name]))
+            grids = {"temperatures": limits["soft_temperatures"], "betas": limits["pessimism_betas"]}
+            choice = study_choice(own, carried[name], ns=ns, relatives=name in study["rewards"], **grids)
             for budget in ("average", "per-prompt"):
-                compare(join(choices), own, carried[name], budget=budget, replicates=replicates, seed=0)
+                compare(choice, own, carried[name], budget=budget, replicates=replicates, seed=0)
 
     def ensembles() -> None:
         members, betas = np.stack(list(scores.values())), limits["ensemble_betas"]
@@ -125,7 +121,7 @@ def main() -> None:
         return tilt(scores, {"own": scores}, grid)
 
     try:
-        import_module("alignment_limits.limits.fused")
+        import_module("alignment_limits.limits.streaming.kernels")
         kernel_used = "compiled kernel"
     except ImportError:
         kernel_used = "NumPy, without Numba"

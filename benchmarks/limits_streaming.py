@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.files import atomic
-from alignment_limits.limits import frontier, octaves, sum_shard
+from alignment_limits.limits import frontier
+from alignment_limits.limits.streaming import octaves, sum_shard
 from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.score_stream import stream_prompts
 

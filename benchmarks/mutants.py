@@ -26,8 +26,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = (
+    "limits",
+    "limits/streaming",
+    "ensembles",
+    "policies",
+    "preferences",
+    "tables",
+    "sampling",
+    "rewards",
+    "models",
+)
 MUTATED = (
-    *(f"{folder}/*" for folder in ("limits", "policies", "preferences", "tables", "sampling", "rewards", "models")),
+    *(f"{folder}/*" for folder in FOLDERS),
     *(f"report/{name}.py" for name in ("claims/*", "numbers", "agreement")),
 )
 # the quick tests of what is mutated: no study, server or engine is started
@@ -40,7 +51,7 @@ SETTINGS = """
 source_paths = ["src"]
 only_mutate = {only}
 # compiled by numba
-do_not_mutate = ["src/alignment_limits/limits/fused*.py", "src/alignment_limits/limits/exact_sums.py"]
+do_not_mutate = ["src/*/limits/streaming/kernels.py", "src/*/limits/streaming/exact_sums.py"]
 also_copy = {copied}
 do_not_mutate_patterns = ['^\\s*raise ', 'log\\.', 'uint64', '0x']
 pytest_add_cli_args = {arguments}
@@ -171,7 +182,7 @@ def main() -> None:
     args = parser.parse_args()
     args.scratch.mkdir(parents=True, exist_ok=True)
     lay_out(args.scratch)
-    mutmut(args.scratch, ["alignment_limits.limits.hermite*__mutmut_1"], args.processes)
+    mutmut(args.scratch, ["alignment_limits.limits.correction*__mutmut_1"], args.processes)
     drawn = draw(args.scratch, args.draw, args.seed)
     codes = results(args.scratch)
     if open_ones := [name for name in drawn if not codes[name]]:

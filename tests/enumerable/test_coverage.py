@@ -10,8 +10,8 @@ from alignment_limits.exact import laws
 from alignment_limits.exact.laws import gain, kl, limit, spread
 from alignment_limits.exact.replies import Replies, reply_logprobs
 from alignment_limits.exact.world import WORDS, base_model, tokenizer
-from alignment_limits.limits.bestofn import best_of_n
-from alignment_limits.limits.frontiers import frontier
+from alignment_limits.limits.best_of_n import best_of_n
+from alignment_limits.limits.frontier import frontier
 from alignment_limits.rewards.lexicon import load
 
 STUDIES, PROMPTS, SAMPLES, KLS = 60, 24, 96, [0.1, 0.5, 1.0]

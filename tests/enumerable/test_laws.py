@@ -10,7 +10,7 @@ from alignment_limits.exact import laws
 from alignment_limits.exact.estimands import Everything
 from alignment_limits.exact.laws import gain, kl, limit, mean, spread, win_rate
 from alignment_limits.limits.ranks import best_of_n_means
-from alignment_limits.limits.tilting import tilt
+from alignment_limits.limits.tilt import tilt
 from alignment_limits.limits.worlds import Bernoulli
 
 RNG = np.random.default_rng(0)

@@ -95,12 +95,12 @@ def test_stale_tables_are_made_again_wherever_they_came_from(done, tmp_path):
     assert done.plan(*TABLES).jobs["frontier"] == 1, "before anything was adopted"
     assert adopt(done).returncode == 0
     done.study(GROWN)
-    with (done.folder / "workflow/alignment_limits/limits/tilting.py").open("a") as module:
+    with (done.folder / "workflow/alignment_limits/limits/tilt.py").open("a") as module:
         module.write("\nMORE = 1\n")
     forget(done)
     plan = done.plan(*TABLES)
     assert {"frontier", "best_of_n"} <= plan.jobs.keys()
-    assert "code of limits.tilting changed" in plan.reasons["frontier"]
+    assert "code of limits.tilt changed" in plan.reasons["frontier"]
 
 
 def test_an_input_that_is_another_is_noticed_whatever_its_time(done):

@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from alignment_limits.limits.bestofn import best_of_n_choice
-from alignment_limits.limits.frontiers import frontier
-from alignment_limits.limits.methods import compare
-from alignment_limits.limits.standardisation import standardise
+from alignment_limits.ensembles.scales import standardise
+from alignment_limits.limits.best_of_n import best_of_n_choice
+from alignment_limits.limits.compare import compare
+from alignment_limits.limits.frontier import frontier
 
 KLS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 NS = (1, 2, 4, 8, 16, 32, 64)

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from alignment_limits.ensembles.scores import centre
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n
-from alignment_limits.limits.arrays import centre
-from alignment_limits.limits.bestofn import corrected_kl
+from alignment_limits.limits.best_of_n import corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_means, best_of_n_weights, kl_bound
-from alignment_limits.limits.wins import win_rates
+from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_means, best_of_n_weights, kl_bound, win_rates
 
 NS = np.array([1, 2, 3, 5])
 

@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import (
-    PromptBootstrap,
-    frontier,
-    limit_at,
-    member_errors,
-    merge,
-    octaves,
-    proxy_gap,
-    read_frontier,
-    study_ensembles,
-    sum_shard,
-)
+from alignment_limits.limits import PromptBootstrap, frontier, limit_at, proxy_gap, study_ensembles
+from alignment_limits.limits.ensembles import member_errors
+from alignment_limits.limits.streaming import merge, octaves, read_frontier, sum_shard
 from alignment_limits.policies.placement import place
 from alignment_limits.policies.target import PolicyAtBase, target_distances
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from alignment_limits.limits import limit_at, log_m_ceiling, pareto_k, prompt_ceilings, tie_rate
-from alignment_limits.limits.diagnostics import HEAVY_TAIL, tail_ratio
+from alignment_limits.limits import limit_at, pareto_k
+from alignment_limits.limits.reliability import HEAVY_TAIL, log_m_ceiling, prompt_ceilings, tail_ratio, tie_rate
 
 arviz_base = pytest.importorskip("arviz_stats.base")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import exact_sums, terms
+from alignment_limits.limits.streaming import exact_sums, terms
 
 ADDERS = list(dict.fromkeys([exact_sums.add, terms.adder(terms.compiled())]))
 MANY = settings(max_examples=200, deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import WORLDS, CorrectedCurve, frontier, limit_at, tilt
-from alignment_limits.limits.levels import extrapolate_at_beta
+from alignment_limits.limits.correction import extrapolate_at_beta
 
 KLS = np.array([0.05, 0.3, 1.0, 2.0])
 

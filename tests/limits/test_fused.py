@@ -5,14 +5,14 @@ import sys
 import numpy as np
 import pytest
 
-from alignment_limits.limits.quarters import quarter
-from alignment_limits.limits.tilting import compiled_sums, plain_sums
+from alignment_limits.limits.samples import quarter
+from alignment_limits.limits.tilt import compiled_sums, plain_sums
 
 pytest.importorskip("numba")
 
 
 def test_compiled_sums_equal_numpy_on_ragged_blocks_over_all_temperatures() -> None:
-    from alignment_limits.limits.fused import fused_sums
+    from alignment_limits.limits.streaming.kernels import fused_sums
 
     rng = np.random.default_rng(0)
     r = 5 * rng.standard_normal((7, 37))
@@ -27,11 +27,11 @@ def test_compiled_sums_equal_numpy_on_ragged_blocks_over_all_temperatures() -> N
 
 def test_the_kernel_serves_whatever_was_computed_before() -> None:
     """Otherwise a first call would differ from later ones in the last digits."""
-    from alignment_limits.limits.fused import fused_sums
+    from alignment_limits.limits.streaming.kernels import fused_sums
 
     assert compiled_sums() is fused_sums
 
 
 def test_without_numba_the_plain_sums_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "alignment_limits.limits.fused", None)
+    monkeypatch.setitem(sys.modules, "alignment_limits.limits.streaming.kernels", None)
     assert compiled_sums() is None

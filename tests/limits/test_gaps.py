@@ -6,8 +6,8 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import hacking_onset, proxy_gap, standardise, stopping_point
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.gaps import GapContributions
-from alignment_limits.limits.gaps import gap_contributions as of_curve
+from alignment_limits.limits.proxy_gap import GapContributions
+from alignment_limits.limits.proxy_gap import gap_contributions as of_curve
 
 BETAS = np.array([4.0, 1.0, 0.3, 0.05])
 

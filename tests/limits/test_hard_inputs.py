@@ -11,16 +11,14 @@ from alignment_limits.limits import (
     best_of_n,
     frontier,
     limit_at,
-    member_errors,
-    octaves,
     proxy_gap,
-    read_frontier,
     standardise,
     study_ensembles,
-    sum_shard,
     tilt,
 )
-from alignment_limits.limits.frontiers import FrontierTable
+from alignment_limits.limits.ensembles import member_errors
+from alignment_limits.limits.frontier import FrontierTable
+from alignment_limits.limits.streaming import octaves, read_frontier, sum_shard
 
 KLS = np.array([0.1, 0.5])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from alignment_limits.limits.hermite import interpolate, solve
+from alignment_limits.limits.correction import interpolate, solve
 
 SD = np.array([1e-6, 1.0, 1e6])  # Gaussian rewards: KL = (sd lambda)^2 / 2, gain = sd^2 lambda = sd sqrt(2 KL)
 KAPPA = np.array([0.0, 0.03, 0.7, 1.9])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment_limits.limits import CorrectedCurve, best_of_n, frontier, limit_at, proxy_gap, tilt
-from alignment_limits.limits.quarters import quarter
+from alignment_limits.limits.samples import quarter
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 KLS = np.array([0.1, 0.8])

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta, binom
 
 from alignment_limits.limits import PromptBootstrap, best_of_n
-from alignment_limits.limits.lone import lone_interval
+from alignment_limits.limits.bootstrap import lone_interval
 from alignment_limits.limits.ranks import kl_bound
 
 PROMPTS = 64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alignment_limits.limits.mixtures import MIXTURES, Levels, pass_rates, rubric, student
+from alignment_limits.limits.worlds import MIXTURES, Levels, pass_rates, rubric, student
 
 LEVELS = [name for name, world in MIXTURES.items() if isinstance(world, Levels)]
 

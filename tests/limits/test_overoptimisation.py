@@ -5,7 +5,7 @@ import pytest
 
 from alignment_limits.limits import PromptBootstrap, hacking_onset, over_optimisation, stopping_point
 from alignment_limits.limits.onset import interior_maximum
-from alignment_limits.limits.overoptimisation import fit_places
+from alignment_limits.limits.over_optimisation import fit_places
 
 
 def world(bend: float, prompts: int = 300, samples: int = 256) -> tuple[np.ndarray, np.ndarray]:

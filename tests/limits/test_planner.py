@@ -5,7 +5,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import limit_at, plan
-from alignment_limits.limits.planner import Plan
+from alignment_limits.limits.plan import Plan
 
 WORLDS = {
     "gaussian": lambda rng, prompts, samples: rng.standard_normal((prompts, samples)),

@@ -7,10 +7,19 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, per_sequence_kl, soft_best_of_n
-from alignment_limits.limits.methods import compare
-from alignment_limits.limits.poisson import check_mus, poisson_kl, poisson_mass, poisson_mixture
+from alignment_limits.limits.compare import compare
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
-from alignment_limits.limits.relatives import chi2_weights, relative_ns, soft_law, soft_weights, study_choice
+from alignment_limits.limits.relatives import (
+    check_mus,
+    chi2_weights,
+    poisson_kl,
+    poisson_mass,
+    poisson_mixture,
+    relative_ns,
+    soft_law,
+    soft_weights,
+    study_choice,
+)
 
 
 def test_soft_weights_are_those_of_the_pick_among_all_draws() -> None:

@@ -5,22 +5,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignment_limits.ensembles.scores import split_labels
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import (
-    WORLDS,
-    FrontierSums,
-    frontier,
-    merge,
-    octaves,
-    read_frontier,
-    streaming,
-    sum_shard,
-    terms,
-)
-from alignment_limits.limits.arrays import split_labels
-from alignment_limits.limits.levels import missed
-from alignment_limits.limits.streamed import t_quantile
-from alignment_limits.limits.streaming import GROUPS, SPECIMENS, Specimens
+from alignment_limits.limits import WORLDS, frontier
+from alignment_limits.limits.correction import missed
+from alignment_limits.limits.streaming import FrontierSums, merge, octaves, read_frontier, sum_shard, terms
+from alignment_limits.limits.streaming import sums as summing
+from alignment_limits.limits.streaming.reader import t_quantile
+from alignment_limits.limits.streaming.sums import GROUPS, SPECIMENS, Specimens
 
 BETAS = np.array([4.0, 2.0, 1.5, 0.6])  # well within or beyond what is reliable
 GRID = np.concatenate([octaves(), BETAS])
@@ -42,7 +34,7 @@ def rewards() -> tuple[np.ndarray, np.ndarray]:
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With and without Numba."""
     if request.param == "plain":
-        monkeypatch.setattr("alignment_limits.limits.streaming.compiled", lambda: None)
+        monkeypatch.setattr("alignment_limits.limits.streaming.sums.compiled", lambda: None)
     elif terms.compiled() is None:
         pytest.skip("no Numba")
     return str(request.param)
@@ -151,7 +143,7 @@ def test_draws_are_those_of_the_quarters_in_memory() -> None:
 def test_without_numba_the_sums_agree(rewards: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     r, v = rewards
     compiled = sum_shard(r, {"gold": v}, betas=GRID)
-    monkeypatch.setattr("alignment_limits.limits.streaming.compiled", lambda: None)
+    monkeypatch.setattr("alignment_limits.limits.streaming.sums.compiled", lambda: None)
     plain = sum_shard(r, {"gold": v}, betas=GRID)
     np.testing.assert_allclose(plain.totals, compiled.totals, rtol=1e-11, atol=1e-11)
 
@@ -241,7 +233,7 @@ def test_the_bound_on_what_the_correction_leaves_holds_where_nothing_else_errs()
 
 def test_specimens_are_few_where_prompts_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever order prompts come, and however ragged they are."""
-    monkeypatch.setattr(streaming, "SPECIMEN_CELLS", 3000)
+    monkeypatch.setattr(summing, "SPECIMEN_CELLS", 3000)
     rng = np.random.default_rng(0)
     lengths = np.where(np.arange(600) % 50, rng.integers(20, 60, 600), 150)
     marks = np.random.default_rng(1).permutation(600).astype(np.uint64)
@@ -256,14 +248,14 @@ def test_specimens_are_few_where_prompts_are_long(monkeypatch: pytest.MonkeyPatc
             kept.add(marks[part], scores[part])
         assert kept.marks.tolist() == list(range(expected))
         assert kept.scores.shape == (expected, by_mark[:expected].max())
-    monkeypatch.setattr(streaming, "SPECIMEN_CELLS", 1)
+    monkeypatch.setattr(summing, "SPECIMEN_CELLS", 1)
     kept.add(np.array([], dtype=np.uint64), [])
     assert kept.marks.tolist() == list(range(16))
 
 
 def test_the_verdict_counts_all_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates need 16 prompts, and have these, though 28 are kept whole."""
-    monkeypatch.setattr(streaming, "SPECIMENS", 28)
+    monkeypatch.setattr(summing, "SPECIMENS", 28)
     r = np.random.default_rng(3).standard_normal((400, 64))
     sums = sum_shard(r, {}, betas=octaves())
     assert len(sums.specimens.marks) == 28

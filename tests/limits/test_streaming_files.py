@@ -11,9 +11,10 @@ import pytest
 
 from alignment_limits.commands import stream
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
-from alignment_limits.limits import frontier, read_frontier
-from alignment_limits.limits.frontiers import FrontierTable
-from alignment_limits.limits.terms import compiled
+from alignment_limits.limits import frontier
+from alignment_limits.limits.frontier import FrontierTable
+from alignment_limits.limits.streaming import read_frontier
+from alignment_limits.limits.streaming.terms import compiled
 from alignment_limits.tables import score_stream
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.grid import Grid, prompt_key, prompt_keys

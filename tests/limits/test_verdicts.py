@@ -5,7 +5,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import WORLDS, CorrectedCurve, best_of_n, limit_at
-from alignment_limits.limits.diagnostics import (
+from alignment_limits.limits.reliability import (
     effective_number,
     freed_of_noise,
     judge,
@@ -13,7 +13,7 @@ from alignment_limits.limits.diagnostics import (
     upper_kurtosis,
     weighted_median,
 )
-from alignment_limits.limits.mixtures import MIXTURES, pass_rates
+from alignment_limits.limits.worlds import MIXTURES, pass_rates
 
 KLS = [0.1, 0.5]
 

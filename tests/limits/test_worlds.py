@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import (
-    WORLDS,
-    aggregate,
-    gao_fit,
-    limit_at,
-    member_errors,
-    proxy_gap,
-    study_ensembles,
-    sub_gaussian_bound,
-)
+from alignment_limits.limits import WORLDS, aggregate, gao_fit, limit_at, proxy_gap, study_ensembles, sub_gaussian_bound
+from alignment_limits.limits.ensembles import member_errors
 from alignment_limits.limits.worlds import Bernoulli, World, efficiency, heterogeneous_loss
 
 NS = (2, 4, 16, 64, 256)

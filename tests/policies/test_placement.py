@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.standardisation import standardise
 from alignment_limits.policies.placement import (
     labelled,
     mean_over_prompts,

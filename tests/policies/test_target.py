@@ -6,7 +6,7 @@ import pytest
 
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.exact import laws
-from alignment_limits.limits.frontiers import frontier
+from alignment_limits.limits.frontier import frontier
 from alignment_limits.policies.target import PolicyAtBase, policy_at_base, target_distances, targets_table
 
 SAMPLES = 60

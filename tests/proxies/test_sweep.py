@@ -7,9 +7,9 @@ import pytest
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.ensemble_study import member_errors
-from alignment_limits.limits.frontiers import limit_at
-from alignment_limits.limits.gaps import gap_contributions, proxy_gap
+from alignment_limits.limits.ensembles import member_errors
+from alignment_limits.limits.frontier import limit_at
+from alignment_limits.limits.proxy_gap import gap_contributions, proxy_gap
 from alignment_limits.report.figures.proxies import proxy_quality
 from alignment_limits.report.figures.style import Look
 from alignment_limits.training.proxies import held_out, training_arrays

@@ -66,6 +66,14 @@ def test_a_module_added_to_an_import_joins(package):
     assert mark(package)["c"] != joined["c"]
 
 
+def test_a_module_imported_by_its_name_counts(package):
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text(
+        "import importlib\nONE = importlib.import_module('alignment_limits.c').TWO\n"
+    )
+    assert mark(package).keys() - before.keys() == {"c"}
+
+
 def test_modules_reached_dynamically_count_when_named(package):
     assert mark(package, "alignment_limits.c").keys() - mark(package).keys() == {"c"}
     with pytest.raises(FileNotFoundError, match=r"no module 'alignment_limits.none'"):

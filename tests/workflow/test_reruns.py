@@ -117,7 +117,7 @@ SETTINGS = {
         {"seed": 1},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
@@ -133,13 +133,13 @@ SETTINGS = {
             "score_light": NEW,
             "prompts_chunk": NEW,
         }
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_reward"], "other files"),
+        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
     ),
 }
 
@@ -147,16 +147,22 @@ LIBRARY = "workflow/alignment_limits"
 ADD = "\n\ndef added_by_a_test():\n    return 1\n"
 FILES = {
     "limits: an estimator": (
-        f"{LIBRARY}/limits/ensemble_study.py",
+        f"{LIBRARY}/limits/ensembles.py",
         ADD,
-        once(ENSEMBLE_GAPS),
-        {"ensemble_gaps": "code of limits.ensemble_study changed"},
+        once(ESTIMATING, DRAWING - {"figure_reward_distributions"}, WRITING),
+        dict.fromkeys(ESTIMATING, "code of limits.ensembles changed"),
     ),
-    "limits: what all estimators share": (
-        f"{LIBRARY}/limits/arrays.py",
+    "limits: compiled sums": (
+        f"{LIBRARY}/limits/streaming/kernels.py",
+        ADD,
+        once(ESTIMATING, DRAWING - {"figure_reward_distributions"}, WRITING),
+        dict.fromkeys(ESTIMATING, "code of limits.streaming.kernels changed"),
+    ),
+    "ensembles: what estimators and training share": (
+        f"{LIBRARY}/ensembles/scores.py",
         ADD,
         once(REWARDS),
-        {"standardise": "code of limits.arrays changed"},
+        {"standardise": "code of ensembles.scores changed"},
     ),
     "rewards: one kind's module": (
         f"{LIBRARY}/rewards/lexicon.py",

@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.limits.methods import compare
+from alignment_limits.limits.compare import compare
 from alignment_limits.limits.relatives import study_choice
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays

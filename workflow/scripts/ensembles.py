@@ -3,9 +3,8 @@
 import numpy as np
 import polars as pl
 
+from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.standardisation import standardise
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import Grid, reward_arrays
 from alignment_limits.tables.schemas.limits import STANDARDISED

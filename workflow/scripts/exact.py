@@ -3,10 +3,9 @@
 import numpy as np
 import polars as pl
 
+from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.exact.estimands import Everything, beside, every_reply, on_study_scale
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.standardisation import standardise
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import read_scores, reward_arrays
 from alignment_limits.tables.schemas import learning, limits, samples

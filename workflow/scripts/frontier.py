@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.limits.frontiers import frontier
+from alignment_limits.limits.frontier import frontier
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas.limits import FRONTIER, STANDARDISED

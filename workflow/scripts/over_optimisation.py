@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.limits.overoptimisation import over_optimisation
+from alignment_limits.limits.over_optimisation import over_optimisation
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas.limits import OVER_OPTIMISATION, STANDARDISED

@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from alignment_limits.ensembles.scales import standardise
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.limits.standardisation import standardise
 from alignment_limits.tables.artifacts import KEY, read_table, write_table
 from alignment_limits.tables.grid import CLUSTER, Grid, read_scores, same_keys
 from alignment_limits.tables.schemas.limits import PROMPT_IDS, SCALES, STANDARDISED

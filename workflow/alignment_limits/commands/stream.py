@@ -20,9 +20,9 @@ import polars as pl
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.files import refuse_to_overwrite, sweep_of
 from alignment_limits.jobs.job import say
-from alignment_limits.limits.diagnostics import log_m_ceiling
-from alignment_limits.limits.streamed import read_frontier
-from alignment_limits.limits.streaming import FrontierSums, octaves
+from alignment_limits.limits.reliability import log_m_ceiling
+from alignment_limits.limits.streaming.reader import read_frontier
+from alignment_limits.limits.streaming.sums import FrontierSums, octaves
 from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.artifacts import read_provenance, versions, write_table
 from alignment_limits.tables.partial_sums import continue_sums, merge_files, write_sums

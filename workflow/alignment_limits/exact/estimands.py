@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from alignment_limits.ensembles.scales import aggregate, apply_standardisation
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.exact import laws
 from alignment_limits.exact.laws import Limit, gain, kl, limit, mean, win_rate
-from alignment_limits.limits.arrays import Array
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.standardisation import apply_standardisation
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.schemas.learning import EXACT_TARGETS, VALUES
 

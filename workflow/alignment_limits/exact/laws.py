@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
 
 
 def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:

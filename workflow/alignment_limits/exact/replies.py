@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import torch
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import SamplingError
-from alignment_limits.limits.arrays import Array
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling import tokens
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import EstimateError
 from alignment_limits.exact.laws import kl, mean, tilt
 from alignment_limits.exact.replies import Replies, reply_logprobs
-from alignment_limits.limits.arrays import Array
 from alignment_limits.policies.kl import SamplingLaw
 
 EVERY = 20  # iterations of L-BFGS between two looks

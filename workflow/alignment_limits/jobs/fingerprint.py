@@ -94,6 +94,9 @@ class _Module:
     def __init__(self, text: str) -> None:
         tree = ast.parse(text)
         self.statements = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        # import_module("…"): packages that may be missing
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and "import_module" in ast.unparse(n.func)]
+        self.named = [str(n.args[0].value) for n in calls if isinstance(n.args[0], ast.Constant)]
         named = [a.name for n in self.statements if isinstance(n, ast.Import) for a in n.names]
         named += [n.module or "" for n in self.statements if isinstance(n, ast.ImportFrom) and not n.level]
         self.imports = {name.split(".")[0] for name in named}
@@ -137,7 +140,7 @@ def _read(file: Path) -> _Module:
 def _ours(file: Path, module: str) -> frozenset[str]:
     """What a file imports that has a file of its own here, and the packages above: their __init__ runs as well."""
     parent = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
+    found = {".".join(name.split(".")[: i + 1]) for name in _read(file).named for i in range(name.count(".") + 1)}
     for node in _read(file).statements:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,72 +1,54 @@
-"""Estimators on arrays: limits, best-of-n, proxies, ensembles. NumPy in, NumPy out, nothing heavy imported.
+"""Estimators on arrays: the limit of reward within a KL budget, best-of-n, wrong rewards. NumPy in, NumPy out.
 
-Names load their own module on first use (PEP 562), so code fingerprints of rules stay as narrow as their
-imports.
+Scores are arrays (prompts, samples); NaN marks a missing sample. `streaming` has the frontier of scores that do not
+fit in memory.
 """
 
-from importlib import import_module
-from typing import Any
+from alignment_limits.ensembles.scales import AGGREGATORS, aggregate, apply_standardisation, standardise
+from alignment_limits.limits.best_of_n import best_of_n
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.compare import BestOfNTable
+from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.ensembles import study_ensembles
+from alignment_limits.limits.frontier import FrontierTable, frontier, limit_at
+from alignment_limits.limits.onset import hacking_onset, stopping_point
+from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation, sub_gaussian_bound
+from alignment_limits.limits.plan import Plan, plan
+from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
+from alignment_limits.limits.ranks import per_sequence_kl
+from alignment_limits.limits.relatives import best_of_poisson, chi2_pessimism, soft_best_of_n
+from alignment_limits.limits.tilt import gain_from_covariance, gain_from_jeffreys, pareto_k, tilt
+from alignment_limits.limits.worlds import WORLDS
 
-_HOME = {
-    "frontier": "frontiers",
-    "limit_at": "frontiers",
-    "FrontierTable": "frontiers",
-    "tilt": "tilting",
-    "gain_from_jeffreys": "tilting",
-    "gain_from_covariance": "tilting",
-    "CorrectedCurve": "curve",
-    "best_of_n": "bestofn",
-    "BestOfNTable": "methods",
-    "soft_best_of_n": "relatives",
-    "best_of_poisson": "relatives",
-    "chi2_pessimism": "relatives",
-    "per_sequence_kl": "ranks",
-    "PromptBootstrap": "bootstrap",
-    "pareto_k": "pareto",
-    "tie_rate": "diagnostics",
-    "prompt_ceilings": "diagnostics",
-    "log_m_ceiling": "diagnostics",
-    "standardise": "standardisation",
-    "apply_standardisation": "standardisation",
-    "Standardised": "standardisation",
-    "AGGREGATORS": "ensembles",
-    "aggregate": "ensembles",
-    "sub_gaussian_bound": "bounds",
-    "gao_fit": "bounds",
-    "GaoFit": "bounds",
-    "member_errors": "ensemble_study",
-    "MemberErrors": "ensemble_study",
-    "study_ensembles": "ensemble_study",
-    "EnsembleTable": "ensemble_study",
-    "tail_ratio": "diagnostics",
-    "WORLDS": "worlds",
-    "plan": "planner",
-    "sum_shard": "streaming",
-    "merge": "streaming",
-    "octaves": "streaming",
-    "FrontierSums": "streaming",
-    "read_frontier": "streamed",
-    "Plan": "planner",
-    "proxy_gap": "gaps",
-    "ProxyGapTable": "gaps",
-    "hacking_onset": "onset",
-    "stopping_point": "onset",
-    "Onset": "onset",
-    "over_optimisation": "overoptimisation",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_HOME[name]}")
-    # No public name may also be a module of this package: importing that module would shadow it (tested).
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__all__ = [
+    "AGGREGATORS",
+    "WORLDS",
+    "BestOfNTable",
+    "CorrectedCurve",
+    "FrontierTable",
+    "Plan",
+    "PromptBootstrap",
+    "ProxyGapTable",
+    "aggregate",
+    "apply_standardisation",
+    "best_of_n",
+    "best_of_poisson",
+    "chi2_pessimism",
+    "frontier",
+    "gain_from_covariance",
+    "gain_from_jeffreys",
+    "gao_fit",
+    "hacking_onset",
+    "limit_at",
+    "over_optimisation",
+    "pareto_k",
+    "per_sequence_kl",
+    "plan",
+    "proxy_gap",
+    "soft_best_of_n",
+    "standardise",
+    "stopping_point",
+    "study_ensembles",
+    "sub_gaussian_bound",
+    "tilt",
+]

@@ -17,15 +17,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alignment_limits.ensembles.scores import Array, check_keys, enough_samples, unit_of, within_prompt_sd
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_keys, enough_samples, unit_of, within_prompt_sd
-from alignment_limits.limits.averages import LevelMoments, level_moments, solve_levels, spending
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.diagnostics import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
-from alignment_limits.limits.hermite import interpolate
-from alignment_limits.limits.levels import LEVELS, MOST_LEFT, Correction, extrapolate, missed
-from alignment_limits.limits.quarters import deal
-from alignment_limits.limits.tilting import block_weights, by_level, moments_of
+from alignment_limits.limits.correction import (
+    MOST_LEFT,
+    Correction,
+    LevelMoments,
+    extrapolate,
+    interpolate,
+    level_moments,
+    missed,
+    solve_levels,
+    spending,
+)
+from alignment_limits.limits.reliability import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
+from alignment_limits.limits.samples import deal
+from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
 
 SPLIT_BUDGET = 1024  # prompts x splits: more random splits where few prompts would leave the correction noisy
 MOST_SPLITS = 8

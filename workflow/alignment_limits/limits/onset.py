@@ -10,20 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
-from alignment_limits.limits.bestofn import check_ns
+from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
+from alignment_limits.limits.best_of_n import check_ns
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.diagnostics import SMALLEST_ESS, prompt_ceilings
-from alignment_limits.limits.findings import NEITHER, OPPOSED, OVER, UNJUDGED
-from alignment_limits.limits.paired import interval, mean_of
-from alignment_limits.limits.picks import (
-    effective_samples,
-    enough_prompts,
-    picks_behind,
-    samples_of,
-)
+from alignment_limits.limits.means import effective_samples, enough_prompts, interval, mean_of, picks_behind, samples_of
 from alignment_limits.limits.ranks import best_of_n_means
+from alignment_limits.limits.reliability import SMALLEST_ESS, prompt_ceilings
+
+OVER, OPPOSED, NEITHER, UNJUDGED = "over-optimisation", "opposed to gold", "neither", "not judged"
+
 
 # The correction takes gold's bias to fall as the optimized reward's; a gold that bends where that one is straight is
 # left with some, which at 64 samples moves the peak by a third of its error (benchmarks/gaps_coverage.py).

@@ -1,15 +1,19 @@
-"""Rank arithmetic of best-of-n: gains, tie-aware KL, win rates. Scores (P, M), NaN = no such sample.
+"""Rank arithmetic of best-of-n: gains, KL and win rates, ties counted. Scores (P, M), NaN = no such sample.
 
 What best-of-n does depends on ranks alone: with the samples of a prompt in ascending order of the selecting score,
-every mean over picks is a sum over ranks against one table of binomials, shared by all prompts of that size.
+every mean over picks is a sum over ranks against one table of binomials, shared by all prompts of that size. Where
+scores tie, the KL follows from the atoms' masses, freed of the bias of estimating them. Win rates against a fresh base
+sample are unbiased.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alignment_limits.limits.arrays import Array
+from alignment_limits.ensembles.scores import QUARTERS, Array, split_labels
+from alignment_limits.limits.curve import split_count
 
 
 def log_factorials(top: int) -> Array:
@@ -188,3 +192,146 @@ def beaten_share(scores: Array) -> Array:
     counts = np.sum(~np.isnan(scores), axis=1)[:, None]
     share = (lower + (upper - lower - 1) / 2) / np.maximum(counts - 1, 1)
     return np.where(np.isnan(scores) | (counts < 2), 0.0, share)
+
+
+FEWEST = 8  # samples a prompt needs for quarters to say anything
+SAMPLES_PER_DRAW = 4  # of tied scores: beyond it the correction by a series in 1/M leaves a part of the bias
+
+
+def atoms_kl(
+    estimate: Callable[[Array, NDArray[np.bool_]], Array],
+    scores: Array,
+    bound: Array,
+    *,
+    keys: NDArray[np.int64] | None = None,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """KL per prompt (P, N) by `estimate`, corrected for 1/m and 1/m^2 bias, and the size of the last term (P, N).
+
+    Args:
+        estimate: (scores, atoms) -> (P, N); takes NaN for missing samples. `atoms` (P, M) marks the samples of atoms.
+        scores: (P, M).
+        bound: (N,) KL without ties, which such prompts have exactly.
+        keys: integers that name the prompts in the seeded random splits.
+        seed: of the splits.
+
+    Prompts of fewer than 8 samples keep the value from all of them.
+    """
+    atoms = tied(scores)
+    kl, left = np.repeat(bound[None], len(scores), axis=0), np.zeros((len(scores), len(bound)))
+    some = np.flatnonzero(atoms.any(axis=1))
+    if len(some):
+        names = np.arange(len(scores)) if keys is None else np.asarray(keys)
+        # As many splits as for all prompts: what a prompt gets does not depend on how many others tie.
+        splits = split_count(len(scores))
+        kl[some], left[some] = _extrapolated(estimate, scores[some], atoms[some], names[some], seed, splits)
+    return kl, left
+
+
+def _extrapolated(
+    estimate: Callable[[Array, NDArray[np.bool_]], Array],
+    scores: Array,
+    atoms: NDArray[np.bool_],
+    keys: NDArray[np.int64],
+    seed: int,
+    splits: int,
+) -> tuple[Array, Array]:
+    """8/3 F - 2 H + Q/3 of all samples, halves and quarters, and 2 (F - H) - (H - Q) over 3."""
+    counts = np.sum(~np.isnan(scores), axis=1)
+    ranks = np.argsort(scores, axis=1, kind="stable")
+    full = estimate(scores, atoms)
+    levels = [np.zeros_like(full), np.zeros_like(full)]
+    for split in range(splits):
+        labels = np.empty(scores.shape, dtype=np.int64)
+        np.put_along_axis(labels, ranks, split_labels(counts, scores.shape[1], keys, seed + split), axis=1)
+        for level, parts in enumerate((2, 4)):
+            blocks = labels * parts // QUARTERS
+            for part in range(parts):
+                inside = (blocks == part) & (labels >= 0)
+                share = inside.sum(axis=1) / counts / splits
+                levels[level] += share[:, None] * estimate(np.where(inside, scores, np.nan), atoms)
+    halves, quarters = levels
+    enough = (counts >= FEWEST)[:, None]
+    corrected = 8 / 3 * full - 2 * halves + quarters / 3
+    last = (2 * (full - halves) - (halves - quarters)) / 3
+    return np.where(enough, corrected, full), np.where(enough, last, full - halves)
+
+
+@dataclass(frozen=True)
+class Beaten:
+    """What the pick of best-of-n beats, by rank of the selecting score: one count serves every n.
+
+    Pairs are counted (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above
+    i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
+    tied r. above, below : (P, M) how many of such j the sample at each rank beats in v, half for equal v.
+    """
+
+    ranks: Ranks
+    above: Array
+    below: Array
+
+    @classmethod
+    def of(cls, selecting: Array, scored: Array) -> "Beaten":
+        """Count the pairs, quadratic in samples per prompt."""
+        ranks = Ranks.of(selecting)
+        above, equal, below = _counts(ranks, selecting, scored)
+        # Tied i and j: averaged over orders, i at place k of its tie lower+1..upper has j above it in (upper - k) of
+        # the size - 1 other places, below it in the rest.
+        pair = ranks.tie_means(equal) / np.maximum(ranks.upper - ranks.lower - 1, 1)
+        place = np.arange(1, scored.shape[1] + 1)
+        return cls(
+            ranks,
+            ranks.tie_means(above) + pair * (ranks.upper - place),
+            ranks.tie_means(below) + pair * (place - ranks.lower - 1),
+        )
+
+    def wins(self, ns: np.ndarray) -> Array:
+        """P(v of the pick > v of an independent base sample) + half of P(equal), (P, N); NaN where n >= M."""
+        return np.where(self.ranks.counts[:, None] > ns, self._sum(lambda m: ns, lambda m: None), np.nan)
+
+    def mixed_wins(self, mixture: Callable[[int], Array]) -> Array:
+        """The same for a random n, (P, K): `mixture(m)` (K, m - 1) is its law over n = 1..m-1 for m samples."""
+        return self._sum(lambda m: np.arange(1, mixture(m).shape[1] + 1), mixture)
+
+    def _sum(self, ns_of: Callable[[int], np.ndarray], mixture: Callable[[int], Array | None]) -> Array:
+        def left_out(skipped: int) -> Callable[[int], Array]:
+            """Share of (subset, sample outside) pairs with the pick at place k and a given sample left out, (m, N)."""
+
+            def table(m: int) -> Array:
+                ns, mix = ns_of(m), mixture(m)
+                k = np.arange(1, m + 1)[:, None]
+                pairs = np.where(ns < m, log_choose(np.array(m), ns) + np.log(np.maximum(m - ns, 1)), 0.0)
+                shares = np.exp(log_choose(k - skipped, ns - 1) - pairs)
+                return shares if mix is None else shares @ mix.T
+
+            return table
+
+        return self.ranks.sums(self.above, left_out(1)) + self.ranks.sums(self.below, left_out(2))
+
+
+def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
+    """Win rate of best-of-n by `selecting` judged by `scored`, unbiased, (P, N); NaN where n >= M."""
+    return Beaten.of(selecting, scored).wins(ns)
+
+
+def _counts(ranks: Ranks, selecting: Array, scored: Array) -> tuple[Array, Array, Array]:
+    """How many samples with higher, equal and lower r each beats in v, half for equal v: (P, M) each, by rank."""
+    if np.array_equal(selecting, scored, equal_nan=True):
+        size = ranks.upper - ranks.lower
+        return np.zeros(size.shape), (size - 1) / 2.0, ranks.lower.astype(np.float64)
+    first, last = tie_bounds(scored)
+    # Comparing small whole numbers, prompts side by side, is many times faster than comparing scores.
+    small = np.int16 if 2 * scored.shape[1] < 2**15 else np.int32
+    v = np.ascontiguousarray(ranks.ranked(first + last).T.astype(small))
+    lower, together = np.ascontiguousarray(ranks.lower.T), np.any(ranks.tied(), axis=0)
+    below, equal = np.zeros_like(v), np.zeros_like(v)  # in halves
+    for k in range(len(v) - 1):  # the sample at place k against all later ones
+        beats: np.ndarray = np.add(v[k] < v[k + 1 :], v[k] <= v[k + 1 :], dtype=np.int8)
+        if together[k]:
+            inside = lower[k + 1 :] <= k
+            equal[k] += np.where(inside, 2 - beats, 0).sum(axis=0, dtype=small)
+            equal[k + 1 :] += np.where(inside, beats, 0).astype(np.int8)
+            beats[inside] = 0
+        below[k + 1 :] += beats
+    total = (ranks.ranked(first + last) - 1) / 2.0
+    return total - (below.T + equal.T) / 2.0, equal.T / 2.0, below.T / 2.0

@@ -1,18 +1,173 @@
-"""Best-of-n's relatives, measured the same way: soft best-of-n, best-of-Poisson, chi-squared pessimism."""
+"""Best-of-n's relatives, measured the same way: soft best-of-n, best-of-Poisson, chi-squared pessimism.
 
-from collections.abc import Mapping
+Best-of-Poisson (arXiv 2506.19248) is the best of n = 1 + Poisson(mu) draws, a smooth path through best-of-n. In the
+quantile u of the reward its law is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, check_evaluated, check_scores
-from alignment_limits.limits.bestofn import best_of_n_choice, check_ns
-from alignment_limits.limits.laws import FEWEST, SAMPLES_PER_DRAW, Law, choose, kl_of
-from alignment_limits.limits.methods import BestOfNTable, Choice, compare, join
-from alignment_limits.limits.poisson import check_mus, poisson_choice
-from alignment_limits.limits.ranks import kl_bound
-from alignment_limits.limits.wins import Beaten
+from alignment_limits.limits.best_of_n import best_of_n_choice, check_ns
+from alignment_limits.limits.compare import (
+    FEWEST,
+    SAMPLES_PER_DRAW,
+    BestOfNTable,
+    Choice,
+    Law,
+    choose,
+    compare,
+    join,
+    kl_of,
+)
+from alignment_limits.limits.ranks import Beaten, Ranks, atoms_kl, kl_bound, log_factorials, pick_table, tie_bounds
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
+MOST_LOST = 1e-3  # probability of more draws than there are samples
+
+
+def poisson_mass(mu: Array, most: int) -> Array:
+    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, (K, top): what is missing from 1 is the chance of more draws."""
+    top = int(min(most, np.ceil(mu.max() + 10 * np.sqrt(mu.max()) + 10)))
+    k = np.arange(top)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mass = np.exp(np.where(k > 0, k * np.log(mu[:, None]), 0.0) - mu[:, None] - log_factorials(max(top, 1))[:top])
+    return np.asarray(mass / np.maximum(mass.sum(axis=1, keepdims=True), 1.0))
+
+
+def poisson_mixture(mu: Array, most: int) -> Array:
+    """The same, renormalised; NaN rows where over 0.1% is cut off."""
+    mass = poisson_mass(mu, most)
+    kept = mass.sum(axis=1, keepdims=True)
+    return np.where(kept < 1 - MOST_LOST, np.nan, mass / kept)
+
+
+def check_mus(mus: ArrayLike, most: int) -> Array:
+    """Return mus as float64 (K,); each must be at least 0 and leave `most` draws enough."""
+    mu = np.atleast_1d(np.asarray(mus, dtype=np.float64))
+    if mu.ndim != 1 or not np.all(np.isfinite(mu) & (mu >= 0)):
+        raise EstimateError(f"mu of best-of-Poisson must be at least 0; got {mus!r}.")
+    cut = np.isnan(poisson_mixture(mu, most)[:, 0])
+    if cut.any():
+        raise EstimateError(
+            f"best-of-Poisson with mu = {mu[cut].max():g} draws more than the {most} samples of a prompt in more than "
+            f"{100 * MOST_LOST:g}% of cases; lower mu or draw more samples."
+        )
+    return mu
+
+
+def poisson_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    mu: Array,
+    *,
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+    samples_per_draw: float = 1.0,
+    beaten: Mapping[str, Beaten] | None = None,
+) -> Choice:
+    """Best-of-Poisson at each mu (K,) by checked scores: gain and win rate mix those of best-of-n, exactly.
+
+    A prompt of m samples is in a row if n <= m but for 0.1% of cases, and m >= samples_per_draw (1 + mu). Win rates are
+    known for n < m; `lost` is the probability of more. beaten : counted pairs of each evaluated reward, if at hand.
+    """
+    counts = np.sum(~np.isnan(scores), axis=1)
+    sizes = np.unique(counts)
+    mus = tuple(float(each) for each in mu)
+    enough = {int(m): poisson_mass(mu, int(m)).sum(axis=1) >= 1 - MOST_LOST for m in sizes}
+    rows = np.stack([enough[int(m)] for m in counts]) & (counts[:, None] >= samples_per_draw * (1.0 + mu))
+    ranks = Ranks.of(scores)
+    beaten = beaten or {name: Beaten.of(scores, scored) for name, scored in others.items()}
+
+    def gain(scored: Array) -> Array:
+        return ranks.sums(ranks.tie_means(ranks.ranked(centre(scored))), lambda m: rank_laws(m, mus))
+
+    kl, left = atoms_kl(
+        lambda part, atoms: poisson_kl(part, mu, atoms), scores, poisson_bound(mu), keys=keys, seed=seed
+    )
+    shown = {int(m): poisson_mass(mu, int(m) - 1).sum(axis=1) for m in sizes}
+    return Choice(
+        method=np.full(len(mu), "best-of-poisson", dtype=object),
+        n=1.0 + mu,
+        temperature=np.full(len(mu), np.nan),
+        kl=np.where(rows, kl, np.nan),
+        kl_left=np.where(rows, left, np.nan),
+        kl_bound=poisson_bound(mu),
+        kl_sequence=np.full(rows.shape, np.nan),
+        largest_ratio=1.0 + mu,
+        unbiased=np.ones(len(mu), dtype=bool),
+        gains={name: np.where(rows, gain(scored), np.nan) for name, scored in others.items()},
+        wins={name: np.where(rows, beaten[name].mixed_wins(_shown(mus)), np.nan) for name in others},
+        gains_left=dict.fromkeys(others, np.zeros(rows.shape)),
+        wins_left=dict.fromkeys(others, np.zeros(rows.shape)),
+        lost=np.where(rows, 1.0 - np.stack([shown[int(m)] for m in counts]), 0.0),
+    )
+
+
+def _shown(mus: tuple[float, ...]) -> Callable[[int], Array]:
+    """The law of n among n < m, for `Beaten.mixed_wins`."""
+
+    def mixture(m: int) -> Array:
+        mass = poisson_mass(np.array(mus), m - 1)
+        kept = mass.sum(axis=1, keepdims=True)
+        return np.where(kept > 0, mass / np.where(kept > 0, kept, 1.0), np.nan)
+
+    return mixture
+
+
+@lru_cache(maxsize=256)
+def rank_laws(count: int, mus: tuple[float, ...]) -> Array:
+    """Probability that the k-th lowest of `count` untied samples is the pick, for each mu, (count, K).
+
+    NaN where over 0.1% of the mass is on more draws than there are samples.
+    """
+    mix = poisson_mixture(np.array(mus), count)
+    return pick_table(count, np.arange(1, 1 + mix.shape[1])) @ mix.T
+
+
+def density(u: Array, mu: Array) -> Array:
+    """Quantile density at u."""
+    return np.asarray((mu * u + 1) * np.exp(mu * (u - 1)))
+
+
+def kl_to(edges: Array, mu: Array) -> Array:
+    """Integral of q log q from 0 to each of the increasing edges (E,), one column per mu, (E, K): Gauss-Legendre."""
+    width = np.diff(edges)[:, None, None]
+    q = density(edges[:-1, None, None] + width * (NODES[:, None] + 1) / 2, mu)
+    cells = np.einsum("enk,n->ek", q * np.log(q) * width / 2, WEIGHTS)
+    return np.concatenate([np.zeros((1, len(mu))), np.cumsum(cells, axis=0)])
+
+
+def poisson_bound(mu: Array) -> Array:
+    """KL for continuous rewards, (K,); tied scores have less."""
+    return np.asarray(kl_to(np.linspace(0, 1, 257), mu)[-1])
+
+
+def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Array:
+    """Tie-aware KL per prompt, (P, K): the continuous law, each atom's stretch replaced by the atom.
+
+    atoms : which samples belong to atoms (default: those that share their score with another).
+    """
+    lower, upper = tie_bounds(scores)
+    counts = np.sum(~np.isnan(scores), axis=1)
+    known = ~np.isnan(scores)
+    members = (upper - lower > 1 if atoms is None else atoms) & known
+    out = np.repeat(poisson_bound(mu)[None], len(scores), axis=0)
+    for count in np.unique(counts[members.any(axis=1)]):
+        edges = np.arange(count + 1) / count
+        stretch = kl_to(edges, mu)
+        cdf = edges[:, None] * np.exp(mu * (edges[:, None] - 1))
+        rows, columns = np.nonzero(members & (counts == count)[:, None])
+        low, high = lower[rows, columns], upper[rows, columns]
+        mass = cdf[high] - cdf[low]
+        atom = mass * np.log(mass / (edges[high] - edges[low])[:, None])
+        np.subtract.at(out, rows, (stretch[high] - stretch[low] - atom) / (high - low)[:, None])
+    return np.maximum(out, 0.0)
+
 
 STEP, TAIL = 0.75, 10.0  # of the grid of noisy scores; a Gumbel law needs no finer one, and its tail is e^-TAIL
 

@@ -1,17 +1,19 @@
 """Worlds whose limit is known exactly: oracles for tests, benchmarks and the planner.
 
-Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's own units. Here
-all prompts have one law; in mixtures.py they differ, and KL, gain and limit are means over prompts.
+Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's own units. In
+`WORLDS` all prompts have one law. In `MIXTURES` they differ, or the law is a list of levels: KL, gain and limit are
+means over the population of prompts. Under the average budget one lambda serves all of them; under the per-prompt
+budget each prompt has its own.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import erf, exp, expm1, inf, log, log1p, sqrt
 
 import numpy as np
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,3 +186,178 @@ def efficiency(world: World, n: int) -> float:
 def heterogeneous_loss(log_sd: float) -> float:
     """E[sd] / sqrt(E[sd^2]) of Gaussian rewards with lognormal spreads: per-prompt over average limit."""
     return exp(-(log_sd**2) / 2)
+
+
+PROMPTS = 4000  # a population of prompts, at even quantiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreads(World):
+    """N(0, sd^2), sd of each prompt lognormal with `log_sd`: mean KL (lambda^2 / 2) E sd^2, gain lambda E sd^2.
+
+    clusters : prompts in a row that share one sd, as prompts made from one template do; 1: none.
+    """
+
+    log_sd: float = 0.6
+    clusters: int = 1
+
+    @property
+    def square(self) -> float:
+        """E sd^2."""
+        return exp(2 * self.log_sd**2)
+
+    def tilted(self, inverse: float) -> tuple[float, float]:
+        return self.square * inverse**2 / 2, self.square * inverse
+
+    def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
+        sd = rng.lognormal(sigma=self.log_sd, size=-(-prompts // self.clusters))
+        return np.repeat(sd, self.clusters)[:prompts, None] * rng.standard_normal((prompts, samples))
+
+    def labels(self, prompts: int) -> np.ndarray | None:
+        """The cluster of each prompt, or None."""
+        return np.arange(prompts) // self.clusters if self.clusters > 1 else None
+
+    def best_of_n(self, n: int) -> tuple[float, float]:
+        kl, gain = Gaussian().best_of_n(n)
+        return kl, exp(self.log_sd**2 / 2) * gain
+
+    def limit_per_prompt(self, kappa: float) -> float:
+        return exp(self.log_sd**2 / 2) * sqrt(2 * kappa)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewWide(World):
+    """N(0, sd^2), sd 10 in a share of the prompts, else 1."""
+
+    wide: float = 0.3
+    ratio: float = 10.0
+
+    @property
+    def moments(self) -> tuple[float, float]:
+        """E sd and E sd^2."""
+        return 1 + self.wide * (self.ratio - 1), 1 + self.wide * (self.ratio**2 - 1)
+
+    def tilted(self, inverse: float) -> tuple[float, float]:
+        return self.moments[1] * inverse**2 / 2, self.moments[1] * inverse
+
+    def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
+        sd = np.where(rng.random(prompts) < self.wide, self.ratio, 1.0)
+        return sd[:, None] * rng.standard_normal((prompts, samples))
+
+    def best_of_n(self, n: int) -> tuple[float, float]:
+        kl, gain = Gaussian().best_of_n(n)
+        return kl, self.moments[0] * gain
+
+    def limit_per_prompt(self, kappa: float) -> float:
+        return self.moments[0] * sqrt(2 * kappa)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnequalCounts(Gaussian):
+    """N(0, 1), from 2 samples of a prompt to three times as many as are asked for (2 to 200 for 64), evenly."""
+
+    def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
+        most = round(3.125 * samples)
+        counts = rng.integers(2, most + 1, prompts)
+        return np.where(np.arange(most) < counts[:, None], rng.standard_normal((prompts, most)), np.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(World):
+    """Rewards on L levels; prompts x have probabilities (X, L), prompts all alike in the population given."""
+
+    levels: tuple[float, ...]
+    population: Array = field(repr=False)
+
+    def _tilts(self, inverse: Array) -> tuple[Array, Array]:
+        """KL and gain of each prompt (X,) at its lambda (X,)."""
+        value = np.asarray(self.levels)
+        power = inverse[:, None] * (value - value[-1])
+        weight = self.population * np.exp(power)
+        total = weight.sum(axis=1)
+        mean = (weight * (value - value[-1])).sum(axis=1) / total
+        base = (self.population * (value - value[-1])).sum(axis=1)
+        return np.maximum(inverse * mean - np.log(total), 0.0), mean - base
+
+    def tilted(self, inverse: float) -> tuple[float, float]:
+        kl, gain = self._tilts(np.full(len(self.population), inverse))
+        return float(kl.mean()), float(gain.mean())
+
+    def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
+        upper = np.cumsum(self.population, axis=1)[:, :-1]
+        rows = upper[rng.integers(0, len(upper), prompts)]
+        drawn = rng.random((prompts, samples))
+        return np.asarray(self.levels)[[np.searchsorted(row, u) for row, u in zip(rows, drawn, strict=True)]]
+
+    def best_of_n(self, n: int) -> tuple[float, float]:
+        upper = np.cumsum(self.population, axis=1)
+        upper[:, -1] = 1.0
+        best = np.diff(upper**n, axis=1, prepend=0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kl = np.where(best > 0, best * np.log(best / self.population), 0.0).sum(axis=1)
+        return float(kl.mean()), float(((best - self.population) @ np.asarray(self.levels)).mean())
+
+    def best_gain(self) -> float:
+        return float(self.levels[-1] - (self.population @ np.asarray(self.levels)).mean())
+
+    def limit_per_prompt(self, kappa: float) -> float:
+        low, high = np.full(len(self.population), 1e-9), np.full(len(self.population), 1e4)
+        for _ in range(200):
+            middle = np.sqrt(low * high)
+            above = self._tilts(middle)[0] > kappa
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return float(self._tilts(low)[1].mean())
+
+
+def pass_rates(a: float = 0.3, b: float = 0.7) -> Levels:
+    """0/1 rewards, the pass rate of each prompt from Beta(a, b): a population at even quantiles of it."""
+    x = np.concatenate([np.geomspace(1e-14, 0.5, 4000), 1 - np.geomspace(1e-14, 0.5, 4000)[-2::-1]])
+    # Integrals of the density between points, exact near 0 and 1 where it is x^(a-1) or (1-x)^(b-1).
+    left = np.diff(x**a) / a * ((1 - x[:-1]) ** (b - 1) + (1 - x[1:]) ** (b - 1)) / 2
+    right = -np.diff((1 - x) ** b) / b * (x[:-1] ** (a - 1) + x[1:] ** (a - 1)) / 2
+    mass = np.cumsum(np.where(x[1:] <= 0.5, left, right))
+    at = np.interp((np.arange(PROMPTS) + 0.5) / PROMPTS, np.concatenate([[0.0], mass / mass[-1]]), x)
+    ceiling = float(-np.log(at).mean())
+    return Levels(levels=(0.0, 1.0), population=np.stack([1 - at, at], axis=1), ceiling=ceiling)
+
+
+def rubric(top: int, spread: float = 0.2) -> Levels:
+    """Whole marks 1 to `top`: a Gaussian of sd `spread` of the scale, rounded and kept on it, whose mean differs by
+    prompt, evenly from 0.2 to 0.7 of the scale.
+    """
+    marks = np.arange(1, top + 1)
+    mean = 1 + (top - 1) * np.linspace(0.2, 0.7, 200)[:, None]
+    edges = (marks[:-1] + 0.5 - mean) / (spread * (top - 1))
+    below = np.vectorize(_normal)(edges)
+    population = np.diff(below, axis=1, prepend=0.0, append=1.0)
+    return Levels(
+        levels=tuple(float(m) for m in marks), population=population, ceiling=float(-np.log(population[:, -1]).mean())
+    )
+
+
+def student(freedom: float = 10.0, end: float = 10.0) -> Levels:
+    """Student's t, cut off at `end`: without the cut no limit is finite, as no E e^(lambda r) is."""
+    x = np.linspace(-end, end, 4001)
+    density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+    return Levels(
+        levels=tuple(x), population=(density / density.sum())[None], ceiling=-log(density[-1] / density.sum())
+    )
+
+
+def _normal(x: float) -> float:
+    return 0.5 * (1 + erf(x / sqrt(2)))
+
+
+MIXTURES: dict[str, World] = {
+    "counts2to200": UnequalCounts(),
+    "clusters": Spreads(log_sd=0.3, clusters=4),
+    "spread0.3": Spreads(log_sd=0.3),
+    "spread0.6": Spreads(log_sd=0.6),
+    "spread1.0": Spreads(log_sd=1.0),
+    "fewwide": FewWide(),
+    "rubric1to5": rubric(5),
+    "rubric1to10": rubric(10),
+    "passrates": pass_rates(),
+    "student10": student(),
+    "skewedleft": SkewedLeft(),
+}

@@ -23,14 +23,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scales import aggregate, apply_standardisation, standardise
+from alignment_limits.ensembles.scores import Array, Columns, check_scores, prompt_means
 from alignment_limits.errors import ArtifactError, EstimateError
-from alignment_limits.limits.arrays import Array, Columns, check_scores, prompt_means
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.paired import paired_limit
-from alignment_limits.limits.picks import judge_draws
-from alignment_limits.limits.standardisation import apply_standardisation, standardise
+from alignment_limits.limits.means import judge_draws, paired_limit
 from alignment_limits.sampling.checks import deviation
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.grid import Grid

@@ -25,12 +25,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import Array, check_scores, prompt_means
 from alignment_limits.errors import ArtifactError, EstimateError
-from alignment_limits.limits.arrays import Array, check_scores, prompt_means
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.diagnostics import AT_BETA, judge
-from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
+from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.policies.placement import on_base_scale, per_prompt
 from alignment_limits.preferences.objectives import NAMES
 from alignment_limits.tables.grid import Grid, reward_arrays

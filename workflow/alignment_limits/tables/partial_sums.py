@@ -13,7 +13,7 @@ import numpy as np
 
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.files import atomic
-from alignment_limits.limits.streaming import FrontierSums, Specimens, merge
+from alignment_limits.limits.streaming.sums import FrontierSums, Specimens, merge
 
 FORMAT = 3
 

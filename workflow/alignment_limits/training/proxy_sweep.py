@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
-from alignment_limits.limits.ensemble_study import member_errors
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.gaps import gap_contributions, judge_gaps, proxy_gap
+from alignment_limits.limits.ensembles import member_errors
 from alignment_limits.limits.onset import hacking_onset, stopping_point
-from alignment_limits.limits.standardisation import standardise
-from alignment_limits.limits.tilting import check_betas
+from alignment_limits.limits.proxy_gap import gap_contributions, judge_gaps, proxy_gap
+from alignment_limits.limits.tilt import check_betas
 from alignment_limits.rewards.heads import Array
 from alignment_limits.training.proxies import fit_proxy
 

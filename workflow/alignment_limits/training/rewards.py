@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment_limits.limits.arrays import Array
-from alignment_limits.limits.ensembles import aggregate
-from alignment_limits.limits.standardisation import Standardised, standardise
+from alignment_limits.ensembles.scales import Standardised, aggregate, standardise
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.rewards.base import RewardModel
 from alignment_limits.rewards.heads import bradley_terry
 

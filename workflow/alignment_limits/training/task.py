@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError
-from alignment_limits.limits.arrays import Array
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling import tokens
 from alignment_limits.tables.grid import Grid

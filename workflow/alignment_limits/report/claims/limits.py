@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from alignment_limits.limits.findings import OPPOSED, OVER
+from alignment_limits.limits.onset import OPPOSED, OVER
 from alignment_limits.report.headline import spearman
 from alignment_limits.report.numbers import (
     Estimate,

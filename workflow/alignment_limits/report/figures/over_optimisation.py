@@ -13,7 +13,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alignment_limits.limits.bounds import GaoFit
+from alignment_limits.limits.over_optimisation import GaoFit
 from alignment_limits.report.figures.style import (
     DASHED,
     GREY,

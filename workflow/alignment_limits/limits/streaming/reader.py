@@ -6,15 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.limits.bootstrap import normal_quantile
-from alignment_limits.limits.diagnostics import AT_BETA, Verdict, judge, log_m_ceiling
-from alignment_limits.limits.frontiers import FrontierTable
-from alignment_limits.limits.hermite import interpolate, solve
-from alignment_limits.limits.levels import LEVELS, MOST_MISSED, extrapolate, extrapolate_at_beta, missed
-from alignment_limits.limits.streaming import FrontierSums
-from alignment_limits.limits.tilting import check_betas, tilt
+from alignment_limits.limits.correction import (
+    LEVELS,
+    MOST_MISSED,
+    extrapolate,
+    extrapolate_at_beta,
+    interpolate,
+    missed,
+    solve,
+)
+from alignment_limits.limits.frontier import FrontierTable
+from alignment_limits.limits.reliability import AT_BETA, Verdict, judge, log_m_ceiling
+from alignment_limits.limits.streaming.sums import FrontierSums
+from alignment_limits.limits.tilt import check_betas, tilt
 
 Columns = dict[str, np.ndarray]
 
@@ -191,7 +198,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
 
     e, intervals = _jackknife(sums, estimate, level)
     (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
-    # As in frontiers.py: what the correction's last term adds must be small beside the interval.
+    # As in frontier.py: what the correction's last term adds must be small beside the interval.
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
     lam = 1.0 / beta

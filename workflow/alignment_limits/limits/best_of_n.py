@@ -10,12 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, centre, check_evaluated, check_scores
-from alignment_limits.limits.atoms import atoms_kl
-from alignment_limits.limits.methods import BestOfNTable, Choice, compare
-from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_means, kl_bound, per_sequence_kl
-from alignment_limits.limits.wins import Beaten
+from alignment_limits.limits.compare import BestOfNTable, Choice, compare
+from alignment_limits.limits.ranks import Beaten, atoms_kl, best_of_n_kl, best_of_n_means, kl_bound, per_sequence_kl
 
 __all__ = ["BestOfNTable", "best_of_n", "check_ns"]
 

@@ -7,8 +7,8 @@ integers. What a term holds below 2^-192 = 1.6e-58 is cut off, by itself, so it 
 
 import numpy as np
 
+from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array
 
 PLACES, BITS, LOWEST = 12, 32, 192
 UNITS = 2.0 ** (BITS * np.arange(PLACES) - LOWEST)

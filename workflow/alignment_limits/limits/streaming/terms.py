@@ -6,10 +6,10 @@ from types import ModuleType
 
 import numpy as np
 
-from alignment_limits.limits import exact_sums
-from alignment_limits.limits.arrays import Array
-from alignment_limits.limits.averages import level_moments
-from alignment_limits.limits.quarters import quarter
+from alignment_limits.ensembles.scores import Array
+from alignment_limits.limits.correction import level_moments
+from alignment_limits.limits.samples import quarter
+from alignment_limits.limits.streaming import exact_sums
 
 BLOCK = 64  # prompts at once; more only spills the caches
 CELLS = 1 << 18  # samples at once
@@ -18,7 +18,7 @@ CELLS = 1 << 18  # samples at once
 def compiled() -> ModuleType | None:
     """The compiled kernels, or None without Numba (or where its cache cannot be written)."""
     try:
-        return import_module("alignment_limits.limits.fused_terms")
+        return import_module("alignment_limits.limits.streaming.kernels")
     except (ImportError, RuntimeError):
         return None
 
@@ -54,7 +54,7 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
 
 def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
     """The compiled or the plain exact addition."""
-    return exact_sums.add if fused is None else import_module("alignment_limits.limits.fused_sums").add
+    return exact_sums.add if fused is None else import_module("alignment_limits.limits.streaming.kernels").add
 
 
 def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from alignment_limits.limits.arrays import QUARTERS, Array, centre, prompt_means, split_labels
+from alignment_limits.ensembles.scores import QUARTERS, Array, centre, prompt_means, split_labels
 
 
 @dataclass(frozen=True)

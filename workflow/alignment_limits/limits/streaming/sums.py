@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.errors import EstimateError
-from alignment_limits.limits import exact_sums
-from alignment_limits.limits.arrays import (
+from alignment_limits.ensembles.scores import (
     FEWEST_SAMPLES,
     Array,
     _splitmix,
@@ -23,8 +21,10 @@ from alignment_limits.limits.arrays import (
     check_keys,
     check_scores,
 )
-from alignment_limits.limits.terms import adder, blocks, compiled, padded, prompt_terms
-from alignment_limits.limits.tilting import check_betas
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.streaming import exact_sums
+from alignment_limits.limits.streaming.terms import adder, blocks, compiled, padded, prompt_terms
+from alignment_limits.limits.tilt import check_betas
 
 GROUPS = 256  # of prompts, left out one at a time for intervals; widths are known to 1/sqrt(2 * 255) = 4%
 SPECIMENS = 512  # prompts kept whole for medians over prompts (Pareto k to 0.015),

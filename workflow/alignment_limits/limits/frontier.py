@@ -6,13 +6,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment_limits.ensembles.scores import Array, Columns, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.arrays import Array, Columns, check_evaluated, check_scores
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
-from alignment_limits.limits.diagnostics import AT_BETA, judge
-from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
-from alignment_limits.limits.tilting import check_betas
+from alignment_limits.limits.reliability import AT_BETA, judge
+from alignment_limits.limits.tilt import check_betas
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def frontier(
 
     Notes
     -----
-    Gains are corrected for finite samples (levels.py); at="beta" rows correct KL, reverse KL and gain by one
+    Gains are corrected for finite samples (correction.py); at="beta" rows correct KL, reverse KL and gain by one
     factor, so gain = beta (kl + kl_reverse) still holds exactly for the optimized reward. A budget the
     samples cannot show gives NaN and reliable = False.
     """

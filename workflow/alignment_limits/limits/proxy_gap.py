@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import (
+from alignment_limits.ensembles.scores import (
     Array,
     Columns,
     centre,
@@ -24,10 +24,10 @@ from alignment_limits.limits.arrays import (
     within_prompt_sd,
 )
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.diagnostics import GAPS, judge
-from alignment_limits.limits.levels import MOST_MISSED, extrapolate_at_beta
-from alignment_limits.limits.tilting import block_weights, by_level, check_betas, moments_of
+from alignment_limits.limits.reliability import GAPS, judge
+from alignment_limits.limits.tilt import block_weights, by_level, check_betas, moments_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class GapContributions:
 
     share, share_gold : (P,) each prompt's part in the KL of the proxy's and of gold's tilt.
 
-    missed_gap, missed_gold : (L,) what the corrections of `gap` and `gold_gain` may miss (levels.py).
+    missed_gap, missed_gold : (L,) what the corrections of `gap` and `gold_gain` may miss (correction.py).
     """
 
     gap: Array

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.limits.arrays import (
+from alignment_limits.ensembles.scores import (
     FEWEST_SAMPLES,
     QUARTERS,
     Array,
@@ -16,7 +16,7 @@ from alignment_limits.limits.arrays import (
     sample_counts,
     within_prompt_sd,
 )
-from alignment_limits.limits.pareto import pareto_k
+from alignment_limits.limits.tilt import pareto_k
 
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
 # exponential).
@@ -279,7 +279,7 @@ def judge(
         scores: (P, M) of the selecting or tilting reward.
         inverse: lambda = 1/beta, (K,) or (P, K).
         ess: (P, K), NaN for prompts that take no part.
-        ratio: of the correction's decrements (levels.py; default: as 1/M has it).
+        ratio: of the correction's decrements (correction.py; default: as 1/M has it).
         ratio_error: its standard error (default: none).
         share: (P,) each prompt's part in what is spent or gained (default: all alike), the weight of diagnostics.
         carriers: how many prompts have to carry the estimate.

@@ -1,0 +1,244 @@
+"""Bias correction at a fixed KL: extrapolate from all samples, halves and quarters to infinitely many.
+
+With M samples per prompt the estimated limit is low by about c M^-a: a = 1 for light tails, less for heavy
+ones. Computed from all samples (F), from disjoint halves (H) and quarters (Q) of each prompt, the
+decrements d1 = F - H and d2 = H - Q show both c and a: their ratio rho = d2/d1 is 2^a. The corrected value
+is F + g(rho) d1 with
+
+    g = 1/(rho - 1)      for rho < 2   (Aitken: the geometric sum d1/rho + d1/rho^2 + ...),
+    g = (5 - rho)/3      for rho >= 2  (Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q; both agree at rho
+    = 2).
+
+rho comes from the optimized reward and serves every evaluated one: how fast the tilt's tail fills in is a
+matter of the reward that tilts. The correction is linearised, so that each prompt contributes its share
+including the uncertainty of rho. Our choice: [L]'s own correction is unknown to us.
+benchmarks/limits_coverage.py measures it against the plug-in, 2F - H and the jackknife.
+
+Moments of each level are averaged over random splits and blocks. Between the grid's temperatures they are read by cubic
+Hermite interpolation in s = sqrt(KL), in which a limit is nearly straight near the origin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from alignment_limits.ensembles.scores import Array
+from alignment_limits.limits.samples import Quartered
+from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
+
+RATIO_FLOOR = 1.25  # a = 0.32: below this the samples do not show where the sum ends
+RATIO_CEILING = 5.0  # beyond it the quarters are too small to say anything; g = 0 there
+MOST_MISSED = 0.2  # size of the 1/M^2 term, as a share of an interval's width
+MOST_LEFT = 0.75  # the bound `missed` at a fixed KL, as a share of an interval's width; the error is a fifth of it
+
+
+@dataclass(frozen=True)
+class Correction:
+    """ratio rho, its standard error over prompts, the factor g and dg/drho, each (K,)."""
+
+    ratio: Array
+    ratio_error: Array
+    factor: Array
+    slope: Array
+
+    def apply(self, levels: Array) -> Array:
+        """Extrapolate anything (3, ..., K) by the same factor: F + g (F - H), or F where H is missing."""
+        step = levels[0] - levels[1]
+        return levels[0] + np.where(np.isnan(step), 0.0, self.factor * step)
+
+
+def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array, Array, Array]:
+    """usable, ratio, g and dg/dratio for mean decrements (K,); rho = 2 where there is nothing to see."""
+    usable = np.isfinite(first) & np.isfinite(second) & (first > 1e-9 * np.abs(scale))
+    ratio = np.where(usable, second / np.where(usable, first, 1.0), 2.0)
+    held = np.clip(ratio, RATIO_FLOOR, RATIO_CEILING)
+    factor = np.where(held < 2.0, 1.0 / (held - 1.0), (5.0 - held) / 3.0)
+    slope = np.where(held < 2.0, -1.0 / (held - 1.0) ** 2, -1.0 / 3.0)
+    return usable, ratio, factor, np.where(usable & (held == ratio), slope, 0.0)
+
+
+def extrapolate_at_beta(levels: Array) -> tuple[Array, Array]:
+    """Correct quantities (3, P, K, V) at a fixed beta by Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q.
+
+    The coefficients are fixed, so identities between KL, reverse KL and gain survive and the verdict does not hang on
+    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused (reliability.py).
+    Returns values (P, K, V) and the size of the 1/M^2 term (K, V), a measure of what the terms left out may be.
+    """
+    full, halves, quarters = levels
+    first, second = full - halves, halves - quarters
+    return full + (5.0 * first - second) / 3.0, np.abs((2.0 * first - second).mean(axis=0)) / 3.0
+
+
+def extrapolate(levels: Array) -> tuple[Array, Correction]:
+    """Corrected per-prompt contributions from (3, P, K, V) or (3, P, K); reward 0 sets the ratio.
+
+    Where quarters are missing (NaN) the factor is 1 (2F - H); where halves are missing it is 0 (plug-in).
+    """
+    full, halves, quarters = levels if levels.ndim == 4 else levels[..., None]
+    prompts = len(full)
+    first, second = full - halves, halves - quarters
+    d1, d2 = first[..., 0].mean(axis=0), second[..., 0].mean(axis=0)
+    usable, ratio, factor, slope = _step(d1, d2, full[..., 0].mean(axis=0))
+    safe = np.where(usable, d1, 1.0)
+    factor = np.where(np.isnan(d1), 0.0, factor)
+    # Influence of each prompt on rho, summing to 0.
+    influence = np.where(usable, (second[..., 0] - ratio * first[..., 0]) / safe, 0.0)
+    with np.errstate(invalid="ignore"):
+        error = influence.std(axis=0) / np.sqrt(prompts)
+        step = first.mean(axis=0)  # (K, V)
+    gained = np.where(np.isnan(first), 0.0, factor[:, None] * first)
+    gained += np.where(np.isnan(step), 0.0, step) * (slope * influence)[..., None]
+    values = full + gained
+    return (values if levels.ndim == 4 else values[..., 0]), Correction(ratio, error, factor, slope)
+
+
+def missed(levels: Array, factor: Array) -> Array:
+    """A bound on what a correction F + g (F - H) leaves, from levels (3, ...); 0 where a level is missing.
+
+    Its distance from Richardson's for biases in 1/M and 1/M^2, F + (5 (F - H) - (H - Q)) / 3, or the second-order term
+    of that, |2 (F - H) - (H - Q)| / 3, where this is more: above the error on the worlds of known truth where reliable.
+    """
+    first, second = levels[0] - levels[1], levels[1] - levels[2]
+    apart = np.abs(factor * first - (5.0 * first - second) / 3.0)
+    return np.asarray(np.nan_to_num(np.maximum(apart, np.abs(2.0 * first - second) / 3.0)))
+
+
+def _basis(t: Array) -> tuple[Array, Array, Array, Array]:
+    return 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, 3 * t**2 - 2 * t**3, t**3 - t**2
+
+
+def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float) -> Array:
+    """Invert one increasing curve: lambda at which KL = kappa, NaN beyond the last node.
+
+    inverse, kl, rate : (L,) nodes lambda > 0, KL and dKL/dlambda. start : Var(r) at lambda = 0, where
+    KL = Var lambda^2 / 2. kappa : (K,). Interpolates lambda as a function of s = sqrt(KL), dlambda/ds = 2 s
+    / rate.
+    """
+    s = np.sqrt(np.maximum(kl, 0.0))
+    # A saturated tail has no slope left; nodes must rise to be inverted.
+    rises = np.concatenate([[s[0] > 0], np.diff(s) > 1e-9 * max(s[-1], 1e-300)]) & (rate > 0)
+    rises &= np.logical_and.accumulate(rises)
+    if not rises.any() or start <= 0:
+        return np.where(kappa > 0, np.nan, 0.0)
+    x = np.concatenate([[0.0], s[rises]])
+    y = np.concatenate([[0.0], inverse[rises]])
+    dy = np.concatenate([[np.sqrt(2.0 / start)], 2.0 * s[rises] / rate[rises]])
+    target = np.sqrt(kappa)
+    j = np.clip(np.searchsorted(x, target, side="right") - 1, 0, len(x) - 2)
+    width = x[j + 1] - x[j]
+    t = (target - x[j]) / width
+    # Fritsch-Carlson limit: keeps the interpolant monotone where the curve bends sharply near saturation.
+    secant = (y[j + 1] - y[j]) / width
+    h00, h10, h01, h11 = _basis(t)
+    value = h00 * y[j] + h10 * width * np.minimum(dy[j], 3 * secant)
+    value += h01 * y[j + 1] + h11 * width * np.minimum(dy[j + 1], 3 * secant)
+    return np.where(target <= x[-1], np.maximum(value, 1e-12), np.nan)
+
+
+def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Array) -> Array:
+    """Read curves X(lambda) at KL = kappa, block by block; beyond a block's last node, its last value.
+
+    kl, rate : (P, B, L) KL and dKL/dlambda. values, rates : (P, V, B, L) X and dX/dlambda. kappa : (P, K).
+    Returns (P, V, B, K). X is interpolated as a function of s, dX/ds = 2 s dX/dKL; at the origin X = 0.
+    """
+    s = np.sqrt(np.maximum(kl, 0.0))
+    s = np.maximum.accumulate(s, axis=-1)
+    # On a saturated tail both rates are rounding errors: the curve is flat there.
+    alive = rate > 1e-9 * np.maximum(rate.max(axis=-1, keepdims=True), 1e-290)
+    slope = np.where(alive[:, None], 2.0 * s[:, None] * rates / np.where(alive, rate, 1.0)[:, None], 0.0)
+    origin = slope[..., :1]  # the curve starts straight: its first slope serves at 0
+    x = np.concatenate([np.zeros_like(s[..., :1]), s], axis=-1)
+    y = np.concatenate([np.zeros_like(values[..., :1]), values], axis=-1)
+    dy = np.concatenate([origin, slope], axis=-1)
+    target = np.sqrt(kappa)[:, None, :]
+    last = x.shape[-1] - 1
+    j = np.clip(np.sum(x[..., :, None] <= target[..., None, :], axis=2) - 1, 0, last - 1)  # (P, B, K)
+    x0, x1 = np.take_along_axis(x, j, axis=-1), np.take_along_axis(x, j + 1, axis=-1)
+    width = np.where(x1 > x0, x1 - x0, 1.0)
+    t = np.clip((np.broadcast_to(target, j.shape) - x0) / width, 0.0, 1.0)[:, None]
+    width = width[:, None]
+    jj = np.broadcast_to(j[:, None], (*y.shape[:3], j.shape[-1]))
+    h00, h10, h01, h11 = _basis(t)
+    out = h00 * np.take_along_axis(y, jj, -1) + h10 * width * np.take_along_axis(dy, jj, -1)
+    return np.asarray(out + h01 * np.take_along_axis(y, jj + 1, -1) + h11 * width * np.take_along_axis(dy, jj + 1, -1))
+
+
+AT_ONCE = 4096  # prompts x lambdas whose moments stay in a cache
+
+
+@dataclass(frozen=True)
+class LevelMoments:
+    """Moments (P, L, 3) at all three levels, or (P, L) at one; gains and slopes (P, L, V, 3) or (P, L, V).
+
+    gains[:, :, 0] : of the optimized reward, as everywhere index 0. slopes : their d / d lambda. ess : (P, L), of all
+    samples. share : (P,) each prompt's part in the KL (of `CorrectedCurve.moments` only).
+    """
+
+    kl: Array
+    variance: Array
+    reverse: Array
+    mean: Array
+    gains: Array
+    slopes: Array
+    ess: Array
+    share: Array = field(default_factory=lambda: np.empty(0))
+
+
+def level_moments(splits: Sequence[Quartered], inverse: Array, level: int | None = None) -> LevelMoments:
+    """Averages at lambdas (L,), at every level or at one (0 all samples, 1 halves, 2 quarters)."""
+    total: list[Array] | None = None
+    ess = np.empty(0)
+    for parts in splits:
+        weights = block_weights(parts.sizes)
+        m = moments_of(parts, inverse, level)
+        gains = np.concatenate([m.reward[:, :, None], m.gain], axis=2)
+        slopes = np.concatenate([m.variance[:, :, None], m.covariance], axis=2)
+        arrays = [by_level(a, weights, level) for a in (m.kl, m.variance, m.log_mean_exp, m.reward, gains, slopes)]
+        total = arrays if total is None else [a + b for a, b in zip(total, arrays, strict=True)]
+        ess = m.ess
+    assert total is not None
+    kl, variance, reverse, mean, gains, slopes = (a / len(splits) for a in total)
+    return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
+
+
+def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]:
+    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each: what is needed to solve for lambda."""
+    total = np.zeros((2, len(inverse), LEVELS))
+    step = max(1, AT_ONCE // len(inverse))
+    for parts in splits:
+        bare = replace(parts, features=parts.features[..., :0])
+        for start in range(0, len(parts.sizes), step):
+            rows = bare.rows(start, start + step)
+            m, weights = moments_of(rows, inverse), block_weights(rows.sizes)
+            total += np.stack([by_level(a, weights).sum(axis=0) for a in (m.kl, m.variance)])
+    kl, variance = total / (len(splits) * len(splits[0].sizes))
+    return kl, variance
+
+
+def solve_levels(splits: Sequence[Quartered], grid: Array, kappa: Array) -> Array:
+    """Lambda (3, K) at which each level's mean KL is kappa (K,), by interpolation between nodes (L,); NaN beyond.
+
+    Only nodes around a solution matter: where budgets are few, bisection finds them and looks at no others.
+    """
+    last = len(grid) - 1
+    kl, variance = np.full((2, len(grid), LEVELS), np.nan)
+
+    def look(nodes: np.ndarray) -> None:
+        kl[nodes], variance[nodes] = spending(splits, grid[nodes])
+
+    few = LEVELS * len(kappa) * np.log2(len(grid)) < len(grid)
+    look(np.array([0, last]) if few else np.arange(len(grid)))
+    low, high = np.zeros((LEVELS, len(kappa)), dtype=int), np.full((LEVELS, len(kappa)), last)
+    while np.any(high - low > 1):
+        middle = (low + high) // 2
+        unseen = np.unique(middle[np.isnan(kl[middle, 0])])
+        if unseen.size:
+            look(unseen)
+        above = kl[middle, np.arange(LEVELS)[:, None]] > kappa
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    seen = ~np.isnan(kl[:, 0])
+    at, kl, variance = grid[seen], kl[seen], variance[seen]
+    return np.stack(
+        [solve(at, kl[:, i], at * variance[:, i], kappa, start=float(variance[0, i])) for i in range(LEVELS)]
+    )

@@ -1,0 +1,6 @@
+"""The frontier of more scores than fit in memory: exact sums over prompts, merged in any order, and read at the end."""
+
+from alignment_limits.limits.streaming.reader import read_frontier
+from alignment_limits.limits.streaming.sums import FrontierSums, merge, octaves, sum_shard
+
+__all__ = ["FrontierSums", "merge", "octaves", "read_frontier", "sum_shard"]
