@@ -65,7 +65,7 @@ REFUSED = {
     "group": (
         {"objective": "ppo", "group": 4},
         {},
-        "group is for grpo, rloo, reverse-kl, rlhf; ppo compares no replies",
+        "group is for reverse-kl, rlhf, grpo, rloo; ppo compares no replies",
     ),
     "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for ppo, grpo, rloo"),
     "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo takes no account of top-p"),
@@ -213,7 +213,7 @@ UNLEARNABLE = {
     "no penalty in a regression": ({"objective": "rebel", "coefficients": [0]}, {}, "coefficients must be positive"),
     "replies of another law": ({"learn_from": ["best-of-n-pairs"]}, {}, "do not follow the base's law"),
     "negative": ({"coefficients": [-1]}, {}, "coefficients must be positive"),
-    "no penalty": ({"objective": "rlhf", "coefficients": [0]}, {}, "(0 is for pmle, distillation, reverse-kl)"),
+    "no penalty": ({"objective": "rlhf", "coefficients": [0]}, {}, "(0 is for reverse-kl, pmle, distillation)"),
 }
 
 

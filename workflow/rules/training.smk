@@ -3,8 +3,7 @@
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job each;
 #      each is then an ordinary policy, measured by the rules of policies.smk
 from alignment_limits.study.training import learned_from
-from alignment_limits.study.training import FITTED, ONLINE
-from alignment_limits.training import trainers
+from alignment_limits.study.objectives import OBJECTIVES, trainer
 
 TRAINED_MODEL = shared("training/{policy}/model")
 # curves that are drawn together, by their files
@@ -28,9 +27,10 @@ def training_inputs(wildcards):
         files["documents"] = shared("documents")
     if run.setting:
         files["preferences"] = results(f"preferences/{run.setting}.parquet")
-        if run.objective in FITTED:
+        fits = OBJECTIVES[run.objective].fits_reward
+        if fits:
             files["features"] = LAYOUT.feature_shards(STUDY.preferences)
-        if run.objective in FITTED and run.objective in ONLINE:
+        if fits and OBJECTIVES[run.objective].online:
             files["encoder"] = LAYOUT.fetched(STUDY.preferences.features)
     return files
 
@@ -65,7 +65,8 @@ def training_code(script):
 
     def fingerprint(wildcards):
         run = LAYOUT.runs[wildcards.policy]
-        modules = [f"alignment_limits.training.{trainers.module_of(run.settings)}"]
+        name, _ = trainer(run.objective, on_pairs=bool(run.setting))
+        modules = [f"alignment_limits.training.{name}"]
         for member in STUDY.members(run.optimized):
             for term in STUDY.terms(member):
                 if (

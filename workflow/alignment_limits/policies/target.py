@@ -32,7 +32,7 @@ from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.policies.placement import on_base_scale, per_prompt
-from alignment_limits.preferences.objectives import NAMES
+from alignment_limits.study.objectives import in_order
 from alignment_limits.tables.grid import Grid, reward_arrays
 from alignment_limits.tables.schemas.learning import TARGETS, VALUES
 
@@ -95,7 +95,8 @@ def chosen(rows: pl.DataFrame) -> pl.DataFrame:
 def objectives_of(rows: pl.DataFrame) -> list[str]:
     """Objectives of all policies but the base, those of learning from preferences first, in their order."""
     found = rows.filter(pl.col("policy") != "base")["objective"].unique(maintain_order=True).to_list()
-    return [o for o in NAMES if o in found] + [o for o in found if o not in NAMES]
+    known = in_order(found)
+    return known + [o for o in found if o not in known]
 
 
 def main_setting(rows: pl.DataFrame) -> pl.DataFrame:

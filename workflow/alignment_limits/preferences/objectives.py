@@ -9,14 +9,11 @@ derivative; the learners of enumerated worlds use both, a trainer differentiates
 
 PMLE, distillation and reverse KL are from 2506.01523 [B], each of them to be taken with + β KL(π‖π₀); DPO is
 2305.18290, IPO 2310.12036, REBEL 2404.16767.
-
-What figures and pages call the objectives, the order they show them in, and which setting they show first.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -104,28 +101,6 @@ def rlhf(log_policy: Any, log_base: Any, reward: Any, *, beta: float) -> Loss:
 def _library(x: Any) -> Any:
     """numpy or torch, whichever made x; torch is never imported here."""
     return sys.modules[type(x).__module__.partition(".")[0]]
-
-
-NAMES = {
-    "reverse-kl": "reverse KL",
-    "pmle": "PMLE",
-    "distillation": "distillation",
-    "distillation-on-policy": "distillation, on-policy",
-    "rlhf": "RLHF",
-    "dpo": "DPO",
-    "rebel": "REBEL",
-    "ipo": "IPO",
-}
-
-
-def named(objective: str) -> str:
-    """An objective as it is written."""
-    return NAMES.get(objective, objective)
-
-
-def in_order(objectives: Iterable[str]) -> list[str]:
-    """Those of them that have a name, in the order they are shown."""
-    return [o for o in NAMES if o in set(objectives)]
 
 
 def first_setting(table: pl.DataFrame) -> tuple[str, float]:

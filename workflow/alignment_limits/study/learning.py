@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.study.base import Strict
+from alignment_limits.study.objectives import Learned
 
-Objective = Literal["pmle", "distillation", "distillation-on-policy", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"]
 Setting = Literal[
     "as-modelled",
     "label-noise",
@@ -68,7 +68,7 @@ class Learning(Strict):
     seeds: int = Field(
         64, ge=2, le=100_000, description="independent worlds, each with its own data; what intervals are over"
     )
-    objectives: list[Objective] = Field(
+    objectives: list[Learned] = Field(
         ["pmle", "distillation", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"], min_length=1
     )
     betas: list[Positive] = Field(

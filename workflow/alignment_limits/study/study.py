@@ -14,10 +14,11 @@ from alignment_limits.files import digest
 from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name
 from alignment_limits.study.estimates import Enumerable, Figures, Limits, Report, Scores
 from alignment_limits.study.learning import Learning
+from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
 from alignment_limits.study.shards import chunk_size
-from alignment_limits.study.training import ONLINE, Policy, Preferences, Recipe, Run, check_learnable, learned_from
+from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
 
 MOST_SHARDS = 20_000  # Snakemake plans some hundred jobs a second
 
@@ -234,7 +235,7 @@ class Study(Strict):
                 raise ValueError(
                     f"training.{name}: exact is for studies whose replies are all listed (`enumerable:`), with top_p: 1"
                 )
-            if recipe.objective in ONLINE and self.sampling.top_p < 1:
+            if OBJECTIVES[recipe.objective].online and self.sampling.top_p < 1:
                 raise ValueError(
                     f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "
                     "or train by dpo or best-of-n"

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from alignment_limits.study.base import Label, Source, Strict, UserPath
 from alignment_limits.study.learning import check_levels
+from alignment_limits.study.objectives import OBJECTIVES, Trained, those
 from alignment_limits.study.sampling import Prompts, Sampling
 
 
@@ -110,12 +111,6 @@ class Preferences(Strict):
 
 
 MOST_RUNS = 1000  # of one recipe
-ONLINE = ("ppo", "grpo", "rloo", "reverse-kl", "rlhf")  # draw replies from the policy while they train it
-GROUPED = ("grpo", "rloo", "reverse-kl", "rlhf")  # of these, those that compare replies to one prompt
-OF_PREFERENCES = ("pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf")  # learn from pairs only; dpo may
-FITTED = ("distillation", "rebel", "reverse-kl", "rlhf")  # fit a reward to the pairs first
-UNREGULARISED = ("pmle", "distillation", "reverse-kl")  # have a target without a KL penalty
-ESTIMATE_KL = ("pmle", "distillation")  # estimate the penalty on the pairs' own replies
 
 
 class Lora(Strict):
@@ -129,9 +124,7 @@ class Lora(Strict):
 class Recipe(Strict):
     """How policies are trained; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
 
-    objective: Literal[
-        "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf"
-    ] = Field(
+    objective: Trained = Field(
         description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples; exact: L-BFGS on the "
         "objective summed over all replies, for a study with `enumerable:`; the last six learn from preference pairs"
     )
@@ -178,16 +171,18 @@ class Recipe(Strict):
             raise ValueError("give exactly one of optimize (rewards) and learn_from (settings of `preferences:`)")
         if (self.learn_from is None) != (self.pairs is None):
             raise ValueError("learn_from and pairs go together: which pairs, and how many")
-        if self.learn_from is None and self.objective in OF_PREFERENCES:
+        if self.learn_from is None and not OBJECTIVES[self.objective].on_rewards:
             raise ValueError(f"{self.objective} learns from preference pairs: give learn_from and pairs, not optimize")
-        if self.learn_from is not None and self.objective not in (*OF_PREFERENCES, "dpo"):
+        if self.learn_from is not None and not OBJECTIVES[self.objective].on_pairs:
             raise ValueError(f"{self.objective} learns from no pairs: give optimize, or another objective")
-        if self.objective in GROUPED and self.batch % self.replies_per_prompt:
+        if OBJECTIVES[self.objective].grouped and self.batch % self.replies_per_prompt:
             raise ValueError(f"batch ({self.batch}) must be a multiple of group ({self.replies_per_prompt})")
-        if self.objective not in GROUPED and self.group:
-            raise ValueError(f"group is for {', '.join(GROUPED)}; {self.objective} compares no replies: leave it out")
-        if self.objective not in ONLINE and self.epochs > 1:
-            raise ValueError(f"epochs is for {', '.join(ONLINE)}; for {self.objective} more steps do the same")
+        if not OBJECTIVES[self.objective].grouped and self.group:
+            raise ValueError(
+                f"group is for {', '.join(those('grouped'))}; {self.objective} compares no replies: leave it out"
+            )
+        if not OBJECTIVES[self.objective].online and self.epochs > 1:
+            raise ValueError(f"epochs is for {', '.join(those('online'))}; for {self.objective} more steps do the same")
         if self.dtype == "bfloat16" and self.lora is None:
             raise ValueError("dtype bfloat16 rounds away small steps of full weights; use lora, or float32")
         lists = [self.optimize or self.learn_from, self.pairs, self.coefficients, self.seeds]
@@ -197,10 +192,10 @@ class Recipe(Strict):
             values = getattr(self, name) or []
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names a value twice")
-        if min(self.coefficients) < 0 or (0 in self.coefficients and self.objective not in UNREGULARISED):
+        if min(self.coefficients) < 0 or (0 in self.coefficients and not OBJECTIVES[self.objective].unregularised):
             raise ValueError(
                 "coefficients must be positive: without a KL penalty there is no limit to compare with "
-                f"(0 is for {', '.join(UNREGULARISED)})"
+                f"(0 is for {', '.join(those('unregularised'))})"
             )
         if self.objective == "best-of-n" and any(n != int(n) or n < 2 for n in self.coefficients):
             raise ValueError("for best-of-n, coefficients are numbers of replies: whole, at least 2")
@@ -211,7 +206,7 @@ class Recipe(Strict):
     @property
     def replies_per_prompt(self) -> int:
         """Replies to one prompt in a batch."""
-        return (self.group or 8) if self.objective in GROUPED else 1
+        return (self.group or 8) if OBJECTIVES[self.objective].grouped else 1
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -299,10 +294,10 @@ def check_learnable(
         )
     if sampling.temperature != 1 or sampling.top_p < 1:
         raise ValueError(f"{where}.learn_from needs sampling.temperature: 1 and sampling.top_p: 1")
-    if recipe.objective in FITTED and made.features is None:
+    if OBJECTIVES[recipe.objective].fits_reward and made.features is None:
         raise ValueError(f"{where}: {recipe.objective} fits a reward; say on what in preferences.features")
     other = [setting for setting in named if setting in NOT_OF_THE_BASE]
-    if other and recipe.objective in ESTIMATE_KL and max(recipe.coefficients) > 0:
+    if other and OBJECTIVES[recipe.objective].estimates_kl and max(recipe.coefficients) > 0:
         raise ValueError(
             f"{where}: {recipe.objective} estimates its KL on the pairs' replies, and those of {other[0]} do not "
             "follow the base's law: set coefficients: [0]"
@@ -314,5 +309,5 @@ def learned_from(run: Run, made: Preferences | None) -> dict[str, Any] | None:
     if made is None or run.setting is None:
         return None
     kept = {"reward", "beta", "gamma", "pairs_per_prompt"}
-    kept |= {"features", "text"} if run.objective in FITTED else set()
+    kept |= {"features", "text"} if OBJECTIVES[run.objective].fits_reward else set()
     return made.model_dump(include=kept) | {"level": made.settings[run.setting][0]}

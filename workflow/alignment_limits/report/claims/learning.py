@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from alignment_limits.preferences.objectives import first_setting, in_order, named
+from alignment_limits.preferences.objectives import first_setting
 from alignment_limits.preferences.rates import mean_interval
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, judge
 from alignment_limits.report.numbers import Estimate, interval, number
+from alignment_limits.study.objectives import in_order, named
 
 
 def paired(rows: pl.DataFrame, tuning: str, a: str, b: str) -> Estimate:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from alignment_limits.preferences.objectives import in_order, named
 from alignment_limits.preferences.rates import mean_interval
 from alignment_limits.report.claims.learning import listed
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN, Verdict, judge
 from alignment_limits.report.numbers import Estimate, interval, number
+from alignment_limits.study.objectives import in_order, named
 
 NEAR_TARGET = ("pmle", "distillation", "reverse-kl")  # that [B] says approach the target
 LEVEL = -0.25  # a power of n above which a distance is called level; 1/n is −1

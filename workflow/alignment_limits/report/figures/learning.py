@@ -11,23 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from alignment_limits.preferences.objectives import NAMES, first_setting, in_order, named
+from alignment_limits.preferences.objectives import first_setting
 from alignment_limits.report.figures.style import GREY, INK, SHADE, Look, place
+from alignment_limits.study.objectives import OBJECTIVES, in_order, named, those
 
-MARKERS = {
-    "reverse-kl": "o",
-    "pmle": "s",
-    "distillation": "D",
-    "distillation-on-policy": "P",
-    "rlhf": "^",
-    "dpo": "v",
-    "rebel": "<",
-    "ipo": "X",
-}
+LEARNED = those("marker")  # in the order of keys
+MARKERS = {name: OBJECTIVES[name].marker for name in LEARNED}
 
 
 def colour(objective: str, look: Look) -> Any:
-    return GREY if objective == "base" else Look(palette=look.palette, gold="", names=tuple(NAMES)).colour(objective)
+    return GREY if objective == "base" else Look(palette=look.palette, gold="", names=tuple(LEARNED)).colour(objective)
 
 
 def line(
@@ -40,7 +33,7 @@ def line(
     if bars:
         ax.vlines(at, np.maximum(low, value / 50), high, color=shade, lw=0.8, alpha=0.6)
     # coinciding curves are nested: the first of the key is the widest
-    width = (1 - list(NAMES).index(objective) / len(NAMES)) ** 2
+    width = (1 - LEARNED.index(objective) / len(LEARNED)) ** 2
     own = {"marker": MARKERS[objective], "ms": 2.0 + 4.0 * width, "mew": 0} if bars else {}
     (drawn,) = ax.plot(at, value, color=shade, ls=style, lw=0.6 + (2.6 if bars else 1.0) * width, **own)
     drawn.set_gid(objective)

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from alignment_limits.policies.target import objectives_of
-from alignment_limits.preferences.objectives import NAMES, named
 from alignment_limits.report.figures.curves import draw, limit_curve
-from alignment_limits.report.figures.learning import MARKERS
+from alignment_limits.report.figures.learning import LEARNED, MARKERS
 from alignment_limits.report.figures.policies import bar, best_of
 from alignment_limits.report.figures.style import BEST_OF_N, GREY, INK, Look, label, outside_key
+from alignment_limits.study.objectives import named
 
 _KLS = {"forward_kl": "KL(target‖policy)", "reverse_kl": "KL(policy‖target)"}
 _AS_BEST_OF_N = "distillation-on-policy"  # whose colour best-of-n has on the plane
@@ -63,9 +63,9 @@ def style(objective: str, names: Sequence[str], look: Look) -> tuple[Any, str]:
 
     The others of `names` have the last colours of ten, and then those that are left over.
     """
-    others = [name for name in names if name not in NAMES]
-    places = [*NAMES, *others[:2]]
-    left = [i for i, name in enumerate(NAMES) if name not in names and name != _AS_BEST_OF_N]
+    others = [name for name in names if name not in LEARNED]
+    places = [*LEARNED, *others[:2]]
+    left = [i for i, name in enumerate(LEARNED) if name not in names and name != _AS_BEST_OF_N]
     for i, name in zip(left, others[2:], strict=False):
         places[i] = name
     colour = Look(palette=look.palette, gold="", names=tuple(places)).colour(objective)

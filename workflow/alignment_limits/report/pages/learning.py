@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.preferences.objectives import in_order, named
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.numbers import Estimate, interval, number
 from alignment_limits.report.pages.headline import claim_box
 from alignment_limits.report.pages.page import page, table, tag
+from alignment_limits.study.objectives import in_order, named
 
 _LEAD = (
     "Every policy here is an exact minimiser over all policies of an enumerated world, and every distance an exact "

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.preferences.objectives import named
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.numbers import Estimate, interval, number
 from alignment_limits.report.pages.headline import claim_box
 from alignment_limits.report.pages.page import Cell, page, table, tag
+from alignment_limits.study.objectives import named
 
 _LEAD = (
     "Policies were sampled on the study's prompts as the base was (same engine, temperature, top-p and longest reply) "

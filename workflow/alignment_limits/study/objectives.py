@@ -1,0 +1,102 @@
+"""The one registry of objectives: what each is called, how it is drawn, what it needs, and what trains by it.
+
+A new objective is an entry here (and in the types below, for the study file), its loss in `preferences/objectives.py`,
+and its learner or trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Learned = Literal["pmle", "distillation", "distillation-on-policy", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"]
+Trained = Literal[
+    "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf"
+]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective.
+
+    Attributes:
+        label: as figures and pages write it.
+        marker: Matplotlib's, in figures of learning; "" for objectives that are not about preferences.
+        on_rewards: what trains by it on a reward, `module` or `module:function` of `training/`; "": nothing does.
+        on_pairs: the same on preference pairs.
+        online: draws replies from the policy while it trains it.
+        grouped: of the online ones, compares replies to one prompt.
+        fits_reward: fits a reward to the pairs first.
+        unregularised: has a target without a KL penalty.
+        estimates_kl: estimates the penalty on the pairs' own replies.
+    """
+
+    label: str
+    marker: str = ""
+    on_rewards: str = ""
+    on_pairs: str = ""
+    online: bool = False
+    grouped: bool = False
+    fits_reward: bool = False
+    unregularised: bool = False
+    estimates_kl: bool = False
+
+
+# in the order that figures and pages show them
+OBJECTIVES = {
+    "reverse-kl": Objective(
+        "reverse KL", "o", on_pairs="grouped", online=True, grouped=True, fits_reward=True, unregularised=True
+    ),
+    "pmle": Objective("PMLE", "s", on_pairs="from_pairs", unregularised=True, estimates_kl=True),
+    "distillation": Objective(
+        "distillation", "D", on_pairs="from_pairs", fits_reward=True, unregularised=True, estimates_kl=True
+    ),
+    "distillation-on-policy": Objective("distillation, on-policy", "P"),
+    "rlhf": Objective("RLHF", "^", on_pairs="grouped", online=True, grouped=True, fits_reward=True),
+    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="from_pairs"),
+    "rebel": Objective("REBEL", "<", on_pairs="from_pairs", fits_reward=True),
+    "ipo": Objective("IPO", "X", on_pairs="from_pairs"),
+    "ppo": Objective("ppo", on_rewards="ppo", online=True),
+    "grpo": Objective("grpo", on_rewards="grouped", online=True, grouped=True),
+    "rloo": Objective("rloo", on_rewards="grouped", online=True, grouped=True),
+    "best-of-n": Objective("best-of-n", on_rewards="offline:best_of_n_trainer"),
+    "exact": Objective("exact", on_rewards="exact"),
+}
+
+
+def those(trait: str) -> list[str]:
+    """The objectives that have a trait: an attribute of `Objective`.
+
+    Example:
+        >>> those("estimates_kl")
+        ['pmle', 'distillation']
+    """
+    return [name for name, objective in OBJECTIVES.items() if getattr(objective, trait)]
+
+
+def named(objective: str) -> str:
+    """An objective as it is written; a policy's own word for one that is not ours stays.
+
+    Example:
+        >>> named("pmle"), named("mine")
+        ('PMLE', 'mine')
+    """
+    return OBJECTIVES[objective].label if objective in OBJECTIVES else objective
+
+
+def in_order(objectives: Iterable[str]) -> list[str]:
+    """Those of them that learn from preferences, in the order they are shown."""
+    return [name for name in those("marker") if name in set(objectives)]
+
+
+def trainer(objective: str, *, on_pairs: bool) -> tuple[str, str]:
+    """Module of `training/` and function in it that train by an objective.
+
+    Example:
+        >>> trainer("dpo", on_pairs=False)
+        ('offline', 'dpo_trainer')
+    """
+    entry = OBJECTIVES[objective]
+    module, _, function = (entry.on_pairs if on_pairs else entry.on_rewards).partition(":")
+    return module, function or "trainer"
