@@ -67,7 +67,7 @@ REFUSED = {
         {},
         "group is for reverse-kl, rlhf, grpo, rloo; ppo compares no replies",
     ),
-    "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for ppo, grpo, rloo"),
+    "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for reverse-kl, rlhf, ppo, grpo, rloo"),
     "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo takes no account of top-p"),
     "precision": ({"lora": None, "dtype": "bfloat16"}, {}, "dtype bfloat16 rounds away"),
     "no penalty": ({"coefficients": [0]}, {}, "coefficients must be positive"),
