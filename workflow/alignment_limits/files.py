@@ -208,6 +208,13 @@ def refuse_to_overwrite(
         raise ArtifactError(f"{out} exists and was not written by this command; move it away, or choose another place")
 
 
+def link(folder: Path, shared: Path, names: Iterable[str]) -> None:
+    """A new folder of links to files of another, relative, so that both can be moved together."""
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).symlink_to(os.path.relpath(shared / name, folder))
+
+
 def write_json(value: Any, path: str | Path) -> None:
     """Write plain data as JSON, complete or not at all."""
     with atomic(path) as temporary:

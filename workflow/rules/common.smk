@@ -40,16 +40,18 @@ escape_report()
 # Where Snakemake has no record of a result, the result's own decides.
 records.install()
 
-# Not `configfile:`, which would mix the default's rewards and sources into a study's own.
-DEFAULT = Path(workflow.basedir, "config/config.yaml")
+# Not `configfile:`, which would mix the default's rewards and sources into a study's own. As a module of another
+# workflow, this one has the configuration that the other gives it, and no study file of its own.
+DEFAULT = Path(workflow.source_path("../../config/config.yaml"))
+FILES = [] if workflow.modifier.namespace else workflow.overwrite_configfiles
 GIVEN = dict(config)
 config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), GIVEN))
 
 try:
     STUDY = load_study(
         config,
-        ", ".join(map(str, workflow.overwrite_configfiles)) or str(DEFAULT.name),
-        files=[read_study_file(Path(file)) for file in workflow.overwrite_configfiles],
+        ", ".join(map(str, FILES)) or "config",
+        files=[read_study_file(Path(file)) for file in FILES],
         given=GIVEN,
         here=Path.cwd(),
     )
@@ -97,6 +99,4 @@ def one_of(names):
 
 def code(script, *modules):
     """Fingerprint of a script and all it imports; modules reached dynamically are named."""
-    return code_fingerprint(
-        str(Path(workflow.basedir, "workflow/scripts", script)), *modules
-    )
+    return code_fingerprint(str(workflow.source_path(f"../scripts/{script}")), *modules)

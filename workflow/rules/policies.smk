@@ -45,7 +45,7 @@ use rule sample as policy_sample with:
     benchmark:
         results("benchmarks/policy_sample/{policy}/{chunk}-{block}.tsv")
     params:
-        p=lambda w: rules.sample.rule.params.p(w) | {"seed": LAYOUT.policy_seed},
+        p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), LAYOUT.policy_seed),
 
 
 use rule score as policy_score with:
@@ -164,16 +164,15 @@ use rule link_shards as link_policies with:
     benchmark:
         results("benchmarks/link_policies/link_policies.tsv")
     params:
-        p=rules.link_shards.rule.params.p
-        | {
-            "samples_per_prompt": LAYOUT.policy_samples,
-            "links": {
+        p=LAYOUT.links(
+            LAYOUT.policy_samples,
+            {
                 results(f"policies/{file_name(policy.name)}/{shown}"): folder
                 for policy_id, policy in LAYOUT.policies.items()
                 for kind, folder in LAYOUT.kinds(policy_id).items()
                 for shown in ["/".join(map(file_name, kind.split("/", 1)))]
             },
-        },
+        ),
 
 
 rule figure_policies:

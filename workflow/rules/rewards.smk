@@ -105,19 +105,14 @@ rule link_shards:
         results("benchmarks/link_shards/link_shards.tsv")
     localrule: True
     params:
-        p={
-            "links": {
-                results(f"samples/{LAYOUT.base}"): shared("samples"),
-                **{
-                    results(f"scores/{file_name(name)}"): shared(f"scores/{scorer}")
-                    for scorer, name in LAYOUT.scorers.items()
-                },
+        p=LAYOUT.links(
+            STUDY.sampling.samples_per_prompt,
+            {results(f"samples/{LAYOUT.base}"): shared("samples")}
+            | {
+                results(f"scores/{file_name(name)}"): shared(f"scores/{scorer}")
+                for scorer, name in LAYOUT.scorers.items()
             },
-            "prompts": STUDY.prompts.count,
-            "chunk": LAYOUT.chunk,
-            "samples_per_prompt": STUDY.sampling.samples_per_prompt,
-            "block": STUDY.sampling.block,
-        },
+        ),
         code=code("link_shards.py"),
     script:
         "../scripts/link_shards.py"

@@ -55,14 +55,7 @@ rule sample:
     resources:
         gpu=1,
     params:
-        p=lambda w: {
-            "model": STUDY.model.model_dump(exclude={"source"}),
-            # how many samples there are in all, and how they are sharded, changes no shard
-            "sampling": STUDY.sampling.model_dump(exclude=STUDY.sampling.how_many),
-            "template": STUDY.prompts.template,
-            "seed": STUDY.seed,
-            "block": int(w.block[1:]),
-        },
+        p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), STUDY.seed),
         code=code(
             "sample.py", f"alignment_limits.sampling.{STUDY.sampling.engine}_engine"
         ),

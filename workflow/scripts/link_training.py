@@ -1,12 +1,8 @@
 """Links from the study's folder to the training runs it shares with other studies."""
 
-import os
-from pathlib import Path
-
-from alignment_limits.jobs.job import job
+from alignment_limits.files import link
+from alignment_limits.jobs.job import job, placed
 
 with job(snakemake):
     for folder, shared in snakemake.params.p["links"].items():
-        Path(folder).mkdir(parents=True)
-        for made in ("model", "curves.parquet"):
-            Path(folder, made).symlink_to(os.path.relpath(Path(shared, made), folder))
+        link(placed(snakemake, folder), placed(snakemake, shared), ("model", "curves.parquet"))

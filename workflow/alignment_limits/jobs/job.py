@@ -141,6 +141,12 @@ class _Tee:
         return getattr(self._terminal, name)
 
 
+def placed(snakemake: Any, path: str) -> Path:
+    """A path of this workflow where it lies: below the prefix that another workflow may give it as its module."""
+    study = snakemake.config["study"]
+    return Path(str(snakemake.log[0]).rpartition(f"results/{study}/logs/")[0], path)
+
+
 def say(message: str) -> None:
     """One line for the person watching."""
     print(message, file=sys.stderr, flush=True)

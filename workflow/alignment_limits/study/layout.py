@@ -138,6 +138,26 @@ class Layout:
         """All shards in a folder of a policy."""
         return list(self._filled(f"{folder}/{SHARD}", self.chunks, self._blocks(self.policy_samples)))
 
+    def sampling_settings(self, block: int, seed: int) -> dict[str, Any]:
+        """What a block of samples is drawn with. How many there are in all, and how they are sharded, changes none."""
+        return {
+            "model": self.study.model.model_dump(exclude={"source"}),
+            "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many),
+            "template": self.study.prompts.template,
+            "seed": seed,
+            "block": block,
+        }
+
+    def links(self, samples_per_prompt: int, links: dict[str, str]) -> dict[str, Any]:
+        """What a study's own view of shared shards is made of: folders of links, where they lead, and which shards."""
+        return {
+            "links": links,
+            "prompts": self.study.prompts.count,
+            "chunk": self.chunk,
+            "samples_per_prompt": samples_per_prompt,
+            "block": self.study.sampling.block,
+        }
+
     @property
     def read_again(self) -> str:
         """The first shard as a plain forward pass reads it."""
