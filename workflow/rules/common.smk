@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import yaml
+
+import alignment_limits
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 
@@ -43,7 +45,8 @@ records.install()
 # Not `configfile:`, which would mix the default's rewards and sources into a study's own. As a module of another
 # workflow, this one has the configuration that the other gives it, and no study file of its own.
 DEFAULT = Path(workflow.source_path("../../config/config.yaml"))
-FILES = [] if workflow.modifier.namespace else workflow.overwrite_configfiles
+AS_MODULE = workflow.modifier.namespace is not None
+FILES = [] if AS_MODULE else workflow.overwrite_configfiles
 GIVEN = dict(config)
 config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), GIVEN))
 
@@ -65,6 +68,24 @@ if workflow.is_main_process and not workflow.dryrun:
     sweep(
         ["results/models", f"results/{STUDY.study}"]
         + ([f"results/shared/{STUDY.base_id}"] if STUDY.model else [])
+    )
+
+# What `--sdm conda` makes, and what `--sdm apptainer` runs in: built by `apptainer build cpu.sif envs/cpu.def`. Both have
+# the packages of the lock, and take the library itself from here. Only then, as Snakemake would make everything again
+# after a change of the file: fingerprints know better which package matters to which rule.
+METHODS = {method.name for method in workflow.deployment_settings.deployment_method}
+HARDWARE = (
+    "light" if STUDY.scores or STUDY.learning else os.environ.get("HARDWARE", "cpu")
+)
+ENVIRONMENT = f"../../envs/{HARDWARE}.yaml" if "CONDA" in METHODS else None
+IMAGE = f"{HARDWARE}.sif" if "APPTAINER" in METHODS else None
+if ENVIRONMENT or IMAGE:
+    os.environ.setdefault("PIP_NO_DEPS", "1")  # a lock is taken as it is
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [
+            str(Path(alignment_limits.__file__).parents[1]),
+            os.environ.get("PYTHONPATH", ""),
+        ]
     )
 
 # Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
@@ -90,6 +111,12 @@ if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
 # Where files lie, and what rewards and policies are made of; the two names that every rule needs.
 LAYOUT = Layout(STUDY)
 results, shared = LAYOUT.results, LAYOUT.shared
+
+
+def users(path):
+    """A file of the user's own; a module's prefix is for what is made, so there its path is absolute."""
+    path = Path(path).expanduser()
+    return str(path.absolute() if AS_MODULE else path)
 
 
 def one_of(names):

@@ -11,6 +11,8 @@ rule documents:
         results("benchmarks/documents/documents.tsv")
     priority: 100
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STUDY.documents.model_dump(),
         code=code("documents.py"),

@@ -12,6 +12,8 @@ rule standardise:
         results("logs/standardise/standardise.log"),
     benchmark:
         results("benchmarks/standardise/standardise.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"rewards": STUDY.reward_names},
         code=code("standardise.py"),
@@ -28,6 +30,8 @@ rule ensembles:
         results("logs/ensembles/ensembles.log"),
     benchmark:
         results("benchmarks/ensembles/ensembles.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={name: e.model_dump() for name, e in STUDY.ensembles.items()},
         code=code("ensembles.py"),

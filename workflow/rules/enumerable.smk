@@ -21,6 +21,8 @@ rule exact_replies:
         results("logs/exact_replies/replies.log"),
     benchmark:
         results("benchmarks/exact_replies/replies.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=LISTING,
         code=code("exact_replies.py"),
@@ -84,6 +86,8 @@ rule exact:
         results("logs/exact/exact.log"),
     benchmark:
         results("benchmarks/exact/exact.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "rewards": list(STUDY.rewards),
@@ -110,6 +114,8 @@ rule figure_exact:
         results("logs/figure_exact/figure.log"),
     benchmark:
         results("benchmarks/figure_exact/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold, "evaluated": STUDY.gold},
         code=code("figure_exact.py"),
@@ -131,6 +137,8 @@ rule exact_page:
         results("logs/exact_page/exact_page.log"),
     benchmark:
         results("benchmarks/exact_page/exact_page.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"gold": STUDY.gold},
         code=code("exact_page.py"),

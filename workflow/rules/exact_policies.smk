@@ -19,6 +19,8 @@ rule exact_policies:
         results("logs/exact_policies/policies.log"),
     benchmark:
         results("benchmarks/exact_policies/policies.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=LISTING | {"policies": [policy.name for policy in LAYOUT.policies.values()]},
         code=code("exact_policies.py"),

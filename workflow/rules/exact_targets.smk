@@ -16,6 +16,8 @@ rule exact_targets:
         results("logs/exact_targets/targets.log"),
     benchmark:
         results("benchmarks/exact_targets/targets.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=TARGET | {"policies": [policy.name for policy in STUDY.all_policies]},
         code=code("exact_targets.py"),

@@ -14,6 +14,8 @@ rule features:
     wildcard_constraints:
         encoder=one_of(LAYOUT.encoders),
     priority: 20
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:

@@ -20,6 +20,8 @@ rule figure_frontier:
     benchmark:
         results("benchmarks/figure_frontier/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_frontier.py"),
@@ -43,6 +45,8 @@ rule figure_gold_under_proxies:
     benchmark:
         results("benchmarks/figure_gold_under_proxies/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE
         | {
@@ -70,6 +74,8 @@ rule figure_reward_distributions:
         results("logs/figure_reward_distributions/figure.log"),
     benchmark:
         results("benchmarks/figure_reward_distributions/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold, "rewards": STUDY.reward_names},
         code=code("figure_reward_distributions.py"),
@@ -93,6 +99,8 @@ rule figure_ensemble_gap:
     benchmark:
         results("benchmarks/figure_ensemble_gap/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE
         | {
@@ -120,6 +128,8 @@ rule figure_win_rate:
     benchmark:
         results("benchmarks/figure_win_rate/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE
         | {
@@ -150,6 +160,8 @@ rule figure_over_optimisation:
     benchmark:
         results("benchmarks/figure_over_optimisation/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE
         | {
@@ -179,6 +191,8 @@ rule figure_proxy_quality:
     benchmark:
         results("benchmarks/figure_proxy_quality/figure.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE
         | {

@@ -19,6 +19,8 @@ rule fine_tune:
     wildcard_constraints:
         scorer=one_of(FINE_TUNED),
     priority: 30
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1

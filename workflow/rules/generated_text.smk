@@ -16,6 +16,8 @@ rule sample_page:
         results("logs/sample_page/sample_page.log"),
     benchmark:
         results("benchmarks/sample_page/sample_page.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"gold": STUDY.gold},
         code=code("sample_page.py"),

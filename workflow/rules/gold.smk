@@ -21,6 +21,8 @@ rule judge_reward:
         results("benchmarks/judge_reward/{scorer}.tsv")
     wildcard_constraints:
         scorer=one_of(map(STUDY.scorer_id, LAYOUT.given)),
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:
@@ -55,6 +57,8 @@ rule gold:
     benchmark:
         results("benchmarks/gold/gold.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,

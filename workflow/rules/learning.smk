@@ -28,6 +28,8 @@ rule learn:
         results("logs/learn/{setting}/{level}/{first}.log"),
     benchmark:
         results("benchmarks/learn/{setting}/{level}/{first}.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=lambda wildcards: LEARNING.model_dump(
             include={"world", "n", "objectives", "betas", "folds", "prior_sd"}
@@ -57,6 +59,8 @@ rule rates:
         results("logs/rates/rates.log"),
     benchmark:
         results("benchmarks/rates/rates.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=LEARNING.model_dump(include={"fixed_betas", "slope_from"}),
         code=code("rates.py"),
@@ -71,6 +75,8 @@ rule gamma:
         results("logs/gamma/gamma.log"),
     benchmark:
         results("benchmarks/gamma/gamma.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=LEARNING.model_dump(include={"world", "n", "seeds", "estimate_gamma"})
         | {"seed": STUDY.seed},
@@ -94,6 +100,8 @@ rule figure_learning_rates:
         results("logs/figure_learning_rates/figure.log"),
     benchmark:
         results("benchmarks/figure_learning_rates/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "figures": STUDY.figures.model_dump(),
@@ -120,6 +128,8 @@ rule figure_learning_floors:
         results("logs/figure_learning_floors/figure.log"),
     benchmark:
         results("benchmarks/figure_learning_floors/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "figures": STUDY.figures.model_dump(),
@@ -145,6 +155,8 @@ rule figure_learning_settings:
         results("logs/figure_learning_settings/figure.log"),
     benchmark:
         results("benchmarks/figure_learning_settings/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "figures": STUDY.figures.model_dump(),
@@ -170,6 +182,8 @@ rule figure_gamma:
         results("logs/figure_gamma/figure.log"),
     benchmark:
         results("benchmarks/figure_gamma/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"figures": STUDY.figures.model_dump(), "gamma": LEARNING.world.gamma},
         code=code("figure_gamma.py"),
@@ -194,6 +208,8 @@ rule learning_page:
         results("logs/learning_page/learning_page.log"),
     benchmark:
         results("benchmarks/learning_page/learning_page.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=LEARNING.model_dump(
             include={"world", "slope_from", "objectives", "seeds", "settings"}

@@ -13,6 +13,8 @@ rule frontier:
         results("logs/frontier/frontier.log"),
     benchmark:
         results("benchmarks/frontier/frontier.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=PAIRS
         | {
@@ -36,6 +38,8 @@ rule best_of_n:
     benchmark:
         results("benchmarks/best_of_n/best_of_n.tsv")
     priority: 1
+    conda:
+        ENVIRONMENT
     params:
         p=PAIRS
         | {
@@ -60,6 +64,8 @@ rule proxy_gap:
         results("logs/proxy_gap/proxy_gap.log"),
     benchmark:
         results("benchmarks/proxy_gap/proxy_gap.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,
@@ -82,6 +88,8 @@ rule over_optimisation:
         results("logs/over_optimisation/over_optimisation.log"),
     benchmark:
         results("benchmarks/over_optimisation/over_optimisation.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,
@@ -104,6 +112,8 @@ rule ensemble_gaps:
     benchmark:
         results("benchmarks/ensemble_gaps/ensembles.tsv")
     priority: 2  # the longest of its level starts first
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,
@@ -127,6 +137,8 @@ rule plan:
         results("logs/plan/plan.log"),
     benchmark:
         results("benchmarks/plan/plan.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,

@@ -5,8 +5,8 @@ def local_files(wildcards):
     path = LAYOUT.sources[wildcards.source].path
     path = path and Path(path).expanduser()
     if path and path.is_dir():
-        return sorted(str(file) for file in path.rglob("*") if file.is_file())
-    return str(path) if path else []
+        return sorted(users(file) for file in path.rglob("*") if file.is_file())
+    return users(path) if path else []
 
 
 # `--cache` keeps fetched and converted models for all workflows in $SNAKEMAKE_OUTPUT_CACHE. Snakemake then
@@ -26,6 +26,8 @@ rule fetch:
     cache: CACHED
     priority: 100
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: LAYOUT.sources[w.source].model_dump(),
         code=code("fetch.py"),
@@ -42,6 +44,8 @@ rule convert:
         f"results/models/logs/convert/{LAYOUT.base}.log",
     cache: CACHED
     priority: 100
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:

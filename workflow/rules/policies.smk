@@ -20,6 +20,8 @@ rule policy_model:
     benchmark:
         "results/models/benchmarks/policy_model/{policy}.tsv"
     priority: 95
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:
@@ -98,6 +100,8 @@ rule policy_kl:
     benchmark:
         results("benchmarks/policy_kl/{policy}/{chunk}-{block}.tsv")
     priority: 20
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1
@@ -137,6 +141,8 @@ rule place_policies:
         results("logs/place_policies/policies.log"),
     benchmark:
         results("benchmarks/place_policies/policies.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,
@@ -196,6 +202,8 @@ rule figure_policies:
         results("benchmarks/figure_policies/{evaluated}.tsv")
     wildcard_constraints:
         evaluated=one_of(sorted(LAYOUT.shown)),
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": LAYOUT.shown[w.evaluated]},
         code=code("figure_policies.py"),
@@ -217,6 +225,8 @@ rule policies_page:
         results("logs/policies_page/policies_page.log"),
     benchmark:
         results("benchmarks/policies_page/policies_page.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"gold": STUDY.gold, "top_p": STUDY.sampling.top_p},
         code=code("policies_page.py"),

@@ -35,6 +35,8 @@ rule preferences:
         results("logs/preferences/{setting}.log"),
     benchmark:
         results("benchmarks/preferences/{setting}.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=lambda wildcards: JUDGES
         | {
@@ -50,17 +52,15 @@ rule preferences:
 rule import_preferences:
     input:
         **JUDGED,
-        table=(
-            str(Path(STUDY.preferences.table).expanduser())
-            if STUDY.preferences.table
-            else []
-        ),
+        table=users(STUDY.preferences.table) if STUDY.preferences.table else [],
     output:
         preferences=results("preferences/table.parquet"),
     log:
         results("logs/import_preferences/table.log"),
     benchmark:
         results("benchmarks/import_preferences/table.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=JUDGES,
         code=code("import_preferences.py"),
@@ -77,6 +77,8 @@ rule fit_rewards:
         results("logs/fit_rewards/{setting}.log"),
     benchmark:
         results("benchmarks/fit_rewards/{setting}.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"prior_sd": STUDY.preferences.prior_sd},
         code=code("fit_rewards.py"),

@@ -34,6 +34,8 @@ rule prompts_chunk:
         results("benchmarks/prompts_chunk/{chunk}.tsv")
     priority: 90
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=chunk_settings,
         code=code("prompts_chunk.py"),
@@ -52,6 +54,8 @@ rule prompts:
         results("benchmarks/prompts/prompts.tsv")
     priority: 90
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={"study": STUDY.study},
         code=code("prompts.py"),

@@ -19,6 +19,8 @@ rule train_head:
         results("benchmarks/train_head/{scorer}.tsv")
     wildcard_constraints:
         scorer=one_of(HEADS),
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: HEADS[w.scorer].model_dump(include=FITTING),
         code=code("train_head.py"),
@@ -40,6 +42,8 @@ rule score_trained:
         results("benchmarks/score_trained/{scorer}/{chunk}-{block}.tsv")
     wildcard_constraints:
         scorer=one_of(HEADS),
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: {"sign": HEADS[w.scorer].sign},
         code=code("score_trained.py"),

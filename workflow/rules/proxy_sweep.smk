@@ -19,6 +19,8 @@ rule proxy_sweep:
         results("logs/proxy_sweep/sweep.log"),
     benchmark:
         results("benchmarks/proxy_sweep/sweep.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=STUDY.gold_labels.sweep.model_dump(exclude={"features", "text"})
         | {
@@ -50,6 +52,8 @@ rule proxies_page:
     benchmark:
         results("benchmarks/proxies_page/proxies_page.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={"gold": STUDY.gold},
         code=code("proxies_page.py"),

@@ -20,6 +20,8 @@ rule headline:
         results("logs/headline/headline.log"),
     benchmark:
         results("benchmarks/headline/headline.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={
             "gold": STUDY.gold,

@@ -19,6 +19,8 @@ rule preflight_reward:
     wildcard_constraints:
         reward=one_of(BY_FILE),
     priority: 100
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:
@@ -44,6 +46,8 @@ rule preflight_rewards:
         results("benchmarks/preflight_rewards/rewards.tsv")
     priority: 100
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={"rewards": LAYOUT.given},
         code=code("preflight_rewards.py"),
@@ -68,6 +72,8 @@ rule score:
             [*map(STUDY.scorer_id, LAYOUT.given), *LAYOUT.of_kind("fine-tuned")]
         ),
     priority: 20
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:
@@ -104,6 +110,8 @@ rule link_shards:
     benchmark:
         results("benchmarks/link_shards/link_shards.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=LAYOUT.links(
             STUDY.sampling.samples_per_prompt,

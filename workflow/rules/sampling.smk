@@ -23,6 +23,8 @@ rule preflight_sampling:
     benchmark:
         results("benchmarks/preflight_sampling/sampling.tsv")
     priority: 90
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     params:
@@ -49,6 +51,8 @@ rule sample:
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
     priority: 30  # takes all cores: before what takes one, which then fills them to the end
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1
@@ -77,6 +81,8 @@ rule read_samples:
     benchmark:
         results("benchmarks/read_samples/read_samples.tsv")
     priority: 80  # before the next shard
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1
@@ -105,6 +111,8 @@ rule samples_summary:
         results("logs/samples_summary/summary.log"),
     benchmark:
         results("benchmarks/samples_summary/summary.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"study": STUDY.study},
         code=code("samples_summary.py"),

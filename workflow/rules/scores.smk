@@ -3,7 +3,7 @@
 #      prompts are not independent
 rule import_scores:
     input:
-        table=str(Path(STUDY.scores.table).expanduser()),
+        table=users(STUDY.scores.table),
     output:
         LAYOUT.clusters,
         **{f"scores/{name}": LAYOUT.score_files(name)[0] for name in STUDY.reward_names},
@@ -11,6 +11,8 @@ rule import_scores:
         results("logs/import_scores/scores.log"),
     benchmark:
         results("benchmarks/import_scores/scores.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"rewards": STUDY.reward_names, "cluster": STUDY.scores.cluster},
         code=code("import_scores.py"),

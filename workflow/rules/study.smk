@@ -17,6 +17,8 @@ rule study_card:
     benchmark:
         results("benchmarks/study_card/study_card.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={"study": STUDY.model_dump(exclude_none=True)},
         code=code("study_card.py"),
@@ -36,6 +38,8 @@ rule manifest:
     benchmark:
         results("benchmarks/manifest/manifest.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={"study": STUDY.study},
         code=code("manifest.py"),

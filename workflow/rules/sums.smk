@@ -27,6 +27,8 @@ rule score_sum:
     wildcard_constraints:
         scorer=one_of(LAYOUT.of_kind("sum")),
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
         code=code("score_sum.py"),
@@ -46,6 +48,8 @@ rule judge_sum:
     wildcard_constraints:
         scorer=one_of(LAYOUT.of_kind("sum")),
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
         code=code("judge_sum.py"),

@@ -61,6 +61,8 @@ rule targets:
         results("logs/targets/targets.log"),
     benchmark:
         results("benchmarks/targets/targets.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=TARGET
         | {
@@ -95,6 +97,8 @@ rule figure_targets:
         results("logs/figure_targets/figure.log"),
     benchmark:
         results("benchmarks/figure_targets/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_targets.py"),
@@ -118,6 +122,8 @@ rule figure_target_plane:
         results("logs/figure_target_plane/figure.log"),
     benchmark:
         results("benchmarks/figure_target_plane/figure.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_target_plane.py"),
@@ -139,6 +145,8 @@ rule targets_page:
         results("logs/targets_page/targets_page.log"),
     benchmark:
         results("benchmarks/targets_page/targets_page.tsv")
+    conda:
+        ENVIRONMENT
     params:
         p={"study": STUDY.study},
         code=code("targets_page.py"),

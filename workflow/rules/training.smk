@@ -91,6 +91,8 @@ rule train_policy:
     wildcard_constraints:
         policy=one_of(LAYOUT.runs),
     priority: 30
+    conda:
+        ENVIRONMENT
     envmodules:
         *MODULES,
     threads: workflow.resource_settings.cores or 1
@@ -114,6 +116,8 @@ rule link_training:
     benchmark:
         results("benchmarks/link_training/link_training.tsv")
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         p={
             "links": {
@@ -149,6 +153,8 @@ rule figure_training_curves:
         results("benchmarks/figure_training_curves/{curve}.tsv")
     wildcard_constraints:
         curve=one_of(DRAWN),
+    conda:
+        ENVIRONMENT
     params:
         p=STYLE | {"gold": STUDY.gold},
         code=code("figure_training_curves.py"),
