@@ -31,7 +31,7 @@ LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
-.PHONY: whole fitting help study test report plan why verify adopt timeline check format lock schema setup clean
+.PHONY: whole fitting help study test quick report plan why verify adopt timeline check format lock schema setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -43,6 +43,11 @@ study: fitting  ## run a study: figures, tables and a report in results/<study>
 
 test: whole  ## pass all tests (the small study with real models included)
 	@$(BIN)/pytest $(ARGS)
+
+# light: neither models nor studies; what CI runs besides takes minutes
+LIGHT_TESTS := tests/config tests/commands tests/tables tests/report tests/learning tests/limits/test_frontier.py $(wildcard tests/test_*.py)
+quick: whole check  ## formatting, lint, types and the light tests, in a minute and a half
+	@$(BIN)/pytest --numprocesses=2 $(LIGHT_TESTS) $(ARGS)
 
 report: fitting  ## write the report of a finished study again
 	@$(REPORT) && $(PLACES)
