@@ -58,11 +58,11 @@ def run(tmp_path, monkeypatch):
     """Run a script with the given inputs and params; returns the folder of its outputs."""
     monkeypatch.chdir(tmp_path)
 
-    def go(script, inputs, outputs, **p):
+    def go(script, inputs, outputs, figure="", **p):
         job = SimpleNamespace(
             input=named(inputs),
             output=OutputFiles(fromdict={name: str(tmp_path / file) for name, file in outputs.items()}),
-            params=Params(fromdict={"p": p, "code": {"alignment_limits": "c"}}),
+            params=Params(fromdict={"p": p, "code": {"alignment_limits": "c"}, "figure": figure}),
             config={"study": "tiny", "seed": 0},
             log=[str(tmp_path / "log")],
             rule=script,
@@ -89,17 +89,17 @@ FILES = {"pdf": "f.pdf", "png": "f.png"}
 
 
 @pytest.mark.parametrize(
-    ("script", "inputs", "p"),
+    ("figure", "inputs", "p"),
     [
-        ("figure_frontier", ["frontier", "best_of_n"], {"gold": "gold"}),
-        ("figure_gold_under_proxies", ["frontier"], NAMES),
-        ("figure_over_optimisation", ["over_optimisation", "frontier", "best_of_n"], NAMES),
-        ("figure_win_rate", ["best_of_n"], NAMES),
-        ("figure_reward_distributions", ["standardised"], {"gold": "gold", "rewards": ["gold", *synthetic.RHO]}),
+        ("frontier", {"table": "frontier", "best_of_n": "best_of_n"}, {"gold": "gold"}),
+        ("gold_under_proxies", {"table": "frontier"}, NAMES),
+        ("over_optimisation", {"fits": "over_optimisation", "frontier": "frontier", "best_of_n": "best_of_n"}, NAMES),
+        ("win_rate", {"table": "best_of_n"}, NAMES),
+        ("reward_distributions", {"scores": "standardised"}, {"gold": "gold", "rewards": ["gold", *synthetic.RHO]}),
     ],
 )
-def test_figures(run, tables, script, inputs, p):
-    out = run(script, {k: tables[k] for k in inputs}, FILES, **STYLE, **p)
+def test_figures(run, tables, figure, inputs, p):
+    out = run("figure", {k: tables[name] for k, name in inputs.items()}, FILES, figure=figure, **STYLE, **p)
     assert (out / "f.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "f.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "log").read_text().count("\n") == 1  # its seconds
@@ -136,7 +136,7 @@ def test_sample_page(run, tables):
 
 def test_a_missing_table_is_one_message_without_a_traceback(run, tables, capsys):
     with pytest.raises(SystemExit):
-        run("figure_gold_under_proxies", {"frontier": "nowhere.parquet"}, FILES, **STYLE, **NAMES)
+        run("figure", {"table": "nowhere.parquet"}, FILES, figure="gold_under_proxies", **STYLE, **NAMES)
     message = capsys.readouterr().err
     assert "nowhere.parquet does not exist" in message
     assert "Traceback" not in message

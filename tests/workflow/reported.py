@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from alignment_limits.report.figures.table import figures_of
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import stages
 
@@ -30,8 +31,10 @@ OF_PROXIES = {"proxy_gap.parquet", "over_optimisation.parquet"}
 
 def captions_of(config: dict[str, Any]) -> set[str]:
     """The captions that the report of such a study may contain: those of its stages, and the front page."""
-    rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(load_study(config)))
-    return {"workflow", *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
+    study = load_study(config)
+    rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
+    figures = {f"figure_{name}" for name in figures_of(study)}
+    return {"workflow", *figures, *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
 
 
 def entries(report: Path) -> dict[str, str]:

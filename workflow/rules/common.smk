@@ -95,19 +95,6 @@ MODULES = os.environ.get("MODULES", "").split()
 TABLES = []
 MADE = []
 
-FIGURES = [
-    "frontier",
-    "win_rate",
-    "gold_under_proxies",
-    "over_optimisation",
-    "reward_distributions",
-]
-if len(STUDY.proxies) > 1:
-    FIGURES.append("ensemble_gap")
-if STUDY.gold_labels is not None and STUDY.gold_labels.sweep is not None:
-    FIGURES.append("proxy_quality")
-
-
 # Where files lie, and what rewards and policies are made of; the two names that every rule needs.
 LAYOUT = Layout(STUDY)
 results, shared = LAYOUT.results, LAYOUT.shared

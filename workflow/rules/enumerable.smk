@@ -99,30 +99,6 @@ rule exact:
         "../scripts/exact.py"
 
 
-rule figure_exact:
-    input:
-        **{name: results(f"exact/{name}.parquet") for name in EXACT},
-    output:
-        pdf=results("figures/exact.pdf"),
-        png=report(
-            results("figures/exact.png"),
-            caption="../report/figure_exact.rst",
-            category="6 Exact values",
-            labels={"figure": "estimates beside exact values"},
-        ),
-    log:
-        results("logs/figure_exact/figure.log"),
-    benchmark:
-        results("benchmarks/figure_exact/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p=STYLE | {"gold": STUDY.gold, "evaluated": STUDY.gold},
-        code=code("figure_exact.py"),
-    script:
-        "../scripts/figure_exact.py"
-
-
 rule exact_page:
     input:
         **{name: results(f"exact/{name}.parquet") for name in EXACT},
@@ -148,6 +124,5 @@ rule exact_page:
 
 MADE += [
     *rules.exact.output,
-    *rules.figure_exact.output,
     *rules.exact_page.output,
 ]

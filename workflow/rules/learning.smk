@@ -9,15 +9,6 @@ SWEEPS = [
     for level in levels
     for first in range(0, LEARNING.seeds, AT_ONCE)
 ]
-LEARNING_FIGURES = [
-    *(["learning_rates", "learning_floors"] if len(LEARNING.n) > 2 else []),
-    *(
-        ["learning_settings"]
-        if any(len(v) > 1 for v in LEARNING.settings.values())
-        else []
-    ),
-    *(["gamma"] if LEARNING.estimate_gamma else []),
-]
 GAMMA = [results("learning/gamma.parquet")] if LEARNING.estimate_gamma else []
 
 
@@ -85,112 +76,6 @@ rule gamma:
         "../scripts/gamma.py"
 
 
-rule figure_learning_rates:
-    input:
-        summary=results("learning/summary.parquet"),
-    output:
-        pdf=results("figures/learning_rates.pdf"),
-        png=report(
-            results("figures/learning_rates.png"),
-            caption="../report/figure_learning_rates.rst",
-            category="1 Learning from preferences",
-            labels={"figure": "distance to the target against pairs"},
-        ),
-    log:
-        results("logs/figure_learning_rates/figure.log"),
-    benchmark:
-        results("benchmarks/figure_learning_rates/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={
-            "figures": STUDY.figures.model_dump(),
-            "objectives": LEARNING.objectives,
-        },
-        code=code("figure_learning_rates.py"),
-    script:
-        "../scripts/figure_learning_rates.py"
-
-
-rule figure_learning_floors:
-    input:
-        summary=results("learning/summary.parquet"),
-        slopes=results("learning/slopes.parquet"),
-    output:
-        pdf=results("figures/learning_floors.pdf"),
-        png=report(
-            results("figures/learning_floors.png"),
-            caption="../report/figure_learning_floors.rst",
-            category="1 Learning from preferences",
-            labels={"figure": "floors at fixed coefficients"},
-        ),
-    log:
-        results("logs/figure_learning_floors/figure.log"),
-    benchmark:
-        results("benchmarks/figure_learning_floors/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={
-            "figures": STUDY.figures.model_dump(),
-            "objectives": LEARNING.objectives,
-        },
-        code=code("figure_learning_floors.py"),
-    script:
-        "../scripts/figure_learning_floors.py"
-
-
-rule figure_learning_settings:
-    input:
-        summary=results("learning/summary.parquet"),
-    output:
-        pdf=results("figures/learning_settings.pdf"),
-        png=report(
-            results("figures/learning_settings.png"),
-            caption="../report/figure_learning_settings.rst",
-            category="1 Learning from preferences",
-            labels={"figure": "distance to the target setting by setting"},
-        ),
-    log:
-        results("logs/figure_learning_settings/figure.log"),
-    benchmark:
-        results("benchmarks/figure_learning_settings/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={
-            "figures": STUDY.figures.model_dump(),
-            "objectives": LEARNING.objectives,
-        },
-        code=code("figure_learning_settings.py"),
-    script:
-        "../scripts/figure_learning_settings.py"
-
-
-rule figure_gamma:
-    input:
-        gamma=GAMMA,
-    output:
-        pdf=results("figures/gamma.pdf"),
-        png=report(
-            results("figures/gamma.png"),
-            caption="../report/figure_gamma.rst",
-            category="1 Learning from preferences",
-            labels={"figure": "gamma estimated from preferences"},
-        ),
-    log:
-        results("logs/figure_gamma/figure.log"),
-    benchmark:
-        results("benchmarks/figure_gamma/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={"figures": STUDY.figures.model_dump(), "gamma": LEARNING.world.gamma},
-        code=code("figure_gamma.py"),
-    script:
-        "../scripts/figure_gamma.py"
-
-
 rule learning_page:
     input:
         rates=results("learning/rates.parquet"),
@@ -225,9 +110,4 @@ MADE += [
     *rules.rates.output,
     *GAMMA,
     *rules.learning_page.output,
-    *expand(
-        results("figures/{figure}.{kind}"),
-        figure=LEARNING_FIGURES,
-        kind=["pdf", "png"],
-    ),
 ]

@@ -183,7 +183,7 @@ use rule link_shards as link_policies with:
 
 rule figure_policies:
     input:
-        policies=results("policies/policies.parquet"),
+        table=results("policies/policies.parquet"),
         frontier=results("limits/frontier.parquet"),
         best_of_n=results("limits/best_of_n.parquet"),
     output:
@@ -193,7 +193,7 @@ rule figure_policies:
             caption="../report/figure_policies.rst",
             category="5 Policies",
             labels=lambda w: {
-                "figure": f"policies beside the limit of {LAYOUT.shown[w.evaluated]}"
+                "figure": f"policies and the limit of {LAYOUT.shown[w.evaluated]}"
             },
         ),
     log:
@@ -205,10 +205,12 @@ rule figure_policies:
     conda:
         ENVIRONMENT
     params:
-        p=lambda w: STYLE | {"gold": STUDY.gold, "evaluated": LAYOUT.shown[w.evaluated]},
-        code=code("figure_policies.py"),
+        figure="policies",
+        p=lambda w: {"figures": STUDY.figures.model_dump()}
+        | {"gold": STUDY.gold, "evaluated": LAYOUT.shown[w.evaluated]},
+        code=code("figure.py", "alignment_limits.report.figures.policies"),
     script:
-        "../scripts/figure_policies.py"
+        "../scripts/figure.py"
 
 
 rule policies_page:

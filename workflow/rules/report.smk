@@ -48,7 +48,6 @@ MADE += [
     *rules.best_of_n.output,
     *rules.proxy_gap.output,
     *rules.over_optimisation.output,
-    *(rules.ensemble_gaps.output if "ensemble_gap" in FIGURES else []),
+    *(rules.ensemble_gaps.output if len(STUDY.proxies) > 1 else []),
     *rules.headline.output,
-    *expand(results("figures/{figure}.{kind}"), figure=FIGURES, kind=["pdf", "png"]),
 ]

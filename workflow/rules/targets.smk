@@ -13,14 +13,6 @@ DISTANCES = {
     "exact": results("exact/targets.parquet") if STUDY.enumerable else [],
 }
 
-ON_PLANE = {
-    "policies": results("policies/policies.parquet"),
-    "frontier": results("limits/frontier.parquet"),
-    "best_of_n": results("limits/best_of_n.parquet"),
-}
-if STUDY.enumerable:
-    ON_PLANE |= {f"exact_{name}": results(f"exact/{name}.parquet") for name in ON_PLANE}
-
 
 # KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
 use rule policy_kl as policy_on_base with:
@@ -82,55 +74,6 @@ rule targets:
         "../scripts/targets.py"
 
 
-rule figure_targets:
-    input:
-        **DISTANCES,
-    output:
-        pdf=results("figures/targets.pdf"),
-        png=report(
-            results("figures/targets.png"),
-            caption="../report/figure_targets.rst",
-            category="5 Policies",
-            labels={"figure": "distance to the preferences' target"},
-        ),
-    log:
-        results("logs/figure_targets/figure.log"),
-    benchmark:
-        results("benchmarks/figure_targets/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p=STYLE | {"gold": STUDY.gold},
-        code=code("figure_targets.py"),
-    script:
-        "../scripts/figure_targets.py"
-
-
-rule figure_target_plane:
-    input:
-        **DISTANCES,
-        **ON_PLANE,
-    output:
-        pdf=results("figures/target_plane.pdf"),
-        png=report(
-            results("figures/target_plane.png"),
-            caption="../report/figure_target_plane.rst",
-            category="5 Policies",
-            labels={"figure": "the target, what is learned of it, and the limit"},
-        ),
-    log:
-        results("logs/figure_target_plane/figure.log"),
-    benchmark:
-        results("benchmarks/figure_target_plane/figure.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p=STYLE | {"gold": STUDY.gold},
-        code=code("figure_target_plane.py"),
-    script:
-        "../scripts/figure_target_plane.py"
-
-
 rule targets_page:
     input:
         **DISTANCES,
@@ -157,7 +100,5 @@ rule targets_page:
 MADE += [
     *rules.targets.input,
     *rules.targets.output,
-    *rules.figure_targets.output,
-    *rules.figure_target_plane.output,
     *rules.targets_page.output,
 ]

@@ -156,10 +156,11 @@ rule figure_training_curves:
     conda:
         ENVIRONMENT
     params:
-        p=STYLE | {"gold": STUDY.gold},
-        code=code("figure_training_curves.py"),
+        figure="training_curves",
+        p={"figures": STUDY.figures.model_dump()} | {"gold": STUDY.gold},
+        code=code("figure.py", "alignment_limits.report.figures.policies"),
     script:
-        "../scripts/figure_training_curves.py"
+        "../scripts/figure.py"
 
 
 if LAYOUT.runs:

@@ -336,7 +336,7 @@ class Study(Strict):
 def stages(study: Study) -> list[str]:
     """A study starts at a base model, at a table of scores, or in worlds whose target is known."""
     if study.learning:
-        return ["learning", "study"]
+        return ["learning", "figures", "study"]
     if study.scores:
         start = ["scores"]
     else:
@@ -348,7 +348,7 @@ def stages(study: Study) -> list[str]:
         start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
     rest = ["ensembles", "limits"]
     rest += ["preferences"] if study.preferences else []
-    rest += ["figures", "report"]
+    rest += ["report"]
     rest += ["training", "policies"] if study.all_policies else []
     heads = any(reward.kind == "trained" for reward in study.rewards.values())
     rest += ["policy_heads"] if study.all_policies and heads else []
@@ -357,4 +357,4 @@ def stages(study: Study) -> list[str]:
         rest += ["exact_policies"] if study.all_policies else []
     if study.preferences and study.all_policies:
         rest += ["targets"] + (["exact_targets"] if study.enumerable else [])
-    return [*start, *rest, "study"]
+    return [*start, *rest, "figures", "study"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.figures.style import GREY, INK, LINE, Look, label, order
 
 _NAME = 18  # characters of a line of a name
 _BIN = 0.2  # base standard deviations
 _REACH = 6.0  # the axis never goes further; samples beyond are counted in the outermost bins
 _CROWDED = 1.12  # height of a row's tallest bar in units of the distance between rows
+
+
+def of_scores(scores: pl.DataFrame, look: Look, rewards: Sequence[str]) -> Figure:
+    """The figure from the standardised scores alone; `rewards` are in `look.names`, which orders the rows."""
+    return reward_distributions(scores, within_prompt_spearman(scores, look.gold, look.names), look)
 
 
 def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Look) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from alignment_limits.policies.target import objectives_of
+from alignment_limits.policies.target import chosen, distances, main_setting, objectives_of, with_exact
 from alignment_limits.report.figures.curves import draw, limit_curve
 from alignment_limits.report.figures.learning import LEARNED, MARKERS
 from alignment_limits.report.figures.policies import bar, best_of
@@ -197,3 +197,30 @@ def _plane_legend(figure: Figure, names: list[str], sizes: list[int], without: b
     for marker, text in markers:
         handles.append(Line2D([], [], color=GREY, marker=marker, ms=4, lw=0, mew=marker == _NO_PAIRS, label=text))
     outside_key(figure, handles, look)
+
+
+def of_tables(estimated: pl.DataFrame, exact: pl.DataFrame | None, look: Look) -> Figure:
+    """`targets` from the tables of distances; exact values take the place of estimates where there are any."""
+    return targets(chosen(main_setting(distances(estimated, exact))), look)
+
+
+def plane_of_tables(
+    estimated: pl.DataFrame,
+    policies: pl.DataFrame,
+    frontier: pl.DataFrame,
+    best_of_n: pl.DataFrame,
+    exact: pl.DataFrame | None,
+    exact_policies: pl.DataFrame | None,
+    exact_frontier: pl.DataFrame | None,
+    exact_best_of_n: pl.DataFrame | None,
+    look: Look,
+) -> Figure:
+    """`target_plane` from the study's tables; exact values take the place of estimates where there are any."""
+    found = distances(estimated, exact)
+    base = dict(found.filter(pl.col("policy") == "base").select("quantity", "value").iter_rows())
+    spent = base["forward_kl"]
+    gained = estimated["beta"][0] * (spent + base["reverse_kl"])  # a tilt's gain is β times the Jeffreys divergence
+    pairs = ((policies, exact_policies), (frontier, exact_frontier), (best_of_n, exact_best_of_n))
+    one, two, three = (table if known is None else with_exact(table, known) for table, known in pairs)
+    evaluated = estimated["reward"][0]
+    return target_plane(chosen(main_setting(found)), (spent, gained), one, two, three, look, evaluated=evaluated)

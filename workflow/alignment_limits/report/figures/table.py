@@ -1,0 +1,237 @@
+"""All figures of the workflow in one table: what draws each, from which tables, and where the report shows it.
+
+A new figure is a function in a module of this folder, an entry here, and a caption in `workflow/report/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from alignment_limits.report.figures.style import Look
+    from alignment_limits.study.study import Study
+
+# the report's sections; the fourth is of generated text
+LIMITS, PROXIES, REWARDS = "1 Limits", "2 Proxies and ensembles", "3 Rewards on base samples"
+POLICIES, EXACT, LEARNING = "5 Policies", "6 Exact values", "1 Learning from preferences"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure.
+
+    Attributes:
+        draw: the function that draws it, `module:function` of this folder; it is called with the tables and settings
+            below and a `Look`, all by name.
+        category, label: where and how the report lists it.
+        tables: the function's argument → table below results/<study>/ and its contract in `tables/schemas/`.
+        settings: the function's arguments that come from the study file.
+        exact: further tables, where the study's replies can all be listed; else the arguments are None.
+    """
+
+    draw: str
+    category: str
+    label: str
+    tables: Mapping[str, tuple[str, str]]
+    settings: tuple[str, ...] = ()
+    exact: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that draws it, for code fingerprints."""
+        return f"alignment_limits.report.figures.{self.draw.partition(':')[0]}"
+
+
+_FRONTIER = ("limits/frontier.parquet", "limits:FRONTIER")
+_BEST_OF_N = ("limits/best_of_n.parquet", "limits:BEST_OF_N")
+_POLICIES = ("policies/policies.parquet", "samples:POLICIES")
+_TARGETS = ("policies/targets.parquet", "learning:TARGETS")
+_EXACT_FRONTIER = ("exact/frontier.parquet", "learning:EXACT_FRONTIER")
+_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "learning:EXACT_BEST_OF_N")
+_EXACT_POLICIES = ("exact/policies.parquet", "learning:EXACT_OF_POLICIES")
+_EXACT_TARGETS = ("exact/targets.parquet", "learning:EXACT_TARGETS")
+_SUMMARY = ("learning/summary.parquet", "learning:LEARNING_SUMMARY")
+_NAMES = ("proxies", "ensembles")
+
+FIGURES = {
+    "frontier": Entry(
+        "frontier:frontier",
+        LIMITS,
+        "KL-reward frontier and best-of-n",
+        {"table": _FRONTIER, "best_of_n": _BEST_OF_N},
+    ),
+    "win_rate": Entry(
+        "win_rate:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
+    ),
+    "gold_under_proxies": Entry(
+        "proxies:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
+    ),
+    "over_optimisation": Entry(
+        "over_optimisation:over_optimisation",
+        PROXIES,
+        "over-optimisation: where gold peaks",
+        {
+            "fits": ("limits/over_optimisation.parquet", "limits:OVER_OPTIMISATION"),
+            "frontier": _FRONTIER,
+            "best_of_n": _BEST_OF_N,
+        },
+        _NAMES,
+    ),
+    "ensemble_gap": Entry(
+        "proxies:ensemble_gap",
+        PROXIES,
+        "cost of a wrong reward against ensemble size",
+        {"table": ("limits/ensembles.parquet", "limits:ENSEMBLES")},
+        ("beta",),
+    ),
+    "proxy_quality": Entry(
+        "proxies:proxy_quality",
+        PROXIES,
+        "proxies of every quality, ensembles of every size",
+        {
+            "proxies": ("limits/proxies.parquet", "learning:PROXIES"),
+            "ensembles": ("limits/proxy_ensembles.parquet", "learning:PROXY_ENSEMBLES"),
+        },
+        ("beta",),
+    ),
+    "reward_distributions": Entry(
+        "reward_distributions:of_scores",
+        REWARDS,
+        "distributions of the rewards",
+        {"scores": ("ensembles/standardised.parquet", "limits:STANDARDISED")},
+        ("rewards",),
+    ),
+    "policies": Entry(
+        "policies:policies",
+        POLICIES,
+        "policies and the limit of {evaluated}",
+        {"table": _POLICIES, "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
+        ("evaluated",),
+    ),
+    "training_curves": Entry(
+        "policies:training_curves", POLICIES, "training: {curve}", {"curves": ("", "samples:CURVES")}
+    ),
+    "targets": Entry(
+        "targets:of_tables",
+        POLICIES,
+        "distance to the preferences' target",
+        {"estimated": _TARGETS},
+        exact={"exact": _EXACT_TARGETS},
+    ),
+    "target_plane": Entry(
+        "targets:plane_of_tables",
+        POLICIES,
+        "the target, what is learned of it, and the limit",
+        {"estimated": _TARGETS, "policies": _POLICIES, "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
+        exact={
+            "exact": _EXACT_TARGETS,
+            "exact_policies": _EXACT_POLICIES,
+            "exact_frontier": _EXACT_FRONTIER,
+            "exact_best_of_n": _EXACT_BEST_OF_N,
+        },
+    ),
+    "exact": Entry(
+        "exact:exact",
+        EXACT,
+        "estimates and exact values",
+        {"frontier": _EXACT_FRONTIER, "best_of_n": _EXACT_BEST_OF_N, "policies": _EXACT_POLICIES},
+        ("evaluated",),
+    ),
+    "learning_rates": Entry(
+        "learning:learning_rates",
+        LEARNING,
+        "distance to the target against pairs",
+        {"summary": _SUMMARY},
+        ("objectives",),
+    ),
+    "learning_floors": Entry(
+        "learning:learning_floors",
+        LEARNING,
+        "floors at fixed coefficients",
+        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "learning:SLOPES")},
+        ("objectives",),
+    ),
+    "learning_settings": Entry(
+        "learning:learning_settings",
+        LEARNING,
+        "distance to the target setting by setting",
+        {"summary": _SUMMARY},
+        ("objectives",),
+    ),
+    "gamma": Entry(
+        "learning:gamma_estimates",
+        LEARNING,
+        "gamma estimated from preferences",
+        {"table": ("learning/gamma.parquet", "learning:GAMMA")},
+        ("truth",),
+    ),
+}
+
+
+def figures_of(study: Study) -> dict[str, Entry]:
+    """The figures that a study has once each; those of single rewards and recipes have rules of their own."""
+    if study.learning is not None:
+        learning = study.learning
+        wanted = ["learning_rates", "learning_floors"] if len(learning.n) > 2 else []
+        wanted += ["learning_settings"] if any(len(levels) > 1 for levels in learning.settings.values()) else []
+        wanted += ["gamma"] if learning.estimate_gamma else []
+    else:
+        wanted = ["frontier", "win_rate", "gold_under_proxies", "over_optimisation", "reward_distributions"]
+        wanted += ["ensemble_gap"] if len(study.proxies) > 1 else []
+        wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
+        wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []
+        wanted += ["exact"] if study.enumerable else []
+    return {name: FIGURES[name] for name in wanted}
+
+
+def tables_of(entry: Entry, study: Study) -> dict[str, str]:
+    """The function's argument → table below results/<study>/, for the tables that a study has."""
+    tables = {**entry.tables, **(entry.exact if study.enumerable else {})}
+    if not study.all_policies:
+        tables.pop("policies", None)
+    return {name: path for name, (path, _) in tables.items()}
+
+
+def settings_of(entry: Entry, study: Study) -> dict[str, Any]:
+    """What a figure's rule knows of the study file: the function's settings, and what its looks depend on."""
+    known: dict[str, Any] = {
+        "proxies": study.proxies,
+        "ensembles": list(study.ensembles),
+        "rewards": study.reward_names,
+        "evaluated": study.gold,
+        # the weakest tilt has the most reliable estimate
+        "beta": max(study.limits.ensemble_betas),
+    }
+    if study.learning is not None:
+        known |= {"objectives": study.learning.objectives, "truth": study.learning.world.gamma}
+    return {"figures": study.figures.model_dump(), "gold": study.gold} | {name: known[name] for name in entry.settings}
+
+
+def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Figure, Look]:
+    """Read a figure's tables and draw it.
+
+    Args:
+        files: argument → path, or paths of tables that are one behind the other.
+        p: as `settings_of`.
+    """
+    import polars as pl
+
+    from alignment_limits.report.figures.style import Look
+    from alignment_limits.tables.artifacts import read_table
+
+    entry, look = FIGURES[name], Look.of(p)
+    tables: dict[str, Any] = {}
+    for argument, (_, contract) in {**entry.tables, **entry.exact}.items():
+        given = files.get(argument) or []
+        module, _, schema = contract.partition(":")
+        of = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), schema)
+        read = [read_table(path, of) for path in ([given] if isinstance(given, str) else given)]
+        tables[argument] = pl.concat(read) if read else None
+    function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
+    figure: Figure = function(**tables, look=look, **{setting: p[setting] for setting in entry.settings})
+    return figure, look
