@@ -69,12 +69,12 @@ timeline: fitting  ## draw when each job of a finished study ran, and what the w
 
 check: whole  ## formatting, lint and types, changing nothing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
-	@$(BIN)/snakefmt --check Snakefile workflow/rules
+	@$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	@$(BIN)/mypy
 
 format: whole  ## format everything
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
-	@$(BIN)/snakefmt Snakefile workflow/rules
+	@$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 schema: whole  ## renew config/schema.json after a change of the study's types
 	@$(BIN)/alignment-limits schema > config/schema.json
