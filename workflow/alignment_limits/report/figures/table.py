@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from alignment_limits.report.figures.style import Look
-    from alignment_limits.study.study import Study
 
 # the report's sections; the fourth is of generated text
 LIMITS, PROXIES, REWARDS = "1 Limits", "2 Proxies and ensembles", "3 Rewards on base samples"
@@ -173,8 +172,8 @@ FIGURES = {
 }
 
 
-def figures_of(study: Study) -> dict[str, Entry]:
-    """The figures that a study has once each; those of single rewards and recipes have rules of their own."""
+def figures_of(study: Any) -> dict[str, Entry]:
+    """The figures that a `Study` has once each; those of single rewards and recipes have rules of their own."""
     if study.learning is not None:
         learning = study.learning
         wanted = ["learning_rates", "learning_floors"] if len(learning.n) > 2 else []
@@ -189,7 +188,7 @@ def figures_of(study: Study) -> dict[str, Entry]:
     return {name: FIGURES[name] for name in wanted}
 
 
-def tables_of(entry: Entry, study: Study) -> dict[str, str]:
+def tables_of(entry: Entry, study: Any) -> dict[str, str]:
     """The function's argument → table below results/<study>/, for the tables that a study has."""
     tables = {**entry.tables, **(entry.exact if study.enumerable else {})}
     if not study.all_policies:
@@ -197,7 +196,7 @@ def tables_of(entry: Entry, study: Study) -> dict[str, str]:
     return {name: path for name, (path, _) in tables.items()}
 
 
-def settings_of(entry: Entry, study: Study) -> dict[str, Any]:
+def settings_of(entry: Entry, study: Any) -> dict[str, Any]:
     """What a figure's rule knows of the study file: the function's settings, and what its looks depend on."""
     known: dict[str, Any] = {
         "proxies": study.proxies,
