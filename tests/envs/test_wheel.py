@@ -1,5 +1,6 @@
 """The library from a built wheel, in an empty environment with the light dependencies alone."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def installed(tmp_path_factory):
     venv.create(folder / "empty", with_pip=False)
     bin = folder / "empty/bin"
     install = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--python", bin / "python"]
+    install += ["--find-links", os.environ["PIP_FIND_LINKS"]] if os.environ.get("PIP_FIND_LINKS") else []
     subprocess.run([*install, "--constraint", folder / "pins.txt", wheel], check=True)
     return wheel, bin
 
