@@ -53,7 +53,7 @@ config.update(over_default(yaml.safe_load(DEFAULT.read_text("utf-8")), GIVEN))
 try:
     STUDY = load_study(
         config,
-        ", ".join(map(str, FILES)) or "config",
+        ", ".join(map(str, FILES)) or ("config" if AS_MODULE else DEFAULT.name),
         files=[read_study_file(Path(file)) for file in FILES],
         given=GIVEN,
         here=Path.cwd(),
@@ -95,7 +95,7 @@ MODULES = os.environ.get("MODULES", "").split()
 TABLES = []
 MADE = []
 
-# Where files lie, and what rewards and policies are made of; the two names that every rule needs.
+# Where files lie, and what rewards and policies are made of; two of its names are needed by every rule.
 LAYOUT = Layout(STUDY)
 results, shared = LAYOUT.results, LAYOUT.shared
 

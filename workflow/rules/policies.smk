@@ -1,6 +1,7 @@
 # in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
 # out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
 #      made as the base's are; policies/policies.parquet: where each stands beside the limit
+from alignment_limits.report.figures.table import FIGURES, settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
 
 
@@ -183,17 +184,17 @@ use rule link_shards as link_policies with:
 
 rule figure_policies:
     input:
-        table=results("policies/policies.parquet"),
-        frontier=results("limits/frontier.parquet"),
-        best_of_n=results("limits/best_of_n.parquet"),
+        **{k: results(p) for k, p in tables_of(FIGURES["policies"], STUDY).items()},
     output:
         pdf=results("figures/policies-{evaluated}.pdf"),
         png=report(
             results("figures/policies-{evaluated}.png"),
             caption="../report/figure_policies.rst",
-            category="5 Policies",
+            category=FIGURES["policies"].category,
             labels=lambda w: {
-                "figure": f"policies and the limit of {LAYOUT.shown[w.evaluated]}"
+                "figure": FIGURES["policies"].label.format(
+                    evaluated=LAYOUT.shown[w.evaluated]
+                )
             },
         ),
     log:
@@ -206,9 +207,9 @@ rule figure_policies:
         ENVIRONMENT
     params:
         figure="policies",
-        p=lambda w: {"figures": STUDY.figures.model_dump()}
-        | {"gold": STUDY.gold, "evaluated": LAYOUT.shown[w.evaluated]},
-        code=code("figure.py", "alignment_limits.report.figures.policies"),
+        p=lambda w: settings_of(FIGURES["policies"], STUDY)
+        | {"evaluated": LAYOUT.shown[w.evaluated]},
+        code=code("figure.py", FIGURES["policies"].module),
     script:
         "../scripts/figure.py"
 

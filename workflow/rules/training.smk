@@ -2,6 +2,7 @@
 #     of the samples and their encoder, for runs that learn from pairs
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job each;
 #      each is then an ordinary policy, measured by the rules of policies.smk
+from alignment_limits.report.figures.table import FIGURES, settings_of
 from alignment_limits.study.training import learned_from
 from alignment_limits.study.objectives import OBJECTIVES, trainer
 
@@ -144,8 +145,10 @@ rule figure_training_curves:
         png=report(
             results("figures/training-{curve}.png"),
             caption="../report/figure_training_curves.rst",
-            category="5 Policies",
-            labels=lambda w: {"figure": f"training: {DRAWN[w.curve]}"},
+            category=FIGURES["training_curves"].category,
+            labels=lambda w: {
+                "figure": FIGURES["training_curves"].label.format(curve=DRAWN[w.curve])
+            },
         ),
     log:
         results("logs/figure_training_curves/{curve}.log"),
@@ -157,8 +160,8 @@ rule figure_training_curves:
         ENVIRONMENT
     params:
         figure="training_curves",
-        p={"figures": STUDY.figures.model_dump()} | {"gold": STUDY.gold},
-        code=code("figure.py", "alignment_limits.report.figures.policies"),
+        p=settings_of(FIGURES["training_curves"], STUDY),
+        code=code("figure.py", FIGURES["training_curves"].module),
     script:
         "../scripts/figure.py"
 
