@@ -7,7 +7,6 @@ the message to fail with, or None. Only the module of the command asked for is i
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -55,11 +54,12 @@ def main(given: Sequence[str] | None = None) -> int:
         problem = command.run(arguments)
     except AlignmentLimitsError as error:
         problem = f"error: {error}"
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return 0
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())
