@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 WORKFLOW = "\n".join(f.read_text("utf-8") for f in sorted((ROOT / "workflow/rules").glob("*.smk")))
 # one without output is a name for its inputs
-RULES = [r for r in re.findall(r"^ *rule( \w+)?:\n(.*?)(?=^\S|\Z)", WORKFLOW, re.M | re.S) if "output:" in r[1]]
+RULES = [r for r in re.findall(r"^ *rule(?: (\w+))?:\n(.*?)(?=^\S|\Z)", WORKFLOW, re.M | re.S) if "output:" in r[1]]
 FIGURES = {"figure_policies", "figure_training_curves", ""}  # drawn by one script
 
 
@@ -141,9 +141,9 @@ def test_modules_left_out_change_no_value(tmp_path):
         assert not imports & {"numpy", "polars", "torch", "scipy", "pandas"}, module
 
 
-@pytest.mark.parametrize(("name", "body"), RULES, ids=[name.strip() or "figure" for name, _ in RULES])
+@pytest.mark.parametrize(("name", "body"), RULES, ids=[name or "figure" for name, _ in RULES])
 def test_every_rule_is_a_script_with_its_fingerprint_its_settings_a_log_and_a_benchmark(name, body):
-    script = "figure" if name.strip() in FIGURES else name.strip()
+    script = "figure" if name in FIGURES else name
     assert re.search(rf'script:\n +"\.\./scripts/{script}\.py"', body)
     assert re.search(rf'code=(lambda w: |\w+_)?code\(\s*"{script}.py"', body)
     assert re.search(r"^\s+p=", body, re.M)
@@ -152,7 +152,7 @@ def test_every_rule_is_a_script_with_its_fingerprint_its_settings_a_log_and_a_be
 
 
 def test_every_script_has_its_rule():
-    assert {f.stem for f in SCRIPTS} == {name.strip() for name, _ in RULES} - FIGURES | {"figure"}
+    assert {f.stem for f in SCRIPTS} == {name for name, _ in RULES} - FIGURES | {"figure"}
 
 
 def library_imports(script):
