@@ -34,7 +34,13 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     study = load_study(config)
     rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
     figures = {f"figure_{name}" for name in figures_of(study)}
-    return {"workflow", *figures, *re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)}
+    present = {
+        "headline": not study.learning,
+        "sample_page": study.sampling is not None,
+        "proxies_page": study.gold_labels is not None and study.gold_labels.sweep is not None,
+    }
+    pages = re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)
+    return {"workflow", *figures, *(page for page in pages if present.get(page, True))}
 
 
 def entries(report: Path) -> dict[str, str]:

@@ -99,7 +99,7 @@ def test_a_study_file_of_the_docs_is_valid(block):
     part = _whole(yaml.safe_load(text))
     if "set-resources" in part:
         rules = "\n".join(file.read_text("utf-8") for file in (ROOT / "workflow/rules").glob("*.smk"))
-        assert all(re.search(rf"^rule {name}:", rules, re.M) for name in part["set-resources"])
+        assert all(re.search(rf"^ *rule {name}:", rules, re.M) for name in part["set-resources"])
         return
     if all(isinstance(value, dict) and "kind" in value for value in part.values()):
         part = {"rewards": part}

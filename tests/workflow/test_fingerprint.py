@@ -13,9 +13,18 @@ from alignment_limits.jobs.fingerprint import closure, code_fingerprint
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+
+
+def rules_of(text):
+    """The rules that have outputs (one without is a name for its inputs), by name, with what stands in them."""
+    for start in re.finditer(r"^( *)rule(?: (\w+))?:\n", text, re.M):
+        body = re.match(rf"(?:{start[1]} +\S.*\n|\n)*", text[start.end() :])[0]
+        if "output:" in body:
+            yield start[2] or "", body
+
+
 WORKFLOW = "\n".join(f.read_text("utf-8") for f in sorted((ROOT / "workflow/rules").glob("*.smk")))
-# one without output is a name for its inputs
-RULES = [r for r in re.findall(r"^ *rule(?: (\w+))?:\n(.*?)(?=^\S|\Z)", WORKFLOW, re.M | re.S) if "output:" in r[1]]
+RULES = list(rules_of(WORKFLOW))
 FIGURES = {"figure_policies", "figure_training_curves", ""}  # drawn by one script
 
 

@@ -37,6 +37,27 @@ rule judge_reward:
         "../scripts/judge_reward.py"
 
 
+rule judge_sum:
+    input:
+        unpack(terms_in(shared("gold/{scorer}-{documents}.parquet"))),
+    output:
+        scores=shared("gold/{scorer}-{documents}.parquet"),
+    log:
+        results("logs/judge_sum/{scorer}-{documents}.log"),
+    benchmark:
+        results("benchmarks/judge_sum/{scorer}-{documents}.tsv")
+    wildcard_constraints:
+        scorer=one_of(LAYOUT.of_kind("sum")),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
+        code=code("judge_sum.py"),
+    script:
+        "../scripts/judge_sum.py"
+
+
 rule gold:
     input:
         **{

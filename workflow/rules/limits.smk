@@ -1,7 +1,47 @@
-# in: ensembles/standardised.parquet
-# out: limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet, limits/over_optimisation.parquet,
-#      limits/ensembles.parquet (what a wrong reward costs, and where it turns); on demand limits/plan.parquet (what a study would need, with this one as its pilot)
+# in: scores of all rewards
+# out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward and ensemble, one
+#      column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
+#      limits/over_optimisation.parquet, limits/ensembles.parquet (what a wrong reward costs, and where it turns);
+#      on demand limits/plan.parquet (what a study would need, with this one as its pilot)
 PAIRS = {"gold": STUDY.gold, "optimized": [*STUDY.reward_names, *STUDY.ensembles]}
+
+
+rule standardise:
+    input:
+        LAYOUT.clusters,
+        **{f"scores/{name}": LAYOUT.score_files(name) for name in STUDY.reward_names},
+    output:
+        scales=results("ensembles/scales.parquet"),
+        standardised=results("ensembles/rewards.parquet"),
+    log:
+        results("logs/standardise/standardise.log"),
+    benchmark:
+        results("benchmarks/standardise/standardise.tsv")
+    conda:
+        ENVIRONMENT
+    params:
+        p={"rewards": STUDY.reward_names},
+        code=code("standardise.py"),
+    script:
+        "../scripts/standardise.py"
+
+
+rule ensembles:
+    input:
+        standardised=results("ensembles/rewards.parquet"),
+    output:
+        standardised=results("ensembles/standardised.parquet"),
+    log:
+        results("logs/ensembles/ensembles.log"),
+    benchmark:
+        results("benchmarks/ensembles/ensembles.tsv")
+    conda:
+        ENVIRONMENT
+    params:
+        p={name: e.model_dump() for name, e in STUDY.ensembles.items()},
+        code=code("ensembles.py"),
+    script:
+        "../scripts/ensembles.py"
 
 
 rule frontier:
@@ -149,3 +189,20 @@ rule plan:
         code=code("plan.py"),
     script:
         "../scripts/plan.py"
+
+
+TABLES += [
+    results("ensembles/standardised.parquet"),
+    results("limits/frontier.parquet"),
+    results("limits/best_of_n.parquet"),
+    results("limits/over_optimisation.parquet"),
+]
+MADE += [
+    *rules.standardise.output,
+    *rules.ensembles.output,
+    *rules.frontier.output,
+    *rules.best_of_n.output,
+    *rules.proxy_gap.output,
+    *rules.over_optimisation.output,
+    *(rules.ensemble_gaps.output if len(STUDY.proxies) > 1 else []),
+]

@@ -1,5 +1,6 @@
-# in: the fetched prompt source, or the prompts made of documents
-# out: prompts/<chunk>.parquet, one per shard's worth of prompts (shared), and prompts.parquet, all of them
+# in: the fetched prompt source; documents with references, if it has those
+# out: documents/ (shared): a prompt for each document, and what rewards read alongside replies; prompts/<chunk>.parquet,
+#      one per shard's worth of prompts (shared), and prompts.parquet, all of them
 from alignment_limits.study.shards import chunk_range
 
 
@@ -61,3 +62,25 @@ rule prompts:
         code=code("prompts.py"),
     script:
         "../scripts/prompts.py"
+
+
+if STUDY.documents:
+
+    rule documents:
+        input:
+            source=LAYOUT.fetched(STUDY.prompts.source),
+        output:
+            folder=directory(LAYOUT.prompt_source),
+        log:
+            results("logs/documents/documents.log"),
+        benchmark:
+            results("benchmarks/documents/documents.tsv")
+        priority: 100
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            p=STUDY.documents.model_dump(),
+            code=code("documents.py"),
+        script:
+            "../scripts/documents.py"

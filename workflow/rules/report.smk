@@ -1,53 +1,156 @@
-# in: all tables
-# out: report/headline.parquet and .html (the numbers and what they say); `make report` puts pages and figures together
-rule headline:
+# in: all tables of the study
+# out: report/headline.parquet and .html (the numbers and what they say); figures/<figure>.pdf and .png, a caption for each
+#      in workflow/report/; report/samples.html (generated text, escaped, when report.show_samples asks for it);
+#      report/study.html (settings, versions, provenance), manifest.json (checksums of all of the study's files, for
+#      `make verify`); `make report` puts pages and figures together
+from alignment_limits.report.figures.table import figures_of, settings_of, tables_of
+
+if not STUDY.learning:
+
+    rule headline:
+        input:
+            frontier=results("limits/frontier.parquet"),
+            best_of_n=results("limits/best_of_n.parquet"),
+            over_optimisation=results("limits/over_optimisation.parquet"),
+            scales=results("ensembles/scales.parquet"),
+            standardised=results("ensembles/standardised.parquet"),
+            summary=[] if STUDY.scores else results("samples/summary.parquet"),
+        output:
+            table=results("report/headline.parquet"),
+            html=report(
+                results("report/headline.html"),
+                caption="../report/headline.rst",
+                category="0 Summary",
+                labels={"page": "headline numbers"},
+            ),
+        log:
+            results("logs/headline/headline.log"),
+        benchmark:
+            results("benchmarks/headline/headline.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p={
+                "gold": STUDY.gold,
+                "proxies": STUDY.proxies,
+                "members": {name: e.members for name, e in STUDY.ensembles.items()},
+                "notes": {name: r.note for name, r in STUDY.rewards.items() if r.note},
+            },
+            code=code("headline.py"),
+        script:
+            "../scripts/headline.py"
+
+    TABLES += [results("report/headline.parquet")]
+    MADE += rules.headline.output
+
+
+if STUDY.report.show_samples:
+
+    rule sample_page:
+        input:
+            prompts=results("prompts.parquet"),
+            samples=LAYOUT.shards("samples/{chunk}-{block}.parquet"),
+            standardised=results("ensembles/standardised.parquet"),
+        output:
+            html=report(
+                results("report/samples.html"),
+                caption="../report/sample_page.rst",
+                category="4 Generated text",
+                labels={"page": "samples (may offend)"},
+            ),
+        log:
+            results("logs/sample_page/sample_page.log"),
+        benchmark:
+            results("benchmarks/sample_page/sample_page.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p={"gold": STUDY.gold},
+            code=code("sample_page.py"),
+        script:
+            "../scripts/sample_page.py"
+
+    MADE += rules.sample_page.output
+
+
+for NAME, FIGURE in figures_of(STUDY).items():
+
+    rule:
+        name:
+            f"figure_{NAME}"
+        input:
+            **{k: results(path) for k, path in tables_of(FIGURE, STUDY).items()},
+        output:
+            pdf=results(f"figures/{NAME}.pdf"),
+            png=report(
+                results(f"figures/{NAME}.png"),
+                caption=f"../report/figure_{NAME}.rst",
+                category=FIGURE.category,
+                labels={"figure": FIGURE.label},
+            ),
+        log:
+            results(f"logs/figure_{NAME}/figure.log"),
+        benchmark:
+            results(f"benchmarks/figure_{NAME}/figure.tsv")
+        localrule: NAME != "reward_distributions"  # which reads all scores
+        conda:
+            ENVIRONMENT
+        params:
+            figure=NAME,
+            p=settings_of(FIGURE, STUDY),
+            code=code("figure.py", FIGURE.module),
+        script:
+            "../scripts/figure.py"
+
+
+MADE += [
+    results(f"figures/{name}.{kind}")
+    for name in figures_of(STUDY)
+    for kind in ("pdf", "png")
+]
+
+
+rule study_card:
     input:
-        frontier=results("limits/frontier.parquet"),
-        best_of_n=results("limits/best_of_n.parquet"),
-        over_optimisation=results("limits/over_optimisation.parquet"),
-        scales=results("ensembles/scales.parquet"),
-        standardised=results("ensembles/standardised.parquet"),
-        summary=[] if STUDY.scores else results("samples/summary.parquet"),
+        tables=TABLES,
+        preflights=[file for file in MADE if file == results("preflight/rewards.json")],
     output:
-        table=results("report/headline.parquet"),
         html=report(
-            results("report/headline.html"),
-            caption="../report/headline.rst",
+            results("report/study.html"),
+            caption="../report/study_card.rst",
             category="0 Summary",
-            labels={"page": "headline numbers"},
+            labels={"page": "settings, versions, provenance"},
         ),
     log:
-        results("logs/headline/headline.log"),
+        results("logs/study_card/study_card.log"),
     benchmark:
-        results("benchmarks/headline/headline.tsv")
+        results("benchmarks/study_card/study_card.tsv")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        p={
-            "gold": STUDY.gold,
-            "proxies": STUDY.proxies,
-            "members": {name: e.members for name, e in STUDY.ensembles.items()},
-            "notes": {name: r.note for name, r in STUDY.rewards.items() if r.note},
-        },
-        code=code("headline.py"),
+        p={"study": STUDY.model_dump(exclude_none=True)},
+        code=code("study_card.py"),
     script:
-        "../scripts/headline.py"
+        "../scripts/study_card.py"
 
 
-TABLES += [
-    results("ensembles/standardised.parquet"),
-    results("limits/frontier.parquet"),
-    results("limits/best_of_n.parquet"),
-    results("limits/over_optimisation.parquet"),
-    results("report/headline.parquet"),
-]
-MADE += [
-    *rules.standardise.output,
-    *rules.ensembles.output,
-    *rules.frontier.output,
-    *rules.best_of_n.output,
-    *rules.proxy_gap.output,
-    *rules.over_optimisation.output,
-    *(rules.ensemble_gaps.output if len(STUDY.proxies) > 1 else []),
-    *rules.headline.output,
-]
+rule manifest:
+    input:
+        # of the shards, the study's own links to them
+        [f for f in MADE if f.startswith(results("")) and "/preflight/" not in f],
+        rules.study_card.output,
+    output:
+        manifest=results("manifest.json"),
+    log:
+        results("logs/manifest/manifest.log"),
+    benchmark:
+        results("benchmarks/manifest/manifest.tsv")
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        p={"study": STUDY.study},
+        code=code("manifest.py"),
+    script:
+        "../scripts/manifest.py"

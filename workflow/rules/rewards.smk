@@ -96,6 +96,43 @@ localrules:
     score_light,
 
 
+# A sum adds up scores that are there: an edited weight scores nothing anew.
+def terms_in(pattern):
+    """Shards of what a sum adds up, by reward; `pattern` is of the scores of one."""
+
+    def shards_of(wildcards):
+        terms = STUDY.terms(LAYOUT.scorers[wildcards.scorer])
+        return {
+            f"terms/{term}": pattern.replace("{scorer}", STUDY.scorer_id(term)).format(
+                **wildcards
+            )
+            for term in terms
+        }
+
+    return shards_of
+
+
+rule score_sum:
+    input:
+        unpack(terms_in(shared("scores/{scorer}/{chunk}-{block}.parquet"))),
+    output:
+        scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/score_sum/{scorer}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/score_sum/{scorer}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        scorer=one_of(LAYOUT.of_kind("sum")),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        p=lambda w: {"terms": STUDY.terms(LAYOUT.scorers[w.scorer])},
+        code=code("score_sum.py"),
+    script:
+        "../scripts/score_sum.py"
+
+
 # A study's own view of its shared shards, made when all are there: samples/<model>/<chunk>-<block>.parquet
 # and scores/<reward>/<chunk>-<block>.parquet are links.
 rule link_shards:

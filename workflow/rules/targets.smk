@@ -1,6 +1,7 @@
 # in: the preferences' target (a reward of the base's samples, tilted), policies with their samples, scores and KLs
 # out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples as policies see them;
-#      policies/targets.parquet: how far each policy is from the target; figures, report/targets.html
+#      policies/targets.parquet: how far each policy is from the target; exact/targets.parquet: exact distances alongside
+#      the estimates, where all replies are listed; figures, report/targets.html
 from alignment_limits.study.layout import POLICY_FOLDER
 
 TARGET = {
@@ -102,3 +103,32 @@ MADE += [
     *rules.targets.output,
     *rules.targets_page.output,
 ]
+
+
+if STUDY.enumerable:
+
+    rule exact_targets:
+        input:
+            replies=LAYOUT.every("replies.parquet"),
+            scores=LAYOUT.every("{scorer}.parquet").format(
+                scorer=STUDY.scorer_id(TARGET["reward"])
+            ),
+            logprobs=results("exact/logprobs.parquet"),
+            scales=results("ensembles/scales.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+            targets=results("policies/targets.parquet"),
+        output:
+            targets=results("exact/targets.parquet"),
+        log:
+            results("logs/exact_targets/targets.log"),
+        benchmark:
+            results("benchmarks/exact_targets/targets.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p=TARGET | {"policies": [policy.name for policy in STUDY.all_policies]},
+            code=code("exact_targets.py"),
+        script:
+            "../scripts/exact_targets.py"
+
+    MADE += rules.exact_targets.output

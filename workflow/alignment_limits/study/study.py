@@ -336,25 +336,17 @@ class Study(Strict):
 def stages(study: Study) -> list[str]:
     """A study starts at a base model, at a table of scores, or in worlds whose target is known."""
     if study.learning:
-        return ["learning", "figures", "study"]
+        return ["learning", "report"]
     if study.scores:
         start = ["scores"]
     else:
-        start = ["models", "prompts", "sampling", "rewards", "sums", "generated_text"]
-        start += ["documents", "gold"] if study.documents else []
-        start += ["features"] if study.gold_labels or (study.preferences and study.preferences.features) else []
-        start += ["proxies"] if study.gold_labels else []
-        start += ["fine_tuning"] if any(r.kind == "fine-tuned" for r in study.rewards.values()) else []
-        start += ["proxy_sweep"] if study.gold_labels and study.gold_labels.sweep else []
-    rest = ["ensembles", "limits"]
+        start = ["models", "prompts", "sampling", "rewards"]
+        start += ["gold"] if study.documents else []
+        encoded = study.gold_labels or (study.preferences and study.preferences.features)
+        start += ["trained_rewards"] if encoded else []
+    rest = ["limits"]
     rest += ["preferences"] if study.preferences else []
-    rest += ["report"]
     rest += ["training", "policies"] if study.all_policies else []
-    heads = any(reward.kind == "trained" for reward in study.rewards.values())
-    rest += ["policy_heads"] if study.all_policies and heads else []
-    if study.enumerable:
-        rest += ["enumerable"]
-        rest += ["exact_policies"] if study.all_policies else []
-    if study.preferences and study.all_policies:
-        rest += ["targets"] + (["exact_targets"] if study.enumerable else [])
-    return [*start, *rest, "figures", "study"]
+    rest += ["exact"] if study.enumerable else []
+    rest += ["targets"] if study.preferences and study.all_policies else []
+    return [*start, *rest, "report"]

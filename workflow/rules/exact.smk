@@ -1,6 +1,9 @@
 # in: the base model and policies, whose replies can all be listed; the tables of estimates
-# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value beside its estimate);
+# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value alongside its estimate);
+#      exact/logprobs.parquet: log-probability of every reply under every policy;
 #      enumerable/replies.parquet (every reply to every prompt, its exact log-probability) and its scores (shared)
+from alignment_limits.study.layout import POLICY_FOLDER
+
 LISTING = {
     "template": STUDY.prompts.template,
     "temperature": STUDY.sampling.temperature,
@@ -52,6 +55,34 @@ use rule score_sum as exact_score_sum with:
         results("logs/exact_score_sum/{scorer}.log"),
     benchmark:
         results("benchmarks/exact_score_sum/{scorer}.tsv")
+
+
+if STUDY.all_policies:
+
+    # one job for all: what takes time is starting
+    rule exact_policies:
+        input:
+            **{
+                f"policies/{policy.name}": POLICY_FOLDER.format(policy=policy_id)
+                for policy_id, policy in LAYOUT.policies.items()
+            },
+            base=LAYOUT.model,
+            prompts=LAYOUT.every_prompt,
+            replies=LAYOUT.every("replies.parquet"),
+        output:
+            policies=results("exact/logprobs.parquet"),
+        log:
+            results("logs/exact_policies/policies.log"),
+        benchmark:
+            results("benchmarks/exact_policies/policies.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p=LISTING
+            | {"policies": [policy.name for policy in LAYOUT.policies.values()]},
+            code=code("exact_policies.py"),
+        script:
+            "../scripts/exact_policies.py"
 
 
 def exact_inputs():

@@ -1,0 +1,181 @@
+# in: samples and prompts (the study's own, and further ones for training), gold's scores of them, the encoders' files
+# out: features/<encoder>/<chunk>-<block>.parquet: what heads and fitted rewards see of a reply;
+#      heads/<reward and its digest>.safetensors and the scores of such a reward;
+#      fine_tuned/<reward and its digest>/: a sequence classifier, which the rules of rewards.smk score with (all shared);
+#      limits/proxies.parquet, proxy_onsets.parquet, proxy_ensembles.parquet: proxies of every quality, where gold peaks
+#      under each, ensembles of every size; report/proxies.html
+HEADS = LAYOUT.of_kind("trained")
+FINE_TUNED = LAYOUT.of_kind("fine-tuned")
+# what of a trained reward's settings decides its head
+FITTING = set("labels noise seed loss dimensions feature_seed".split())
+
+
+rule features:
+    input:
+        samples=shared("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
+        files=lambda w: LAYOUT.fetched(LAYOUT.encoders[w.encoder].features),
+    output:
+        features=shared("features/{encoder}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/features/{encoder}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/features/{encoder}/{chunk}-{block}.tsv")
+    wildcard_constraints:
+        encoder=one_of(LAYOUT.encoders),
+    priority: 20
+    conda:
+        ENVIRONMENT
+    envmodules:
+        *MODULES,
+    params:
+        p=lambda w: {"text": LAYOUT.encoders[w.encoder].text},
+        code=code("features.py"),
+    script:
+        "../scripts/features.py"
+
+
+if STUDY.gold_labels:
+
+    rule train_head:
+        input:
+            features=lambda w: LAYOUT.feature_shards(HEADS[w.scorer], training=True),
+            gold=LAYOUT.gold_labels,
+            prompts=expand(
+                shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
+            ),
+            evaluation=results("prompts.parquet"),
+        output:
+            head=shared("heads/{scorer}.safetensors"),
+        log:
+            results("logs/train_head/{scorer}.log"),
+        benchmark:
+            results("benchmarks/train_head/{scorer}.tsv")
+        wildcard_constraints:
+            scorer=one_of(HEADS),
+        conda:
+            ENVIRONMENT
+        params:
+            p=lambda w: HEADS[w.scorer].model_dump(include=FITTING),
+            code=code("train_head.py"),
+        script:
+            "../scripts/train_head.py"
+
+    rule score_trained:
+        input:
+            features=lambda w: shared(
+                f"features/{LAYOUT.encoder_id(HEADS[w.scorer])}/{w.chunk}-{w.block}.parquet"
+            ),
+            head=shared("heads/{scorer}.safetensors"),
+        output:
+            scores=shared("scores/{scorer}/{chunk}-{block}.parquet"),
+        log:
+            results("logs/score_trained/{scorer}/{chunk}-{block}.log"),
+        benchmark:
+            results("benchmarks/score_trained/{scorer}/{chunk}-{block}.tsv")
+        wildcard_constraints:
+            scorer=one_of(HEADS),
+        conda:
+            ENVIRONMENT
+        params:
+            p=lambda w: {"sign": HEADS[w.scorer].sign},
+            code=code("score_trained.py"),
+        script:
+            "../scripts/score_trained.py"
+
+    rule fine_tune:
+        input:
+            start=lambda w: LAYOUT.source_files(FINE_TUNED[w.scorer]),
+            samples=LAYOUT.training_shards("samples/{chunk}-{block}.parquet"),
+            gold=LAYOUT.gold_labels,
+            prompts=expand(
+                shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
+            ),
+            evaluation=results("prompts.parquet"),
+        output:
+            folder=directory(shared("fine_tuned/{scorer}")),
+        log:
+            results("logs/fine_tune/{scorer}.log"),
+        benchmark:
+            results("benchmarks/fine_tune/{scorer}.tsv")
+        wildcard_constraints:
+            scorer=one_of(FINE_TUNED),
+        priority: 30
+        conda:
+            ENVIRONMENT
+        envmodules:
+            *MODULES,
+        threads: workflow.resource_settings.cores or 1
+        resources:
+            gpu=1,
+        params:
+            p=lambda w: FINE_TUNED[w.scorer].model_dump(
+                exclude={"note", "kind", "source"}
+            )
+            | STUDY.dated(LAYOUT.scorers[w.scorer]),
+            code=code("fine_tune.py"),
+        script:
+            "../scripts/fine_tune.py"
+
+
+if STUDY.gold_labels and STUDY.gold_labels.sweep:
+
+    rule proxy_sweep:
+        input:
+            training=LAYOUT.feature_shards(STUDY.gold_labels.sweep, training=True),
+            evaluation=LAYOUT.feature_shards(STUDY.gold_labels.sweep),
+            gold=LAYOUT.gold_labels,
+            training_prompts=expand(
+                shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
+            ),
+            evaluation_prompts=results("prompts.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+        output:
+            proxies=results("limits/proxies.parquet"),
+            onsets=results("limits/proxy_onsets.parquet"),
+            ensembles=results("limits/proxy_ensembles.parquet"),
+        log:
+            results("logs/proxy_sweep/sweep.log"),
+        benchmark:
+            results("benchmarks/proxy_sweep/sweep.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p=STUDY.gold_labels.sweep.model_dump(exclude={"features", "text"})
+            | {
+                "gold": STUDY.gold,
+                "betas": STUDY.limits.ensemble_betas,
+                "at_kl": STUDY.limits.reference_kl,
+                "bootstrap": STUDY.limits.bootstrap,
+                "seed": STUDY.seed,
+            },
+            code=code("proxy_sweep.py"),
+        script:
+            "../scripts/proxy_sweep.py"
+
+    rule proxies_page:
+        input:
+            proxies=results("limits/proxies.parquet"),
+            onsets=results("limits/proxy_onsets.parquet"),
+            ensembles=results("limits/proxy_ensembles.parquet"),
+        output:
+            html=report(
+                results("report/proxies.html"),
+                caption="../report/proxies_page.rst",
+                category="0 Summary",
+                labels={"page": "trained proxies and their ensembles"},
+            ),
+        log:
+            results("logs/proxies_page/proxies_page.log"),
+        benchmark:
+            results("benchmarks/proxies_page/proxies_page.tsv")
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            p={"gold": STUDY.gold},
+            code=code("proxies_page.py"),
+        script:
+            "../scripts/proxies_page.py"
+
+    MADE += [*rules.proxy_sweep.output, *rules.proxies_page.output]
