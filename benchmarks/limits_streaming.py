@@ -24,7 +24,7 @@ from alignment_limits.files import atomic
 from alignment_limits.limits import frontier
 from alignment_limits.limits.streaming import octaves, sum_shard
 from alignment_limits.study.estimates import Limits
-from alignment_limits.tables.score_stream import stream_prompts
+from alignment_limits.tables.streaming import stream_prompts
 
 CORRELATION = 0.6
 LOADED = 10_000_000  # scores of the in-memory yardstick

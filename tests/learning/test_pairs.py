@@ -6,7 +6,7 @@ import pytest
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.preferences.pairs import draw_pairs, fitted_rewards
-from alignment_limits.tables.preferences import read_preference_table
+from alignment_limits.tables.scores import read_preference_table
 
 RNG = np.random.default_rng(0)
 LOG_BASE, REWARD = -np.abs(RNG.normal(size=6)), RNG.normal(size=6)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from alignment_limits.preferences import pairs as pref
+from alignment_limits.preferences.learners import log_softmax, margins
 from alignment_limits.preferences.pairs import comparisons, draw_world
-from alignment_limits.preferences.tabular import log_softmax, margins
 
 RNG = np.random.default_rng(0)
 TARGET, BASE = log_softmax(RNG.normal(size=(2, 3, 4)))

@@ -6,9 +6,8 @@ import pytest
 
 from alignment_limits.preferences.fits import pair_design, pair_wins, profile_gamma
 from alignment_limits.preferences.pairs import comparisons, draw_wins, draw_world, preferences
-from alignment_limits.preferences.rates import choose, first_order, mean_interval, slopes, summary
-from alignment_limits.preferences.sweep import sweep
-from alignment_limits.study.learning import Learning
+from alignment_limits.preferences.rates import choose, first_order, mean_interval, slopes, summary, sweep
+from alignment_limits.study.estimates import Learning
 from alignment_limits.tables.schemas.learning import SLOPES
 
 SIZES = [2**k for k in range(6, 13)]

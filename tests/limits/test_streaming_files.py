@@ -15,12 +15,11 @@ from alignment_limits.limits import frontier
 from alignment_limits.limits.frontier import FrontierTable
 from alignment_limits.limits.streaming import read_frontier
 from alignment_limits.limits.streaming.terms import compiled
-from alignment_limits.tables import score_stream
+from alignment_limits.tables import streaming
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.grid import Grid, prompt_key, prompt_keys
-from alignment_limits.tables.partial_sums import merge_files, read_sums, write_sums
 from alignment_limits.tables.schemas.limits import FRONTIER
-from alignment_limits.tables.score_stream import Prompts, row_count, stream_prompts
+from alignment_limits.tables.streaming import Prompts, merge_files, read_sums, row_count, stream_prompts, write_sums
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_prompts_come_whole_whatever_the_batches(
 ) -> None:
     file = write(table, tmp_path / "t.parquet", rows=37)
     for batch in (7, 64, 1 << 18):
-        monkeypatch.setattr(score_stream, "BATCH", batch)
+        monkeypatch.setattr(streaming, "BATCH", batch)
         told: list[int] = []
         got = list(stream_prompts(file, ["rm", "human"], told.append))
         assert sum(told) == table.height == row_count([file], ["rm"])
@@ -175,14 +174,14 @@ def changed(table: pl.DataFrame, column: str, row: int, value: object) -> pl.Dat
 def test_bad_rows_are_named(
     table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, value: object, message: str
 ) -> None:
-    monkeypatch.setattr(score_stream, "BATCH", 50)
+    monkeypatch.setattr(streaming, "BATCH", 50)
     file = write(changed(table, column, 321, value), tmp_path / "t.parquet", rows=80)
     with pytest.raises(ArtifactError, match=message):
         list(stream_prompts(file, ["rm", "human"]))
 
 
 def test_repeated_samples_are_named(table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_stream, "BATCH", 50)
+    monkeypatch.setattr(streaming, "BATCH", 50)
     row = 1 + table["prompt_id"].to_list().index("p010")
     twice = changed(table, "sample_id", row + 5, 2)
     file = write(twice, tmp_path / "t.parquet", rows=80)

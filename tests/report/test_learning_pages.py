@@ -4,15 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.preferences.rates import choose, slopes, summary
-from alignment_limits.preferences.sweep import sweep
+from alignment_limits.preferences.rates import choose, slopes, summary, sweep
 from alignment_limits.report.claims import learning as claims
 from alignment_limits.report.claims.learning import listed, paired
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
 from alignment_limits.report.figures.learning import gamma_estimates, learning_floors, learning_rates, learning_settings
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.pages.learning import learning_page
-from alignment_limits.study.learning import Learning
+from alignment_limits.study.estimates import Learning
 
 P = Learning(
     world={"contexts": 4, "responses": 4, "target_dimension": 2, "target_sd": 0.4, "base_sd": 0.4},

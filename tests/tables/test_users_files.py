@@ -11,10 +11,9 @@ import pytest
 
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError, PromptError, TableError
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.tables.preferences import read_preference_table
 from alignment_limits.tables.prompts import read_documents, read_prompts, repeats
-from alignment_limits.tables.score_stream import prompt_key, stream_prompts
-from alignment_limits.tables.scores import read_score_table, unnest
+from alignment_limits.tables.scores import read_preference_table, read_score_table, unnest
+from alignment_limits.tables.streaming import prompt_key, stream_prompts
 from alignment_limits.tables.user_table import read_lines, read_user_table
 
 TEXTS = ["plain", "U+2028 \u2028 in the middle", "U+0085 \x85 and \x0c form feed", 'a "quote", a comma', "two\nlines"]
@@ -185,7 +184,7 @@ DEFECTS = [
 
 @pytest.mark.parametrize(("column", "values", "message"), DEFECTS, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_defect_has_the_same_message_streamed_or_not(tmp_path, monkeypatch, column, values, message):
-    monkeypatch.setattr("alignment_limits.tables.score_stream.BATCH", 5)
+    monkeypatch.setattr("alignment_limits.tables.streaming.BATCH", 5)
     good = pl.DataFrame({"prompt_id": ["a"] * 12, "sample_id": np.arange(12), "rm": np.arange(12.0)})
     file = tmp_path / "t.parquet"
     good.with_columns(values.alias(column)).write_parquet(file, row_group_size=4)
@@ -197,7 +196,7 @@ def test_a_defect_has_the_same_message_streamed_or_not(tmp_path, monkeypatch, co
 
 
 def test_of_two_defects_the_same_one_is_named_streamed_or_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignment_limits.tables.score_stream.BATCH", 4)
+    monkeypatch.setattr("alignment_limits.tables.streaming.BATCH", 4)
     table = pl.DataFrame({"prompt_id": ["a"] * 12, "sample_id": [*range(11), -3], "rm": [None, *[1.0] * 11]})
     file = tmp_path / "t.parquet"
     table.write_parquet(file, row_group_size=4)

@@ -7,8 +7,8 @@ import polars as pl
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.preferences import judged_samples, read_preference_table
 from alignment_limits.tables.schemas.samples import PREFERENCES
+from alignment_limits.tables.scores import judged_samples, read_preference_table
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

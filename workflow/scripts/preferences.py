@@ -7,8 +7,8 @@ from alignment_limits.jobs.job import job, provenance
 from alignment_limits.preferences.pairs import draw_pairs
 from alignment_limits.tables.artifacts import write_table
 from alignment_limits.tables.grid import Grid, prompt_keys
-from alignment_limits.tables.preferences import judged_samples
 from alignment_limits.tables.schemas.samples import PREFERENCES
+from alignment_limits.tables.scores import judged_samples
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

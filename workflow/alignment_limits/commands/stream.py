@@ -25,9 +25,15 @@ from alignment_limits.limits.streaming.reader import read_frontier
 from alignment_limits.limits.streaming.sums import FrontierSums, octaves
 from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.artifacts import read_provenance, versions, write_table
-from alignment_limits.tables.partial_sums import continue_sums, merge_files, write_sums
 from alignment_limits.tables.schemas.limits import FRONTIER
-from alignment_limits.tables.score_stream import row_count, stream_prompts, table_digest
+from alignment_limits.tables.streaming import (
+    continue_sums,
+    merge_files,
+    row_count,
+    stream_prompts,
+    table_digest,
+    write_sums,
+)
 
 KEEP = 30.0  # seconds between writings of an unfinished part
 MADE = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from alignment_limits.preferences.learners import log_softmax, margins, reward_fit
 from alignment_limits.preferences.objectives import sigmoid
-from alignment_limits.preferences.tabular import log_softmax, margins, reward_fit
 
 
 def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:

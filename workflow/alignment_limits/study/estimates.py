@@ -1,12 +1,14 @@
-"""The estimators' grids, scores made elsewhere, worlds whose replies can be listed, and how figures look."""
+"""What is estimated: grids of the estimators, scores brought along, worlds of known target; and how figures look."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.study.base import Label, Strict, UserPath
+from alignment_limits.study.objectives import Learned
 
 
 class Limits(Strict):
@@ -111,3 +113,101 @@ class Enumerable(Strict):
         description="how many prompts of the source stand for all there are: intervals speak of those, so exact "
         "values are given for them too",
     )
+
+
+Setting = Literal[
+    "as-modelled",
+    "label-noise",
+    "ties-flipped",
+    "ties-dropped",
+    "context-effects",
+    "annotator-bias",
+    "gamma-error",
+    "tempered-pairs",
+    "best-of-n-pairs",
+    "reward-dimension",
+]
+Positive = Annotated[float, Field(gt=0)]
+_AT_LEAST = {"gamma-error": 0.01, "tempered-pairs": 0.01, "best-of-n-pairs": 1, "reward-dimension": 1}
+_AT_MOST = {"label-noise": 0.5}
+
+
+def check_levels(settings: Mapping[Any, Sequence[float]], free: float = float("inf")) -> None:
+    """Every setting's levels: at least one, each once, in its range.
+
+    Raises:
+        ValueError: says which is not.
+    """
+    for name, levels in settings.items():
+        if not levels or len(set(levels)) != len(levels) or len(levels) > 100:
+            raise ValueError(f"settings.{name} needs levels, each once, and at most 100")
+        low, high = _AT_LEAST.get(name, 0), free if name == "reward-dimension" else _AT_MOST.get(name, float("inf"))
+        if bad := [x for x in levels if not low <= x <= high]:
+            raise ValueError(f"settings.{name} must be from {low:g} to {high:g}, not {bad[0]:g}")
+
+
+class World(Strict):
+    """Contexts and responses that can be listed, a target and a base with normal logits."""
+
+    contexts: int = Field(10, ge=1, le=1000)
+    responses: int = Field(10, ge=2, le=100)
+    gamma: float = Field(0.5, gt=0, description="preferences follow sigma(gamma log pi*(a)/pi*(b))")
+    target_sd: float = Field(0.1, gt=0, description="s.d. of the target's logits")
+    base_sd: float = Field(0.1, ge=0, description="s.d. of the base's logits")
+    target_dimension: int | None = Field(
+        None, ge=1, description="the target's logits are linear in so many features; without it, all are free"
+    )
+    reward_dimension: int | None = Field(
+        None, ge=1, description="rewards are fitted in so many features, the target's own first; without it, a table"
+    )
+
+
+class Learning(Strict):
+    """Policies learned from n preferences, at exactly known distance from their target."""
+
+    world: World = World()  # type: ignore[call-arg]
+    n: list[Annotated[int, Field(ge=1, le=2**40)]] = Field(
+        [2**k for k in range(5, 21)], min_length=1, max_length=100, description="numbers of preference pairs"
+    )
+    slope_from: int = Field(2**11, ge=1, description="rates are fitted on n from here on")
+    seeds: int = Field(
+        64, ge=2, le=100_000, description="independent worlds, each with its own data; what intervals are over"
+    )
+    objectives: list[Learned] = Field(
+        ["pmle", "distillation", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"], min_length=1
+    )
+    betas: list[Positive] = Field(
+        [2.0 ** (k / 2) for k in range(-16, 25)],
+        min_length=1,
+        max_length=1000,
+        description="coefficients to choose among, per n",
+    )
+    fixed_betas: list[Positive] = Field([0.125, 1], description="coefficients whose floors are shown")
+    folds: int = Field(5, ge=2, le=20, description="parts of the data, each held out once, to choose a coefficient")
+    prior_sd: float = Field(
+        10, gt=0, description="s.d. of the normal prior that keeps fitted rewards finite on separable data"
+    )
+    settings: dict[Setting, list[Annotated[float, Field(ge=0)]]] = Field(
+        {"as-modelled": [0]}, min_length=1, description="what the data depart from the model in, and how far"
+    )
+    estimate_gamma: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="estimate gamma beside rewards linear in so many features, in a world where that can be done"
+    )
+
+    @field_validator("n", "betas", "fixed_betas", "objectives")
+    @classmethod
+    def _no_repeats(cls, v: list[float]) -> list[float]:
+        if len(set(v)) != len(v):
+            raise ValueError("values are repeated")
+        return v if v and isinstance(v[0], str) else sorted(v)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Learning:
+        check_levels(self.settings, self.world.contexts * (self.world.responses - 1))
+        unknown = [b for b in self.fixed_betas if b not in self.betas]
+        if unknown:
+            raise ValueError(f"fixed_betas must be among betas; {unknown[0]:g} is not")
+        linear = "reward-dimension" in self.settings or self.world.reward_dimension or self.estimate_gamma
+        if linear and not self.world.target_dimension:
+            raise ValueError("rewards of some dimension need world.target_dimension")
+        return self

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from alignment_limits.study.base import Label, Source, Strict, UserPath
-from alignment_limits.study.learning import check_levels
+from alignment_limits.study.estimates import check_levels
 from alignment_limits.study.objectives import OBJECTIVES, Trained, those
 from alignment_limits.study.sampling import Prompts, Sampling
 
