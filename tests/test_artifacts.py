@@ -122,6 +122,14 @@ def test_a_key_that_occurs_twice_is_refused_within_and_across_files(tmp_path):
         read_tables([tmp_path / "a.parquet", tmp_path / "b.parquet"], SCORES)
 
 
+@pytest.mark.parametrize("order", ["as they are", "sorted", "reversed"])
+def test_one_repeated_key_is_noticed_in_any_order_of_rows(tmp_path, order):
+    table = pl.concat([scores(), scores()[-1:]])
+    rows = {"as they are": table, "sorted": table.sort("prompt_id", "sample_id"), "reversed": table.reverse()}[order]
+    with pytest.raises(ArtifactError, match="1 key.*twice, the first is p2, sample 3"):
+        write_table(rows, tmp_path / "s.parquet", SCORES, {})
+
+
 def test_scores_that_are_no_numbers_are_named(tmp_path):
     bad = scores(score=pl.when(pl.col("sample_id") == 2).then(float("nan")).otherwise(pl.col("score")))
     write_table(bad, tmp_path / "s.parquet", SCORES, {})

@@ -185,6 +185,12 @@ def _check_verdicts(table: pl.DataFrame, schema: Schema, where: str) -> None:
 
 
 def _check_key(table: pl.DataFrame, where: str) -> None:
+    prompt, sample = map(pl.col, KEY)
+    rises = (prompt > prompt.shift()) | ((prompt == prompt.shift()) & (sample > sample.shift()))
+    if table.select(
+        rises.slice(1).fill_null(False).all()
+    ).item():  # in key order, as nearly always: a twentieth of the time
+        return
     twice = table.group_by(KEY).len().filter(pl.col("len") > 1)
     if twice.height:
         row = twice.sort(KEY).row(0)
