@@ -45,7 +45,7 @@ test: whole  ## pass all tests (the small study with real models included)
 	@$(BIN)/pytest $(ARGS)
 
 # light: neither models nor studies; what CI runs besides takes minutes
-LIGHT_TESTS := tests/config tests/commands tests/tables tests/report tests/learning tests/limits/test_frontier.py $(wildcard tests/test_*.py)
+LIGHT_TESTS := tests/study tests/commands tests/tables tests/report tests/preferences tests/limits/test_frontier.py $(wildcard tests/test_*.py)
 quick: whole check  ## formatting, lint, types and the light tests, in a minute and a half
 	@$(BIN)/pytest --numprocesses=2 $(LIGHT_TESTS) $(ARGS)
 

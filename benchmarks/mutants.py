@@ -42,7 +42,7 @@ MUTATED = (
     *(f"report/{name}.py" for name in ("claims/*", "numbers", "agreement")),
 )
 # the quick tests of what is mutated: no study, server or engine is started
-QUICK = ("limits", "learning", "policies", "report", "sampling", "rewards", "tables", "models", "test_*.py")
+QUICK = ("limits", "preferences", "policies", "report", "sampling", "rewards", "tables", "models", "test_*.py")
 SLOW = ("tests/*/test_*_study.py",)
 COPIED = ("workflow", "tests", "config", "profiles", "resources", "docs", "benchmarks", "envs")
 FILES = ("Snakefile", "README.md", "Makefile", "pyproject.toml", "CHANGELOG.md")

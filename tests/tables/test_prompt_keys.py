@@ -15,7 +15,7 @@ from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import Grid, prompt_keys
 from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, OVER_OPTIMISATION, PROXY_GAP, STANDARDISED
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 P = {
     "gold": "gold",
     "optimized": ["gold", "proxy"],

@@ -17,7 +17,7 @@ from alignment_limits.tables.schemas.limits import CLUSTERS, FRONTIER, STANDARDI
 from alignment_limits.tables.schemas.samples import PROMPTS, SCORES
 from alignment_limits.tables.scores import cluster_column, read_clusters
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 PROVENANCE = {"study": "tiny", "stage": "test", "versions": {}}
 
 

@@ -14,7 +14,7 @@ from alignment_limits.sampling.tokens import own_system, render
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.prompts import conversations, read_prompts
 
-DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text("utf-8"))
+DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text("utf-8"))
 TURNS = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Hi"},
