@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from alignment_limits.commands import stream
+from alignment_limits.commands import tables as commands
+from alignment_limits.commands.tables import run_stream, stream_arguments, sum_tables
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.limits import frontier
 from alignment_limits.limits.frontier import FrontierTable
@@ -41,8 +42,8 @@ def table() -> pl.DataFrame:
 def command(words: list[str]) -> None:
     """Run `alignment-limits stream`; a user's error is raised."""
     parser = argparse.ArgumentParser()
-    stream.add_arguments(parser)
-    stream.run(parser.parse_args(words))
+    stream_arguments(parser)
+    run_stream(parser.parse_args(words))
 
 
 def write(table: pl.DataFrame, path: Path, rows: int = 100) -> str:
@@ -97,7 +98,7 @@ def test_a_study_in_memory_and_streamed_has_the_same_splits_and_numbers(tmp_path
     ).sort("prompt_id", "sample_id")
     r = Grid.of(table).array(table["rm"])
     whole = frontier(r, r, betas=[2.0], kls=[0.1, 0.3], keys=prompt_keys(table), replicates=100)["evaluated"]
-    sums = stream.sum_tables([write(table, tmp_path / "t.parquet")], "rm", [], betas=[2.0])
+    sums = sum_tables([write(table, tmp_path / "t.parquet")], "rm", [], betas=[2.0])
     streamed = read_frontier(sums, [0.1, 0.3], betas=[2.0])["rm"]
     np.testing.assert_allclose(streamed.gain[0], whole.gain[0], rtol=1e-11)
     np.testing.assert_allclose(streamed.gain, whole.gain, rtol=2e-6)
@@ -111,12 +112,12 @@ def test_files_give_the_frontier_of_memory(table: pl.DataFrame, tmp_path: Path) 
     second = shuffled.sort("prompt_id", descending=True, maintain_order=True)
     files = [write(first, tmp_path / "a.parquet"), write(second, tmp_path / "b.parquet", rows=1000)]
     betas = [2.0, 1.0]
-    whole = stream.sum_tables([write(table, tmp_path / "all.parquet")], "rm", ["human"], betas=betas)
+    whole = sum_tables([write(table, tmp_path / "all.parquet")], "rm", ["human"], betas=betas)
     for file in files:
-        part = stream.sum_tables([file], "rm", ["human", "rm"], betas=betas)
+        part = sum_tables([file], "rm", ["human", "rm"], betas=betas)
         write_sums(part, Path(file).with_suffix(".npz"), {})
     merged = merge_files([Path(file).with_suffix(".npz") for file in files[::-1]])
-    together = stream.sum_tables(files, "rm", ["human"], betas=betas)
+    together = sum_tables(files, "rm", ["human"], betas=betas)
     np.testing.assert_allclose(merged.totals, whole.totals, rtol=1e-13, atol=1e-13)
     if compiled() is not None:
         assert np.array_equal(merged.totals, whole.totals)
@@ -142,16 +143,16 @@ def test_one_file_per_reward_in_the_columns_of_the_contract(table: pl.DataFrame,
         contract = table.select("prompt_id", "sample_id", score=pl.col(reward), truncated=pl.lit(False))
         write(contract, tmp_path / reward / "0.parquet", rows=70 if reward == "rm" else 90)
     template = str(tmp_path / "{reward}" / "0.parquet")
-    one = stream.sum_tables([template], "rm", ["human"])
-    other = stream.sum_tables([write(table, tmp_path / "wide.parquet")], "rm", ["human"])
+    one = sum_tables([template], "rm", ["human"])
+    other = sum_tables([write(table, tmp_path / "wide.parquet")], "rm", ["human"])
     assert np.array_equal(one.totals, other.totals)
     moved = table.select("prompt_id", sample_id=pl.col("sample_id") + 1, score=pl.col("human"))
     write(moved, tmp_path / "human" / "0.parquet")
     with pytest.raises(ArtifactError, match=r"sample_id of 'human' differs from that of 'rm', in row 1$"):
-        stream.sum_tables([template], "rm", ["human"])
+        sum_tables([template], "rm", ["human"])
     write(moved[:-1], tmp_path / "human" / "0.parquet")
     with pytest.raises(ArtifactError, match="must hold the same keys"):
-        stream.sum_tables([template], "rm", ["human"])
+        sum_tables([template], "rm", ["human"])
 
 
 def changed(table: pl.DataFrame, column: str, row: int, value: object) -> pl.DataFrame:
@@ -193,16 +194,16 @@ def test_split_prompts_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
     cut = 1 + table["prompt_id"].to_list().index("p030") + 4
     a, b = write(table[:cut], tmp_path / "a.parquet"), write(table[cut:], tmp_path / "b.parquet")
     with pytest.raises(ArtifactError, match=rf"'p030' .* begin in {a}, row {cut - 4}, and again in {b}, row 1;"):
-        stream.sum_tables([a, b], "rm", [])
+        sum_tables([a, b], "rm", [])
     apart = write(pl.concat([table[cut:], table[:cut]]), tmp_path / "c.parquet")
     again = table.height - 4
     with pytest.raises(ArtifactError, match=rf"'p030' .* in {apart}, row 1, and again in {apart}, row {again};"):
         list(stream_prompts(apart, ["rm"]))
     with pytest.raises(ArtifactError, match=rf"^{a}: given twice$"):
-        stream.sum_tables([a, b, a], "rm", [])
+        sum_tables([a, b, a], "rm", [])
     copy = write(table[:cut], tmp_path / "copy.parquet")
     with pytest.raises(ArtifactError, match=rf"'p000' .* begin in {a}, row 1, and again in {copy}, row 1;"):
-        stream.sum_tables([a, copy], "rm", [])
+        sum_tables([a, copy], "rm", [])
 
 
 def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match=message):
             list(stream_prompts(bad, rewards))
         with pytest.raises(ArtifactError, match=message):
-            stream.sum_tables([bad], rewards[0], rewards[1:])
+            sum_tables([bad], rewards[0], rewards[1:])
     (tmp_path / "bad.parquet").write_text("no table")
     with pytest.raises(ArtifactError, match=r"bad\.parquet cannot be read"):
         list(stream_prompts(str(tmp_path / "bad.parquet"), ["rm"]))
@@ -230,13 +231,13 @@ def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
 def test_scores_too_large_to_sum_are_told_with_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
     file = write(changed(table, "human", 7, 1e60), tmp_path / "t.parquet")
     with pytest.raises(ArtifactError, match=r"t\.parquet: Scores of 'human' differ by 1e\+60"):
-        stream.sum_tables([file], "rm", ["human"])
+        sum_tables([file], "rm", ["human"])
 
 
 def test_a_table_with_clusters_is_refused_with_the_way_out(table: pl.DataFrame, tmp_path: Path) -> None:
     file = write(table.with_columns(cluster=pl.lit("one")), tmp_path / "t.parquet")
     with pytest.raises(ArtifactError, match=r"t\.parquet has a column 'cluster'.*sum_shard"):
-        stream.sum_tables([file], "rm", [])
+        sum_tables([file], "rm", [])
 
 
 def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
@@ -245,11 +246,11 @@ def test_integer_and_float32_scores_and_numeric_ids(tmp_path: Path) -> None:
     (prompts,) = [p for p in stream_prompts(file, ["rm", "human"]) if len(p.keys) == 1][:1]
     assert prompts.keys.tolist() == [prompt_key("7")]
     assert prompts.columns[0].tolist() == [1.0, 2.0]
-    assert stream.sum_tables([file], "rm", ["human"]).samples == 4
+    assert sum_tables([file], "rm", ["human"]).samples == 4
 
 
 def test_sums_survive_their_file(table: pl.DataFrame, tmp_path: Path) -> None:
-    sums = stream.sum_tables([write(table, tmp_path / "t.parquet")], "rm", ["human"], seed=3)
+    sums = sum_tables([write(table, tmp_path / "t.parquet")], "rm", ["human"], seed=3)
     write_sums(sums, tmp_path / "p.npz", {"tables": ["t"]})
     back = read_sums(tmp_path / "p.npz")
     assert (back.names, back.seed, back.samples) == (("rm", "human"), 3, table.height)
@@ -271,8 +272,8 @@ def test_a_stopped_sum_goes_on_and_leaves_no_trace(
 ) -> None:
     """Stopped in the third and in the fifth table, tables in another order: the same bytes as in one go."""
     whole, part = tmp_path / "whole.npz", tmp_path / "part.npz"
-    stream.sum_tables(six, "rm", ["human"], part=whole)
-    monkeypatch.setattr(stream, "KEEP", 0.0)
+    sum_tables(six, "rm", ["human"], part=whole)
+    monkeypatch.setattr(commands, "KEEP", 0.0)
     read: list[str] = []
 
     def stopped(table: str, *rest: object, **named: object) -> Iterator[Prompts]:
@@ -283,22 +284,22 @@ def test_a_stopped_sum_goes_on_and_leaves_no_trace(
             raise KeyboardInterrupt
         yield from prompts
 
-    monkeypatch.setattr(stream, "stream_prompts", stopped)
+    monkeypatch.setattr(commands, "stream_prompts", stopped)
     for tables in (six, six[::-1]):
         with pytest.raises(KeyboardInterrupt):
-            stream.sum_tables(tables, "rm", ["human"], part=part)
-    stream.sum_tables(six, "rm", ["human"], part=part)
+            sum_tables(tables, "rm", ["human"], part=part)
+    sum_tables(six, "rm", ["human"], part=part)
     assert read == [*six[:3], *six[:2:-1], *six[2:4]][: len(read)]
     assert part.read_bytes() == whole.read_bytes()
     before = part.stat().st_mtime_ns
-    stream.sum_tables(six, "rm", ["human"], part=part)  # nothing left to do
+    sum_tables(six, "rm", ["human"], part=part)  # nothing left to do
     assert part.stat().st_mtime_ns == before
 
 
 def test_parts_in_any_order_give_the_same_bytes(six: list[str], tmp_path: Path) -> None:
     """The table as a file; from other parts all but the record of what it was made of is the same."""
     for name, tables in (("a", six[:1]), ("b", six[1:4]), ("c", six[4:]), ("rest", six[:0:-1])):
-        stream.sum_tables(tables, "rm", ["human"], betas=[1.0], part=tmp_path / f"{name}.npz")
+        sum_tables(tables, "rm", ["human"], betas=[1.0], part=tmp_path / f"{name}.npz")
     made = []
     for i, parts in enumerate((["a", "b", "c"], ["c", "a", "b"], ["rest", "a"])):
         out = tmp_path / f"frontier-{i}.parquet"
@@ -311,7 +312,7 @@ def test_parts_in_any_order_give_the_same_bytes(six: list[str], tmp_path: Path) 
 
 def test_a_part_of_something_else_is_not_continued(table: pl.DataFrame, six: list[str], tmp_path: Path) -> None:
     part = tmp_path / "part.npz"
-    stream.sum_tables(six[:2], "rm", ["human"], part=part)
+    sum_tables(six[:2], "rm", ["human"], part=part)
     before = part.read_bytes()
     for change, message in (
         ({"evaluated": []}, r"part\.npz has another rewards than what is asked for"),
@@ -320,20 +321,20 @@ def test_a_part_of_something_else_is_not_continued(table: pl.DataFrame, six: lis
         ({"tables": six[1:3]}, r"0\.parquet is not among the tables given, but it was summed into .*part\.npz"),
     ):
         with pytest.raises(ArtifactError, match=message):
-            stream.sum_tables(**({"tables": six, "optimized": "rm", "evaluated": ["human"], "part": part} | change))
+            sum_tables(**({"tables": six, "optimized": "rm", "evaluated": ["human"], "part": part} | change))
     write(changed(pl.read_parquet(six[0]), "rm", 5, 0.25), Path(six[0]))
     with pytest.raises(ArtifactError, match=r"0\.parquet has changed since it was summed into .*part\.npz"):
-        stream.sum_tables(six, "rm", ["human"], part=part)
+        sum_tables(six, "rm", ["human"], part=part)
     assert part.read_bytes() == before
 
 
 def test_prompts_of_tables_summed_before_the_stop_are_known(six: list[str], tmp_path: Path) -> None:
     part = tmp_path / "part.npz"
-    stream.sum_tables(six[:2], "rm", [], part=part)
+    sum_tables(six[:2], "rm", [], part=part)
     both = pl.concat([pl.read_parquet(six[2]), pl.read_parquet(six[1]).filter(pl.col("prompt_id") == "p013")])
     again = write(both, tmp_path / "again.parquet")
     with pytest.raises(ArtifactError, match=rf"'p013' .* begin in {six[1]}, row \d+, and again in {again}, row \d+;"):
-        stream.sum_tables([*six[:2], again], "rm", [], part=part)
+        sum_tables([*six[:2], again], "rm", [], part=part)
 
 
 @pytest.mark.parametrize(
@@ -350,9 +351,9 @@ def test_parts_that_do_not_belong_together_are_named(
 ) -> None:
     change = dict(change)
     first = change.pop("from", 1)
-    stream.sum_tables(six[:1], "rm", ["human"], part=tmp_path / "a.npz")
+    sum_tables(six[:1], "rm", ["human"], part=tmp_path / "a.npz")
     given = {"tables": six[first:], "optimized": "rm", "evaluated": ["human"], "part": tmp_path / "b.npz"}  # type: ignore[misc]
-    stream.sum_tables(**(given | change))
+    sum_tables(**(given | change))
     with pytest.raises(ArtifactError, match=message):
         merge_files([tmp_path / "a.npz", tmp_path / "b.npz"])
 
@@ -363,7 +364,7 @@ def test_files_that_are_no_parts_are_refused(table: pl.DataFrame, tmp_path: Path
     (tmp_path / "text.npz").write_text("text")
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     whole = tmp_path / "whole.npz"
-    write_sums(stream.sum_tables([write(table, tmp_path / "t.parquet")], "rm", []), whole, {})
+    write_sums(sum_tables([write(table, tmp_path / "t.parquet")], "rm", []), whole, {})
     (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:5000])
     for name in ("text", "other", "cut"):
         with pytest.raises(ArtifactError, match=rf"{name}\.npz holds no partial sums"):

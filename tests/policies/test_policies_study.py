@@ -11,7 +11,7 @@ from project import Project
 from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alignment_limits.commands.why import explain
+from alignment_limits.commands.studies import explain
 from alignment_limits.tables.artifacts import read_provenance, read_table, read_tables
 from alignment_limits.tables.schemas.learning import TARGETS
 from alignment_limits.tables.schemas.limits import FRONTIER, SCALES, STANDARDISED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alignment_limits.commands.where import study_name
+from alignment_limits.commands.studies import study_name
 from alignment_limits.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alignment_limits.commands.schema import schema_text
+from alignment_limits.commands.studies import schema_text
 from alignment_limits.errors import ConfigError
 from alignment_limits.study.load import load_study, over_default
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import forked
 import yaml
 
-from alignment_limits.commands.why import Plan, read_plan
+from alignment_limits.commands.studies import Plan, read_plan
 
 ROOT = Path(__file__).parents[2]
 OWN_REWARDS = """

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from running import ROOT
 
-from alignment_limits.commands.why import read_plan
+from alignment_limits.commands.studies import read_plan
 
 FILES = {file.stem: file for file in sorted((ROOT / "config/studies").glob("*.yaml"))}
 PLANNED = [name for name, file in FILES.items() if "NOT RUN HERE" in file.read_text("utf-8")]

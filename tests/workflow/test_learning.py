@@ -5,7 +5,7 @@ import pytest
 import yaml
 from running import ROOT, snakemake
 
-from alignment_limits.commands.why import read_plan
+from alignment_limits.commands.studies import read_plan
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.learning import GAMMA, RATES, SLOPES
 

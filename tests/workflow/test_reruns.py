@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignment_limits.commands.why import explain
+from alignment_limits.commands.studies import explain
 
 OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation"}
 OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from alignment_limits.commands.timeline import Job, Overhead, overhead, read_jobs, without_pauses
-from alignment_limits.commands.verify import checksums, drift
+from alignment_limits.commands.figures import Job, Overhead, overhead, read_jobs, without_pauses
+from alignment_limits.commands.results import checksums, drift
 
 
 def verify(project, *plan):

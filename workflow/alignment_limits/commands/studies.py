@@ -1,22 +1,84 @@
-"""`alignment-limits why [Snakemake's arguments]`: what would run again, and why, in plain words.
-
-Reads a dry run's reasons. A rule is listed with what changed for it: a setting, a module of the library, a
-package, a file; rules that run only because of those come last.
-"""
+"""Commands about a study file: where its results lie, its schema, what a run would make, how large it should be."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from alignment_limits.errors import ArtifactError
+from pydantic import TypeAdapter, ValidationError
+
+from alignment_limits.errors import ArtifactError, ConfigError
+from alignment_limits.jobs.slurm import prefix
+from alignment_limits.study.base import Name
+from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.study import Study
+
+DEFAULT = "config/config.yaml"
+
+
+def study_name(file: Path, default: Path = Path(DEFAULT)) -> str:
+    """The name of a study file's study; a file that names none is of the default study.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a name that is not lower-case letters, digits, `.`, `_` and `-`.
+    """
+    try:
+        study = read_study_file(file).values
+    except ConfigError as error:
+        raise ConfigError(f"{error}; correct STUDY=") if not file.exists() else error from None
+    if "study" not in study and file != default:
+        return study_name(default)
+    try:
+        return TypeAdapter(Name).validate_python(study.get("study"), strict=True)
+    except ValidationError:
+        raise ConfigError(
+            f"study file {str(file)!r}: study: {study.get('study')!r} is no name; use lower-case letters, digits, "
+            "'.', '_' and '-', beginning with a letter or digit"
+        ) from None
+
+
+def where_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    default = os.environ.get("STUDY") or DEFAULT
+    parser.add_argument("study", type=Path, nargs="?", default=Path(default), help="the study file")
+    parser.add_argument("--slurm", action="store_true", help="print the prefix of its Slurm jobs' names instead")
+
+
+def run_where(arguments: argparse.Namespace) -> None:
+    """`alignment-limits where [STUDY.yaml]`: the folder of a study's results.
+
+    With `--slurm`, the prefix of its jobs' names. Without a file, the variable STUDY names it, or it is the default
+    study.
+
+    What is printed is safe to hand to a shell: a name that is not plain is refused.
+    """
+    name = study_name(arguments.study)
+    print(prefix(name) if arguments.slurm else f"results/{name}")
+
+
+def schema_text() -> str:
+    """The schema as `config/schema.json` has it."""
+    return json.dumps(Study.model_json_schema(), indent=1) + "\n"
+
+
+def schema_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments."""
+
+
+def run_schema(arguments: argparse.Namespace) -> None:
+    """`alignment-limits schema`: the study file's JSON schema, for completion in editors."""
+    print(schema_text(), end="")
+
 
 UNRECORDED = "unrecorded"  # as in jobs/records.py, which imports more than a plan needs
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
@@ -134,16 +196,39 @@ def plan_of(arguments: Sequence[str]) -> Plan:
     return read_plan(run.stdout)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def why_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments; all that it does not know go to Snakemake."""
     parser.set_defaults(snakemake=[])
     parser.epilog = "Arguments are Snakemake's: --configfile STUDY.yaml chooses the study."
 
 
-def run(arguments: argparse.Namespace) -> str | None:
-    """Print the plan; what Snakemake said, where it cannot plan."""
+def run_why(arguments: argparse.Namespace) -> str | None:
+    """`alignment-limits why [Snakemake's arguments]`: what would run again, and why, in plain words.
+
+    Reads a dry run's reasons. A rule is listed with what changed for it: a setting, a module of the library, a
+    package, a file; rules that run only because of those come last.
+    """
     try:
         print(explain(plan_of(arguments.snakemake)))
     except ArtifactError as error:
         return str(error)
     return None
+
+
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments; all that it does not know go to Snakemake."""
+    parser.set_defaults(snakemake=[])
+    parser.epilog = "Arguments are Snakemake's: --configfile STUDY.yaml chooses the study, --cores how many to use."
+
+
+def run_plan(arguments: argparse.Namespace) -> str | None:
+    """`alignment-limits plan [Snakemake's arguments]`: how many prompts and samples a study needs, with this one as
+    pilot.
+
+    Runs the study as far as its plan needs it, and prints the plan.
+    """
+    words = ["--logger", "brief", *arguments.snakemake]
+    if not {"--cores", "-c", "--jobs", "-j", "--workflow-profile"} & {word.split("=")[0] for word in words}:
+        words += ["--cores", "all"]
+    command = [sys.executable, "-m", "snakemake", *words, "--forcerun", "plan", "--until", "plan", "plan"]
+    return None if subprocess.run(command).returncode == 0 else "no plan was made: errors are above"

@@ -1,10 +1,4 @@
-"""The frontier of tables of scores too long for memory, on one machine or several.
-
-    alignment-limits stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
-    alignment-limits stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
-
-See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
-"""
+"""Commands about tables of scores: the frontier of those too long for memory, and lists of scores as rows."""
 
 from __future__ import annotations
 
@@ -18,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.errors import ArtifactError, EstimateError
-from alignment_limits.files import refuse_to_overwrite, sweep_of
+from alignment_limits.files import atomic, refuse_to_overwrite, sweep_of
 from alignment_limits.jobs.job import say
 from alignment_limits.limits.reliability import log_m_ceiling
 from alignment_limits.limits.streaming.reader import read_frontier
@@ -26,6 +20,7 @@ from alignment_limits.limits.streaming.sums import FrontierSums, octaves
 from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.artifacts import read_provenance, versions, write_table
 from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.scores import unnest
 from alignment_limits.tables.streaming import (
     continue_sums,
     merge_files,
@@ -114,7 +109,7 @@ def frontier_table(
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def stream_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of both uses."""
     commands = parser.add_subparsers(dest="use", required=True, metavar="sum | merge")
     both = argparse.ArgumentParser(add_help=False)
@@ -154,11 +149,13 @@ def _is_merged(file: Path) -> bool:
     return made.get("stage") == MADE["stage"] and "parts" in made
 
 
-def run(a: argparse.Namespace) -> None:
-    """Sum tables, or merge their sums.
+def run_stream(a: argparse.Namespace) -> None:
+    """The frontier of tables of scores too long for memory, on one machine or several.
 
-    Raises:
-        AlignmentLimitsError: a table or part cannot be used.
+        alignment-limits stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
+        alignment-limits stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
+
+    See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
     """
     sweep_of(a.out)
     if a.use == "sum":
@@ -180,3 +177,22 @@ def run(a: argparse.Namespace) -> None:
         say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples")
         for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
             say(f"  {count} row(s) not reliable: {reason}")
+
+
+def unnest_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("out", type=Path, help="the table to write, Parquet")
+    parser.add_argument("files", type=Path, nargs="+", help="JSON, JSONL or Parquet, a record a prompt")
+    parser.add_argument("--scores", nargs="+", default=["gold_scores"], help="columns with lists of scores")
+    parser.add_argument("--samples", type=int, help="only the first so many of each record")
+
+
+def run_unnest(arguments: argparse.Namespace) -> None:
+    """`alignment-limits unnest OUT.parquet FILE.json… [--scores COLUMN…] [--samples N]`: one row a sample.
+
+    One row a prompt with lists of scores, as ensembles of reward models are published, becomes the table of a
+    scores-only study."""
+    refuse_to_overwrite(arguments.out, arguments.files)
+    table = unnest(arguments.files, arguments.scores, arguments.samples)
+    with atomic(arguments.out) as temporary:
+        table.write_parquet(temporary)

@@ -1,9 +1,4 @@
-"""`alignment-limits timeline results/<study>`: when each job ran, and what the workflow itself cost.
-
-Times come from Snakemake's benchmark files and the logs next to them: a job ended when its benchmark was written and
-took the seconds it states. Jobs of rules that may be cached between workflows have no benchmark; theirs are in the
-log. What tables cost is in every log. Waits between runs are cut out.
-"""
+"""Commands that draw finished studies: when each job ran and what the workflow cost, several in one figure."""
 
 from __future__ import annotations
 
@@ -16,8 +11,12 @@ from pathlib import Path
 import matplotlib.ticker
 from matplotlib.figure import Figure
 
-from alignment_limits.errors import ArtifactError
-from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, Look, save
+from alignment_limits.errors import AlignmentLimitsError, ArtifactError
+from alignment_limits.files import refuse_to_overwrite
+from alignment_limits.report.figures.panels import Panel, panels
+from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, Look, is_own_figure, save
+from alignment_limits.tables.artifacts import read_provenance, read_table
+from alignment_limits.tables.schemas import limits as contracts
 
 PAUSE = 30.0  # seconds without any job that end a run
 _LAST_LINE = re.compile(r"^([\d.]+) s, of which ([\d.]+) s reading and writing tables\Z", re.M)
@@ -145,13 +144,17 @@ def _lanes(jobs: Sequence[Job]) -> list[tuple[int, Job, int]]:
     return [(lane, job, len(ends)) for lane, job in placed]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def timeline_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("study", type=Path, help="the study's folder of results")
 
 
-def run(arguments: argparse.Namespace) -> str | None:
-    """Draw the timeline and print the overhead; a message if there is nothing to draw."""
+def run_timeline(arguments: argparse.Namespace) -> str | None:
+    """`alignment-limits timeline results/<study>`: when each job ran, and what the workflow itself cost.
+
+    Times come from Snakemake's benchmark files and the logs next to them: a job ended when its benchmark was
+    written and took the seconds it states. Jobs of rules that may be cached between workflows have no benchmark;
+    theirs are in the log. What tables cost is in every log. Waits between runs are cut out."""
     try:
         jobs = without_pauses(read_jobs(arguments.study))
     except ArtifactError as error:
@@ -164,4 +167,44 @@ def run(arguments: argparse.Namespace) -> str | None:
     look, figure = Look(width=6.8), arguments.study / "timeline"
     save(timeline(jobs, look), look, figure.with_suffix(".pdf"), figure.with_suffix(".png"))
     print(f"drawn: {figure}.png")
+    return None
+
+
+def read_panel(study: Path) -> Panel:
+    """What a finished study's folder holds for its panel.
+
+    Raises:
+        ArtifactError: a table is missing or damaged.
+    """
+    tables = {name: study / f"limits/{name}.parquet" for name in ("frontier", "best_of_n")}
+    made = read_provenance(tables["best_of_n"])
+    gold, rewards = made["config"]["gold"], made["config"]["relatives_of"]
+    frontier, best_of_n = (
+        read_table(tables["frontier"], contracts.FRONTIER),
+        read_table(tables["best_of_n"], contracts.BEST_OF_N),
+    )
+    return Panel(f"{made['study']}: {gold}", frontier, best_of_n, gold, tuple(r for r in rewards if r != gold))
+
+
+def panels_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("studies", type=Path, nargs="+", metavar="RESULTS", help="folders of finished studies")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the figure, without its ending")
+
+
+def run_panels(arguments: argparse.Namespace) -> str | None:
+    """`alignment-limits panels RESULTS… OUT`: finished studies side by side as OUT.pdf and OUT.png.
+
+    For the main figure: `alignment-limits panels results/safety results/summarisation main`.
+    """
+    look = Look(width=6.8)
+    files = [arguments.out.with_suffix(suffix) for suffix in (".pdf", ".png")]
+    try:
+        for file in files:
+            refuse_to_overwrite(file, [], unless=is_own_figure)
+        figure = panels([read_panel(study) for study in arguments.studies], look)
+    except AlignmentLimitsError as error:
+        return str(error)
+    save(figure, look, *files)
+    print(f"drawn: {files[1]}")
     return None
