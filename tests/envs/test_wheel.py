@@ -71,5 +71,8 @@ def test_the_console_script_is_installed(installed, tmp_path):
     done = subprocess.run([script, "unnest", "scores.parquet", "a.jsonl"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scores.parquet").is_file()
+    words = ["stream", "sum", "--optimized", "gold_scores", "--out", "part.npz", "--tables", "scores.parquet"]
+    done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert "1 prompts, 2 samples" in done.stderr
     listed = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert "plan" in listed.stdout

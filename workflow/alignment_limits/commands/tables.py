@@ -13,7 +13,6 @@ import polars as pl
 
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.files import atomic, refuse_to_overwrite, sweep_of
-from alignment_limits.jobs.job import say
 from alignment_limits.limits.reliability import log_m_ceiling
 from alignment_limits.limits.streaming.reader import read_frontier
 from alignment_limits.limits.streaming.sums import FrontierSums, octaves
@@ -166,7 +165,7 @@ def run_stream(a: argparse.Namespace) -> None:
         start = time.monotonic()
         sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
         seconds = time.monotonic() - start
-        say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s")
+        print(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s", file=sys.stderr)
     else:
         if a.out.suffix != ".parquet":
             raise ArtifactError(f"{a.out}: the frontier is written as .parquet")
@@ -174,9 +173,9 @@ def run_stream(a: argparse.Namespace) -> None:
         sums = merge_files(a.parts)
         table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
         write_table(table, a.out, FRONTIER, MADE | {"parts": sorted(a.parts), "seed": sums.seed})
-        say(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples")
+        print(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples", file=sys.stderr)
         for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
-            say(f"  {count} row(s) not reliable: {reason}")
+            print(f"  {count} row(s) not reliable: {reason}", file=sys.stderr)
 
 
 def unnest_arguments(parser: argparse.ArgumentParser) -> None:
