@@ -67,12 +67,12 @@ def test_estimators_run_with_the_light_dependencies(installed, tmp_path):
 
 def test_the_console_script_is_installed(installed, tmp_path):
     script = installed[1] / "alignment-limits"
-    (tmp_path / "a.jsonl").write_text('{"gold_scores": [1.0, 2.0]}\n')
+    (tmp_path / "a.jsonl").write_text('{"gold_scores": [1, 2, 3, 4, 5, 6, 7, 8]}\n')
     done = subprocess.run([script, "unnest", "scores.parquet", "a.jsonl"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scores.parquet").is_file()
     words = ["stream", "sum", "--optimized", "gold_scores", "--out", "part.npz", "--tables", "scores.parquet"]
     done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert "1 prompts, 2 samples" in done.stderr
+    assert "1 prompts, 8 samples" in done.stderr
     listed = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert "plan" in listed.stdout
