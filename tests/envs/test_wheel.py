@@ -1,5 +1,6 @@
 """The library from a built wheel, in an empty environment with the light dependencies alone."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,12 +68,12 @@ def test_estimators_run_with_the_light_dependencies(installed, tmp_path):
 
 def test_the_console_script_is_installed(installed, tmp_path):
     script = installed[1] / "alignment-limits"
-    (tmp_path / "a.jsonl").write_text('{"gold_scores": [1, 2, 3, 4, 5, 6, 7, 8]}\n')
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"gold_scores": [*range(n)]}) + "\n" for n in (8, 16)))
     done = subprocess.run([script, "unnest", "scores.parquet", "a.jsonl"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scores.parquet").is_file()
     words = ["stream", "sum", "--optimized", "gold_scores", "--out", "part.npz", "--tables", "scores.parquet"]
     done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert "1 prompts, 8 samples" in done.stderr
+    assert "1 prompts, 1 more with fewer than 16 samples left out, 24 samples" in done.stderr
     listed = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert "plan" in listed.stdout

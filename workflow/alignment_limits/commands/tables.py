@@ -148,6 +148,11 @@ def _is_merged(file: Path) -> bool:
     return made.get("stage") == MADE["stage"] and "parts" in made
 
 
+def _size(sums: FrontierSums) -> str:
+    few = f", {sums.left_out:,} more with fewer than 16 samples left out" if sums.left_out else ""
+    return f"{sums.prompts.sum():,} prompts{few}, {sums.samples:,} samples"
+
+
 def run_stream(a: argparse.Namespace) -> None:
     """The frontier of tables of scores too long for memory, on one machine or several.
 
@@ -165,7 +170,7 @@ def run_stream(a: argparse.Namespace) -> None:
         start = time.monotonic()
         sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
         seconds = time.monotonic() - start
-        print(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples in {seconds:.0f} s", file=sys.stderr)
+        print(f"{a.out}: {_size(sums)} in {seconds:.0f} s", file=sys.stderr)
     else:
         if a.out.suffix != ".parquet":
             raise ArtifactError(f"{a.out}: the frontier is written as .parquet")
@@ -173,7 +178,7 @@ def run_stream(a: argparse.Namespace) -> None:
         sums = merge_files(a.parts)
         table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
         write_table(table, a.out, FRONTIER, MADE | {"parts": sorted(a.parts), "seed": sums.seed})
-        print(f"{a.out}: {sums.prompts.sum():,} prompts, {sums.samples:,} samples", file=sys.stderr)
+        print(f"{a.out}: {_size(sums)}", file=sys.stderr)
         for reason, count in table.filter(~pl.col("reliable"))["reason"].value_counts(sort=True).iter_rows():
             print(f"  {count} row(s) not reliable: {reason}", file=sys.stderr)
 
