@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +38,7 @@ def test_the_preflight_shows_the_first_prompt_as_the_model_reads_it(tmp_path, ti
     source.mkdir()
     (source / "p.jsonl").write_text(json.dumps({"prompt_id": 7, "messages": [{"role": "user", "content": "Why?"}]}))
     settings = {"first": 0, "end": 1, "seed": 0, "template": "chat", "text_column": "text", "stratify_by": None}
-    settings |= {"trust_remote_code": False, "max_new_tokens": 5, "date": "2024-07-26", "context": None}
+    settings |= {"trust_remote_code": False, "max_new_tokens": 5, "date": "2024-07-26", "context": None, "policies": []}
     settings |= {} if system is None else {"system": system}
     prompts, passed = tmp_path / "prompts.parquet", tmp_path / "passed.json"
     params = {"p": settings, "code": {}}
@@ -50,3 +51,23 @@ def test_the_preflight_shows_the_first_prompt_as_the_model_reads_it(tmp_path, ti
     run("preflight_sampling", tmp_path, input=files, output={"passed": passed}, params=params)
     assert json.loads(passed.read_text())["first_prompt"] == shown
     assert f"the first prompt, as the model reads it: {shown!r}" in capsys.readouterr().err
+
+
+def test_the_preflight_names_a_policy_whose_context_is_too_short(tmp_path, tiny_model, capsys):
+    source, policy = tmp_path / "source", shutil.copytree(tiny_model, tmp_path / "policy")
+    source.mkdir()
+    (source / "p.txt").write_text("A prompt of more than twenty letters.\n")
+    config = json.loads((policy / "config.json").read_text("utf-8"))
+    (policy / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 40}))
+    settings = {"first": 0, "end": 1, "seed": 0, "template": "none", "text_column": "text", "stratify_by": None}
+    settings |= {"trust_remote_code": False, "max_new_tokens": 8, "date": None, "context": None}
+    prompts = tmp_path / "prompts.parquet"
+    made = {"params": {"p": settings | {"policies": ["dpo"]}, "code": {}}}
+    run("prompts_chunk", tmp_path, input={"source": str(source), "model": []}, output={"prompts": prompts}, **made)
+    files = {"prompts": [prompts], "model": str(tiny_model), "policies": [str(policy)]}
+    with pytest.raises(SystemExit):
+        run("preflight_sampling", tmp_path, input=files, output={"passed": tmp_path / "passed.json"}, **made)
+    said = capsys.readouterr().err
+    assert "no room for 8 new tokens in the context of policy 'dpo' (40 tokens): p-0000 (37 tokens)" in said
+    files["policies"] = [str(tiny_model)]
+    run("preflight_sampling", tmp_path, input=files, output={"passed": tmp_path / "passed.json"}, **made)

@@ -1,15 +1,17 @@
 """Fine-tuned reward models: what they are trained to prefer, how they are read, what cannot be a start."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, CLIPConfig
 
 from alignment_limits.errors import RewardError
+from alignment_limits.rewards.base import Prompt
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.training.fine_tune import fine_tune
+from alignment_limits.training.fine_tune import check_start, fine_tune
 
 SETTINGS = {
     "text": "prompt+reply",
@@ -74,3 +76,57 @@ def test_a_classifier_of_several_labels_is_no_start(tmp_path):
     BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
     with pytest.raises(RewardError, match="neither a sequence classifier of one label"):
         fine_tune(tmp_path / "three", [("", "a")], [("", "b")], SETTINGS, tmp_path / "out", tmp_path)
+
+
+CHAT = SETTINGS | {"text": "chat", "wording": None}
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}"
+)
+
+
+@pytest.fixture
+def start(tiny_model, tmp_path):
+    """A start of training whose template is set by `template(text)`, and whose weights need not be read."""
+    folder = shutil.copytree(tiny_model, tmp_path / "start")
+
+    def template(text):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.chat_template = text
+        (folder / "chat_template.jinja").unlink(missing_ok=True)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return template
+
+
+def test_a_start_is_refused_before_training_for_a_prompt_that_its_template_cannot_take(start):
+    folder = start(NO_SYSTEM)
+    turns = ("user", "Why?"), ("system", "Be kind.")
+    prompts = {"p1": Prompt("Why?", {}, turns[:1]), "p2": Prompt("Why?", {}, turns[::-1])}
+    check_start(folder, {"p1": prompts["p1"]}, CHAT)
+    with pytest.raises(RewardError, match=r"prompt 'p2': .*takes no system message \(no system role\)"):
+        check_start(folder, prompts, CHAT)
+    check_start(folder, prompts, SETTINGS)  # read as one text
+
+
+def test_a_start_without_a_template_or_of_too_short_a_context_is_refused_before_training(start):
+    folder = start("")
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(RewardError, match="no chat template"):
+        check_start(folder, {"p": "Why?"}, CHAT)
+    with pytest.raises(RewardError, match="reads at most 128 tokens; lower max_length=200"):
+        check_start(folder, {"p": "Why?"}, SETTINGS | {"max_length": 200})
+
+
+def test_a_start_that_cannot_become_a_classifier_of_one_label_is_refused_before_training(start, tmp_path):
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, num_labels=3
+    )
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "three")
+    with pytest.raises(RewardError, match="neither a sequence classifier of one label.*it has 3 labels"):
+        check_start(tmp_path / "three", {"p": "Why?"}, SETTINGS)
+    folder = start(NO_SYSTEM)
+    CLIPConfig().save_pretrained(folder)
+    with pytest.raises(RewardError, match="neither a sequence classifier of one label nor a language model"):
+        check_start(folder, {"p": "Why?"}, SETTINGS)

@@ -16,6 +16,7 @@ rule preflight_sampling:
             chunk=LAYOUT.chunks + LAYOUT.training_chunks,
         ),
         model=LAYOUT.model,
+        policies=list(LAYOUT.brought.values()),
     output:
         passed=results("preflight/sampling.json"),
     log:
@@ -34,6 +35,7 @@ rule preflight_sampling:
             "date": STUDY.prompts.date if STUDY.prompts.template == "chat" else None,
             "trust_remote_code": STUDY.model.trust_remote_code,
             "context": STUDY.model.context,
+            "policies": list(LAYOUT.brought),
         },
         code=code("preflight_sampling.py"),
     script:

@@ -8,7 +8,7 @@ from alignment_limits.jobs import slurm
 rule preflights:
     input:
         [file for file in MADE if "/preflight/" in file],
-        LAYOUT.brought if STUDY.policies else [],
+        LAYOUT.brought.values(),
 
 
 def through_slurm():

@@ -83,6 +83,43 @@ if STUDY.gold_labels:
         script:
             "../scripts/score_trained.py"
 
+    def fine_tuning_settings(wildcards):
+        settings = FINE_TUNED[wildcards.scorer].model_dump(
+            exclude={"note", "kind", "source"}
+        )
+        return settings | STUDY.dated(LAYOUT.scorers[wildcards.scorer])
+
+    rule preflight_fine_tuning:
+        input:
+            start=lambda w: LAYOUT.source_files(FINE_TUNED[w.scorer]),
+            prompts=expand(
+                shared("prompts/{chunk}.parquet"),
+                chunk=LAYOUT.chunks + LAYOUT.training_chunks,
+            ),
+        output:
+            passed=results("preflight/fine_tuning/{scorer}.json"),
+        log:
+            results("logs/preflight_fine_tuning/{scorer}.log"),
+        benchmark:
+            results("benchmarks/preflight_fine_tuning/{scorer}.tsv")
+        wildcard_constraints:
+            scorer=one_of(FINE_TUNED),
+        priority: 100
+        conda:
+            ENVIRONMENT
+        envmodules:
+            *MODULES,
+        params:
+            p=lambda w: {
+                "name": LAYOUT.scorers[w.scorer],
+                "settings": fine_tuning_settings(w),
+            },
+            code=code("preflight_fine_tuning.py"),
+        script:
+            "../scripts/preflight_fine_tuning.py"
+
+    MADE += expand(results("preflight/fine_tuning/{scorer}.json"), scorer=FINE_TUNED)
+
     rule fine_tune:
         input:
             start=lambda w: LAYOUT.source_files(FINE_TUNED[w.scorer]),
@@ -109,10 +146,7 @@ if STUDY.gold_labels:
         resources:
             gpu=1,
         params:
-            p=lambda w: FINE_TUNED[w.scorer].model_dump(
-                exclude={"note", "kind", "source"}
-            )
-            | STUDY.dated(LAYOUT.scorers[w.scorer]),
+            p=fine_tuning_settings,
             code=code("fine_tune.py"),
         script:
             "../scripts/fine_tune.py"

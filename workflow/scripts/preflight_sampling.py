@@ -1,4 +1,4 @@
-"""Check, before hours are spent, that every prompt can be put to the model."""
+"""Check, before hours are spent, that every prompt can be put to the model, and to the policies that are there."""
 
 from pathlib import Path
 
@@ -18,6 +18,9 @@ with job(snakemake):
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     context = context_length(folder, p["trust_remote_code"], p["context"])
     tokens.check_lengths(prompts["prompt_id"].to_list(), ids, p["max_new_tokens"], context)
+    for policy, name in zip(snakemake.input.get("policies", []), p["policies"], strict=True):
+        own = context_length(Path(policy), p["trust_remote_code"], p["context"], f"policy '{name}'")
+        tokens.check_lengths(prompts["prompt_id"].to_list(), ids, p["max_new_tokens"], own, f"policy '{name}'")
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}
     say(f"{len(ids)} prompts of up to {lengths[-1]} tokens fit the model's context of {context}")

@@ -59,10 +59,14 @@ def stated_context(config: Any) -> int | None:
     return None
 
 
-def context_length(folder: Path, trust_remote_code: bool = False, asked: int | None = None) -> int:
+def context_length(
+    folder: Path, trust_remote_code: bool = False, asked: int | None = None, whose: str = "the model"
+) -> int:
     """Tokens of a prompt and its reply, at most.
 
     Args:
+        folder: of the checkpoint.
+        whose: the model's name, for messages.
         asked: `model.context` of the study; needed where the model has no positions of its own (ALiBi).
 
     Raises:
@@ -70,7 +74,7 @@ def context_length(folder: Path, trust_remote_code: bool = False, asked: int | N
     """
     stated = stated_context(load_config(folder, trust_remote_code))
     if asked is not None and stated is not None and asked > stated:
-        raise ModelError(f"model.context is {asked}, but the model was built for {stated} positions; lower it")
+        raise ModelError(f"model.context is {asked}, but {whose} was built for {stated} positions; lower it")
     if asked is None and stated is None:
         raise ModelError(
             f"{folder}/config.json does not say how long the model's context is; set model.context to the number of "

@@ -80,9 +80,19 @@ def encode(texts: Sequence[str], tokenizer: Any, template: str) -> list[list[int
 
 
 def check_lengths(
-    prompt_ids: Sequence[str], token_ids: Sequence[Sequence[int]], max_new_tokens: int, context: int
+    prompt_ids: Sequence[str],
+    token_ids: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    context: int,
+    whose: str = "the model",
 ) -> None:
     """Every prompt and its reply must fit the model's context.
+
+    Args:
+        prompt_ids, token_ids: names and tokens of the prompts.
+        max_new_tokens: of a reply.
+        context: tokens that the model reads at most.
+        whose: the model's name, for the message.
 
     Raises:
         PromptError: names the prompts that do not, and by how much.
@@ -91,8 +101,8 @@ def check_lengths(
     if long:
         shown = ", ".join(f"{i} ({n} tokens)" for i, n in long[:5]) + (" …" if len(long) > 5 else "")
         raise PromptError(
-            f"{len(long)} prompt(s) leave no room for {max_new_tokens} new tokens in the model's context of "
-            f"{context}: {shown}; shorten or drop them"
+            f"{len(long)} prompt(s) leave no room for {max_new_tokens} new tokens in the context of {whose} "
+            f"({context} tokens): {shown}; shorten or drop them"
         )
     empty = [i for i, t in zip(prompt_ids, token_ids, strict=True) if not t]
     if empty:

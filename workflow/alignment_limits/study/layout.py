@@ -290,9 +290,10 @@ class Layout:
         return self.fetched(self.policies[policy].source)
 
     @property
-    def brought(self) -> list[str]:
-        """Folders of policies that can be checked before anything is sampled."""
-        return [POLICY_FOLDER.format(policy=policy) for policy in self.policies if policy not in self.runs]
+    def brought(self) -> dict[str, str]:
+        """Folders of policies that can be checked before anything is sampled, by the policy's name."""
+        there = {policy: spec.name for policy, spec in self.policies.items() if policy not in self.runs}
+        return {name: POLICY_FOLDER.format(policy=policy) for policy, name in there.items()}
 
     def kinds(self, policy: str) -> dict[str, str]:
         """Folders of a policy's shards, by what the study calls them."""

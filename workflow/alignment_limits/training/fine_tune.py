@@ -6,23 +6,25 @@ another template, or pooled at another token, is another model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, set_seed
+from transformers import AutoModelForSequenceClassification, PrinterCallback, set_seed
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from alignment_limits.errors import ModelError, RewardError
 from alignment_limits.models.load import load_classifier
-from alignment_limits.models.tokenizer import DATE, load_tokenizer
+from alignment_limits.models.tokenizer import DATE, load_config, load_tokenizer
 from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
-from alignment_limits.rewards.conversation import encoder
+from alignment_limits.rewards.conversation import Encode, encoder
 from alignment_limits.rewards.sequence_classifier import set_padding, what_is_read
 from alignment_limits.training.model import one_device, plain
+
+REPLY = "Yes, of course."  # a reply that stands for those to come
 
 
 def fine_tune(
@@ -53,9 +55,7 @@ def fine_tune(
     tokenizer = load_tokenizer(path, remote)
     model = _one_label(path, remote)
     pad = set_padding(model, tokenizer, path)
-    limit = most_tokens(settings["max_length"], context_of(tokenizer, model.config), path)
-    read = {"wording": settings["wording"] or "{prompt}{reply}", "date": settings.get("date", DATE)}
-    encode = encoder(tokenizer, settings["text"], limit, path, **read)
+    encode = _encoder(tokenizer, model.config, settings, path)
     tokenizer.save_pretrained(folder)
     chosen, rejected = (
         [encode(*item)[0] for item in what_is_read(settings["text"])(*zip(*side, strict=True))]
@@ -92,10 +92,50 @@ def fine_tune(
     return {"steps": len(told)} | {name: sum(row[name] for row in last) / len(last) for name in ("loss", "accuracy")}
 
 
+def check_start(start: Path, prompts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    """Refuse, before anything is sampled, a start of training that could not become a reward of this study.
+
+    No weights are loaded.
+
+    Args:
+        start: as in `fine_tune`.
+        prompts: all that the reward will read, in training or when it scores, by prompt_id.
+        settings: as in `fine_tune`.
+
+    Raises:
+        RewardError: the checkpoint is not whole, is no start, or cannot read a prompt, which is named.
+    """
+    path, remote = need_checkpoint(start), settings["trust_remote_code"]
+    config = load_config(path, remote)
+    try:
+        with torch.device("meta"):
+            AutoModelForSequenceClassification.from_config(config, trust_remote_code=remote)
+    except ValueError as error:  # transformers knows no classifier of this architecture
+        raise RewardError(_no_start(path, error)) from error
+    classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    if classifier and config.num_labels != 1:
+        raise RewardError(_no_start(path, f"it has {config.num_labels} labels"))
+    encode = _encoder(load_tokenizer(path, remote), config, settings, path)
+    names, texts = list(prompts), list(prompts.values())
+    for name, item in zip(names, what_is_read(settings["text"])(texts, [REPLY] * len(texts)), strict=True):
+        try:
+            encode(*item)
+        except RewardError as error:
+            raise RewardError(f"prompt '{name}': {error}") from error
+
+
+def _encoder(tokenizer: Any, config: Any, settings: Mapping[str, Any], path: Path) -> Encode:
+    limit = most_tokens(settings["max_length"], context_of(tokenizer, config), path)
+    read = {"wording": settings["wording"] or "{prompt}{reply}", "date": settings.get("date", DATE)}
+    return encoder(tokenizer, settings["text"], limit, path, **read)
+
+
 def _one_label(path: Path, trust_remote_code: bool) -> Any:
     try:
         return load_classifier(path, labels=1, new_head=True, trust_remote_code=trust_remote_code)
     except ModelError as error:
-        raise RewardError(
-            f"{path} is neither a sequence classifier of one label nor a language model that can be made one: {error}"
-        ) from error
+        raise RewardError(_no_start(path, error)) from error
+
+
+def _no_start(path: Path, why: object) -> str:
+    return f"{path} is neither a sequence classifier of one label nor a language model that can be made one: {why}"

@@ -1,0 +1,23 @@
+"""Refuse a start of fine-tuning that could not become a reward of this study, before anything is sampled."""
+
+from pathlib import Path
+
+import polars as pl
+
+from alignment_limits.errors import RewardError
+from alignment_limits.files import write_json
+from alignment_limits.jobs.job import job, say
+from alignment_limits.rewards.inputs import read_beside
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.schemas.samples import PROMPTS
+from alignment_limits.training.fine_tune import check_start
+
+with job(snakemake):
+    p = snakemake.params.p
+    prompts = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    try:
+        check_start(Path(snakemake.input.start), read_beside({}, prompts), p["settings"])
+    except RewardError as error:
+        raise RewardError(f"reward '{p['name']}': {error}") from error
+    say(f"preflight {p['name']}: its start can read all {prompts.height} prompts")
+    write_json({"reward": p["name"], "prompts": prompts.height}, snakemake.output.passed)
