@@ -191,9 +191,14 @@ CHANGES = {
     "nothing": ({}, {}),
     "one more policy": (
         {"policies": [*STUDY["policies"], MORE]},
-        PLACING | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 2, "figure_policies": 2},
+        PLACING
+        | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 2, "figure_policies": 2}
+        | {"preflight_sampling": 1},
     ),
-    "one policy fewer": ({"policies": STUDY["policies"][:1]}, PLACING | {"figure_policies": 2}),
+    "one policy fewer": (
+        {"policies": STUDY["policies"][:1]},
+        PLACING | {"figure_policies": 2, "preflight_sampling": 1},
+    ),
     "a label": (
         {"policies": [STUDY["policies"][0] | {"objective": "none"}, *STUDY["policies"][1:]]},
         PLACING | {"figure_policies": 2},
