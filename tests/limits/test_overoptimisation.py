@@ -194,3 +194,25 @@ def test_the_stopping_point_lies_where_the_slope_per_log_draw_is_zero() -> None:
     assert onset.at == pytest.approx(np.e, rel=1e-4)
     nats = interior_maximum(path, values, PromptBootstrap(30, replicates=300), unit="nats")
     assert abs(nats.at - np.e) > 0.02
+
+
+def test_the_interval_of_a_peak_is_of_the_level_asked_for_and_lies_inside_the_path() -> None:
+    narrow, wide = (hacking_onset(*world(bend=1.0), replicates=300, level=level) for level in (0.5, 0.95))
+    assert narrow.found
+    assert wide.found
+    assert narrow.at == wide.at
+    assert wide.low < narrow.low < narrow.at < narrow.high < wide.high
+    assert wide.low > 0.2, "gold is seen to rise until there"
+    assert wide.high < wide.end / 2, "and to fall from there on"
+
+
+def test_what_is_not_judged_has_no_number_but_the_end_of_the_path() -> None:
+    proxy, gold = world(bend=1.0, prompts=1)
+    onset = hacking_onset(proxy, gold, replicates=100)
+    assert onset.finding == "not judged"
+    numbers = {name: value for name, value in vars(onset).items() if isinstance(value, float) or value is None}
+    assert set(numbers) == {
+        *("at", "low", "high", "gain", "gain_low", "gain_high", "drop", "drop_low", "drop_high"),
+        *("change", "change_low", "change_high", "end"),
+    }
+    assert all(np.isnan(value) for name, value in numbers.items() if name != "end")

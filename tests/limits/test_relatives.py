@@ -275,3 +275,14 @@ def test_impossible_settings_are_refused() -> None:
         best_of_poisson(r, {"own": r}, mus=[-1.0])
     with pytest.raises(EstimateError, match="positive and finite"):
         chi2_pessimism(r, {"own": r}, betas=[0.0])
+
+
+def test_scores_that_cannot_be_used_are_called_by_what_they_are_for() -> None:
+    r = np.full((2, 16), np.inf)
+    for method, setting in (
+        (soft_best_of_n, {"ns": [2], "temperatures": [1.0]}),
+        (best_of_poisson, {"mus": [2.0]}),
+        (chi2_pessimism, {"betas": [1.0]}),
+    ):
+        with pytest.raises(EstimateError, match="'optimized'"):
+            method(r, {"own": r}, **setting)

@@ -11,7 +11,7 @@ from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment_limits.errors import SourceError
-from alignment_limits.policies.assemble import assemble
+from alignment_limits.policies.assemble import _same_tokens, assemble
 
 IDS = torch.arange(3, 40)[None]
 
@@ -208,3 +208,12 @@ def test_without_a_tokenizer_of_its_own_a_checkpoint_has_the_bases(tiny_model, c
     said = made(bare, tiny_model, tmp_path / "ready")
     assert "it brings no tokenizer: the base's is taken for its own" in said
     assert (tmp_path / "ready/tokenizer.json").is_file()
+
+
+def test_a_few_tokens_too_many_are_explained_and_other_differences_are_not():
+    ours = {"a": 0, "b": 1}
+    with pytest.raises(SourceError, match=r"1 tokens the base lacks such as 'c'\); .*train it without adding tokens"):
+        _same_tokens(ours | {"c": 2}, ours, "p")
+    for theirs in ({"a": 0}, {"a": 1, "b": 0}, ours | {f"t{i}": i + 2 for i in range(10)}, {"a": 1, "b": 0, "c": 2}):
+        with pytest.raises(SourceError, match="must have the base's tokenizer$"):
+            _same_tokens(theirs, ours, "p")

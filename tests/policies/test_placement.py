@@ -244,3 +244,13 @@ def test_the_table_has_a_row_for_every_policy_and_reward():
     assert (first["objective"], first["coefficient"], first["seed"]) == ("ppo", 0.1, None)
     assert (first["truncation_rate"], first["mean_tokens"], first["note"]) == (0.5, 6.0, "one; two")
     assert first["logprob_deviation"] == pytest.approx(0.1), "the largest |drawn − read|, reply by reply"
+
+
+def test_labels_that_no_policy_has_keep_their_types():
+    replies = pl.DataFrame(
+        {"prompt_id": ["a"], "sample_id": [0], "finish_reason": ["stop"], "n_tokens": [4], "logprob": [-3.0]}
+    )
+    none = {"objective": None, "optimized": None, "coefficient": None, "seed": None}
+    table = labelled(pl.DataFrame({"policy": ["p"]}), {"p": none}, {"p": replies}, {"p": []}, {"p": replies})
+    types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
+    assert {name: table.schema[name] for name in types} == types

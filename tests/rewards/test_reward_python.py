@@ -134,3 +134,14 @@ def test_what_cannot_be_imported_is_named(plugin):
         load_reward(spec | {"function": "no_such_plugin:f"}, None)
     with pytest.raises(RewardError, match=r"cannot import 'broken_plugin'.*a_package_that_does_not_exist"):
         load_reward(spec | {"function": "broken_plugin:f"}, None)
+
+
+def test_the_users_own_line_is_found_in_an_installed_package_too(plugin, tmp_path, monkeypatch):
+    """Its file lies where libraries lie, so its name says nothing: the function does."""
+    away = tmp_path / "lib/site-packages"
+    away.mkdir(parents=True)
+    (away / "installed_plugin.py").write_text("def price(prompts, replies):\n    return 1 / 0\n")
+    monkeypatch.syspath_prepend(away)
+    spec = {"kind": "python", "options": {}, "text": "reply", "sign": 1, "function": "installed_plugin:price"}
+    with pytest.raises(RewardError, match=r"installed_plugin.py, line 2, in price:\n    return 1 / 0"):
+        load_reward(spec, None).score(["p"], ["r"])
