@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import polars as pl
@@ -228,17 +229,31 @@ def test_a_change_of_the_study_file_remakes_what_it_touches(edited, change, jobs
         assert not plan.jobs, explain(plan)
 
 
-def test_a_policy_of_another_tokenizer_stops_the_run_before_anything_is_sampled(edited, tmp_path):
-    import shutil
-
-    shutil.copytree(edited.folder / "model", edited.folder / "other")
-    file = edited.folder / "other/tokenizer.json"
+def _another_tokenizer(folder):
+    file = folder / "tokenizer.json"
     tokenizer = json.loads(file.read_text("utf-8"))
     tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 259, "content": "<|pad|>"})
     file.write_text(json.dumps(tokenizer), "utf-8")
-    edited.study(STUDY | {"seed": 5, "study": "wrong", "policies": [{"name": "wrong", "path": "other"}]})
+
+
+def _short(folder):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"max_position_embeddings": 30}), "utf-8")
+
+
+REFUSED = {
+    _another_tokenizer: "policy 'wrong' has another tokenizer than the base (1 tokens the base lacks such as",
+    _short: "no room for 12 new tokens in the context of policy 'wrong' (30 tokens): ",
+}
+
+
+@pytest.mark.parametrize(("spoil", "why"), REFUSED.items(), ids=["another tokenizer", "a short context"])
+def test_a_policy_that_cannot_be_measured_stops_the_run_before_anything_is_sampled(edited, spoil, why):
+    shutil.copytree(edited.folder / "model", edited.folder / spoil.__name__)
+    spoil(edited.folder / spoil.__name__)
+    edited.study(STUDY | {"seed": 5, "study": "wrong", "policies": [{"name": "wrong", "path": spoil.__name__}]})
     said = edited.run(check=False)
-    assert "policy 'wrong' has another tokenizer than the base (1 tokens the base lacks such as '<|pad|>')" in said
+    assert why in said
     assert "Traceback" not in said
     assert not list(edited.folder.glob("results/shared/*/policies/wrong-*"))
     assert len(list(edited.folder.glob("results/shared/*/samples"))) == 1, "the base is not sampled with another seed"

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 
-from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import PROMPTS
 
 ROOT = Path(__file__).parents[2]
@@ -64,10 +65,12 @@ def test_the_preflight_names_a_policy_whose_context_is_too_short(tmp_path, tiny_
     prompts = tmp_path / "prompts.parquet"
     made = {"params": {"p": settings | {"policies": ["dpo"]}, "code": {}}}
     run("prompts_chunk", tmp_path, input={"source": str(source), "model": []}, output={"prompts": prompts}, **made)
+    short = tmp_path / "short.parquet"
+    write_table(read_table(prompts, PROMPTS).with_columns(text=pl.lit("Hi")), short, PROMPTS, {"rule": "prompts_chunk"})
     files = {"prompts": [prompts], "model": str(tiny_model), "policies": [str(policy)]}
     with pytest.raises(SystemExit):
         run("preflight_sampling", tmp_path, input=files, output={"passed": tmp_path / "passed.json"}, **made)
     said = capsys.readouterr().err
     assert "no room for 8 new tokens in the context of policy 'dpo' (40 tokens): p-0000 (37 tokens)" in said
-    files["policies"] = [str(tiny_model)]
-    run("preflight_sampling", tmp_path, input=files, output={"passed": tmp_path / "passed.json"}, **made)
+    for fine in (files | {"policies": [str(tiny_model)]}, files | {"prompts": [short], "training": [prompts]}):
+        run("preflight_sampling", tmp_path, input=fine, output={"passed": tmp_path / "passed.json"}, **made)

@@ -108,6 +108,8 @@ def test_a_start_is_refused_before_training_for_a_prompt_that_its_template_canno
     with pytest.raises(RewardError, match=r"prompt 'p2': .*takes no system message \(no system role\)"):
         check_start(folder, prompts, CHAT)
     check_start(folder, prompts, SETTINGS)  # read as one text
+    with pytest.raises(RewardError, match="prompt 'p1': TypeError"):
+        check_start(start("{{ messages[1]['content'] + 1 }}"), prompts, CHAT)
 
 
 def test_a_start_without_a_template_or_of_too_short_a_context_is_refused_before_training(start):

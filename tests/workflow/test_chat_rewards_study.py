@@ -1,6 +1,7 @@
 """A study of conversations whose reward reads through a dated chat template: what it scores, and what it records."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -63,3 +64,23 @@ def test_scores_are_of_the_turns_on_the_studys_date_and_record_it(project):
     project.study(STUDY | {"prompts": STUDY["prompts"] | {"date": "2031-02-04"}})
     plan = project.plan("results/tiny/preflight/rewards/rm.json")
     assert "setting spec.date: 2031-02-03 → 2031-02-04" in " ".join(plan.reasons["preflight_reward"]), explain(plan)
+
+
+def test_a_fine_tuned_reward_without_a_system_role_stops_the_run_before_anything_is_sampled(project):
+    tokenizer = AutoTokenizer.from_pretrained(project.folder / "rm")
+    tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    shutil.copytree(project.folder / "model", project.folder / "start")
+    tokenizer.save_pretrained(project.folder / "start")
+    tuned = {"kind": "fine-tuned", "source": {"path": "start"}, "labels": 8}
+    labels = {"prompts": 4, "samples_per_prompt": 8}
+    rows = (project.folder / "asked.jsonl").read_text("utf-8")
+    extra = [{"prompt_id": i, "messages": [{"role": "user", "content": "Hm?"}]} for i in range(4, 8)]
+    more = "".join(json.dumps(row) + "\n" for row in extra)
+    (project.folder / "eight.jsonl").write_text(rows + more, "utf-8")
+    prompts = STUDY["prompts"] | {"source": {"path": "eight.jsonl"}}
+    change = {"prompts": prompts, "gold_labels": labels, "rewards": STUDY["rewards"] | {"tuned": tuned}}
+    project.study(STUDY | change | {"study": "wrong", "seed": 5})
+    said = project.run(check=False)
+    assert "reward 'tuned': prompt '" in said
+    assert "the chat template takes no system message" in said
+    assert "rule sample:" not in said

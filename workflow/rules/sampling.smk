@@ -11,10 +11,8 @@ wildcard_constraints:
 
 rule preflight_sampling:
     input:
-        prompts=expand(
-            shared("prompts/{chunk}.parquet"),
-            chunk=LAYOUT.chunks + LAYOUT.training_chunks,
-        ),
+        prompts=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
+        training=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks),
         model=LAYOUT.model,
         policies=list(LAYOUT.brought.values()),
     output:

@@ -92,9 +92,9 @@ if STUDY.gold_labels:
     rule preflight_fine_tuning:
         input:
             start=lambda w: LAYOUT.source_files(FINE_TUNED[w.scorer]),
-            prompts=expand(
-                shared("prompts/{chunk}.parquet"),
-                chunk=LAYOUT.chunks + LAYOUT.training_chunks,
+            prompts=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
+            training=expand(
+                shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
             ),
         output:
             passed=results("preflight/fine_tuning/{scorer}.json"),
@@ -112,6 +112,7 @@ if STUDY.gold_labels:
         params:
             p=lambda w: {
                 "name": LAYOUT.scorers[w.scorer],
+                "optimized": LAYOUT.scorers[w.scorer] in LAYOUT.optimized,
                 "settings": fine_tuning_settings(w),
             },
             code=code("preflight_fine_tuning.py"),

@@ -7,16 +7,20 @@ import polars as pl
 from alignment_limits.errors import RewardError
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, say
-from alignment_limits.rewards.inputs import read_beside
+from alignment_limits.rewards.inputs import by_prompt, read_beside
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import PROMPTS
 from alignment_limits.training.fine_tune import check_start
 
 with job(snakemake):
     p = snakemake.params.p
-    prompts = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    own = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    prompts = pl.concat([own, *(read_table(file, PROMPTS) for file in snakemake.input.training)])
+    read = read_beside({}, prompts)
     try:
-        check_start(Path(snakemake.input.start), read_beside({}, prompts), p["settings"])
+        if p["optimized"]:
+            by_prompt(read, own)  # while a policy is trained, a reward is known by its prompt's text
+        check_start(Path(snakemake.input.start), read, p["settings"])
     except RewardError as error:
         raise RewardError(f"reward '{p['name']}': {error}") from error
     say(f"preflight {p['name']}: its start can read all {prompts.height} prompts")

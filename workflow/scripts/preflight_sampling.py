@@ -13,14 +13,16 @@ from alignment_limits.tables.schemas.samples import PROMPTS
 
 with job(snakemake):
     p, folder = snakemake.params.p, Path(snakemake.input.model)
-    prompts = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    own = pl.concat([read_table(file, PROMPTS) for file in snakemake.input.prompts])
+    prompts = pl.concat([own, *(read_table(file, PROMPTS) for file in snakemake.input.get("training", []))])
     tokenizer = load_tokenizer(folder, p["trust_remote_code"])
     ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
     context = context_length(folder, p["trust_remote_code"], p["context"])
     tokens.check_lengths(prompts["prompt_id"].to_list(), ids, p["max_new_tokens"], context)
     for policy, name in zip(snakemake.input.get("policies", []), p["policies"], strict=True):
-        own = context_length(Path(policy), p["trust_remote_code"], p["context"], f"policy '{name}'")
-        tokens.check_lengths(prompts["prompt_id"].to_list(), ids, p["max_new_tokens"], own, f"policy '{name}'")
+        room = context_length(Path(policy), p["trust_remote_code"], p["context"], f"policy '{name}'")
+        sent = ids[: own.height]  # policies are not sampled on the prompts that rewards are trained on
+        tokens.check_lengths(own["prompt_id"].to_list(), sent, p["max_new_tokens"], room, f"policy '{name}'")
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}
     say(f"{len(ids)} prompts of up to {lengths[-1]} tokens fit the model's context of {context}")

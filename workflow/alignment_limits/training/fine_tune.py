@@ -122,6 +122,8 @@ def check_start(start: Path, prompts: Mapping[str, str], settings: Mapping[str, 
             encode(*item)
         except RewardError as error:
             raise RewardError(f"prompt '{name}': {error}") from error
+        except Exception as error:  # a template is code, which may fail in any way
+            raise RewardError(f"prompt '{name}': {type(error).__name__}: {error}") from error
 
 
 def _encoder(tokenizer: Any, config: Any, settings: Mapping[str, Any], path: Path) -> Encode:
