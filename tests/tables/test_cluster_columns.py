@@ -12,8 +12,9 @@ from snakemake.iocontainers import Params
 from alignment_limits.errors import TableError
 from alignment_limits.limits import frontier
 from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.estimates import estimate
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
-from alignment_limits.tables.schemas.limits import CLUSTERS, FRONTIER, STANDARDISED
+from alignment_limits.tables.schemas.limits import CLUSTERS, STANDARDISED
 from alignment_limits.tables.schemas.samples import PROMPTS, SCORES
 from alignment_limits.tables.scores import cluster_column, read_clusters
 
@@ -76,11 +77,9 @@ def test_a_column_called_cluster_reaches_the_frontiers_intervals(table: pl.DataF
     shards = {name: [file] for name, file in raw.items()}
     run("standardise", tmp_path, Files(clusters, **shards), Files(**standard), {"rewards": names})
     settings = {"gold": "gold", "optimized": ["gold"], "betas": [2.0], "kls": [0.2], "bootstrap": 200, "seed": 0}
-    frontiers = Files(frontier=tmp_path / "frontier.parquet")
-    run("frontier", tmp_path, Files(standardised=standard["standardised"]), frontiers, settings)
-    got = read_table(tmp_path / "frontier.parquet", FRONTIER).filter(at="kl", budget="average")
-
     made = read_table(standard["standardised"], STANDARDISED)
+    got = estimate("frontier", made, settings).filter(at="kl", budget="average")
+
     labels = prompt_clusters(made)
     assert labels is not None
     assert len(set(labels)) == 20

@@ -37,7 +37,7 @@ SETTINGS = {
     "beta grid of ensembles": (
         {"limits": {"ensemble_betas": [1.5]}},
         once(ENSEMBLE_GAPS, {"study_card"}),
-        {"ensemble_gaps": "setting betas: [1.0] → [1.5]", "study_card": "setting study.limits.ensemble_betas"},
+        {"ensemble_gaps": "setting ensemble_betas: [1.0] → [1.5]", "study_card": "setting study.limits.ensemble_betas"},
     ),
     "n grid": (
         {"limits": {"best_of": [1, 4]}},

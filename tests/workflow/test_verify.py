@@ -10,7 +10,8 @@ import pytest
 from project import Project
 
 from alignment_limits.commands.figures import Job, Overhead, overhead, read_jobs, without_pauses
-from alignment_limits.commands.results import checksums, drift
+from alignment_limits.commands.results import drift
+from alignment_limits.files import checksums
 
 
 def verify(project, *plan):

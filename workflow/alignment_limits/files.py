@@ -29,6 +29,12 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def checksums(artifacts: Iterable[str | Path]) -> dict[str, str]:
+    """SHA-256 of files, and of all files in folders, by path; links are followed."""
+    files = [f for a in map(Path, artifacts) for f in (a.rglob("*") if a.is_dir() else [a])]
+    return {str(f): file_sha256(f) for f in sorted(files) if f.is_file() and not f.name.startswith(".")}
+
+
 CHECKSUM = "sha256 of the rest"
 _UNSEALED = "0" * 64
 _MARK = f'"{CHECKSUM}": "'.encode()

@@ -1,7 +1,6 @@
 """Write down the checksums of a finished study's files."""
 
-from alignment_limits.commands.results import checksums
-from alignment_limits.files import write_json
+from alignment_limits.files import checksums, write_json
 from alignment_limits.jobs.job import job
 
 with job(snakemake):

@@ -17,12 +17,6 @@ from alignment_limits.jobs.records import doubt, modified, record_of, snakemakes
 MANIFEST = "manifest.json"
 
 
-def checksums(artifacts: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 of files, and of all files in folders, by path; links are followed."""
-    files = [f for a in map(Path, artifacts) for f in (a.rglob("*") if a.is_dir() else [a])]
-    return {str(f): file_sha256(f) for f in sorted(files) if f.is_file() and not f.name.startswith(".")}
-
-
 def drift(manifest: Mapping[str, str]) -> dict[str, str]:
     """What became of the files that are no longer as made: `missing` or `changed`, by path."""
     out = {}

@@ -92,7 +92,7 @@ class _Module:
     """One file, parsed once: its import statements, the packages they name, its tree's hash ("": no statement)."""
 
     def __init__(self, text: str) -> None:
-        tree = ast.parse(text)
+        tree = _WithoutTypes().visit(ast.parse(text))
         self.statements = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         # import_module("…"): packages that may be missing
         calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and "import_module" in ast.unparse(n.func)]
@@ -102,6 +102,13 @@ class _Module:
         self.imports = {name.split(".")[0] for name in named}
         tree = _WithoutWords().visit(tree)
         self.hash = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8] if tree.body else ""
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    """Drops what is imported for type checkers alone, and never runs."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 class _WithoutWords(ast.NodeTransformer):

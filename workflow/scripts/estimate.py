@@ -1,0 +1,14 @@
+"""Make the table of one estimator, of those in tables/estimates.py."""
+
+from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.estimates import ESTIMATORS, estimate
+from alignment_limits.tables.schemas.limits import STANDARDISED
+
+with job(snakemake):
+    name = snakemake.params.estimator
+    standardised = read_table(snakemake.input.standardised, STANDARDISED)
+    table = estimate(name, standardised, snakemake.params.p)
+    for line in ESTIMATORS[name].said(table, snakemake.params.p):
+        say(line)
+    write_table(table, snakemake.output.table, ESTIMATORS[name].contract, provenance(snakemake, ["numba"]))
