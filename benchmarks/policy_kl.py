@@ -27,12 +27,10 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.models.split_model import SplitModel
+from alignment_limits.models.split_model import TOKENS_CPU, SplitModel, batches
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
-from alignment_limits.rewards.batching import TOKENS_CPU, batches
-from alignment_limits.sampling import tokens
-from alignment_limits.sampling.engine import Request
+from alignment_limits.sampling.shard import Request, encode
 from alignment_limits.sampling.transformers_engine import TransformersEngine
 from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
@@ -56,7 +54,7 @@ def variance(a: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(a.model)
     lines = [line.strip() for file in a.texts for line in file.read_text("utf-8").splitlines() if line.strip()]
     chosen = np.random.default_rng(0).choice(lines, a.prompts, replace=False).tolist()
-    prompts, stop = tokens.encode(chosen, tokenizer, "none"), stop_tokens(a.model, tokenizer)
+    prompts, stop = encode(chosen, tokenizer, "none"), stop_tokens(a.model, tokenizer)
     base = SplitModel(load(a.model))
     print("| adapter | tokens | KL, exact next-token | log-ratio | variance, log-ratio to exact [95 %] | below 0 |")
     print("|--:|--:|--:|--:|--:|--:|")

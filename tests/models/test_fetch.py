@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from alignment_limits.errors import SourceError
 from alignment_limits.files import file_sha256
 from alignment_limits.models import fetch as module
-from alignment_limits.models.convert import convert
-from alignment_limits.models.fetch import fetch, source_id
+from alignment_limits.models.fetch import convert, fetch, source_id
 from alignment_limits.study.base import Source
 
 

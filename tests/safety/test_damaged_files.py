@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.limits.streaming.sums import FrontierSums
-from alignment_limits.models.convert import convert
+from alignment_limits.models.fetch import convert
 from alignment_limits.models.load import load_causal
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.rewards.heads import read_head

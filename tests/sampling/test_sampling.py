@@ -10,9 +10,8 @@ import pytest
 
 from alignment_limits.errors import PromptError, SamplingError
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.sampling import tokens
 from alignment_limits.sampling.checks import summarise
-from alignment_limits.sampling.shard import sample_shard
+from alignment_limits.sampling.shard import encode, render, sample_shard
 from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
 from alignment_limits.study.shards import block_names, block_seed, chunk_names, chunk_range, chunk_size
@@ -151,7 +150,7 @@ if __name__ == "__main__":
 
 def test_too_long_and_empty_prompts_are_named(tiny_model):
     long = pl.DataFrame({"prompt_id": ["ok", "long"], "text": ["x", "y" * 125]})
-    with pytest.raises(PromptError, match=r"1 prompt\(s\) leave no room for 6 new tokens.*context of 128: long"):
+    with pytest.raises(PromptError, match=r"1 prompt\(s\) leave no room for 6 new tokens.*\(128 tokens\): long"):
         draw(tiny_model, long)
     with pytest.raises(PromptError, match=r"without a single token: empty"):
         draw(tiny_model, pl.DataFrame({"prompt_id": ["empty"], "text": [""]}))
@@ -160,9 +159,9 @@ def test_too_long_and_empty_prompts_are_named(tiny_model):
 def test_two_bos_tokens_are_refused(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     with pytest.raises(SamplingError, match="two BOS tokens"):
-        tokens.encode(["<s><s>hello"], tokenizer, "none")
-    rendered = tokens.render(["hello"], tokenizer)
-    assert tokens.encode(rendered, tokenizer, "chat")[0][:2].count(tokenizer.bos_token_id) == 1
+        encode(["<s><s>hello"], tokenizer, "none")
+    rendered = render(["hello"], tokenizer)
+    assert encode(rendered, tokenizer, "chat")[0][:2].count(tokenizer.bos_token_id) == 1
 
 
 def test_larger_studies_keep_the_shards_they_have():

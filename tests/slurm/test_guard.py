@@ -6,7 +6,7 @@ import pytest
 import yaml
 from running import ROOT
 
-from alignment_limits.jobs import slurm
+from alignment_limits.jobs import job
 
 RUN = "43377df3-9605-49ed-aa68-753fb35d61f5"
 
@@ -24,9 +24,9 @@ def test_jobs_of_this_study_and_folder_count_once_per_array(tmp_path):
             f"16|v1_2_{RUN}|{tmp_path}",
         ]
     )
-    assert slurm.earlier_jobs(listing, tmp_path, "small") == ["9", "12"]
-    assert slurm.earlier_jobs(listing, tmp_path, "v1.2") == ["9", "16"]
-    assert slurm.earlier_jobs("", tmp_path, "small") == []
+    assert job.earlier_jobs(listing, tmp_path, "small") == ["9", "12"]
+    assert job.earlier_jobs(listing, tmp_path, "v1.2") == ["9", "16"]
+    assert job.earlier_jobs("", tmp_path, "small") == []
 
 
 @pytest.fixture
@@ -43,29 +43,29 @@ def squeue(tmp_path, monkeypatch):
 
 def test_a_run_beside_earlier_jobs_is_refused_with_the_command_that_ends_them(squeue, tmp_path):
     squeue(f"12|small_{RUN}|{tmp_path}")
-    with pytest.raises(slurm.SlurmError, match="scancel 12"):
-        slurm.refuse_beside_earlier_jobs(tmp_path, "small")
-    slurm.refuse_beside_earlier_jobs(tmp_path, "another")
+    with pytest.raises(job.SlurmError, match="scancel 12"):
+        job.refuse_beside_earlier_jobs(tmp_path, "small")
+    job.refuse_beside_earlier_jobs(tmp_path, "another")
 
 
 def test_no_answer_is_not_taken_for_no_jobs(squeue, tmp_path):
     squeue("", code=1)
-    with pytest.raises(slurm.SlurmError, match="down"):
-        slurm.refuse_beside_earlier_jobs(tmp_path, "small")
+    with pytest.raises(job.SlurmError, match="down"):
+        job.refuse_beside_earlier_jobs(tmp_path, "small")
 
 
 def test_shards_too_small_for_a_task_are_told_with_the_key_to_change():
-    assert "sampling.shard_tokens" in slurm.small_shards(100, 50_000)
-    assert slurm.small_shards(100, slurm.TOKENS_IN_FIVE_MINUTES) == ""
-    assert slurm.small_shards(1, 50_000) == "", "one task cannot be joined with another"
+    assert "sampling.shard_tokens" in job.small_shards(100, 50_000)
+    assert job.small_shards(100, job.TOKENS_IN_FIVE_MINUTES) == ""
+    assert job.small_shards(1, 50_000) == "", "one task cannot be joined with another"
 
 
 def test_arrays_and_a_limit_on_jobs_are_refused_together():
     for jobs, resources in ((50, {}), (None, {"gpu": 8}), (sys.maxsize, {"gpu": 8})):
-        with pytest.raises(slurm.SlurmError, match="--jobs 50" if jobs == 50 else "gpu"):
-            slurm.refuse_limited_arrays("sample,score", jobs, resources)
-        slurm.refuse_limited_arrays("", jobs, resources)
-    slurm.refuse_limited_arrays("sample,score", sys.maxsize, {})
+        with pytest.raises(job.SlurmError, match="--jobs 50" if jobs == 50 else "gpu"):
+            job.refuse_limited_arrays("sample,score", jobs, resources)
+        job.refuse_limited_arrays("", jobs, resources)
+    job.refuse_limited_arrays("sample,score", sys.maxsize, {})
 
 
 def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
@@ -75,7 +75,7 @@ def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
         "SLURM-job '7_2' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed\n" * 2
         + "SLURM-job '8' failed, SLURM status is: 'TIMEOUT'.\n"
     )
-    text = slurm.explain(log, tmp_path)
+    text = job.explain_ended(log, tmp_path)
     assert "line 39" in text
     assert "line 20" not in text
     assert max(map(len, text.splitlines())) < 250
@@ -83,10 +83,10 @@ def test_failures_are_explained_with_last_lines_and_a_remedy(tmp_path):
     assert "raise runtime" in text
     killed = "slurmstepd: error: StepId=9.batch exceeded memory limit (567844864 > 525336576), being killed"
     (tmp_path / "rule_score/9.log").write_text(killed)
-    text = slurm.explain("SLURM-job '9' failed, SLURM status is: 'FAILED'.", tmp_path)
+    text = job.explain_ended("SLURM-job '9' failed, SLURM status is: 'FAILED'.", tmp_path)
     assert killed in text
     assert "raise mem_mb" in text
-    assert slurm.explain("all went well", tmp_path) == ""
+    assert job.explain_ended("all went well", tmp_path) == ""
 
 
 def test_both_profiles_agree_on_what_reruns():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from alignment_limits.errors import ConfigError, PromptError
-from alignment_limits.sampling.tokens import own_system, render
+from alignment_limits.sampling.shard import own_system, render
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.prompts import conversations, read_prompts
 

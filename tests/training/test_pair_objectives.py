@@ -21,7 +21,7 @@ from alignment_limits.preferences.pairs import draw_pairs
 from alignment_limits.rewards.base import ItemReward, untruncated
 from alignment_limits.rewards.base import pairs as beside
 from alignment_limits.rewards.lexicon import load as lexicon
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import decode, encode
 from alignment_limits.training.from_pairs import kl_on_base_replies, loss_of, trainer
 from alignment_limits.training.model import load, padding_tokenizer
 from alignment_limits.training.progress import Progress
@@ -171,11 +171,11 @@ class Known:
         self.tokenizer = load_tokenizer(self.base)
         self.stop = stop_tokens(self.base, self.tokenizer)
         self.prompts = Path("resources/enumerable/prompts.txt").read_text("utf-8").splitlines()[:16]
-        self.sent = tokens.encode(self.prompts, self.tokenizer, "none")
+        self.sent = encode(self.prompts, self.tokenizer, "none")
         model = load_exact(self.base)
         self.replies = replies_of(model, self.stop, 4)
         self.log_base = exact_logprobs(model, self.sent, self.replies, SamplingLaw())
-        texts = tokens.decode([list(r) for r in self.replies.tokens], self.tokenizer, self.stop)
+        texts = decode([list(r) for r in self.replies.tokens], self.tokenizer, self.stop)
         self.reward = lexicon(None, device="cpu", text="prompt+reply", sign=1, lexicon="vader")
         raw = np.stack([self.reward.score([p] * len(texts), texts).score for p in self.prompts])
         rng = np.random.default_rng(5)

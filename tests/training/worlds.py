@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.rewards.base import text_reward, untruncated
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import decode, encode
 from alignment_limits.training.model import load
 from alignment_limits.training.progress import draw
 from alignment_limits.training.rewards import StandardReward
@@ -46,7 +46,7 @@ class World:
         self.tokenizer = load_tokenizer(base)
         self.stop = [2, *range(20, 40)]
         self.prompts = ["ab", "hello", "x", "prompt 4"]
-        self.sent = tokens.encode(self.prompts, self.tokenizer, "none")
+        self.sent = encode(self.prompts, self.tokenizer, "none")
         self.law = SamplingLaw(0.9)
         self.reward = text_reward("reply", 1, levels)
         model = load(base, "float32", self.stop)
@@ -55,7 +55,7 @@ class World:
         self.samples = [
             draw(model, [ids] * SAMPLES, self.law, longest, self.stop, self.vocabulary) for ids in self.sent
         ]
-        texts = [tokens.decode(s, self.tokenizer, self.stop) for s in self.samples]
+        texts = [decode(s, self.tokenizer, self.stop) for s in self.samples]
         self.scores = np.stack([self.reward.score([""] * SAMPLES, t).score for t in texts])
 
     def task(self, scratch: Path, **settings: object) -> Task:

@@ -8,9 +8,8 @@ from zoo import NAMES
 
 from alignment_limits.errors import PromptError
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.sampling import tokens
 from alignment_limits.sampling.checks import summarise
-from alignment_limits.sampling.shard import sample_shard
+from alignment_limits.sampling.shard import render, sample_shard
 from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
 from alignment_limits.tables.artifacts import write_table
@@ -38,7 +37,7 @@ ENDS = {
 def prompts(folder, template):
     """The table of prompts as a study writes it: rendered once, then sampled."""
     tokenizer = load_tokenizer(folder)
-    texts = TEXTS if template == "none" else tokens.render(TEXTS, tokenizer)
+    texts = TEXTS if template == "none" else render(TEXTS, tokenizer)
     return pl.DataFrame({"prompt_id": ["a", "b"], "text": texts})
 
 
@@ -89,9 +88,9 @@ def test_a_control_token_spelled_out_in_a_conversation_is_refused(checkpoint, na
     tokenizer, text = load_tokenizer(checkpoint(name)), f"hi{token} there"
     asked = {"prompt": (["fine", text], None), "system": (["fine", "too"], text)}[where]
     with pytest.raises(PromptError, match="control token of the model as text, the first is") as error:
-        tokens.render(asked[0], tokenizer, system=asked[1], ids=["a", "b"])
+        render(asked[0], tokenizer, system=asked[1], ids=["a", "b"])
     assert f"'{'b' if where == 'prompt' else 'a'}' with {token!r}" in str(error.value)
-    assert len(tokens.render(["fine", "a < b | c > d"], tokenizer)) == 2
+    assert len(render(["fine", "a < b | c > d"], tokenizer)) == 2
 
 
 def test_the_summary_tells_the_share_of_tokens_without_a_text(checkpoint, tmp_path):

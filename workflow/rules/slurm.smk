@@ -1,6 +1,11 @@
 # Only for runs through Slurm: preflights first, no second run beside one whose jobs still work, and what to do about
 # jobs that Slurm ended. Rules too light for a job of their own say `localrule: True` where they stand.
-from alignment_limits.jobs import slurm
+from alignment_limits.jobs.job import (
+    explain_ended,
+    refuse_beside_earlier_jobs,
+    refuse_limited_arrays,
+    small_shards,
+)
 
 
 # Locally, preflights come before sampling by priority. Slurm starts what it has room for, so there they
@@ -18,14 +23,14 @@ def through_slurm():
 onstart:
     if through_slurm():
         try:
-            slurm.refuse_limited_arrays(
+            refuse_limited_arrays(
                 workflow.executor_settings.array_jobs,
                 workflow.resource_settings.nodes,
                 [r for r in workflow.resource_settings.resources if r[0] != "_"],
             )
-            slurm.refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
+            refuse_beside_earlier_jobs(os.getcwd(), STUDY.study)
             if STUDY.sampling:
-                said = slurm.small_shards(
+                said = small_shards(
                     len(LAYOUT.chunks) * len(LAYOUT.blocks),
                     STUDY.sampling.shard_tokens,
                 )
@@ -37,4 +42,4 @@ onstart:
 onerror:
     if through_slurm():
         said = "\n".join(Path(file).read_text("utf-8") for file in log)
-        print(slurm.explain(said), file=sys.stderr)
+        print(explain_ended(said), file=sys.stderr)

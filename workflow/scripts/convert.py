@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alignment_limits.jobs.job import job, say
-from alignment_limits.models.convert import convert
+from alignment_limits.models.fetch import convert
 
 with job(snakemake):
     say("converting the base model (about half a minute, once)")

@@ -8,7 +8,7 @@ from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_o
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import KEY, read_table, write_table
 from alignment_limits.tables.schemas.learning import EXACT_POLICIES
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
@@ -18,7 +18,7 @@ with job(snakemake):
     prompts = read_table(snakemake.input.prompts, PROMPTS)
     table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, as listed
     tokenizer = load_tokenizer(base, p["trust_remote_code"])
-    sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
+    sent = encode(prompts["text"].to_list(), tokenizer, p["template"])
     stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
     for name in p["policies"]:
         model = load_exact(Path(snakemake.input[f"policies/{name}"]), p["trust_remote_code"])

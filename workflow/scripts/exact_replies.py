@@ -6,7 +6,7 @@ from alignment_limits.exact.replies import exact_logprobs, listed, load_exact, r
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 
@@ -14,7 +14,7 @@ with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)
     prompts = read_table(snakemake.input.prompts, PROMPTS)
     tokenizer = load_tokenizer(base, p["trust_remote_code"])
-    sent = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
+    sent = encode(prompts["text"].to_list(), tokenizer, p["template"])
     stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
     model = load_exact(base, p["trust_remote_code"])
     replies = replies_of(model, stop, p["max_new_tokens"])

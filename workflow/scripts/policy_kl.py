@@ -16,8 +16,8 @@ from alignment_limits.jobs.job import job, progress_bar, provenance, say
 from alignment_limits.models.split_model import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
-from alignment_limits.sampling import tokens
 from alignment_limits.sampling.checks import check_deviation, deviation
+from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES
 
@@ -25,7 +25,7 @@ with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
     tokenizer = load_tokenizer(Path(files.base), p["trust_remote_code"])
-    ids = tokens.encode(prompts["text"].to_list(), tokenizer, p["template"])
+    ids = encode(prompts["text"].to_list(), tokenizer, p["template"])
     sent = dict(zip(prompts["prompt_id"], ids, strict=True))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy, base = (

@@ -17,7 +17,7 @@ with job(snakemake):
     chunk = chunk.with_columns(prompt=pl.col("text"))
     if p["template"] == "chat":
         from alignment_limits.models.tokenizer import load_tokenizer
-        from alignment_limits.sampling.tokens import render
+        from alignment_limits.sampling.shard import render
 
         tokenizer = load_tokenizer(Path(snakemake.input.model), p["trust_remote_code"])
         names = chunk["prompt_id"].to_list()

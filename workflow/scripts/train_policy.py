@@ -19,7 +19,7 @@ from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.rewards.inputs import SumOfRewards, with_rows
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.trained_head import load_head
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
 from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES
@@ -62,7 +62,7 @@ with job(snakemake):
         task = Task(
             settings=p["run"],
             base=base,
-            sent=tokens.encode(prompts["text"].to_list(), tokenizer, p["template"]),
+            sent=encode(prompts["text"].to_list(), tokenizer, p["template"]),
             prompts=prompts["prompt"].to_list(),
             law=SamplingLaw(p["sampling"]["temperature"], p["sampling"]["top_p"]),
             longest=p["sampling"]["max_new_tokens"],

@@ -15,7 +15,7 @@ import torch
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import SamplingError
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import decode
 
 MOST = 100_000  # replies of one prompt
 CLOSE = 1e-5  # nats per token, between the tree and a plain pass
@@ -177,7 +177,7 @@ def listed(
     Args:
         prompts: table `prompts`. logprobs: of every reply [p, R], by column; `logprob` is the base's.
     """
-    texts = tokens.decode([list(r) for r in replies.tokens], tokenizer, stop, template)
+    texts = decode([list(r) for r in replies.tokens], tokenizer, stop, template)
     one = pl.DataFrame(
         {
             "sample_id": range(len(replies)),

@@ -19,7 +19,7 @@ from typing import Any
 
 from alignment_limits.errors import ModelError, SourceError
 from alignment_limits.files import scratch, write_json
-from alignment_limits.models.convert import convert
+from alignment_limits.models.fetch import convert
 from alignment_limits.models.tokenizer import load_config, load_tokenizer, stop_tokens
 
 # Case, digits, white space, accents, scripts and a symbol beyond the basic plane: where tokenizers differ.

@@ -25,11 +25,10 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from alignment_limits.errors import SamplingError
 from alignment_limits.models.load import device_of_job
-from alignment_limits.models.split_model import SplitModel, load_split
+from alignment_limits.models.split_model import SplitModel, batches, load_split, token_budget
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import distinct_items
-from alignment_limits.rewards.batching import batches, token_budget
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import encode
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def read_again(
     few = samples.gather_every(max(1, samples.height // replies)).head(replies)
     texts = dict(prompts.select("prompt_id", "text").iter_rows())
     tokenizer = load_tokenizer(folder, trust_remote_code)
-    sent = tokens.encode([texts[name] for name in few["prompt_id"]], tokenizer, template)
+    sent = encode([texts[name] for name in few["prompt_id"]], tokenizer, template)
     model = load_split(folder, device=device_of_job(), trust_remote_code=trust_remote_code)
     read = sequence_kl(model, model, sent, few["token_ids"].to_list(), law).logprob
     return few.select("prompt_id", "sample_id", "n_tokens", "logprob").with_columns(logprob_read=pl.Series(read))

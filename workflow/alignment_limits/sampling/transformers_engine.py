@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.sampling.engine import Completion, Request
+from alignment_limits.sampling.shard import Completion, Request
 from alignment_limits.study.sampling import Model, Sampling
 
 

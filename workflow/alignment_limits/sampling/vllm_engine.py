@@ -12,7 +12,7 @@ from typing import Any
 
 from alignment_limits.errors import SamplingError
 from alignment_limits.models.tokenizer import load_config
-from alignment_limits.sampling.engine import Completion, Request
+from alignment_limits.sampling.shard import Completion, Request
 from alignment_limits.study.sampling import Model, Sampling
 
 # Seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache; more

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.sampling import tokens
+from alignment_limits.sampling.shard import decode
 from alignment_limits.tables.grid import Grid
 from alignment_limits.training.rewards import Signal, StandardReward
 
@@ -139,7 +139,7 @@ class Task:
 
     def _texts(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> tuple[list[str], list[str]]:
         """Prompts and replies as rewards read them."""
-        return [self.prompts[i] for i in row], tokens.decode(replies, self.tokenizer, self.stop, self.template)
+        return [self.prompts[i] for i in row], decode(replies, self.tokenizer, self.stop, self.template)
 
 
 def step_seed(seed: int, step: int) -> int:
