@@ -19,8 +19,8 @@ from alignment_limits.tables.schemas.learning import (
     EXACT_OF_POLICIES,
     EXACT_POLICIES,
 )
-from alignment_limits.tables.schemas.limits import FRONTIER
-from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, SAMPLES
+from alignment_limits.tables.schemas.limits import FRONTIER, POLICIES
+from alignment_limits.tables.schemas.samples import POLICY_KL, SAMPLES
 
 pytestmark = pytest.mark.study
 

@@ -168,7 +168,7 @@ def test_two_replies_to_a_prompt_do_not_stop_it_and_a_prompt_with_few_takes_no_p
     _, draws = over_optimisation(short, np.where(np.isnan(short), np.nan, gold), replicates=300)
     assert draws["prompts"] == 117
     assert draws["found"]
-    alone = over_optimisation(proxy[3:], gold[3:], replicates=300)[1]
+    _, alone = over_optimisation(proxy[3:], gold[3:], replicates=300)
     for name in ("peak", "gain", "drop", "alpha", "beta"):
         assert draws[name] == pytest.approx(alone[name], rel=1e-9)
 

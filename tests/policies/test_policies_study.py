@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignment_limits.commands.studies import explain
 from alignment_limits.tables.artifacts import read_provenance, read_table, read_tables
 from alignment_limits.tables.schemas.learning import TARGETS
-from alignment_limits.tables.schemas.limits import FRONTIER, SCALES, STANDARDISED
-from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, PROMPTS, SAMPLES, SCORES
+from alignment_limits.tables.schemas.limits import FRONTIER, POLICIES
+from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES, SCALES, SCORES, STANDARDISED
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32
 VOWELS, LETTERS = ({"kind": "python", "function": f"own_rewards:{name}"} for name in ("vowels", "letters"))

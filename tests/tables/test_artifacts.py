@@ -9,10 +9,11 @@ import pytest
 
 from alignment_limits import files
 from alignment_limits.errors import ArtifactError
+from alignment_limits.limits import Plan
 from alignment_limits.tables.artifacts import KEY, read_provenance, read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores, reward_arrays, same_keys
-from alignment_limits.tables.schemas.limits import STANDARDISED
-from alignment_limits.tables.schemas.samples import SCORES
+from alignment_limits.tables.schemas import limits
+from alignment_limits.tables.schemas.samples import SCORES, STANDARDISED
 
 
 def scores(n=3, m=4, **columns):
@@ -170,3 +171,30 @@ def test_arrays_of_absent_rewards_are_refused(tmp_path):
     write_table(table, tmp_path / "t.parquet", STANDARDISED, {})
     with pytest.raises(ArtifactError, match="lack q"):
         reward_arrays(read_table(tmp_path / "t.parquet", STANDARDISED), ["r", "q"])
+
+
+PUBLIC = {  # the contracts' columns, in order
+    "FRONTIER": "optimized evaluated budget beta kl kl_low kl_high kl_reverse gain gain_low gain_high gain_plugin ess "
+    "pareto_k reliable",
+    "BEST_OF_N": "method optimized evaluated n temperature kl kl_bound gain gain_low gain_high limit efficiency",
+    "PROXY_GAP": "optimized beta error_variance gap gap_low gap_high gap_bound kl gold_gain ideal_gain",
+    "ENSEMBLES": "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl",
+    "OVER_OPTIMISATION": "optimized path unit peak peak_low peak_high finding gain",
+    "POLICIES": "policy objective optimized coefficient seed kl kl_low kl_high kl_estimator evaluated gain gain_low "
+    "gain_high limit efficiency",
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_contracts_begin_with_their_public_columns(name):
+    columns = list(getattr(limits, name).columns)
+    assert columns[: len(PUBLIC[name].split())] == PUBLIC[name].split()
+
+
+def test_types_and_further_columns_are_those_of_the_results():
+    assert limits.FRONTIER.columns.items() >= {"at": pl.String, "reason": pl.String, "log_m": pl.Float64}.items()
+    assert (
+        limits.BEST_OF_N.columns.items() >= {"n": pl.Int32, "win_rate": pl.Float64, "win_rate_low": pl.Float64}.items()
+    )
+    assert limits.FRONTIER.columns["reliable"] == limits.BEST_OF_N.columns["win_rate_reliable"] == pl.Boolean
+    assert set(limits.PLAN.columns) == set(Plan.__dataclass_fields__)

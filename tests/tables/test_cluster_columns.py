@@ -14,8 +14,7 @@ from alignment_limits.limits import frontier
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.estimates import estimate
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
-from alignment_limits.tables.schemas.limits import CLUSTERS, STANDARDISED
-from alignment_limits.tables.schemas.samples import PROMPTS, SCORES
+from alignment_limits.tables.schemas.samples import CLUSTERS, PROMPTS, SCORES, STANDARDISED
 from alignment_limits.tables.scores import cluster_column, read_clusters
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"

@@ -4,8 +4,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.schemas.limits import STANDARDISED
-from alignment_limits.tables.schemas.samples import FITTED_REWARDS, PREFERENCES
+from alignment_limits.tables.schemas.samples import FITTED_REWARDS, PREFERENCES, STANDARDISED
 
 
 def test_pairs_of_samples_have_the_exact_targets_probability(finished, tmp_path):

@@ -13,16 +13,8 @@ from running import snakemake
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.artifacts import read_provenance, read_table
-from alignment_limits.tables.schemas.limits import (
-    BEST_OF_N,
-    ENSEMBLES,
-    FRONTIER,
-    HEADLINE,
-    PROXY_GAP,
-    SCALES,
-    STANDARDISED,
-)
-from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SAMPLES_SUMMARY, SCORES
+from alignment_limits.tables.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, HEADLINE, PROXY_GAP
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SAMPLES_SUMMARY, SCALES, SCORES, STANDARDISED
 
 pytestmark = pytest.mark.study
 GOLD = "tox-block"

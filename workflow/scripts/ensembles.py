@@ -7,7 +7,7 @@ from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import Grid, reward_arrays
-from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import STANDARDISED
 
 with job(snakemake):
     table = read_table(snakemake.input.standardised, STANDARDISED)

@@ -3,7 +3,7 @@
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate
-from alignment_limits.tables.schemas.limits import STANDARDISED
+from alignment_limits.tables.schemas.samples import STANDARDISED
 
 with job(snakemake):
     name = snakemake.params.estimator

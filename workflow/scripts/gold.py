@@ -8,8 +8,7 @@ from alignment_limits.report.pages.page import write_page
 from alignment_limits.report.pages.samples import gold_page
 from alignment_limits.rewards.gold import shares
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.schemas.limits import STANDARDISED
-from alignment_limits.tables.schemas.samples import GOLD, TRIALS
+from alignment_limits.tables.schemas.samples import GOLD, STANDARDISED, TRIALS
 
 with job(snakemake):
     p = snakemake.params.p

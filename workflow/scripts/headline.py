@@ -7,15 +7,8 @@ from alignment_limits.report.headline import headline
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.schemas.limits import (
-    BEST_OF_N,
-    FRONTIER,
-    HEADLINE,
-    OVER_OPTIMISATION,
-    SCALES,
-    STANDARDISED,
-)
-from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY
+from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, HEADLINE, OVER_OPTIMISATION
+from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY, SCALES, STANDARDISED
 
 with job(snakemake):
     p, study = snakemake.params.p, snakemake.config["study"]

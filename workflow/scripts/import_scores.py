@@ -7,8 +7,7 @@ import polars as pl
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.schemas.limits import CLUSTERS
-from alignment_limits.tables.schemas.samples import SCORES
+from alignment_limits.tables.schemas.samples import CLUSTERS, SCORES
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
 
 with job(snakemake):

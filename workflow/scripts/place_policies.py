@@ -7,8 +7,8 @@ from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.placement import labelled, on_base_scale, placements
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
-from alignment_limits.tables.schemas.limits import SCALES, STANDARDISED
-from alignment_limits.tables.schemas.samples import POLICIES, POLICY_KL, SAMPLES
+from alignment_limits.tables.schemas.limits import POLICIES
+from alignment_limits.tables.schemas.samples import POLICY_KL, SAMPLES, SCALES, STANDARDISED
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input

@@ -4,7 +4,7 @@ from alignment_limits.jobs.job import job
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.report.pages.policies import policies_page
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.schemas.samples import POLICIES
+from alignment_limits.tables.schemas.limits import POLICIES
 
 with job(snakemake):
     p = snakemake.params.p

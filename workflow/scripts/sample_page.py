@@ -4,8 +4,7 @@ from alignment_limits.jobs.job import job
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.report.pages.samples import sample_page
 from alignment_limits.tables.artifacts import read_table, read_tables
-from alignment_limits.tables.schemas.limits import STANDARDISED
-from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
+from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, STANDARDISED
 
 with job(snakemake):
     prompts = read_table(snakemake.input.prompts, PROMPTS)

@@ -6,7 +6,7 @@ from alignment_limits.ensembles.scales import standardise
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.tables.artifacts import KEY, read_table, write_table
 from alignment_limits.tables.grid import CLUSTER, Grid, read_scores, same_keys
-from alignment_limits.tables.schemas.limits import PROMPT_IDS, SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import PROMPT_IDS, SCALES, STANDARDISED
 
 with job(snakemake):
     files = snakemake.input

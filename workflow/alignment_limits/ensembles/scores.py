@@ -3,22 +3,32 @@
 A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from alignment_limits.errors import EstimateError
 
+# columns of results; a result's contract as a table follows from these (tables/schemas/limits.py)
 Array = NDArray[np.float64]
+Counts = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+Words = NDArray[np.object_]
 
 QUARTERS = 4
 FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer says nothing about the bias
 
 
 class Columns:
-    """What a dataclass of equal columns has in common."""
+    """What a dataclass of equal columns has in common: a table without a library for tables."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Row by row, as mappings."""
+        columns = self.columns()
+        return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def columns(self) -> dict[str, np.ndarray]:
         """Columns by name, in the order of the contract."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import QUARTERS, Array, Columns, centre, split_labels
+from alignment_limits.ensembles.scores import QUARTERS, Array, Columns, Counts, Flags, Words, centre, split_labels
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.means import (
@@ -54,11 +54,11 @@ class BestOfNTable(Columns):
     where reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
     """
 
-    method: np.ndarray
-    budget: np.ndarray
-    n: np.ndarray
+    method: Words
+    budget: Words
+    n: Counts
     temperature: Array
-    prompts: np.ndarray
+    prompts: Counts
     kl: Array
     kl_low: Array
     kl_high: Array
@@ -77,18 +77,18 @@ class BestOfNTable(Columns):
     efficiency: Array
     efficiency_low: Array
     efficiency_high: Array
-    gain_reliable: np.ndarray
-    gain_reason: np.ndarray
-    kl_reliable: np.ndarray
-    kl_reason: np.ndarray
-    win_rate_reliable: np.ndarray
-    win_rate_reason: np.ndarray
-    limit_reliable: np.ndarray
-    limit_reason: np.ndarray
-    efficiency_reliable: np.ndarray
-    efficiency_reason: np.ndarray
-    reliable: np.ndarray
-    reason: np.ndarray
+    gain_reliable: Flags
+    gain_reason: Words
+    kl_reliable: Flags
+    kl_reason: Words
+    win_rate_reliable: Flags
+    win_rate_reason: Words
+    limit_reliable: Flags
+    limit_reason: Words
+    efficiency_reliable: Flags
+    efficiency_reason: Words
+    reliable: Flags
+    reason: Words
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scales import AGGREGATORS, aggregate, check_members
-from alignment_limits.ensembles.scores import Array, Columns, centre, check_evaluated, unit_of
+from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words, centre, check_evaluated, unit_of
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
@@ -45,9 +45,9 @@ class EnsembleTable(Columns):
     gold_gain_at_kl has a verdict of its own, as a limit at that KL. reason : "" where reliable.
     """
 
-    aggregator: np.ndarray
-    members: np.ndarray
-    k: np.ndarray
+    aggregator: Words
+    members: Words
+    k: Counts
     rho: Array
     beta: Array
     gap: Array
@@ -60,10 +60,10 @@ class EnsembleTable(Columns):
     gold_gain_at_kl: Array
     gold_gain_at_kl_low: Array
     gold_gain_at_kl_high: Array
-    reliable: np.ndarray
-    reason: np.ndarray
-    gold_gain_at_kl_reliable: np.ndarray
-    gold_gain_at_kl_reason: np.ndarray
+    reliable: Flags
+    reason: Words
+    gold_gain_at_kl_reliable: Flags
+    gold_gain_at_kl_reason: Words
 
 
 def member_errors(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, Columns, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
@@ -25,8 +25,8 @@ class FrontierTable(Columns):
     *_plugin without correction. ess, pareto_k : medians over prompts. reason : "" where reliable.
     """
 
-    at: np.ndarray
-    budget: np.ndarray
+    at: Words
+    budget: Words
     beta: Array
     kl: Array
     kl_low: Array
@@ -39,8 +39,8 @@ class FrontierTable(Columns):
     kl_plugin: Array
     ess: Array
     pareto_k: Array
-    reliable: np.ndarray
-    reason: np.ndarray
+    reliable: Flags
+    reason: Words
 
 
 def frontier(

@@ -5,11 +5,21 @@ stopping point; the form for best-of-n). The sub-Gaussian bound is a reference c
 """
 
 from dataclasses import asdict, dataclass
+from typing import get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, check_evaluated, check_scores, within_prompt_sd
+from alignment_limits.ensembles.scores import (
+    Array,
+    Columns,
+    Counts,
+    Flags,
+    Words,
+    check_evaluated,
+    check_scores,
+    within_prompt_sd,
+)
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap
@@ -117,6 +127,52 @@ FEWEST_POINTS = 4
 MOST_MISFIT = 0.05  # of the largest gain: a fit further off than that does not describe the path
 
 
+@dataclass(frozen=True)
+class OverOptimisationTable(Columns):
+    """One row for each path of optimisation ("tilt", "best-of-n"), equal 1-D arrays.
+
+    Attributes:
+        path, unit: the path, and the unit of its places: nats, or draws.
+        peak, finding, gain, drop, change, end, prompts, found, reason: as `at` and the others of `Onset`.
+        form, alpha, beta, residual: Gao's fit (2210.10760) to the gold gain over KLs from fit_from to fit_to (nats).
+        peak_kl: where the fit peaks; NaN unless beta is significantly positive and the peak within the path.
+        fit_reliable, fit_reason: whether the fit describes the path.
+    """
+
+    path: Words
+    unit: Words
+    peak: Array
+    peak_low: Array
+    peak_high: Array
+    finding: Words
+    gain: Array
+    gain_low: Array
+    gain_high: Array
+    drop: Array
+    drop_low: Array
+    drop_high: Array
+    change: Array
+    change_low: Array
+    change_high: Array
+    end: Array
+    prompts: Counts
+    found: Flags
+    reason: Words
+    form: Words
+    alpha: Array
+    alpha_low: Array
+    alpha_high: Array
+    beta: Array
+    beta_low: Array
+    beta_high: Array
+    residual: Array
+    fit_from: Array
+    fit_to: Array
+    peak_kl: Array
+    fit_reliable: Flags
+    fit_reason: Words
+
+
 def over_optimisation(
     optimized: ArrayLike,
     gold: ArrayLike,
@@ -126,15 +182,10 @@ def over_optimisation(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
-) -> list[dict[str, object]]:
-    """One row for each path ("tilt", "best-of-n") of optimising `optimized` (P, M) in place of gold (P, M).
+) -> OverOptimisationTable:
+    """Where gold peaks, and Gao's fit, as `optimized` (P, M) is optimised ever harder in place of gold (P, M).
 
     keys, clusters : (P,) as for `frontier`.
-
-    peak, peak_low, peak_high (nats or draws, in `unit`), finding, gain, drop, change (each with _low, _high), end,
-    prompts, found, reason : as in `Onset`. form, alpha, beta (each with _low, _high), residual : Gao's fit (2210.10760)
-    to the gold gain over KLs from fit_from to fit_to (nats); fit_reliable, fit_reason : whether it describes the path;
-    peak_kl : where the fit peaks, NaN unless beta is significantly positive and the peak within the path.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
@@ -157,7 +208,9 @@ def over_optimisation(
         place = {"peak": onset.pop("at"), "peak_low": onset.pop("low"), "peak_high": onset.pop("high")}
         fit = fitted(spent, gains, form, boot, path.biased or why[name])
         rows.append({"path": name, "unit": path.unit, **place, **onset, **fit})
-    return rows
+    types = get_type_hints(OverOptimisationTable)
+    scalars = {name: kind.__args__[1].__args__[0] for name, kind in types.items()}
+    return OverOptimisationTable(**{name: np.array([r[name] for r in rows], dtype=scalars[name]) for name in types})
 
 
 def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array, boot: PromptBootstrap) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, Columns, check_scores
+from alignment_limits.ensembles.scores import Array, Columns, Words, check_scores
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap, normal_quantile
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
@@ -90,7 +90,7 @@ class Plan(Columns):
     prompts_high: Array
     samples: Array
     accepted: Array
-    reason: np.ndarray
+    reason: Words
 
     def lines(self) -> list[str]:
         """One line per KL: sizes rounded up to two digits (pilots know no more of them), or why there are none."""

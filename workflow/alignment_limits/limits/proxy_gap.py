@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scores import (
     Array,
     Columns,
+    Flags,
+    Words,
     centre,
     check_evaluated,
     check_scores,
@@ -57,8 +59,8 @@ class ProxyGapTable(Columns):
     gold_gain_high: Array
     ideal_gain: Array
     ideal_gain_at_beta: Array
-    reliable: np.ndarray
-    reason: np.ndarray
+    reliable: Flags
+    reason: Words
 
 
 @dataclass(frozen=True)

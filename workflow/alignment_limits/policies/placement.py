@@ -24,7 +24,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scales import aggregate, apply_standardisation, standardise
-from alignment_limits.ensembles.scores import Array, Columns, check_scores, prompt_means
+from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_scores, prompt_means
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
@@ -60,12 +60,12 @@ class Placement(Columns):
     win_rate: Array
     win_rate_low: Array
     win_rate_high: Array
-    reliable: np.ndarray
-    reason: np.ndarray
-    gain_reliable: np.ndarray
-    gain_reason: np.ndarray
-    win_rate_reliable: np.ndarray
-    win_rate_reason: np.ndarray
+    reliable: Flags
+    reason: Words
+    gain_reliable: Flags
+    gain_reason: Words
+    win_rate_reliable: Flags
+    win_rate_reason: Words
 
 
 def place(

@@ -90,8 +90,8 @@ def _proxy_gap(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
 def _over_optimisation(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     more = {"replicates": p["bootstrap"], "seed": p["seed"]}
     for name in optimized:
-        rows = over_optimisation(scores.of[name], scores.of[scores.gold], **more, **scores.prompts)
-        yield pl.DataFrame([{"optimized": name, **row} for row in rows], infer_schema_length=None)
+        table = over_optimisation(scores.of[name], scores.of[scores.gold], **more, **scores.prompts)
+        yield pl.DataFrame(table.columns()).with_columns(optimized=pl.lit(name))
 
 
 def _ensembles(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:

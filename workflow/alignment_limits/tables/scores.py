@@ -13,8 +13,7 @@ import polars as pl
 from alignment_limits.errors import TableError
 from alignment_limits.tables.artifacts import KEY, read_table
 from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers
-from alignment_limits.tables.schemas.limits import STANDARDISED
-from alignment_limits.tables.schemas.samples import SAMPLES
+from alignment_limits.tables.schemas.samples import SAMPLES, STANDARDISED
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
 NEEDED = "It needs prompt_id, sample_id and one column per reward named in the study"

@@ -48,7 +48,7 @@ class Entry:
 
 _FRONTIER = ("limits/frontier.parquet", "limits:FRONTIER")
 _BEST_OF_N = ("limits/best_of_n.parquet", "limits:BEST_OF_N")
-_POLICIES = ("policies/policies.parquet", "samples:POLICIES")
+_POLICIES = ("policies/policies.parquet", "limits:POLICIES")
 _TARGETS = ("policies/targets.parquet", "learning:TARGETS")
 _EXACT_FRONTIER = ("exact/frontier.parquet", "learning:EXACT_FRONTIER")
 _EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "learning:EXACT_BEST_OF_N")
@@ -102,7 +102,7 @@ FIGURES = {
         "reward_distributions:of_scores",
         REWARDS,
         "distributions of the rewards",
-        {"scores": ("ensembles/standardised.parquet", "limits:STANDARDISED")},
+        {"scores": ("ensembles/standardised.parquet", "samples:STANDARDISED")},
         ("rewards",),
     ),
     "policies": Entry(

@@ -1,23 +1,49 @@
-"""Contracts of estimates: rewards on one scale, the frontier, best-of-n, what a wrong reward costs, the headline."""
+"""Contracts of estimates. Types and further columns are those of the results of `limits`.
+
+A contract lists the columns that are public, in order. Behind them stand the result's other columns: a new one is a new
+field of the result, and nothing here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
 
 import polars as pl
 
+from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words
+from alignment_limits.limits.compare import BestOfNTable
+from alignment_limits.limits.ensembles import EnsembleTable
+from alignment_limits.limits.frontier import FrontierTable
+from alignment_limits.limits.over_optimisation import OverOptimisationTable
+from alignment_limits.limits.plan import Plan
+from alignment_limits.limits.proxy_gap import ProxyGapTable
 from alignment_limits.tables.artifacts import Schema
 
-# Rewards on one scale.
-SCALES = Schema(
-    "scales",
-    {"reward": pl.String, "prompt_id": pl.String, "centre": pl.Float64, "scale": pl.Float64},
-)
-CLUSTERS = Schema(  # which prompts are not independent: those with the same text here; null: independent of all others
-    "clusters",
-    {"prompt_id": pl.String, "cluster": pl.String},
-)
-PROMPT_IDS = Schema("prompts", {"prompt_id": pl.String})  # of a table of prompts or of their clusters
-STANDARDISED = Schema(
-    "standardised",
-    {"prompt_id": pl.String, "sample_id": pl.Int32},
-)
+_TYPES = {Array: pl.Float64, Counts: pl.Int32, Flags: pl.Boolean, Words: pl.String}
+_PAIR = {"optimized": pl.String, "evaluated": pl.String}
+
+
+def columns_of(result: type[Columns]) -> dict[str, Any]:
+    """A result's columns and their types.
+
+    Example:
+        >>> columns_of(Plan)["prompts"]
+        Float64
+    """
+    return {name: _TYPES[kind] for name, kind in get_type_hints(result).items()}
+
+
+def contract(name: str, result: type[Columns], public: str, verdicts: Mapping[str, Any], **labels: Any) -> Schema:
+    """The contract of a table that a result fills.
+
+    Args:
+        name: of the table, for messages.
+        result: its class.
+        public: the columns whose order is fixed.
+        verdicts: columns that say whether others are reliable.
+        labels: columns that are not the result's own, and their types.
+    """
+    known = columns_of(result) | labels
+    return Schema(name, {column: known[column] for column in public.split()} | known, verdicts)
 
 
 def with_interval(name: str) -> tuple[str, str, str]:
@@ -25,148 +51,77 @@ def with_interval(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
-# Estimates.
-FRONTIER = Schema(
+def own_verdicts(*names: str) -> dict[str, tuple[str, ...]]:
+    """Quantities that have a verdict of their own."""
+    return {f"{name}_reliable": with_interval(name) for name in names}
+
+
+FRONTIER = contract(
     "frontier",
+    FrontierTable,
+    "optimized evaluated budget beta kl kl_low kl_high kl_reverse gain gain_low gain_high gain_plugin ess pareto_k "
+    "reliable",
+    {"reliable": ("kl", "gain", "gain_low", "gain_high")},
+    **_PAIR,
+    log_m=pl.Float64,  # mean over prompts of the log of their number of samples: no KL beyond it can be seen
+)
+BEST_OF_N = contract(
+    "best_of_n",
+    BestOfNTable,
+    "method optimized evaluated n temperature kl kl_bound gain gain_low gain_high limit efficiency prompts reliable "
+    "reason gain_reliable kl_reliable win_rate_reliable limit_reliable efficiency_reliable",
+    {"reliable": ("kl", "gain", "limit", "efficiency")} | own_verdicts("gain", "kl", "win_rate", "limit", "efficiency"),
+    **_PAIR,
+)
+PROXY_GAP = contract(
+    "proxy_gap",
+    ProxyGapTable,
+    "optimized beta error_variance gap gap_low gap_high gap_bound kl gold_gain ideal_gain",
+    {"reliable": ("gap", "gap_low", "gap_high", "gold_gain")},
+    optimized=pl.String,
+)
+OVER_OPTIMISATION = contract(
+    "over_optimisation",
+    OverOptimisationTable,
+    "optimized",
     {
+        "found": (*with_interval("peak"), *with_interval("gain"), *with_interval("drop")),
+        "fit_reliable": (*with_interval("alpha"), *with_interval("beta"), "residual"),
+    },
+    optimized=pl.String,
+)
+ENSEMBLES = contract(
+    "ensembles",
+    EnsembleTable,
+    "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl reliable reason gold_gain_at_kl_reliable",
+    {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
+)
+PLAN = contract("plan", Plan, "kl", {})  # what a study would need
+# Where policies stand: those of policies/placement.py, with their labels.
+POLICIES = Schema(
+    "policies",
+    {
+        "policy": pl.String,
+        "objective": pl.String,
         "optimized": pl.String,
-        "evaluated": pl.String,
-        "budget": pl.String,
-        "beta": pl.Float64,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
         "kl": pl.Float64,
         "kl_low": pl.Float64,
         "kl_high": pl.Float64,
-        "kl_reverse": pl.Float64,
-        "gain": pl.Float64,
-        "gain_low": pl.Float64,
-        "gain_high": pl.Float64,
-        "gain_plugin": pl.Float64,
-        "ess": pl.Float64,
-        "pareto_k": pl.Float64,
-        "reliable": pl.Boolean,
-    },
-    verdicts={"reliable": ("kl", "gain", "gain_low", "gain_high")},
-)
-BEST_OF_N = Schema(
-    "best_of_n",
-    {
-        "method": pl.String,
-        "optimized": pl.String,
+        "kl_estimator": pl.String,
         "evaluated": pl.String,
-        "n": pl.Int32,  # null for chi-squared pessimism; the mean number for best-of-Poisson
-        "temperature": pl.Float64,  # of soft best-of-n, beta of chi-squared pessimism, null for the others
-        "kl": pl.Float64,
-        "kl_bound": pl.Float64,
         "gain": pl.Float64,
         "gain_low": pl.Float64,
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
-        "prompts": pl.Int32,  # those with samples enough for this row
-        "reliable": pl.Boolean,  # of the share of the limit, and so of all the row
-        "reason": pl.String,
+        "reliable": pl.Boolean,  # of the limit, and so of what is read off it
         "gain_reliable": pl.Boolean,
-        "kl_reliable": pl.Boolean,
         "win_rate_reliable": pl.Boolean,
-        "limit_reliable": pl.Boolean,
-        "efficiency_reliable": pl.Boolean,
+        "kl_reliable": pl.Boolean,
     },
-    verdicts={
-        "reliable": ("kl", "gain", "limit", "efficiency"),
-        **{f"{name}_reliable": with_interval(name) for name in ("gain", "kl", "win_rate", "limit", "efficiency")},
-    },
-)
-PROXY_GAP = Schema(
-    "proxy_gap",
-    {
-        "optimized": pl.String,
-        "beta": pl.Float64,
-        "error_variance": pl.Float64,
-        "gap": pl.Float64,
-        "gap_low": pl.Float64,
-        "gap_high": pl.Float64,
-        "gap_bound": pl.Float64,
-        "kl": pl.Float64,
-        "gold_gain": pl.Float64,
-        "ideal_gain": pl.Float64,
-    },
-    verdicts={"reliable": ("gap", "gap_low", "gap_high", "gold_gain")},
-)
-OVER_OPTIMISATION = Schema(
-    "over_optimisation",
-    {
-        "optimized": pl.String,
-        "path": pl.String,
-        "unit": pl.String,
-        "peak": pl.Float64,
-        "peak_low": pl.Float64,
-        "peak_high": pl.Float64,
-        "finding": pl.String,  # over-optimisation, opposed to gold, neither, not judged
-        "gain": pl.Float64,
-        "drop": pl.Float64,
-        "drop_low": pl.Float64,
-        "drop_high": pl.Float64,
-        "change": pl.Float64,
-        "change_low": pl.Float64,
-        "change_high": pl.Float64,
-        "end": pl.Float64,
-        "prompts": pl.Int32,
-        "found": pl.Boolean,
-        "reason": pl.String,
-        "form": pl.String,
-        "alpha": pl.Float64,
-        "alpha_low": pl.Float64,
-        "alpha_high": pl.Float64,
-        "beta": pl.Float64,
-        "beta_low": pl.Float64,
-        "beta_high": pl.Float64,
-        "residual": pl.Float64,
-        "fit_from": pl.Float64,
-        "fit_to": pl.Float64,
-        "peak_kl": pl.Float64,
-        "fit_reliable": pl.Boolean,
-        "fit_reason": pl.String,
-    },
-    verdicts={
-        "found": (*with_interval("peak"), *with_interval("gain"), *with_interval("drop")),
-        "fit_reliable": (*with_interval("alpha"), *with_interval("beta"), "residual"),
-    },
-)
-ENSEMBLES = Schema(
-    "ensembles",
-    {
-        "aggregator": pl.String,
-        "members": pl.String,
-        "k": pl.Int32,
-        "rho": pl.Float64,
-        "beta": pl.Float64,
-        "gap": pl.Float64,
-        "gap_predicted": pl.Float64,
-        "gold_gain_at_kl": pl.Float64,
-        "kl": pl.Float64,
-        "reliable": pl.Boolean,  # of the gap, and so of all the row
-        "reason": pl.String,
-        "gold_gain_at_kl_reliable": pl.Boolean,
-    },
-    verdicts={
-        "reliable": with_interval("gap"),
-        "gold_gain_at_kl_reliable": with_interval("gold_gain_at_kl"),
-    },
-)
-# What a study would need.
-PLAN = Schema(
-    "plan",
-    {
-        "kl": pl.Float64,
-        "gain": pl.Float64,
-        "half_width": pl.Float64,
-        "prompts": pl.Float64,
-        "prompts_low": pl.Float64,
-        "prompts_high": pl.Float64,
-        "samples": pl.Float64,
-        "accepted": pl.Float64,
-        "reason": pl.String,
-    },
+    verdicts={"reliable": ("limit",), **own_verdicts("gain", "win_rate", "kl")},
 )
 
 # The numbers of the report.

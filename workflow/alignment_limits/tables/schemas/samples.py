@@ -1,4 +1,4 @@
-"""Contracts of what models make, which takes time: prompts, replies, scores, features, training curves, policies."""
+"""Contracts of what models make, which takes time: from prompts to training curves; and rewards on one scale."""
 
 import polars as pl
 
@@ -133,7 +133,7 @@ CURVES = Schema(
     },
 )
 
-# Policies: the KL of each of their replies, and where they stand.
+# Policies: the KL of each of their replies.
 POLICY_KL = Schema(
     "policy_kl",
     {
@@ -145,31 +145,18 @@ POLICY_KL = Schema(
         "logprob_base": pl.Float64,
     },
 )
-POLICIES = Schema(
-    "policies",
-    {
-        "policy": pl.String,
-        "objective": pl.String,
-        "optimized": pl.String,
-        "coefficient": pl.Float64,
-        "seed": pl.Int64,
-        "kl": pl.Float64,
-        "kl_low": pl.Float64,
-        "kl_high": pl.Float64,
-        "kl_estimator": pl.String,
-        "evaluated": pl.String,
-        "gain": pl.Float64,
-        "gain_low": pl.Float64,
-        "gain_high": pl.Float64,
-        "limit": pl.Float64,
-        "efficiency": pl.Float64,
-        "reliable": pl.Boolean,  # of the limit, and so of what is read off it
-        "gain_reliable": pl.Boolean,
-        "win_rate_reliable": pl.Boolean,
-        "kl_reliable": pl.Boolean,
-    },
-    verdicts={
-        "reliable": ("limit",),
-        **{f"{name}_reliable": (name, f"{name}_low", f"{name}_high") for name in ("gain", "win_rate", "kl")},
-    },
+
+# Rewards on one scale.
+SCALES = Schema(
+    "scales",
+    {"reward": pl.String, "prompt_id": pl.String, "centre": pl.Float64, "scale": pl.Float64},
+)
+CLUSTERS = Schema(  # which prompts are not independent: those with the same text here; null: independent of all others
+    "clusters",
+    {"prompt_id": pl.String, "cluster": pl.String},
+)
+PROMPT_IDS = Schema("prompts", {"prompt_id": pl.String})  # of a table of prompts or of their clusters
+STANDARDISED = Schema(
+    "standardised",
+    {"prompt_id": pl.String, "sample_id": pl.Int32},
 )
