@@ -101,9 +101,7 @@ def frontier_table(
     tables = read_frontier(sums, kls, betas=betas, level=level)
     log_m = log_m_ceiling(sums.specimens.scores)
     return pl.concat(
-        pl.DataFrame(table.columns()).with_columns(
-            optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), log_m=pl.lit(log_m)
-        )
+        table.to_polars().with_columns(optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), log_m=pl.lit(log_m))
         for name, table in tables.items()
     )
 

@@ -3,14 +3,21 @@
 A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alignment_limits.errors import EstimateError
+from alignment_limits.errors import EstimateError, SourceError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
 
 # columns of results; a result's contract as a table follows from these (tables/schemas/limits.py)
 Array = NDArray[np.float64]
@@ -22,17 +29,85 @@ QUARTERS = 4
 FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer says nothing about the bias
 
 
+FIGURES = "alignment_limits.report.figures.table"  # by name: figures are no part of the code that computes numbers
+
+
 class Columns:
-    """What a dataclass of equal columns has in common: a table without a library for tables."""
+    """A result: a dataclass of equal columns, with rows to read, a table to take along and a figure.
+
+    Example:
+        >>> from alignment_limits.limits import plan
+        >>> needs = plan(np.random.default_rng(0).normal(size=(64, 64)), kls=[0.1, 0.5])
+        >>> needs
+        Plan: 2 rows
+          kl 0.1 to 0.5, gain 0.465 to 1.02
+        >>> [round(row["half_width"], 3) for row in needs]
+        [0.005, 0.013]
+        >>> needs.to_polars().columns[:3]
+        ['kl', 'gain', 'half_width']
+    """
+
+    shown: ClassVar[tuple[str, ...]] = ()  # columns whose range a short description gives
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns by name, in the order of the contract."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns().values())))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Row by row, as mappings."""
         columns = self.columns()
         return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns by name, in the order of the contract."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+    def __repr__(self) -> str:
+        columns, size = self.columns(), len(self)
+        rows = "1 row" if size == 1 else f"{size} rows"
+        if "reliable" in columns:
+            rows += f", {int(np.sum(columns['reliable']))} reliable"
+        finite = {name: columns[name][np.isfinite(columns[name])] for name in self.shown}
+        ranges = [f"{name} {least:.3g} to {most:.3g}" for name, least, most in _ranges(finite)]
+        return "\n  ".join([f"{type(self).__name__}: {rows}", *([", ".join(ranges)] if ranges else [])])
+
+    @classmethod
+    def polars_schema(cls) -> dict[str, Any]:
+        """Columns and their Polars types."""
+        import polars as pl
+
+        types: dict[Any, Any] = {Array: pl.Float64, Counts: pl.Int32, Flags: pl.Boolean, Words: pl.String}
+        hints = get_type_hints(cls)
+        return {field.name: types[hints[field.name]] for field in fields(cls)}  # type: ignore[arg-type]
+
+    def to_polars(self) -> pl.DataFrame:
+        """The result as a Polars table; null where a whole number is missing."""
+        import polars as pl
+
+        types = self.polars_schema()
+        table = pl.DataFrame(self.columns())
+        whole = [name for name, kind in types.items() if kind == pl.Int32 and table[name].dtype.is_float()]
+        return table.with_columns(pl.col(whole).fill_nan(None)).select(pl.col(n).cast(k) for n, k in types.items())
+
+    def plot(self, **settings: Any) -> Figure:
+        """The workflow's figure of such a result; needs `pip install 'alignment-limits[figures]'`.
+
+        Args:
+            settings: of the figure: `look` for its size and colours, further results that it draws.
+
+        Raises:
+            SourceError: matplotlib or seaborn is not installed.
+        """
+        try:
+            figures = import_module(FIGURES)
+            figure: Figure = figures.plot(self, **settings)
+        except ModuleNotFoundError as error:
+            raise SourceError(f"{error}; figures need: pip install 'alignment-limits[figures]'") from error
+        return figure
+
+
+def _ranges(columns: Mapping[str, Array]) -> list[tuple[str, float, float]]:
+    return [(name, float(values.min()), float(values.max())) for name, values in columns.items() if len(values)]
 
 
 def check_scores(scores: ArrayLike, name: str = "reward") -> Array:

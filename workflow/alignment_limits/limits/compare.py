@@ -38,7 +38,7 @@ from alignment_limits.limits.means import (
 from alignment_limits.limits.ranks import beaten_share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BestOfNTable(Columns):
     """One row per setting of a method, equal 1-D arrays. gain, win_rate and limit are of the evaluated reward.
 
@@ -53,6 +53,8 @@ class BestOfNTable(Columns):
     Each of gain, kl, win_rate, limit and efficiency has a verdict of its own: <name>_reliable, and <name>_reason (""
     where reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
     """
+
+    shown = ("n", "kl", "gain")
 
     method: Words
     budget: Words

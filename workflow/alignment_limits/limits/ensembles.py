@@ -33,7 +33,7 @@ class MemberErrors:
     correlation_high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EnsembleTable(Columns):
     """One row per aggregator, subset and beta; equal 1-D arrays.
 
@@ -44,6 +44,8 @@ class EnsembleTable(Columns):
     (`at_kl`), comparable between ensembles. reliable : of the gap, as for `proxy_gap`, and so of the row;
     gold_gain_at_kl has a verdict of its own, as a limit at that KL. reason : "" where reliable.
     """
+
+    shown = ("k", "gap")
 
     aggregator: Words
     members: Words

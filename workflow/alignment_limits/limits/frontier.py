@@ -15,7 +15,7 @@ from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.limits.tilt import check_betas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FrontierTable(Columns):
     """Rows of one frontier as equal 1-D arrays: first at="beta" in the order given, then at="kl".
 
@@ -24,6 +24,8 @@ class FrontierTable(Columns):
     *_low/_high its interval;
     *_plugin without correction. ess, pareto_k : medians over prompts. reason : "" where reliable.
     """
+
+    shown = ("kl", "gain")
 
     at: Words
     budget: Words

@@ -4,8 +4,7 @@ Two rows: tilting at growing KL (hacking onset; the form for policies) and best-
 stopping point; the form for best-of-n). The sub-Gaussian bound is a reference curve next to a frontier.
 """
 
-from dataclasses import asdict, dataclass
-from typing import get_type_hints
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -127,7 +126,7 @@ FEWEST_POINTS = 4
 MOST_MISFIT = 0.05  # of the largest gain: a fit further off than that does not describe the path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OverOptimisationTable(Columns):
     """One row for each path of optimisation ("tilt", "best-of-n"), equal 1-D arrays.
 
@@ -138,6 +137,8 @@ class OverOptimisationTable(Columns):
         peak_kl: where the fit peaks; NaN unless beta is significantly positive and the peak within the path.
         fit_reliable, fit_reason: whether the fit describes the path.
     """
+
+    shown = ("peak", "gain")
 
     path: Words
     unit: Words
@@ -208,9 +209,10 @@ def over_optimisation(
         place = {"peak": onset.pop("at"), "peak_low": onset.pop("low"), "peak_high": onset.pop("high")}
         fit = fitted(spent, gains, form, boot, path.biased or why[name])
         rows.append({"path": name, "unit": path.unit, **place, **onset, **fit})
-    types = get_type_hints(OverOptimisationTable)
-    scalars = {name: kind.__args__[1].__args__[0] for name, kind in types.items()}
-    return OverOptimisationTable(**{name: np.array([r[name] for r in rows], dtype=scalars[name]) for name in types})
+    names = [field.name for field in fields(OverOptimisationTable)]
+    each = {name: [row[name] for row in rows] for name in names}
+    words = {name: object for name, values in each.items() if isinstance(values[0], str)}
+    return OverOptimisationTable(**{name: np.array(values, words.get(name)) for name, values in each.items()})
 
 
 def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array, boot: PromptBootstrap) -> str:

@@ -71,7 +71,7 @@ FEW_PROMPTS = 64  # where fewer would do for the width, twice as many are tried 
 MOST_DRAWN = 384  # prompts of a study that is drawn, which stand for more: a verdict is steadier with more of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(Columns):
     """One row per KL, equal 1-D arrays.
 
@@ -81,6 +81,8 @@ class Plan(Columns):
     itself reaches. reason : what sets `samples`, or why there is no answer (then prompts is NaN and samples a lower
     bound).
     """
+
+    shown = ("kl", "gain")
 
     kl: Array
     gain: Array

@@ -32,7 +32,7 @@ from alignment_limits.limits.reliability import GAPS, judge
 from alignment_limits.limits.tilt import block_weights, by_level, check_betas, moments_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProxyGapTable(Columns):
     """One row per beta, equal 1-D arrays; gaps in reward units, KL in nats per sequence, means over prompts.
 
@@ -44,6 +44,8 @@ class ProxyGapTable(Columns):
     it. ideal_gain : the gold limit at the same KL (never compare gold at fixed beta: a noisy proxy then only
     spends less KL). ideal_gain_at_beta : gold under its own tilt at this beta.
     """
+
+    shown = ("beta", "gap")
 
     beta: Array
     error_variance: Array

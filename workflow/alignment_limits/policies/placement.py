@@ -36,7 +36,7 @@ from alignment_limits.tables.grid import Grid
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a quotient of rounding errors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Placement(Columns):
     """One row per policy, equal 1-D arrays; rewards in the units given, KL in nats per reply, means over prompts.
 
@@ -45,6 +45,8 @@ class Placement(Columns):
     where there is no KL to speak of. reason : "" where the limit is reliable. Gain and win rate, which need no limit,
     have verdicts of their own.
     """
+
+    shown = ("gain", "efficiency")
 
     gain: Array
     gain_low: Array
@@ -235,7 +237,7 @@ def placements(
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
         placed = place(scores, theirs, spent, **draws)
-        rows.append(pl.DataFrame(common | placed.columns()).with_columns(evaluated=pl.lit(evaluated)))
+        rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
 
 

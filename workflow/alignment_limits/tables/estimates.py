@@ -63,7 +63,7 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
             tables = frontier(scores.of[name], scores.evaluated(name), budget=budget, **grids, **scores.prompts)
             for evaluated, table in tables.items():
                 labels = {"optimized": pl.lit(name), "evaluated": pl.lit(evaluated), "log_m": pl.lit(log_m)}
-                yield pl.DataFrame(table.columns()).with_columns(**labels)
+                yield table.to_polars().with_columns(**labels)
 
 
 def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -75,35 +75,35 @@ def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
         more = {"replicates": p["bootstrap"], "clusters": scores.prompts["clusters"]}
         for budget in BUDGETS:
             for other, table in compare(choice, own, evaluated, budget=budget, **more, **draws).items():
-                nulls = pl.col("n", "temperature").fill_nan(None)  # where a method has no such setting
+                nulls = pl.col("temperature").fill_nan(None)  # where a method has no such setting
                 labels = {"optimized": pl.lit(name), "evaluated": pl.lit(other)}
-                yield pl.DataFrame(table.columns()).with_columns(nulls, **labels)
+                yield table.to_polars().with_columns(nulls, **labels)
 
 
 def _proxy_gap(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     more = {"betas": p["betas"], "replicates": p["bootstrap"], "seed": p["seed"]}
     for name in optimized:
         gap = proxy_gap(scores.of[name], scores.of[scores.gold], **more, **scores.prompts)
-        yield pl.DataFrame(gap.columns()).with_columns(optimized=pl.lit(name))
+        yield gap.to_polars().with_columns(optimized=pl.lit(name))
 
 
 def _over_optimisation(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     more = {"replicates": p["bootstrap"], "seed": p["seed"]}
     for name in optimized:
         table = over_optimisation(scores.of[name], scores.of[scores.gold], **more, **scores.prompts)
-        yield pl.DataFrame(table.columns()).with_columns(optimized=pl.lit(name))
+        yield table.to_polars().with_columns(optimized=pl.lit(name))
 
 
 def _ensembles(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     members = [scores.of[name] for name in optimized]
     more = {"betas": p["ensemble_betas"], "at_kl": p["reference_kl"], "replicates": p["bootstrap"], "seed": p["seed"]}
     table = study_ensembles(members, scores.of[scores.gold], names=optimized, **more, **scores.prompts)
-    yield pl.DataFrame(table.columns())
+    yield table.to_polars()
 
 
 def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     needs = plan(scores.of[scores.gold], p["kls"], half_width=p["half_width"], seed=p["seed"], **scores.prompts)
-    yield pl.DataFrame(needs.columns())
+    yield needs.to_polars()
 
 
 def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:

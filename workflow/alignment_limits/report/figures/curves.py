@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
-from alignment_limits.report.figures.style import DASHED
+from alignment_limits.report.figures.style import DASHED, INK, Look
 
 _FINE = 12  # drawn steps between two tabulated budgets
 
@@ -205,3 +206,24 @@ def draw(
             _, high = pieces(c, np.where(bounded, c.high, np.nan), reliable)
             alpha = band if reliable else 0.4 * band
             ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, zorder=zorder - 1)
+
+
+def quantity(table: pl.DataFrame, look: Look, *, x: tuple[str, str], y: tuple[str, str]) -> Figure:
+    """A column against another, with its interval where the table has one; hollow where it is not reliable.
+
+    Args:
+        table: with the columns, and `<y>_low`, `<y>_high` and `reliable` where there are such.
+        x, y: a column's name and its axis label.
+    """
+    rows = table.filter(pl.col(y[0]).is_finite()).sort(x[0])
+    trusted = rows["reliable"] if "reliable" in rows.columns else pl.Series([True] * rows.height, dtype=pl.Boolean)
+    with look.applied():
+        figure = look.figure(height=0.6 * look.width)
+        ax = figure.subplots()
+        ax.plot(rows[x[0]], rows[y[0]], color=INK, lw=0.8)
+        for part, fill in ((rows.filter(trusted), INK), (rows.filter(~trusted), "white")):
+            ax.scatter(part[x[0]], part[y[0]], color=fill, edgecolor=INK, s=16, zorder=3)
+        if f"{y[0]}_low" in rows.columns:
+            ax.vlines(rows[x[0]], rows[f"{y[0]}_low"], rows[f"{y[0]}_high"], color=INK, lw=0.8)
+        ax.set(xlabel=x[1], ylabel=y[1])
+    return figure

@@ -233,6 +233,8 @@ def _unreliable(ax: Any, c: Curve, right: float, budget: str) -> None:
 
 def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -> None:
     """The line at log M, which no estimate from M samples can pass; an arrow when it lies off the axis."""
+    if not np.isfinite(ceiling):
+        return
     inside = ceiling <= right
     if inside:
         ax.axvline(ceiling, color=GREY, lw=0.9, zorder=1).set_gid("ceiling")

@@ -234,3 +234,62 @@ def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Fig
     function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
     figure: Figure = function(**tables, look=look, **{setting: p[setting] for setting in entry.settings})
     return figure, look
+
+
+# results of `limits` that a figure of the workflow draws, as its first table
+_OF_RESULT = {
+    "FrontierTable": "frontier",
+    "BestOfNTable": "win_rate",
+    "EnsembleTable": "ensemble_gap",
+    "OverOptimisationTable": "over_optimisation",
+}
+# and those that no figure of the workflow is about: horizontal and vertical column, with their labels
+_PLAIN = {
+    "ProxyGapTable": (("beta", "temperature β"), ("gap", "regularised gap (reward units)")),
+    "Plan": (("kl", "KL from the base model (nats per sequence)"), ("prompts", "prompts needed")),
+}
+
+
+def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
+    """Draw a result of `limits` as the workflow draws the table that it fills.
+
+    Args:
+        result: one of `limits`.
+        look: size and colours.
+        more: further results that the figure draws (`best_of_n` next to a frontier), and its settings.
+
+    Raises:
+        EstimateError: no figure draws such a result.
+    """
+    import polars as pl
+
+    from alignment_limits.errors import EstimateError
+    from alignment_limits.report.figures.style import Look
+
+    kind = type(result).__name__
+    if kind in _PLAIN:
+        x, y = _PLAIN[kind]
+        from alignment_limits.report.figures.curves import quantity
+
+        return quantity(result.to_polars(), look or Look(), **{"x": x, "y": y} | more)
+    if kind not in _OF_RESULT:
+        raise EstimateError(f"No figure draws a {kind}; draw its columns: {', '.join(result.columns())}.")
+    entry, look = FIGURES[_OF_RESULT[kind]], look or Look()
+    proxy = kind == "OverOptimisationTable"
+    labels = {"optimized": pl.lit("proxy" if proxy else look.gold), "evaluated": pl.lit(look.gold)}
+    labels |= {"log_m": pl.lit(float("inf"))}  # unknown here
+    first = next(iter(entry.tables))
+    tables: dict[str, Any] = {}
+    for argument, (_, contract) in entry.tables.items():
+        given = result if argument == first else more.pop(argument, None)
+        module, _, schema = contract.partition(":")
+        of = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), schema)
+        table = pl.DataFrame(schema=of.columns) if given is None else given.to_polars().with_columns(**labels)
+        tables[argument] = table
+    if "beta" in entry.settings:
+        more = {"beta": float(result.beta.max())} | more
+    if proxy:
+        more = {"proxies": ["proxy"]} | more
+    function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
+    figure: Figure = function(**tables, look=look, **more)
+    return figure

@@ -5,11 +5,11 @@ field of the result, and nothing here.
 """
 
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import polars as pl
 
-from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words
+from alignment_limits.ensembles.scores import Columns
 from alignment_limits.limits.compare import BestOfNTable
 from alignment_limits.limits.ensembles import EnsembleTable
 from alignment_limits.limits.frontier import FrontierTable
@@ -18,18 +18,7 @@ from alignment_limits.limits.plan import Plan
 from alignment_limits.limits.proxy_gap import ProxyGapTable
 from alignment_limits.tables.artifacts import Schema
 
-_TYPES = {Array: pl.Float64, Counts: pl.Int32, Flags: pl.Boolean, Words: pl.String}
 _PAIR = {"optimized": pl.String, "evaluated": pl.String}
-
-
-def columns_of(result: type[Columns]) -> dict[str, Any]:
-    """A result's columns and their types.
-
-    Example:
-        >>> columns_of(Plan)["prompts"]
-        Float64
-    """
-    return {name: _TYPES[kind] for name, kind in get_type_hints(result).items()}
 
 
 def contract(name: str, result: type[Columns], public: str, verdicts: Mapping[str, Any], **labels: Any) -> Schema:
@@ -42,7 +31,7 @@ def contract(name: str, result: type[Columns], public: str, verdicts: Mapping[st
         verdicts: columns that say whether others are reliable.
         labels: columns that are not the result's own, and their types.
     """
-    known = columns_of(result) | labels
+    known = result.polars_schema() | labels
     return Schema(name, {column: known[column] for column in public.split()} | known, verdicts)
 
 
