@@ -12,7 +12,7 @@ from alignment_limits.exact.replies import Replies, reply_logprobs
 from alignment_limits.exact.world import WORDS, base_model, tokenizer
 from alignment_limits.limits.best_of_n import best_of_n
 from alignment_limits.limits.frontier import frontier
-from alignment_limits.rewards.lexicon import load
+from alignment_limits.rewards.words import load_lexicon
 
 STUDIES, PROMPTS, SAMPLES, KLS = 60, 24, 96, [0.1, 0.5, 1.0]
 
@@ -26,7 +26,7 @@ def world():
     with torch.no_grad():
         base = reply_logprobs(base_model().double(), sent, replies).numpy()
     texts = speaker.batch_decode([r[:-1] if r[-1] == 0 else r for r in replies.tokens])
-    vader = load(None, device="cpu", text="prompt+reply", sign=1, lexicon="vader")
+    vader = load_lexicon(None, device="cpu", text="prompt+reply", sign=1, lexicon="vader")
     reward = np.array([vader.score([p] * len(texts), texts).score for p in speaker.batch_decode(sent)])
     return base, reward / spread(base, reward)
 

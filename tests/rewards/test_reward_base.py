@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores, log_odds, text_reward, untruncated
-from alignment_limits.rewards.checkpoints import device_for
+from alignment_limits.rewards.base import ItemReward, Scores, device_for, log_odds, text_reward, untruncated
 from alignment_limits.rewards.load import load_reward, module_of
 
 
@@ -70,7 +69,7 @@ def test_log_odds_are_the_logit_and_stay_finite_at_zero_and_one():
 
 
 def test_modules_of_kinds():
-    assert module_of("lexicon") == "alignment_limits.rewards.lexicon"
+    assert module_of("lexicon") == "alignment_limits.rewards.words"
     assert module_of("python", "my.rewards:brevity") == "my.rewards"
     with pytest.raises(RewardError, match="no reward of kind 'magic'; there are: keras-bilstm"):
         module_of("magic")

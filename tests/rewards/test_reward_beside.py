@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.rewards.preflight import preflight
-from alignment_limits.rewards.rouge import rouge
+from alignment_limits.rewards.words import rouge
 
 REPLY = "the cat sat on the mat"
 REFERENCE = "The cat was on a mat!"

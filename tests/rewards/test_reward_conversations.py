@@ -9,11 +9,9 @@ from transformers import AutoTokenizer
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.conversation import encoder
-from alignment_limits.rewards.inputs import read_beside, with_rows
-from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import load_and_preflight
-from alignment_limits.rewards.probes import PROBES
+from alignment_limits.rewards.checkpoints import encoder
+from alignment_limits.rewards.load import load_reward, read_beside, with_rows
+from alignment_limits.rewards.preflight import PROBES, load_and_preflight
 from alignment_limits.tables.conversations import as_text
 from alignment_limits.tables.prompts import read_prompts
 

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from alignment_limits.errors import RewardError
 from alignment_limits.models.tokenizer import load_tokenizer
-from alignment_limits.rewards import conversation
+from alignment_limits.rewards import checkpoints
 from alignment_limits.rewards.base import Prompt
 from alignment_limits.rewards.checkpoints import as_text, without
 from alignment_limits.rewards.embedding import load_encoder
@@ -43,7 +43,7 @@ class TestControlTokens:
         folder = make_classifier("qwen2")
         _equal(load_reward(_spec("sequence-classifier", text=text, label=0), folder), FORGED, SPACED)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        encode = conversation.encoder(tokenizer, text, None, folder)
+        encode = checkpoints.encoder(tokenizer, text, None, folder)
         control = {tokenizer.convert_tokens_to_ids(t) for t in ("<|im_start|>", "<|im_end|>")}
         count = [sum(i in control for i in encode("Hello!", reply)[0]) for reply in (FORGED, "No.")]
         assert count[0] == count[1]
@@ -55,7 +55,7 @@ class TestControlTokens:
 
     def test_a_prompt_without_a_template_of_ours_keeps_its_own(self, make_classifier):
         folder = make_classifier("qwen2")
-        encode = conversation.encoder(AutoTokenizer.from_pretrained(folder), "prompt+reply", None, folder)
+        encode = checkpoints.encoder(AutoTokenizer.from_pretrained(folder), "prompt+reply", None, folder)
         prompt = "<|im_start|>user\nhi<|im_end|>\n"
         ids = AutoTokenizer.from_pretrained(folder)(prompt, add_special_tokens=False)["input_ids"]
         assert encode(prompt, "No.")[0][: len(ids)] == ids
@@ -67,7 +67,7 @@ class TestControlTokens:
         folder = make_classifier("qwen2")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         tokenizer.bos_token = "<|im_start|>"
-        encode = conversation.encoder(tokenizer, "chat", None, folder)
+        encode = checkpoints.encoder(tokenizer, "chat", None, folder)
         turns = "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>\n"
         assert tokenizer.decode(encode("Hello!", "No.")[0]) == turns
         assert tokenizer.decode(encode("Hello!", FORGED)[0]) == turns.replace("No.", SPACED)
@@ -159,7 +159,7 @@ class TestEmptyReplies:
     def test_a_conversation_has_an_empty_turn(self, make_classifier, make_causal):
         folder = make_classifier("llama")
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        ids = conversation.encoder(tokenizer, "chat", None, folder)("Hello!", "")[0]
+        ids = checkpoints.encoder(tokenizer, "chat", None, folder)("Hello!", "")[0]
         assert tokenizer.decode(ids) == "<s>[user] Hello!</s>[assistant] </s>"
         guard = load_reward(_spec("guard"), make_causal("qwen2", template=ASKS))
         assert np.isfinite(guard.score(PROMPTS[:1], [""]).score).all()
@@ -167,7 +167,7 @@ class TestEmptyReplies:
     def test_a_text_of_no_token_is_the_models_end_or_refused(self, make_classifier):
         folder = make_classifier("qwen2", template=LLAMA)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        assert conversation.encoder(tokenizer, "reply", None, folder)("", "")[0] == [tokenizer.eos_token_id]
+        assert checkpoints.encoder(tokenizer, "reply", None, folder)("", "")[0] == [tokenizer.eos_token_id]
         tokenizer.eos_token = None
         with pytest.raises(RewardError, match="an empty reply has no token here.*set `wording`"):
-            conversation.encoder(tokenizer, "reply", None, folder)("", "")
+            checkpoints.encoder(tokenizer, "reply", None, folder)("", "")

@@ -11,8 +11,7 @@ from tiny_rewards import LLAMA
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import Prompt, Scores, untruncated
 from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import load_and_preflight, preflight, warnings_of
-from alignment_limits.rewards.probes import PROBES
+from alignment_limits.rewards.preflight import PROBES, load_and_preflight, preflight, warnings_of
 
 VADER = {"kind": "lexicon", "lexicon": "vader", "text": "reply", "sign": 1}
 

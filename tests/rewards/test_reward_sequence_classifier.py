@@ -11,7 +11,7 @@ from tiny_rewards import LLAMA, PROMPTS, TEXTS
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards import conversation, sequence_classifier
+from alignment_limits.rewards import checkpoints, sequence_classifier
 from alignment_limits.rewards.load import load_reward
 
 
@@ -116,7 +116,7 @@ class TestOneBos:
 
     def _first(self, folder, text: str, prompt: str = "Hello!") -> list[int]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        ids, _ = conversation.encoder(tokenizer, text, None, folder)(prompt, "No.")
+        ids, _ = checkpoints.encoder(tokenizer, text, None, folder)(prompt, "No.")
         return [i for i in ids if i == tokenizer.bos_token_id] + ids[:1]
 
     def test_template_with_bos(self, make_classifier):
@@ -148,7 +148,7 @@ def test_long_texts_lose_the_beginning_of_the_prompt_and_are_flagged(make_classi
     prompt, reply = "One two three four five six. " * 20 + "What happened?", " It rains."
     scores = load_reward(_spec(max_length=60), folder).score([prompt, "Hello!"], [reply, reply])
     assert scores.truncated.tolist() == [True, False]
-    ids, cut = conversation.encoder(tokenizer, "chat", 60, folder)(prompt, reply)
+    ids, cut = checkpoints.encoder(tokenizer, "chat", 60, folder)(prompt, reply)
     assert cut
     assert 50 <= len(ids) <= 60
     assert ids[0] == tokenizer.bos_token_id
@@ -160,7 +160,7 @@ def test_long_texts_lose_the_beginning_of_the_prompt_and_are_flagged(make_classi
 
 def test_a_reply_longer_than_the_limit_loses_its_beginning(make_classifier):
     folder = make_classifier("qwen2")
-    encode = conversation.encoder(AutoTokenizer.from_pretrained(folder), "chat", 48, folder)
+    encode = checkpoints.encoder(AutoTokenizer.from_pretrained(folder), "chat", 48, folder)
     ids, cut = encode("Hello!", "😀 " * 100 + "the end")
     assert cut
     assert len(ids) <= 48

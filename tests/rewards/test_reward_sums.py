@@ -6,7 +6,7 @@ import pytest
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.rewards.base import text_reward, untruncated
-from alignment_limits.rewards.inputs import ReadBeside, SumOfRewards, sum_of_scores
+from alignment_limits.rewards.load import ReadBeside, SumOfRewards, sum_of_scores
 
 
 def table(scores, truncated=(False, False, False)):

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from alignment_limits.models.split_model import TOKENS_CPU, TOKENS_GPU, token_budget
 from alignment_limits.models.tokenizer import control_tokens
-from alignment_limits.rewards.conversation import drop_tokens
+from alignment_limits.rewards.checkpoints import drop_tokens
 
 
 @pytest.fixture(scope="module")

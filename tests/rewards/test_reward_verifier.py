@@ -16,10 +16,8 @@ from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.base import Prompt
-from alignment_limits.rewards.inputs import by_prompt, read_beside
-from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
-from alignment_limits.rewards.probes import PROBES
+from alignment_limits.rewards.load import by_prompt, load_reward, read_beside
+from alignment_limits.rewards.preflight import PROBES, load_and_preflight, warnings_of
 from alignment_limits.study.rewards import Python
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.prompts import read_prompts

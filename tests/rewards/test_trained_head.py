@@ -7,7 +7,7 @@ from tiny_rewards import PROMPTS, TEXTS
 
 from alignment_limits.errors import RewardError
 from alignment_limits.rewards.embedding import load_encoder
-from alignment_limits.rewards.trained_head import load_head
+from alignment_limits.rewards.heads import load_head
 
 
 @pytest.mark.parametrize("text", ["reply", "prompt+reply"])

@@ -20,7 +20,7 @@ from alignment_limits.rewards.heads import read_head
 from alignment_limits.rewards.keras_bilstm import read_weights
 from alignment_limits.rewards.onnx_scorer import load as load_onnx
 from alignment_limits.rewards.sklearn_scorer import load_joblib
-from alignment_limits.rewards.static_embedding import load_static_encoder
+from alignment_limits.rewards.words import load_static_encoder
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import SCORES
 from alignment_limits.tables.streaming import read_part, write_sums

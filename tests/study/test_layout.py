@@ -71,4 +71,4 @@ def test_the_module_of_a_rewards_kind_counts_and_a_users_own():
     own = {"kind": "python", "function": "mine:score"}
     lay = layout(rewards=DEFAULT["rewards"] | {"own": own})
     assert lay.modules("own") == ["alignment_limits.rewards.python_function", "mine"]
-    assert lay.modules("vader") == ["alignment_limits.rewards.lexicon"]
+    assert lay.modules("vader") == ["alignment_limits.rewards.words"]

@@ -12,10 +12,8 @@ from worlds import World
 
 from alignment_limits.errors import TrainingError
 from alignment_limits.training.fine_tune import fine_tune
-from alignment_limits.training.model import load, one_device
-from alignment_limits.training.progress import refuse_absolute_positions
-from alignment_limits.training.run import train
-from alignment_limits.training.task import PairData, Task
+from alignment_limits.training.run import refuse_absolute_positions, train
+from alignment_limits.training.task import PairData, Task, load_base, one_device
 
 OBJECTIVES = {
     "ppo": {"objective": "ppo"},
@@ -90,7 +88,7 @@ def test_a_model_whose_logits_depend_on_padding_in_front_is_refused_for_grpo(tmp
     )  # fmt: skip
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    model = load(tmp_path, "float32", [1])
+    model = load_base(tmp_path, "float32", [1])
     if kind == "gpt2":
         with pytest.raises(TrainingError, match="GPT2LMHeadModel counts positions from the padding on"):
             refuse_absolute_positions(model, 64)
@@ -105,7 +103,7 @@ def test_a_vocabulary_of_few_words_does_not_depend_on_padding(tmp_path):
     )  # fmt: skip
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    refuse_absolute_positions(load(tmp_path, "float32", [1]), 5)
+    refuse_absolute_positions(load_base(tmp_path, "float32", [1]), 5)
 
 
 @pytest.mark.parametrize("what", ["GPUs", "processes"])

@@ -20,14 +20,12 @@ from alignment_limits.preferences import objectives
 from alignment_limits.preferences.pairs import draw_pairs
 from alignment_limits.rewards.base import ItemReward, untruncated
 from alignment_limits.rewards.base import pairs as beside
-from alignment_limits.rewards.lexicon import load as lexicon
+from alignment_limits.rewards.words import load_lexicon
 from alignment_limits.sampling.shard import decode, encode
-from alignment_limits.training.from_pairs import kl_on_base_replies, loss_of, trainer
-from alignment_limits.training.model import load, padding_tokenizer
-from alignment_limits.training.progress import Progress
+from alignment_limits.training.offline import kl_on_base_replies, loss_of, pairs_trainer
 from alignment_limits.training.rewards import Signal, StandardReward, as_rlhf, fit_reward
-from alignment_limits.training.run import train
-from alignment_limits.training.task import PairData, Task, dealt
+from alignment_limits.training.run import Progress, train
+from alignment_limits.training.task import PairData, Task, dealt, load_base, padding_tokenizer
 
 disable_progress_bar()
 SLOPE = 0.4  # γ of losses and signals by hand
@@ -60,13 +58,13 @@ def test_the_trainers_loss_is_the_objective_of_logprobs_taken_token_by_token(
     settings = {"objective": objective, "coefficient": coefficient, "setting": "as-modelled", "steps": 1, "batch": 8}
     task = world.task(tmp_path, **settings, lora=None)
     task = Task(**{**vars(task), "pairs": data})
-    model, reference = (load(tiny_model, "float32", world.stop) for _ in range(2))
+    model, reference = (load_base(tiny_model, "float32", world.stop) for _ in range(2))
     torch.manual_seed(2)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.01 * torch.randn_like(weight))
     tokenizer = padding_tokenizer(tiny_model, world.vocabulary)
-    made = trainer(task, Progress(task, tmp_path / "no.pt", ""), model, reference, None, tokenizer)
+    made = pairs_trainer(task, Progress(task, tmp_path / "no.pt", ""), model, reference, None, tokenizer)
     loss = made.compute_loss(made.model, next(iter(made.get_train_dataloader())))
 
     def logprob(weights, prompt, reply):
@@ -176,7 +174,7 @@ class Known:
         self.replies = replies_of(model, self.stop, 4)
         self.log_base = exact_logprobs(model, self.sent, self.replies, SamplingLaw())
         texts = decode([list(r) for r in self.replies.tokens], self.tokenizer, self.stop)
-        self.reward = lexicon(None, device="cpu", text="prompt+reply", sign=1, lexicon="vader")
+        self.reward = load_lexicon(None, device="cpu", text="prompt+reply", sign=1, lexicon="vader")
         raw = np.stack([self.reward.score([p] * len(texts), texts).score for p in self.prompts])
         rng = np.random.default_rng(5)
         drawn = np.stack([rng.choice(len(texts), SAMPLES, p=np.exp(law) / np.exp(law).sum()) for law in self.log_base])

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from worlds import SAMPLES, World
 
 from alignment_limits.training.offline import pairs, picks
-from alignment_limits.training.progress import Progress
-from alignment_limits.training.run import train
+from alignment_limits.training.run import Progress, train
 
 OBJECTIVES = {
     "ppo": {"objective": "ppo"},

@@ -11,10 +11,9 @@ from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.rewards.base import text_reward, untruncated
 from alignment_limits.sampling.shard import decode, encode
-from alignment_limits.training.model import load
-from alignment_limits.training.progress import draw
 from alignment_limits.training.rewards import StandardReward
-from alignment_limits.training.task import Task
+from alignment_limits.training.run import draw
+from alignment_limits.training.task import Task, load_base
 
 SAMPLES = 64
 DEFAULTS = {
@@ -49,7 +48,7 @@ class World:
         self.sent = encode(self.prompts, self.tokenizer, "none")
         self.law = SamplingLaw(0.9)
         self.reward = text_reward("reply", 1, levels)
-        model = load(base, "float32", self.stop)
+        model = load_base(base, "float32", self.stop)
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         torch.manual_seed(1)
         self.samples = [

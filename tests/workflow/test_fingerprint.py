@@ -10,6 +10,7 @@ import pytest
 
 from alignment_limits.jobs import fingerprint
 from alignment_limits.jobs.fingerprint import closure, code_fingerprint
+from alignment_limits.rewards.load import _LOADERS, module_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
@@ -207,3 +208,22 @@ def test_an_edit_of_figures_or_limits_never_touches_sampling_or_scoring():
         strangers = [m for m in modules if re.match(r"alignment_limits\.(limits|figures|report)\b", m)]
         assert not strangers, f"{script} depends on {strangers}"
         assert "alignment_limits.study.study" not in modules, f"{script} reruns on every change of the study's types"
+
+
+CHEAP = {"length", "lexicon", "rouge", "similarity"}  # share a module
+COSTLY = sorted(_LOADERS.keys() - CHEAP)
+
+
+def test_an_edit_of_one_costly_kind_of_reward_scores_by_no_other():
+    modules = {kind: module_of(kind) for kind in COSTLY}
+    assert len(set(modules.values())) == len(COSTLY) > 5
+    for kind, own in modules.items():
+        scored = closure([str(ROOT / "workflow/scripts/score.py"), own])
+        assert not (set(modules.values()) - {own}) & set(scored), kind
+        assert module_of("lexicon") not in scored, kind
+
+
+def test_an_edit_of_sampling_scores_nothing():
+    for kind in _LOADERS:
+        scored = closure([str(ROOT / "workflow/scripts/score.py"), module_of(kind)])
+        assert not [name for name in scored if name.startswith("alignment_limits.sampling")], kind

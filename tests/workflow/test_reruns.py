@@ -165,10 +165,10 @@ FILES = {
         {"standardise": "code of ensembles.scores changed"},
     ),
     "rewards: one kind's module": (
-        f"{LIBRARY}/rewards/lexicon.py",
+        f"{LIBRARY}/rewards/words.py",
         ADD,
         once(REWARDS) | {"score_light": 4} | ONE_PREFLIGHT,
-        {"score_light": "code of rewards.lexicon changed", "preflight_reward": "code of rewards.lexicon changed"},
+        {"score_light": "code of rewards.words changed", "preflight_reward": "code of rewards.words changed"},
     ),
     "rewards: a user's own function": (
         "own_rewards.py",

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.rewards.base import distinct_items
-from alignment_limits.rewards.checkpoints import device_for
+from alignment_limits.rewards.base import device_for, distinct_items
 from alignment_limits.rewards.embedding import load_encoder
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import FEATURES, PROMPTS, SAMPLES

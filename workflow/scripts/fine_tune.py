@@ -12,7 +12,7 @@ import polars as pl
 
 from alignment_limits.files import scratch, write_json
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.inputs import read_beside
+from alignment_limits.rewards.load import read_beside
 from alignment_limits.tables.artifacts import KEY, read_table, read_tables
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SCORES
 from alignment_limits.training.fine_tune import fine_tune

@@ -1,7 +1,7 @@
 """Add up the scores that several rewards gave experts' replies, base replies and replies to other documents."""
 
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.rewards.inputs import sum_of_scores
+from alignment_limits.rewards.load import sum_of_scores
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import TRIALS
 

@@ -7,7 +7,7 @@ import polars as pl
 from alignment_limits.errors import RewardError
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, say
-from alignment_limits.rewards.inputs import by_prompt, read_beside
+from alignment_limits.rewards.load import by_prompt, read_beside
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import PROMPTS
 from alignment_limits.training.fine_tune import check_start

@@ -10,9 +10,8 @@ import polars as pl
 
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.inputs import by_prompt, read_beside
-from alignment_limits.rewards.preflight import load_and_preflight, warnings_of
-from alignment_limits.rewards.probes import OWN_REPLIES
+from alignment_limits.rewards.load import by_prompt, read_beside
+from alignment_limits.rewards.preflight import OWN_REPLIES, load_and_preflight, warnings_of
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS
 

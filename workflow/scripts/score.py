@@ -11,9 +11,8 @@ import polars as pl
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.checkpoints import device_for
-from alignment_limits.rewards.inputs import read_beside
-from alignment_limits.rewards.load import load_reward
+from alignment_limits.rewards.base import device_for
+from alignment_limits.rewards.load import load_reward, read_beside
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS, SAMPLES, SCORES
 

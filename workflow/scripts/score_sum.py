@@ -2,7 +2,7 @@
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.rewards.inputs import sum_of_scores
+from alignment_limits.rewards.load import sum_of_scores
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import SCORES
 

@@ -16,9 +16,8 @@ from alignment_limits.files import digest, scratch
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.rewards.inputs import SumOfRewards, with_rows
-from alignment_limits.rewards.load import load_reward
-from alignment_limits.rewards.trained_head import load_head
+from alignment_limits.rewards.heads import load_head
+from alignment_limits.rewards.load import SumOfRewards, load_reward, with_rows
 from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores

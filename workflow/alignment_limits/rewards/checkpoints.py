@@ -1,4 +1,6 @@
-"""What rewards on transformers share: device, checks of a checkpoint's folder, no control tokens in texts.
+"""What rewards on transformers share: checks of a checkpoint's folder, and prompt and reply as token ids.
+
+They are read as the model's authors meant them: template, one BOS, cut where it hurts least, no control tokens.
 
 A tokenizer turns `<|im_end|>` or `</s>` inside any text into the control token of that name: a reply could end its own
 turn, forge the next one, or hide what follows from the place where a classifier reads. A space behind the first
@@ -8,33 +10,19 @@ template, and nothing that a study cannot foresee makes a reward fail.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from alignment_limits.errors import RewardError
-from alignment_limits.models.tokenizer import control_tokens, stated_context
-from alignment_limits.rewards.base import need_file
-
-
-def device_for(resources: Any) -> str:
-    """Torch device of a job, from its Snakemake resources (`gpu: 1`, or `gres: gpu:…` as some Slurm sites want).
-
-    Raises:
-        RewardError: the job asked for a GPU and torch sees none.
-    """
-    if not resources.get("gpu") and "gpu" not in str(resources.get("gres") or ""):
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise RewardError(
-            "this job asked for a GPU, but torch sees none: ask for none (set-resources: score: gpu: 0 in the "
-            "profile), or install the build for GPUs (make setup HARDWARE=cuda) and check nvidia-smi on the node"
-        )
-    return "cuda"
+from alignment_limits.models import tokenizer as tokenizers
+from alignment_limits.models.tokenizer import DATE, control_tokens, stated_context
+from alignment_limits.rewards.base import Turns, need_file, turns_of
 
 
 def as_text(tokenizer: Any) -> Callable[[str], str]:
@@ -105,3 +93,139 @@ def most_tokens(asked: int | None, context: int | None, path: Path) -> int | Non
     if asked is not None and context is not None and asked > context:
         raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
     return asked if asked is not None else context
+
+
+Encode = Callable[[str | Turns, str], tuple[list[int], bool]]
+
+
+def encoder(
+    tokenizer: Any,
+    text: str,
+    limit: int | None,
+    path: Path,
+    *,
+    lead: str | None = None,
+    wording: str = "{prompt}{reply}",
+    date: str = DATE,
+) -> Encode:
+    """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
+
+    A prompt is a text or, for the template, the turns of a conversation; the reply is the turn that follows.
+
+    Control tokens that a reply spells out are read as text (`control_tokens`), and so are those of a prompt that goes
+    through the template. A prompt that goes through none is read as the tokenizer reads it: one that was written in a
+    template of its own keeps it.
+
+    Args:
+        text: 'reply', 'prompt+reply' (joined) or 'chat' (the tokenizer's template).
+        limit: most tokens; longer texts lose the beginning of the prompt, then of the reply. A conversation loses its
+            first exchanges, its system message, then the beginning of the user's last turn.
+        path: for messages.
+        lead: what the model is taken to have said already when it is asked for its next token: the template then
+            opens the model's turn, and these tokens follow; None: nothing is asked.
+        wording: around texts that go through no template.
+        date: what the template takes for today.
+
+    Raises:
+        RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice
+            or does not fit into `limit`; a prompt that went through a template before; a text without any token.
+    """
+    bos = tokenizer.bos_token_id
+    said: list[int] = tokenizer(lead or "", add_special_tokens=False)["input_ids"]
+    plain_text = as_text(tokenizer)
+    adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+
+    def chat(prompt: Turns, reply: str) -> list[int]:
+        for _, content in prompt:
+            _not_templated(content, tokenizer, path)
+        messages = [{"role": role, "content": plain_text(content)} for role, content in (*prompt, ("assistant", reply))]
+        options = {"tokenize": True, "return_dict": False, "add_generation_prompt": lead is not None}
+        try:
+            ids = tokenizers.chat(tokenizer, messages, date=date, **options)
+        except jinja2.TemplateError as error:
+            raise RewardError(_refused(tokenizer, messages, path, error)) from error
+        ids = [bos, *ids] if adds_bos and ids[:1] != [bos] else list(ids)
+        if bos is not None and ids[:2] == [bos, bos]:
+            raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
+        return ids + said
+
+    def plain(prompt: Turns, reply: str) -> list[int]:
+        told = plain_text(reply)
+        asked = prompt[0][1]
+        whole = re.sub(r"\{(prompt|reply)\}", lambda place: asked if place[1] == "prompt" else told, wording)
+        ids: list[int] = tokenizer(whole, verbose=False)["input_ids"]
+        own = adds_bos and ids[:2] == [bos, bos]  # the prompt brought its own, as chat-templated prompts do
+        ids = ids[1:] if own else ids
+        if not ids + said and tokenizer.eos_token_id is None:
+            raise RewardError(
+                f"{path}: an empty reply has no token here, as the tokenizer knows neither BOS nor EOS; set `wording` "
+                "so that there is something to read"
+            )
+        return ids + said or [tokenizer.eos_token_id]  # no BOS and an empty reply: all there is to read is its end
+
+    render = chat if text == "chat" else plain
+    if text == "chat" and not tokenizer.chat_template:
+        raise RewardError(f"{path}: the tokenizer has no chat template; set `text: prompt+reply` or `text: reply`")
+
+    def encode(prompt: str | Turns, reply: str) -> tuple[list[int], bool]:
+        turns = turns_of(prompt) if text == "chat" else (("user", str(prompt)),)
+        ids = render(turns, reply)
+        cut = False
+        while limit is not None and len(ids) > limit:
+            excess, cut = len(ids) - limit, True
+            if turns[0][1] or turns[1:]:
+                turns = _shorter(tokenizer, turns, excess)
+            elif reply:
+                reply = drop_tokens(tokenizer, reply, excess)
+            else:
+                raise RewardError(f"{path}: the chat template alone takes {len(ids)} tokens; raise max_length={limit}")
+            ids = render(turns, reply)
+        return ids, cut
+
+    return encode
+
+
+def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
+    """`text` without its first `count` tokens, at least one character shorter."""
+    if not tokenizer.is_fast:  # no character offsets: keep a like share of the characters
+        tokens = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return text[max(1, len(text) * count // max(1, tokens)) :]
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    offsets = encoded["offset_mapping"]
+    return text[max(1, offsets[count][0]) :] if count < len(offsets) else ""
+
+
+def _shorter(tokenizer: Any, turns: Turns, excess: int) -> Turns:
+    """A prompt without its first exchange; else with a shorter system message; else with a shorter last turn."""
+    system = turns[: turns[0][0] == "system"]
+    if (asked := turns[len(system) :])[1:]:
+        return (*system, *asked[2:])
+    ((role, content),) = system or asked
+    left = drop_tokens(tokenizer, content, excess)
+    if not system:
+        return ((role, left),)
+    return (*([(role, left)] if left else []), *asked)
+
+
+def _refused(tokenizer: Any, messages: Sequence[Mapping[str, str]], path: Path, error: Exception) -> str:
+    """What is to be said of a conversation that a template fails on."""
+    roles = ", ".join(message["role"] for message in messages)
+    if messages[0]["role"] == "system":
+        with contextlib.suppress(jinja2.TemplateError):
+            tokenizers.chat(tokenizer, messages[1:], tokenize=False)
+            return (
+                f"{path}: the chat template takes no system message ({error}). Give a message that all prompts share "
+                "as `prompts.system`, which rewards do not read; or let the reward read conversations as one text "
+                "(`text: prompt+reply`, for a guard `wording`)"
+            )
+    return f"{path}: the chat template refuses a prompt and a reply ({roles}): {error}"
+
+
+def _not_templated(prompt: str, tokenizer: Any, path: Path) -> None:
+    """Refuse a prompt that holds the token which begins a conversation (or, in some templates, each turn of it)."""
+    bos = tokenizer.bos_token
+    if bos is not None and bos != tokenizer.eos_token and bos in prompt:
+        raise RewardError(
+            f"{path}: the prompt that starts {prompt[:40]!r} holds a BOS token of its own ({bos}), as prompts do that "
+            "went through a chat template before; score the plain prompt, or set `text: prompt+reply`"
+        )

@@ -1,9 +1,10 @@
-"""Linear heads on an encoder's features: fitting them to labels or preferences, and their files."""
+"""Linear heads on an encoder's features: fitted to labels or preferences, kept in files, scoring any reply."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from safetensors.numpy import load_file
 
 from alignment_limits.errors import EstimateError, RewardError
 from alignment_limits.files import reading
+from alignment_limits.rewards.base import ItemReward, Scores, text_reward
+
+if TYPE_CHECKING:
+    from alignment_limits.rewards.embedding import Encoder
 
 Array = NDArray[np.float64]
 
@@ -131,3 +136,38 @@ def read_head(file: Path) -> dict[str, NDArray[np.float64]]:
         fitted = load_file(file)
         _ = fitted["weight"], fitted["bias"][0]
     return fitted
+
+
+def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -> ItemReward:
+    """The reward of a head that a study trained, from its encoder's folder and its file.
+
+    Raises:
+        RewardError: the folder is not a mean-pooled transformers encoder.
+    """
+    from alignment_limits.rewards.embedding import load_encoder  # imports torch; fitting does without
+
+    fitted = read_head(head)
+    encode = load_encoder(encoder, device, "left" if text == "prompt+reply" else "right")
+    return trained_head(encode, fitted["weight"], float(fitted["bias"][0]), text=text, sign=sign)
+
+
+def trained_head(
+    encode: Encoder, weight: NDArray[np.float64], bias: float = 0.0, *, text: str, sign: int = 1
+) -> ItemReward:
+    """features · weight + bias; a text that comes again is not encoded again.
+
+    Args:
+        encode: texts → features [n, d]. weight: [d]. text: what the encoder reads, reply or prompt+reply.
+    """
+    known: dict[str, tuple[float, bool]] = {}
+
+    def score_texts(texts: list[str]) -> Scores:
+        new = [text for text in texts if text not in known]
+        if new:
+            features, truncated = encode(new)
+            scores = (features @ weight + bias).tolist()
+            known.update(zip(new, zip(scores, truncated.tolist(), strict=True), strict=True))
+        score, cut = zip(*(known[text] for text in texts), strict=True)
+        return Scores(np.array(score), np.array(cut))
+
+    return text_reward(text, sign, score_texts)

@@ -1,30 +1,37 @@
-"""From a reward's settings to a reward model; each kind lives in a module of its own.
+"""From a reward's settings to a reward model; what it reads with a reply (prompt, document, references, columns); sums.
 
-A kind's module is imported by name only when it is asked for, so that scoring with a lexicon never
-imports torch, and an edit in one kind's module reruns that kind alone.
+A kind's module is imported by name only when it is asked for, so that scoring with a lexicon never imports torch, and
+an edit in one kind's module reruns that kind alone.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment_limits.errors import ModelError, RewardError
-from alignment_limits.rewards.base import RewardModel
+import numpy as np
+import polars as pl
 
-_MODULES = {
+from alignment_limits.errors import ArtifactError, ModelError, RewardError
+from alignment_limits.rewards.base import Prompt, RewardModel, Scores, Turns
+from alignment_limits.tables.conversations import MESSAGES
+
+# module, or module:function where it has several kinds
+_LOADERS = {
     "keras-bilstm": "keras_bilstm",
     "sklearn": "sklearn_scorer",
     "onnx": "onnx_scorer",
     "embedding": "embedding",
     "sequence-classifier": "sequence_classifier",
-    "lexicon": "lexicon",
-    "similarity": "similarity",
-    "rouge": "rouge",
+    "lexicon": "words:load_lexicon",
+    "similarity": "words:load_similarity",
+    "rouge": "words:load_rouge",
     "information-gain": "information_gain",
-    "length": "length",
+    "length": "words:load_length",
     "guard": "guard",
     "python": "python_function",
 }
@@ -39,9 +46,9 @@ def module_of(kind: str, function: str | None = None) -> str:
     """
     if kind == "python" and function is not None:
         return function.partition(":")[0]
-    if kind not in _MODULES:
-        raise RewardError(f"there is no reward of kind '{kind}'; there are: {', '.join(_MODULES)}")
-    return f"alignment_limits.rewards.{_MODULES[kind]}"
+    if kind not in _LOADERS:
+        raise RewardError(f"there is no reward of kind '{kind}'; there are: {', '.join(_LOADERS)}")
+    return f"alignment_limits.rewards.{_LOADERS[kind].partition(':')[0]}"
 
 
 def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> RewardModel:
@@ -57,13 +64,140 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
     """
     settings = dict(spec) if isinstance(spec, Mapping) else dict(spec.model_dump())
     module = importlib.import_module(module_of(settings["kind"]))
+    load = getattr(module, _LOADERS[settings["kind"]].partition(":")[2] or "load")
     if folder is not None:
         folder = Path(folder)
         if not folder.is_dir():
             raise RewardError(f"{folder} does not exist; run the rule that fetches the reward's source")
     arguments = {key: value for key, value in settings.items() if key not in _NOT_FOR_THE_MODEL}
     try:
-        model: RewardModel = module.load(folder, device=device, **arguments)
+        model: RewardModel = load(folder, device=device, **arguments)
     except ModelError as error:
         raise RewardError(str(error)) from error
     return model
+
+
+def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, float]) -> pl.DataFrame:
+    """The first table with `score` Σ weight · score, and `truncated` (where there is one) if any of them is.
+
+    Raises:
+        ArtifactError: the tables are not of the same replies in the same order.
+    """
+    (first, table), *others = tables.items()
+    key = [column for column in table.columns if column not in ("score", "truncated")]
+    for name, other in others:
+        if not other.select(key).equals(table.select(key)):
+            raise ArtifactError(
+                f"{name} has scores of other replies ({other.height}) than {first} ({table.height}), so they cannot be "
+                "added; do both read the same of a document, and are all shards of one run?"
+            )
+    total = sum(weights[name] * tables[name]["score"] for name in tables)
+    made = table.with_columns(score=total)
+    if "truncated" in table.columns:
+        made = made.with_columns(truncated=pl.Series(np.any([t["truncated"] for t in tables.values()], axis=0)))
+    return made
+
+
+@dataclass(frozen=True)
+class ReadBeside:
+    """A reward that is given prompts, but reads the document or the references that belong to them."""
+
+    model: RewardModel
+    of: Mapping[str, str]
+
+    def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
+        """See `RewardModel.score`."""
+        return self.model.score([self.of[prompt] for prompt in prompts], replies)
+
+
+@dataclass(frozen=True)
+class SumOfRewards:
+    """Σ weight · score of reward models."""
+
+    terms: Sequence[tuple[float, RewardModel]]
+
+    def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
+        """See `RewardModel.score`."""
+        each = [(weight, model.score(prompts, replies)) for weight, model in self.terms]
+        total = np.sum([weight * scores.score for weight, scores in each], axis=0)
+        return Scores(total, np.any([scores.truncated for _, scores in each], axis=0))
+
+
+def read_beside(
+    spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
+) -> dict[str, Prompt]:
+    """What one reward reads beside the replies to each prompt.
+
+    Args:
+        spec: the reward's settings; `beside` and `columns` decide.
+        prompts: the table of the contract, with a column `prompt` (as rewards read it) and the prompt file's own.
+        documents: needed where `beside` is 'document' or 'reference'.
+
+    Returns:
+        prompt_id → text, which carries the columns asked for, and the prompt's turns where it is a conversation.
+
+    Raises:
+        RewardError: there is no such column.
+    """
+    column = spec.get("beside", "prompt")
+    context = prompts if column == "prompt" or documents is None else documents
+    texts = dict(context.select("prompt_id", column).iter_rows())
+    columns = columns_of(spec, prompts)
+    turns = _turns(prompts) if column == "prompt" else {}
+    return {key: Prompt(texts[key], columns[key], turns.get(key, ())) for key in columns if key in texts}
+
+
+def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict[str, str | None]]:
+    """The columns that a reward asks for: prompt_id → name → value.
+
+    Raises:
+        RewardError: there is no such column.
+    """
+    names = list(spec.get("columns") or ())
+    lacking = [name for name in names if name not in prompts.columns]
+    if lacking:
+        raise RewardError(
+            f"columns: the prompts have no column '{lacking[0]}'; there are: {', '.join(prompts.columns)}. Add it to "
+            "the prompt file, or correct the name"
+        )
+    values = prompts.select(names).rows(named=True) if names else [{} for _ in range(prompts.height)]
+    return dict(zip(prompts["prompt_id"], values, strict=True))
+
+
+def with_rows(
+    model: RewardModel, spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
+) -> RewardModel:
+    """A reward that is given prompts as plain texts, and reads what else belongs to them; see `read_beside`.
+
+    Raises:
+        RewardError: prompts of one text differ in what the reward reads beside their replies.
+    """
+    if spec.get("beside", "prompt") == "prompt" and not spec.get("columns") and MESSAGES not in prompts.columns:
+        return model
+    return ReadBeside(model, by_prompt(read_beside(spec, prompts, documents), prompts))
+
+
+def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Prompt]:
+    """The same by the prompt's text, where replies are scored while they are drawn.
+
+    Raises:
+        RewardError: prompts of one text differ in what the reward reads beside their replies.
+    """
+    out: dict[str, Prompt] = {}
+    for prompt_id, text in prompts.select("prompt_id", "prompt").iter_rows():
+        own = read[prompt_id]
+        known = out.setdefault(text, own)
+        if (str(known), known.columns, known.messages) != (str(own), own.columns, own.messages):
+            raise RewardError(
+                f"prompt '{prompt_id}' has the text of another prompt, but other columns, turns or another document: "
+                "while a policy is trained a reward is known by the prompt's text; leave out one of the two"
+            )
+    return out
+
+
+def _turns(prompts: pl.DataFrame) -> dict[str, Turns]:
+    """prompt_id → the messages that a prompt was given as."""
+    if MESSAGES not in prompts.columns:
+        return {}
+    given = prompts.select("prompt_id", MESSAGES).drop_nulls().iter_rows()
+    return {key: tuple((turn["role"], turn["content"]) for turn in json.loads(turns)) for key, turns in given}

@@ -25,8 +25,7 @@ from alignment_limits.models.load import load_classifier, ready
 from alignment_limits.models.split_model import in_batches
 from alignment_limits.models.tokenizer import DATE, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
-from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, most_tokens, need_checkpoint
-from alignment_limits.rewards.conversation import encoder
+from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, encoder, most_tokens, need_checkpoint
 
 Pair = tuple[str | Turns, str]  # prompt, reply
 

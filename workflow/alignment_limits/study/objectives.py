@@ -46,20 +46,26 @@ class Objective:
 # in the order that figures and pages show them
 OBJECTIVES = {
     "reverse-kl": Objective(
-        "reverse KL", "o", on_pairs="grouped", online=True, grouped=True, fits_reward=True, unregularised=True
+        "reverse KL",
+        "o",
+        on_pairs="on_policy:grouped_trainer",
+        online=True,
+        grouped=True,
+        fits_reward=True,
+        unregularised=True,
     ),
-    "pmle": Objective("PMLE", "s", on_pairs="from_pairs", unregularised=True, estimates_kl=True),
+    "pmle": Objective("PMLE", "s", on_pairs="offline:pairs_trainer", unregularised=True, estimates_kl=True),
     "distillation": Objective(
-        "distillation", "D", on_pairs="from_pairs", fits_reward=True, unregularised=True, estimates_kl=True
+        "distillation", "D", on_pairs="offline:pairs_trainer", fits_reward=True, unregularised=True, estimates_kl=True
     ),
     "distillation-on-policy": Objective("distillation, on-policy", "P"),
-    "rlhf": Objective("RLHF", "^", on_pairs="grouped", online=True, grouped=True, fits_reward=True),
-    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="from_pairs"),
-    "rebel": Objective("REBEL", "<", on_pairs="from_pairs", fits_reward=True),
-    "ipo": Objective("IPO", "X", on_pairs="from_pairs"),
-    "ppo": Objective("ppo", on_rewards="ppo", online=True),
-    "grpo": Objective("grpo", on_rewards="grouped", online=True, grouped=True),
-    "rloo": Objective("rloo", on_rewards="grouped", online=True, grouped=True),
+    "rlhf": Objective("RLHF", "^", on_pairs="on_policy:grouped_trainer", online=True, grouped=True, fits_reward=True),
+    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer"),
+    "rebel": Objective("REBEL", "<", on_pairs="offline:pairs_trainer", fits_reward=True),
+    "ipo": Objective("IPO", "X", on_pairs="offline:pairs_trainer"),
+    "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True),
+    "grpo": Objective("grpo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True),
+    "rloo": Objective("rloo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True),
     "best-of-n": Objective("best-of-n", on_rewards="offline:best_of_n_trainer"),
     "exact": Objective("exact", on_rewards="exact"),
 }

@@ -19,10 +19,9 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from alignment_limits.errors import ModelError, RewardError
 from alignment_limits.models.load import load_classifier
 from alignment_limits.models.tokenizer import DATE, load_config, load_tokenizer
-from alignment_limits.rewards.checkpoints import context_of, most_tokens, need_checkpoint
-from alignment_limits.rewards.conversation import Encode, encoder
+from alignment_limits.rewards.checkpoints import Encode, context_of, encoder, most_tokens, need_checkpoint
 from alignment_limits.rewards.sequence_classifier import set_padding, what_is_read
-from alignment_limits.training.model import one_device, plain
+from alignment_limits.training.task import one_device, plain
 
 REPLY = "Yes, of course."  # a reply that stands for those to come
 

@@ -1,4 +1,4 @@
-"""Objectives that learn from the base's samples: DPO on preferred pairs, best-of-n distilled; both through TRL.
+"""Objectives that learn from the base's samples, through TRL: on a reward, or on preference pairs.
 
 DPO: of a pair, a is preferred with probability σ(r(a) − r(b)), r in base standard deviations. Its optimum then has
 β·log(π/π₀) = r + const, which is the tilt at β. (Best against worst can be separated, and would have no optimum.)
@@ -6,22 +6,38 @@ DPO: of a pair, a is preferred with probability σ(r(a) − r(b)), r in base sta
 Best-of-n: the coefficient is n. Each pick is the best of n samples of a prompt drawn without replacement, so it has
 best-of-n's law, and the model of least cross-entropy to such picks is best-of-n itself.
 
+On a study's preference pairs: PMLE, distillation, DPO, IPO and REBEL, by TRL's DPO trainer with the losses of [B].
+
+Each loss is that of `preferences.objectives`, on log-probabilities of whole replies: sums over a reply's tokens, its
+stop token included; a reply that was cut counts as the prefix that it is, as in a sample's `logprob`.
+(So IPO's margins are sums, where TRL's are means over tokens.)
+
+PMLE and distillation take + β KL(π‖π₀). Its estimate on a batch is our choice: the pairs' replies are the base's, so
+with w = π/π₀ the mean of w log w − w + 1 over them is unbiased, and no term of it is negative.
+
+REBEL is one of its iterations, from π₀ on the base's own pairs, with η = 1/β: it ends at π₀ e^{R̂/β}, RLHF's optimum, on
+replies that the pairs show. Further iterations, on the policy's own replies, are left out (our choice).
+
 Replies are drawn only to be watched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.utils import selective_log_softmax
 
-from alignment_limits.training.model import common, one_device
-from alignment_limits.training.progress import Progress, draw
-from alignment_limits.training.task import Task
+from alignment_limits.preferences import objectives
+from alignment_limits.training.run import Progress, draw
+from alignment_limits.training.task import Task, common, one_device
 
 
 def pairs(task: Task) -> list[dict[str, Any]]:
@@ -128,3 +144,101 @@ def best_of_n_trainer(
         peft_config=peft_config,
         callbacks=[Watching(task, progress, tokenizer.pad_token_id), progress],
     )
+
+
+AGAINST_THE_BASE = ("dpo", "ipo", "rebel")  # have the base in their margins, and take no penalty
+Loss = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor | None], torch.Tensor]
+
+
+def loss_of(objective: str, *, coefficient: float, gamma: float) -> Loss:
+    """The loss of a batch: of its replies' log π [2, n], chosen ones first; their log π₀; and R̂'s margins [n].
+
+    log π₀ is None where the objective has no use for it (`reads_base`), and so are the margins.
+    """
+
+    def loss(policy: torch.Tensor, base: torch.Tensor | None, reward: torch.Tensor | None) -> torch.Tensor:
+        margin = policy[0] - policy[1]
+        if objective in AGAINST_THE_BASE:
+            assert base is not None
+            against = base[0] - base[1]
+            if objective == "dpo":
+                by = objectives.dpo(margin, against, beta=coefficient)
+            elif objective == "ipo":
+                by = objectives.ipo(margin, against, tau=coefficient)
+            else:
+                by = objectives.rebel(margin, against, reward, eta=1 / coefficient)
+            return torch.as_tensor(by.value).mean()
+        if objective == "pmle":
+            value = objectives.pmle(margin, gamma=gamma).value
+        else:
+            value = objectives.distillation(margin, reward, gamma=gamma).value
+        mean = torch.as_tensor(value).mean()
+        return mean if base is None else mean + coefficient * kl_on_base_replies(policy - base)
+
+    return loss
+
+
+def reads_base(objective: str, coefficient: float) -> bool:
+    """Whether the loss has log π₀ in it."""
+    return objective in AGAINST_THE_BASE or coefficient > 0
+
+
+def kl_on_base_replies(log_ratio: torch.Tensor) -> torch.Tensor:
+    """KL(π‖π₀) from log π/π₀ of replies of π₀."""
+    ratio = log_ratio.exp()
+    return (ratio * log_ratio - ratio + 1).mean()
+
+
+def reply_logprobs(logits: torch.Tensor, ids: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """log π of the replies [b] that are `inside` sequences [b, t], from the sequences' logits [b, t, v]."""
+    tokens = selective_log_softmax(logits[:, :-1], ids[:, 1:])
+    return torch.where(inside[:, 1:].bool(), tokens, 0.0).sum(dim=1)
+
+
+class _Collator(DataCollatorForPreference):
+    """TRL's, with the fitted reward's margins."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        if "reward_margin" in examples[0]:
+            batch["reward_margin"] = torch.tensor([example["reward_margin"] for example in examples])
+        return batch
+
+
+class FromPairs(PairsTrainer):
+    """TRL's DPO trainer with another loss: how it batches, reads the base and steps is its own."""
+
+    loss: Loss
+    needs_base: bool
+
+    def _compute_loss(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
+        batch = dict(inputs)
+        reward = batch.pop("reward_margin", None)
+        outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+        policy = reply_logprobs(outputs.logits, batch["input_ids"], batch["completion_mask"])
+        base = None
+        if self.needs_base:
+            base = torch.stack(self.compute_ref_log_probs(self.ref_model or model, batch))
+        value = self.loss(policy.view(2, -1), base, reward)
+        return (value, outputs) if return_outputs else value
+
+
+def pairs_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
+    """TRL's trainer for what is left of the run."""
+    assert task.pairs
+    settings = task.settings
+    objective, coefficient = settings["objective"], float(settings["coefficient"])
+    examples = task.pairs.examples(task.steps, task.batch, settings["seed"], task.sent, task.samples)
+    made = FromPairs(
+        model=model,
+        ref_model=None if peft_config else reference,
+        args=one_device(DPOConfig(**common(task), max_steps=task.steps - progress.start, max_length=None)),
+        data_collator=_Collator(pad_token_id=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(list(examples)[progress.start * task.batch :]),
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[Watching(task, progress, tokenizer.pad_token_id, always=False), progress],
+    )
+    made.loss = loss_of(objective, coefficient=coefficient, gamma=task.pairs.gamma)
+    made.needs_base = reads_base(objective, coefficient)
+    return made

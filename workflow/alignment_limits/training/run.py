@@ -1,10 +1,18 @@
-"""One training run: from a study's files to what it learns from, to a folder with the policy and rows of curves."""
+"""One training run: from a study's files to what it learns from, to a folder with the policy and rows of curves.
+
+What it says of itself while it trains (replies to look at, a row of the curves per step, checkpoints) is one TRL
+callback for all objectives. A row is measured on the step's own replies before the optimiser uses them, so it belongs
+to the policy that drew them.
+"""
 
 from __future__ import annotations
 
 import gc
+import importlib
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +20,210 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
-from alignment_limits.errors import ArtifactError
+from alignment_limits.errors import ArtifactError, TrainingError
+from alignment_limits.files import atomic, reading
 from alignment_limits.jobs.job import say
 from alignment_limits.models.split_model import SplitModel
 from alignment_limits.models.tokenizer import load_config
+from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.rewards.embedding import load_encoder
-from alignment_limits.rewards.trained_head import trained_head
+from alignment_limits.rewards.heads import trained_head
+from alignment_limits.study.objectives import trainer
 from alignment_limits.tables.artifacts import KEY, read_table, read_tables
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.schemas.samples import FEATURES, PREFERENCES
-from alignment_limits.training.model import WithoutAdapter, load, lora, padding_tokenizer
-from alignment_limits.training.progress import SECONDS_BETWEEN_CHECKPOINTS, Progress
 from alignment_limits.training.rewards import Signal, fit_reward
-from alignment_limits.training.task import PairData, Task, dealt, placed, step_seed
-from alignment_limits.training.trainers import trainer_of
+from alignment_limits.training.task import (
+    PairData,
+    Task,
+    WithoutAdapter,
+    dealt,
+    load_base,
+    lora,
+    padding_tokenizer,
+    placed,
+    step_seed,
+)
+
+
+def left_padded(prompts: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
+    """Prompts as one tensor [n, t]."""
+    width = max(map(len, prompts))
+    return torch.tensor([[padding] * (width - len(p)) + list(p) for p in prompts])
+
+
+def cut(replies: torch.Tensor, stop: Sequence[int], padding: int) -> list[list[int]]:
+    """Token ids of each reply up to its first stop token, which belongs to it; without padding."""
+    out = []
+    for row in replies.tolist():
+        end = next((t + 1 for t, token in enumerate(row) if token in stop), len(row))
+        out.append([token for token in row[:end] if token != padding])
+    return out
+
+
+@torch.no_grad()
+def draw(
+    model: Any, prompts: Sequence[Sequence[int]], law: SamplingLaw, longest: int, stop: Sequence[int], padding: int
+) -> list[list[int]]:
+    """One reply to each prompt, token ids with the stop token; one that meets none is cut at `longest`."""
+    ids = left_padded(prompts, padding).to(model.device)
+    made = model.generate(
+        input_ids=ids,
+        attention_mask=(ids != padding).long(),
+        do_sample=True,
+        temperature=law.temperature,
+        top_p=law.top_p,
+        top_k=0,
+        max_new_tokens=longest,
+        eos_token_id=list(stop) or None,
+        pad_token_id=padding,
+    )
+    return cut(made[:, ids.shape[1] :], stop, padding)
+
+
+def refuse_absolute_positions(model: Any, padding: int) -> None:
+    """Prompts of unequal lengths are padded on the left, and TRL's GRPO and RLOO do not say where they begin.
+
+    Raises:
+        TrainingError: the model's logits depend on how much padding stands in front.
+    """
+    ids = torch.arange(8, device=model.device)[None] % padding  # the padding's row comes after the vocabulary's
+    padded = torch.cat([torch.full((1, 5), padding, device=model.device), ids], 1)
+    with torch.inference_mode():
+        alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :, :padding]
+        behind = model(input_ids=padded, attention_mask=(padded != padding).long()).logits[0, 5:, :padding]
+    allowed = 1e-3 if model.dtype == torch.float32 else 0.05
+    if float((alone - behind).abs().max()) > allowed * float(alone.abs().max()):
+        raise TrainingError(
+            f"{type(model).__name__} counts positions from the padding on, which TRL's GRPO and RLOO put in front of "
+            "shorter prompts, so they would train on other log-probabilities than the model's; train it by ppo or dpo"
+        )
+
+
+SECONDS_BETWEEN_CHECKPOINTS = 120.0
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Progress(TrainerCallback):
+    """Rows of the curves so far; where it goes on if a checkpoint of the same settings and code is there.
+
+    Where a run maximises a `signal`, replies are read by both models at every step: `log_base` is their log π₀ [n].
+
+    Args:
+        file: the checkpoint's. stamp: what must be equal for it to be taken up.
+    """
+
+    def __init__(self, task: Task, file: Path, stamp: str, every: float = SECONDS_BETWEEN_CHECKPOINTS) -> None:
+        self._task, self._file, self._stamp, self._every = task, file, stamp, every
+        self._saved = read(file, stamp)
+        self.rows: list[dict[str, float]] = self._saved["rows"] if self._saved else []
+        self.start = len(self.rows)
+        self.log_base = np.empty(0)
+        self._began = self._last_save = self._last_line = time.monotonic()
+        if self.start:
+            say(f"goes on after step {self.start} of {task.steps}")
+
+    def watch(self, policy: SplitModel, base: SplitModel, trained: torch.nn.Module, trainer: Any) -> None:
+        """The models whose KL is measured, the module whose weights are trained, and TRL's trainer."""
+        self._policy, self._base, self._trained, self._trainer = policy, base, trained, trainer
+
+    def seed(self) -> None:
+        """Start the next step's noise."""
+        set_seed(step_seed(self._task.settings["seed"], len(self.rows)))
+
+    def due(self, step: int) -> bool:
+        """Whether the step's KL belongs in the curves: every few, and the last."""
+        return step % self._task.settings["kl_every"] == 0 or step == self._task.steps - 1
+
+    def unseen(self) -> None:
+        """Add the step to the curves without replies."""
+        self.rows.append({"step": len(self.rows)})
+
+    def measure(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> np.ndarray:
+        """Score the step's replies [n] to the prompts at these rows, and add the step to the curves."""
+        reward = self._task.score(row, replies)
+        length = float(np.mean([len(reply) for reply in replies]))
+        self.rows.append({"step": len(self.rows), "reward": float(reward.mean()), "length": length})
+        if self.due(len(self.rows) - 1) or self._task.signal:
+            sent = [self._task.sent[i] for i in row]
+            read = sequence_kl(self._policy, self._base, sent, replies, self._task.law)
+            self.log_base = read.logprob_base
+            # minus the log-probability is unbiased for the entropy of the law of replies
+            means = {"kl": read.kl.mean(), "kl_log_ratio": read.log_ratio.mean(), "entropy": -read.logprob.mean()}
+            self.rows[-1] |= {name: float(value) for name, value in means.items()}
+        return reward
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take up the checkpoint's weights and optimiser."""
+        if self._saved:
+            with torch.no_grad():
+                for name, weight in _trained(self._trained).items():
+                    weight.copy_(self._saved["weights"][name])
+            self._trainer.optimizer.load_state_dict(self._saved["optimizer"])
+            self._saved = None
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """The step is over: its loss, the log's line, and perhaps a checkpoint."""
+        loss = logs.get("loss", logs.get("loss/policy_avg"))
+        if loss is None or not self.rows:
+            return
+        self.rows[-1]["loss"] = float(loss)
+        done, now = len(self.rows), time.monotonic()
+        if state.global_step % self._task.settings["epochs"] and "loss" in logs:
+            return  # between two passes over one batch
+        if now - self._last_line > SECONDS_BETWEEN_LINES or done == self._task.steps:
+            pace = (now - self._began) / (done - self.start)
+            row, kl = ([r for r in self.rows if key in r][-1] for key in ("reward", "kl"))
+            say(
+                f"step {done}/{self._task.steps}: reward {row['reward']:.2f}, KL {kl['kl']:.3f} nats, "
+                f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
+            )
+            self._last_line = now
+        if now - self._last_save >= self._every and done < self._task.steps:  # at least one step is left to go on with
+            self.save()
+            self._last_save = time.monotonic()
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().cpu() for name, weight in _trained(self._trained).items()}
+        content = {
+            "stamp": self._stamp,
+            "rows": self.rows,
+            "weights": weights,
+            "optimizer": self._trainer.optimizer.state_dict(),
+        }
+        with atomic(self._file) as temporary:
+            torch.save(content, temporary)
+
+
+def read(file: Path, stamp: str) -> dict[str, Any] | None:
+    """A checkpoint made by the same settings and code, or None."""
+    if not os.path.exists(file):
+        return None
+    with reading(file, TrainingError, "delete it and run again: the training starts afresh"):
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        made_by = saved["stamp"]
+    if made_by != stamp:
+        say(f"{file} is of other settings or code: starting afresh")
+        return None
+    return saved
+
+
+def _trained(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+
+
+def trainer_of(settings: Mapping[str, Any]) -> Callable[..., Any]:
+    """What makes TRL's trainer from a `Task`, by a run's objective, on rewards or on a study's pairs."""
+    # TRL imports whatever vLLM is installed, and fails at releases it does not know; nothing here samples through it
+    known: Any = importlib.import_module("trl.import_utils")
+    known.is_vllm_available = lambda *_, **__: False
+    module, function = trainer(settings["objective"], on_pairs="setting" in settings)
+    chosen: Callable[..., Any] = getattr(importlib.import_module(f"alignment_limits.training.{module}"), function)
+    return chosen
 
 
 def learned(
@@ -97,7 +293,7 @@ def train(
     progress = Progress(task, checkpoint, stamp, every)
     set_seed(step_seed(settings["seed"], -1))  # the adapter's first weights
     model, reference = (
-        load(task.base, settings["dtype"], list(task.stop), task.trust_remote_code) if needed else None
+        load_base(task.base, settings["dtype"], list(task.stop), task.trust_remote_code) if needed else None
         for needed in (True, settings["lora"] is None)
     )
     if reference is not None:
