@@ -16,8 +16,8 @@ import numpy as np
 import yaml
 
 from alignment_limits.limits import PromptBootstrap, aggregate, frontier, study_ensembles, tilt
+from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
-from alignment_limits.limits.relatives import study_choice
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 PROMPTS, SAMPLES, BETAS = 1000, 512, 64

@@ -58,8 +58,8 @@ def test_too_small_a_prompt_takes_no_part() -> None:
     keys = np.arange(64)
     for budget in ("average", "per-prompt"):
         draws = {"kls": KLS, "betas": [2.0] if budget == "average" else [], "budget": budget}
-        first, second = (frontier(a, a, keys=keys, **draws)["evaluated"] for a in (r, moved))
-        others = frontier(alone, alone, keys=keys[np.arange(64) % 10 > 0], **draws)["evaluated"]
+        first, second = (frontier(a, a, keys=keys, **draws) for a in (r, moved))
+        others = frontier(alone, alone, keys=keys[np.arange(64) % 10 > 0], **draws)
         for name in ("gain", "gain_low", "gain_high", "kl", "kl_reverse", "beta"):
             np.testing.assert_allclose(getattr(second, name), getattr(first, name), rtol=1e-9)
         np.testing.assert_allclose(first.gain, others.gain, rtol=1e-9)
@@ -166,10 +166,10 @@ def test_streamed_scores_of_another_order_of_magnitude_are_refused_not_lost() ->
 def test_an_array_serves_where_a_mapping_of_one_would() -> None:
     r = np.random.default_rng(10).standard_normal((30, 20))
     named = frontier(r, {"evaluated": r}, kls=[1.0])["evaluated"]
-    assert frontier(r, r, kls=[1.0])["evaluated"].gain.tolist() == named.gain.tolist()
-    assert frontier(r.tolist(), r.tolist(), kls=[1.0])["evaluated"].gain.tolist() == named.gain.tolist()
-    assert best_of_n(r, r, ns=[2])["evaluated"].gain == best_of_n(r, {"evaluated": r}, ns=[2])["evaluated"].gain
-    assert tilt(r, r, [1.0])["evaluated"].gain.shape == (30, 1)
+    assert frontier(r, r, kls=[1.0]).gain.tolist() == named.gain.tolist()
+    assert frontier(r.tolist(), r.tolist(), kls=[1.0]).gain.tolist() == named.gain.tolist()
+    assert best_of_n(r, r, ns=[2]).gain == best_of_n(r, {"evaluated": r}, ns=[2])["evaluated"].gain
+    assert tilt(r, r, [1.0]).gain.shape == (30, 1)
     assert sum_shard(r, r, betas=octaves()).names == ("optimized", "evaluated")
 
 

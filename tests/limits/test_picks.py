@@ -15,9 +15,9 @@ from alignment_limits.limits import (
     limit_at,
     soft_best_of_n,
 )
+from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.means import Mean, behind, judge_means
-from alignment_limits.limits.relatives import study_choice
 from alignment_limits.tables.artifacts import write_table
 from alignment_limits.tables.schemas.limits import BEST_OF_N
 

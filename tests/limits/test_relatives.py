@@ -7,6 +7,7 @@ import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import best_of_n, best_of_poisson, chi2_pessimism, per_sequence_kl, soft_best_of_n
+from alignment_limits.limits.best_of_n import relative_ns, study_choice
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.ranks import best_of_n_kl, best_of_n_weights, kl_bound
 from alignment_limits.limits.relatives import (
@@ -15,10 +16,8 @@ from alignment_limits.limits.relatives import (
     poisson_kl,
     poisson_mass,
     poisson_mixture,
-    relative_ns,
     soft_law,
     soft_weights,
-    study_choice,
 )
 
 

@@ -97,7 +97,7 @@ def test_a_study_in_memory_and_streamed_has_the_same_splits_and_numbers(tmp_path
         }
     ).sort("prompt_id", "sample_id")
     r = Grid.of(table).array(table["rm"])
-    whole = frontier(r, r, betas=[2.0], kls=[0.1, 0.3], keys=prompt_keys(table), replicates=100)["evaluated"]
+    whole = frontier(r, r, betas=[2.0], kls=[0.1, 0.3], keys=prompt_keys(table), replicates=100)
     sums = sum_tables([write(table, tmp_path / "t.parquet")], "rm", [], betas=[2.0])
     streamed = read_frontier(sums, [0.1, 0.3], betas=[2.0])["rm"]
     np.testing.assert_allclose(streamed.gain[0], whole.gain[0], rtol=1e-11)

@@ -85,7 +85,7 @@ def test_a_column_called_cluster_reaches_the_frontiers_intervals(table: pl.DataF
     r = reward_arrays(made, ["gold"])["gold"]
     draws = {"replicates": 200, "keys": prompt_keys(made)}
     known, blind = (
-        frontier(r, r, kls=[0.2], clusters=each, **draws)["evaluated"]
+        frontier(r, r, kls=[0.2], clusters=each, **draws)
         for each in (labels, None)  # type: ignore[arg-type]
     )
     assert got["gain_low"][0] == known.gain_low[0]

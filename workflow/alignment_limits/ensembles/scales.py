@@ -23,11 +23,21 @@ class Standardised:
 
 
 def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
-    """Centre per prompt and scale by the pooled within-prompt sd, sqrt(SS / sum(m - 1)), of base samples
-    (P, M).
+    """Centre scores per prompt, and divide by the pooled within-prompt standard deviation √(SS / Σ(m − 1)).
 
-    Raises EstimateError, naming the reward, if it is constant within every prompt (or its spread is
-    rounding error).
+    Args:
+        scores: of base samples (prompts, samples); NaN marks a missing sample.
+        name: of the reward, for messages.
+
+    Returns:
+        Scores on the new scale, the centre of each prompt and the scale.
+
+    Raises:
+        EstimateError: the reward is constant within every prompt, or its spread is rounding error.
+
+    Example:
+        >>> standardise([[0.0, 2.0], [5.0, 7.0]]).scores.round(3).tolist()
+        [[-0.707, 0.707], [-0.707, 0.707]]
     """
     array = check_scores(scores, name)
     scale = within_prompt_sd(array)
@@ -40,7 +50,24 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
 
 
 def apply_standardisation(scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward") -> Array:
-    """Standardise other samples (P, M') of the same prompts as the base samples were."""
+    """Put other samples of the same prompts on the scale of the base's samples.
+
+    Args:
+        scores: (prompts, other samples); NaN marks a missing sample.
+        centre: (prompts,) of the base's samples.
+        scale: of the base's samples.
+        name: of the reward, for messages.
+
+    Returns:
+        Scores on that scale.
+
+    Raises:
+        EstimateError: other prompts, or a scale that is not positive.
+
+    Example:
+        >>> apply_standardisation([[3.0], [8.0]], centre=[1.0, 6.0], scale=2.0).tolist()
+        [[1.0], [1.0]]
+    """
     array = check_scores(scores, name)
     middle = np.asarray(centre, dtype=np.float64)
     if middle.shape != (len(array),):
@@ -79,14 +106,28 @@ def aggregate(
     coefficient: float = 1.0,
     temperature: float = 1.0,
 ) -> Array:
-    """One reward (P, M) from members (K, P, M), which must already be standardised to one scale.
+    """One reward from members that are already on one scale.
 
-    aggregator
-        "mean", "median", "minimum" (worst case);
-        "mean-variance": mean - coefficient * variance, the variance being that of the K members' scores of
-        the same sample (population form, /K), in squared reward units;
-        "entropic": -b log mean_k exp(-r_k / b), b = temperature > 0: between the minimum (b -> 0) and the
-        mean.
+    Args:
+        members: scores (members, prompts, samples).
+        aggregator: "mean", "median", "minimum" (worst case); "mean-variance": mean − coefficient · variance of the
+            members' scores of a sample (population form), in squared reward units; "entropic": −b log mean e^{−r/b},
+            b the temperature: between the minimum (b → 0) and the mean.
+        coefficient: of "mean-variance", at least 0.
+        temperature: of "entropic", positive.
+
+    Returns:
+        Scores (prompts, samples).
+
+    Raises:
+        EstimateError: members of other samples, an unknown aggregator, or a setting that is impossible.
+
+    Example:
+        >>> aggregate([[[0.0, 1.0]], [[2.0, 1.0]]], "mean-variance").tolist()
+        [[0.0, 1.0]]
+
+    References:
+        [L], arXiv 2605.07105; entropic: arXiv 2606.09073.
     """
     scores = check_members(members)
     if aggregator == "mean":

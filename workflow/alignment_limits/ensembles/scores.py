@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,9 +40,9 @@ class Columns:
         >>> needs = plan(np.random.default_rng(0).normal(size=(64, 64)), kls=[0.1, 0.5])
         >>> needs
         Plan: 2 rows
-          kl 0.1 to 0.5, gain 0.465 to 1.02
+          kl 0.1 to 0.5, gain 0.445 to 0.993
         >>> [round(row["half_width"], 3) for row in needs]
-        [0.005, 0.013]
+        [0.021, 0.022]
         >>> needs.to_polars().columns[:3]
         ['kl', 'gain', 'half_width']
     """
@@ -59,7 +59,7 @@ class Columns:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Row by row, as mappings."""
-        columns = self.columns()
+        columns = {name: values.tolist() for name, values in self.columns().items()}
         return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def __repr__(self) -> str:
@@ -165,6 +165,14 @@ def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike] | Array
             )
         checked[name] = array
     return checked
+
+
+T = TypeVar("T")
+
+
+def as_given(evaluated: object, results: Mapping[str, T]) -> Any:
+    """Results by name where rewards were given by name; else the one result."""
+    return results if isinstance(evaluated, Mapping) else next(iter(results.values()))
 
 
 def check_keys(keys: ArrayLike | None, prompts: int) -> NDArray[np.int64]:

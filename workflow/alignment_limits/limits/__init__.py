@@ -5,7 +5,7 @@ fit in memory.
 """
 
 from alignment_limits.ensembles.scales import AGGREGATORS, aggregate, apply_standardisation, standardise
-from alignment_limits.limits.best_of_n import best_of_n
+from alignment_limits.limits.best_of_n import best_of_n, best_of_poisson, chi2_pessimism, soft_best_of_n
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.compare import BestOfNTable
 from alignment_limits.limits.curve import CorrectedCurve
@@ -16,7 +16,6 @@ from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.ranks import per_sequence_kl
-from alignment_limits.limits.relatives import best_of_poisson, chi2_pessimism, soft_best_of_n
 from alignment_limits.limits.tilt import gain_from_covariance, gain_from_jeffreys, pareto_k, tilt
 from alignment_limits.limits.worlds import WORLDS
 

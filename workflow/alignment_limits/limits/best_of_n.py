@@ -1,4 +1,4 @@
-"""Best-of-n from base samples: gain, KL, win rate, and how close it comes to the limit at the same KL.
+"""Best-of-n and its relatives from base samples: gain, KL, win rate, and how close each comes to the limit at its KL.
 
 Gain is the average over every n-subset of a prompt's M samples of v at the subset's best r (unbiased for n
 <= M): sample of rank i (ascending in r) is best in C(i-1, n-1) of C(M, n) subsets; ties share their ranks'
@@ -6,21 +6,29 @@ weights equally.
 """
 
 from collections.abc import Mapping
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import Array, as_given, centre, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.compare import BestOfNTable, Choice, compare
+from alignment_limits.limits.compare import SAMPLES_PER_DRAW, BestOfNTable, Choice, choose, compare, join
 from alignment_limits.limits.ranks import Beaten, atoms_kl, best_of_n_kl, best_of_n_means, kl_bound, per_sequence_kl
+from alignment_limits.limits.relatives import check_mus, chi2_law, poisson_choice, soft_law
 
-__all__ = ["BestOfNTable", "best_of_n", "check_ns"]
 
-
+@overload
 def best_of_n(
+    optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], *, ns: ArrayLike, **settings: Any
+) -> dict[str, BestOfNTable]: ...
+@overload
+def best_of_n(
+    optimized: ArrayLike, evaluated: ArrayLike | None = None, *, ns: ArrayLike, **settings: Any
+) -> BestOfNTable: ...
+def best_of_n(  # type: ignore[misc]  # the settings are the same for both
     optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
     *,
     ns: ArrayLike,
     budget: str = "average",
@@ -30,34 +38,46 @@ def best_of_n(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
     logprobs: ArrayLike | None = None,
-) -> dict[str, BestOfNTable]:
-    """Best-of-n selected by `optimized`, for every n in `ns` and every evaluated reward.
+) -> dict[str, BestOfNTable] | BestOfNTable:
+    """Gain, KL and win rate of best-of-n selected by `optimized`, unbiased for every n up to the number of samples.
 
-    A row is over the prompts that have n samples or more; column `prompts` is their number.
+    A row is over the prompts that have n samples or more; the column `prompts` is their number.
 
-    Parameters
-    ----------
-    optimized : (P, M) scores that select, NaN = no such sample. evaluated : name -> scores of the same
-        samples.
-    ns : integers from 1 to the largest number of samples any prompt has.
-    budget : convention of `limit`. "average": the limit at the mean KL best-of-n spends. "per-prompt": each
-        prompt is given the KL that best-of-n spends on it (equal over prompts unless scores tie).
-    replicates, seed, level, keys, clusters : as for `frontier`; gain and limit are resampled together, so efficiency
-        intervals are paired.
+    Args:
+        optimized: scores (prompts, samples) that select; NaN marks a missing sample.
+        evaluated: scores of the same samples, or such scores by name; default: the selecting reward itself.
+        ns: whole numbers from 1 to the largest number of samples of a prompt.
+        budget: of `limit`. "average": the limit at the mean KL that best-of-n spends; "per-prompt": each prompt is
+            given the KL that best-of-n spends on it (equal over prompts unless scores tie).
+        replicates, seed, level, keys, clusters: as for `frontier`. Gain and limit are resampled together, so
+            intervals of their ratio are paired.
+        logprobs: log π₀(y|x) (prompts, samples) of the samples in nats, for the per-sequence estimate of the KL.
 
-    logprobs : (P, M) log pi_0(y|x) of the samples, for the per-sequence KL estimate.
+    Returns:
+        One table, a row for each n; or one for each name where `evaluated` is a mapping.
 
-    Raises
-    ------
-    EstimateError : unusable scores, or an n outside 1..M.
+    Raises:
+        EstimateError: scores that cannot be used, or an n that no prompt has.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> best_of_n(scores, ns=[4]).gain.round(2)  # the mean of the best of 4 normal draws is 1.03
+        array([1.02])
+        >>> best_of_n(scores, ns=[2, 4])
+        BestOfNTable: 2 rows, 2 reliable
+          n 2 to 4, kl 0.193 to 0.636, gain 0.561 to 1.02
+
+    References:
+        Beirami et al. (2024), arXiv 2401.01879.
     """
     scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
+    others = check_evaluated(scores, scores if evaluated is None else evaluated)
     choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
-    return compare(
+    tables = compare(
         choice, scores, others, budget=budget,
         replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
     )  # fmt: skip
+    return as_given(evaluated, tables)
 
 
 def best_of_n_choice(
@@ -126,3 +146,219 @@ def check_ns(ns: ArrayLike, scores: Array) -> np.ndarray:
             "Leave such n out, or draw more samples."
         )
     return n
+
+
+def study_choice(
+    scores: Array,
+    others: Mapping[str, Array],
+    *,
+    ns: ArrayLike,
+    relatives: bool = False,
+    temperatures: ArrayLike = (),
+    betas: ArrayLike = (),
+    seed: int = 0,
+    keys: np.ndarray | None = None,
+) -> Choice:
+    """Best-of-n at every n and, where wanted, its relatives, as one choice, from checked scores.
+
+    Soft best-of-n and best-of-Poisson run at those n from 2 to a quarter of the samples of the longest prompt, a prompt
+    being in a row where n is at most a quarter of its own: beyond it neither halves of the samples nor the verdict on
+    them would have anything to say. An n that no prompt has samples for is a row without values.
+    """
+    n = np.atleast_1d(np.asarray(ns, dtype=np.int64))
+    beaten = {name: Beaten.of(scores, scored) for name, scored in others.items()}
+    choices = [best_of_n_choice(scores, others, n, seed=seed, keys=keys, beaten=beaten)]
+    if relatives:
+        draws = relative_ns(n, scores)
+        laws = [soft_law(draws, temperatures)] if len(draws) and np.size(temperatures) else []
+        laws += [chi2_law(betas)] if np.size(betas) else []
+        choices += [choose(laws, scores, others, seed=seed, keys=keys)] if laws else []
+        if len(draws):
+            mus = draws - 1.0
+            choices.append(
+                poisson_choice(
+                    scores, others, mus, seed=seed, keys=keys, samples_per_draw=SAMPLES_PER_DRAW, beaten=beaten
+                )
+            )
+    return join(choices)
+
+
+def relative_ns(ns: np.ndarray, scores: Array) -> np.ndarray:
+    """Those n from 2 to a quarter of the samples of the longest prompt."""
+    most = int(np.sum(~np.isnan(scores), axis=1).max())
+    return np.asarray(ns[(ns >= 2) & (SAMPLES_PER_DRAW * ns <= most)])
+
+
+@overload
+def soft_best_of_n(
+    optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], *, ns: ArrayLike, temperatures: ArrayLike, **settings: Any
+) -> dict[str, BestOfNTable]: ...
+
+
+@overload
+def soft_best_of_n(
+    optimized: ArrayLike, evaluated: ArrayLike | None = None, *, ns: ArrayLike, temperatures: ArrayLike, **settings: Any
+) -> BestOfNTable: ...
+
+
+def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
+    optimized: ArrayLike,
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    *,
+    ns: ArrayLike,
+    temperatures: ArrayLike,
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
+) -> dict[str, BestOfNTable] | BestOfNTable:
+    """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
+
+    One row for each temperature and n, over the prompts with 4 n samples or more (and at least 8).
+
+    Args:
+        optimized, evaluated: as for `best_of_n`.
+        ns: whole numbers of draws.
+        temperatures: positive, in units of the selecting reward.
+        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+
+    Returns:
+        As `best_of_n`.
+
+    Raises:
+        EstimateError: scores that cannot be used, or a temperature that is not positive.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> soft_best_of_n(scores, ns=[4], temperatures=[0.5]).gain.round(2)
+        array([0.84])
+
+    References:
+        Our choice of estimator; docs/estimators.md.
+    """
+    scores = check_scores(optimized, "optimized")
+    others = check_evaluated(scores, scores if evaluated is None else evaluated)
+    law = soft_law(check_ns(ns, scores), temperatures)
+    tables = compare(
+        choose([law], scores, others, seed=seed, keys=keys), scores, others, budget=budget, replicates=replicates,
+        seed=seed, level=level, keys=keys, clusters=clusters,
+    )  # fmt: skip
+    return as_given(evaluated, tables)
+
+
+@overload
+def best_of_poisson(
+    optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], *, mus: ArrayLike, **settings: Any
+) -> dict[str, BestOfNTable]: ...
+
+
+@overload
+def best_of_poisson(
+    optimized: ArrayLike, evaluated: ArrayLike | None = None, *, mus: ArrayLike, **settings: Any
+) -> BestOfNTable: ...
+
+
+def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
+    optimized: ArrayLike,
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    *,
+    mus: ArrayLike,
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
+) -> dict[str, BestOfNTable] | BestOfNTable:
+    """Best of n = 1 + Poisson(μ) draws, a smooth path through best-of-n; the column n is 1 + μ.
+
+    Gain and win rate mix those of best-of-n over n ≤ M and n < M exactly. KL is from the quantile density
+    (μu + 1) e^{μ(u − 1)}, tied scores as atoms. A row is over the prompts in which more draws than samples have 0.1 %
+    of the mass at most; the interval of the win rate allows for that mass.
+
+    Args:
+        optimized, evaluated: as for `best_of_n`.
+        mus: means of the Poisson law, at least 0.
+        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+
+    Returns:
+        As `best_of_n`.
+
+    Raises:
+        EstimateError: scores that cannot be used, a negative mean, or one that no prompt has samples for.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> best_of_poisson(scores, mus=[3.0]).gain.round(2)
+        array([0.94])
+
+    References:
+        arXiv 2506.19248.
+    """
+    scores = check_scores(optimized, "optimized")
+    others = check_evaluated(scores, scores if evaluated is None else evaluated)
+    mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).max()))
+    tables = compare(
+        poisson_choice(scores, others, mu, seed=seed, keys=keys), scores, others, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+    )  # fmt: skip
+    return as_given(evaluated, tables)
+
+
+@overload
+def chi2_pessimism(
+    optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], *, betas: ArrayLike, **settings: Any
+) -> dict[str, BestOfNTable]: ...
+
+
+@overload
+def chi2_pessimism(
+    optimized: ArrayLike, evaluated: ArrayLike | None = None, *, betas: ArrayLike, **settings: Any
+) -> BestOfNTable: ...
+
+
+def chi2_pessimism(  # type: ignore[misc]  # the settings are the same for both
+    optimized: ArrayLike,
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    *,
+    betas: ArrayLike,
+    budget: str = "average",
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    keys: np.ndarray | None = None,
+    clusters: ArrayLike | None = None,
+) -> dict[str, BestOfNTable] | BestOfNTable:
+    """Choice under a χ² penalty: density ratio relu((r − λ) / β), λ for each prompt.
+
+    The column `temperature` is β, n is NaN; a row is over the prompts with 8 samples or more. KL, gain and win rate are
+    corrected for λ being solved on few samples.
+
+    Args:
+        optimized, evaluated: as for `best_of_n`.
+        betas: positive coefficients, in units of the selecting reward.
+        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+
+    Returns:
+        As `best_of_n`.
+
+    Raises:
+        EstimateError: scores that cannot be used, or a coefficient that is not positive.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> chi2_pessimism(scores, betas=[1.0]).gain.round(2)
+        array([0.8])
+
+    References:
+        arXiv 2503.21878.
+    """
+    scores = check_scores(optimized, "optimized")
+    others = check_evaluated(scores, scores if evaluated is None else evaluated)
+    tables = compare(
+        choose([chi2_law(betas)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+    )  # fmt: skip
+    return as_given(evaluated, tables)

@@ -60,20 +60,26 @@ MOST_UNITS = 5000  # above it a mean over prompts is normal to three digits, and
 
 
 class PromptBootstrap:
-    """Seeded multinomial resampling of P prompts, shared by all columns of a study so that comparisons are paired.
+    """Seeded multinomial resampling of prompts, shared by all columns of a study so that comparisons are paired.
 
     Args:
-        prompts: number of prompts P.
+        prompts: their number P.
         replicates: number of resampled studies. Above 5,000 units intervals are normal (no resampling).
         seed: of the draws.
         level: confidence level of the intervals.
         method: "studentised" (default; second-order right for skewed contributions) or "percentile".
-        keys: (P,) integers that name the prompts. Draws follow their order, so that intervals do not depend on the
-            order of the prompts (default: row numbers).
-        clusters: (P,) labels; prompts with the same label are drawn together (default: every prompt by itself).
+        keys: integers (P,) that name the prompts. Draws follow their order, so that intervals do not depend on the
+            order of the prompts; default: row numbers.
+        clusters: labels (P,); prompts with the same label are drawn together; default: every prompt by itself.
 
     Raises:
         EstimateError: settings that cannot give an interval; keys or clusters of other prompts.
+
+    Example:
+        >>> each = np.random.default_rng(0).normal(size=(400, 1))
+        >>> low, high = PromptBootstrap(400).interval(each)
+        >>> round(float(high[0] - low[0]), 1)  # twice 1.96 / √400
+        0.2
     """
 
     def __init__(

@@ -40,18 +40,26 @@ from alignment_limits.limits.ranks import beaten_share
 
 @dataclass(frozen=True, repr=False)
 class BestOfNTable(Columns):
-    """One row per setting of a method, equal 1-D arrays. gain, win_rate and limit are of the evaluated reward.
+    """One row for each setting of a method, equal 1-D arrays. Gain, win rate and limit are of the evaluated reward.
 
-    n : draws (their mean for best-of-Poisson, NaN for chi2). temperature : of soft best-of-n, beta of chi2, else NaN.
-    prompts : those with samples enough for this row; all else is over them.
-    kl_sequence : the per-sequence KL estimate of 2401.01879, NaN unless log-probs were given.
-    kl : tie-aware KL (nats, mean over prompts); kl_bound : log n - (n-1)/n. limit : corrected limit of the
-    evaluated reward (its own tilt) at this kl and budget convention; tilt_gain : its gain when tilting by
-    the selecting reward at this kl; efficiency = gain / limit. win_rate : P(pick beats a fresh base sample)
-    + P(tie)/2, NaN at n = M.
+    Attributes:
+        method: "best-of-n", "soft-best-of-n", "best-of-poisson" or "chi2-pessimism".
+        budget: of the limit: "average" or "per-prompt".
+        n: draws (their mean for best-of-Poisson, NaN for χ²).
+        temperature: of soft best-of-n, β of χ², else NaN.
+        prompts: those with samples enough for this row; all else is over them.
+        kl: nats, mean over prompts, ties counted.
+        kl_bound: log n − (n − 1)/n.
+        kl_sequence: the per-sequence estimate (2401.01879); NaN unless log-probabilities were given.
+        gain: in units of the evaluated reward.
+        win_rate: P(the pick beats a fresh base sample) + P(tie)/2; NaN at n = M.
+        tilt_gain: of the evaluated reward when tilting by the selecting reward at this KL.
+        limit: corrected limit of the evaluated reward, by its own tilt, at this KL.
+        efficiency: gain / limit.
+        reliable, reason: of the row as a whole, which are those of its efficiency. Gain, kl, win_rate, limit and
+            efficiency each have a verdict of their own: <name>_reliable, <name>_reason ("" where reliable).
 
-    Each of gain, kl, win_rate, limit and efficiency has a verdict of its own: <name>_reliable, and <name>_reason (""
-    where reliable). reliable, reason : of the row as a whole, which are those of its efficiency.
+    Intervals are `*_low` and `*_high`.
     """
 
     shown = ("n", "kl", "gain")

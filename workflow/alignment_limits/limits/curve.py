@@ -83,11 +83,19 @@ def split_count(prompts: int) -> int:
 class CorrectedCurve:
     """The limit of one optimized reward, ready to be read at any budget.
 
-    Parameters
-    ----------
-    optimized : (P, M) checked scores. evaluated : further (P, M) rewards carried along.
-    budget : "average" (one lambda for all prompts) or "per-prompt" (each prompt spends kappa).
-    seed, keys : seed of the random splits, and the integer that names each prompt in it (default: its row).
+    Args:
+        optimized: checked scores (prompts, samples).
+        evaluated: further rewards (prompts, samples) to carry along.
+        budget: "average" (one λ for all prompts) or "per-prompt" (each prompt spends the budget).
+        seed, keys: of the random splits, and the integer that names each prompt in it; default: its row.
+
+    Raises:
+        EstimateError: an unknown budget.
+
+    Example:
+        >>> curve = CorrectedCurve(np.random.default_rng(0).normal(size=(200, 64)))
+        >>> curve.at(np.array([0.5])).values.mean(axis=0).round(2)  # gains (prompts, budgets, rewards)
+        array([[0.99]])
     """
 
     def __init__(

@@ -35,14 +35,21 @@ class MemberErrors:
 
 @dataclass(frozen=True, repr=False)
 class EnsembleTable(Columns):
-    """One row per aggregator, subset and beta; equal 1-D arrays.
+    """One row for each aggregator, subset of members and temperature; equal 1-D arrays.
 
-    members : names joined by "+". k : their number. rho : mean error correlation of all members (NaN for one).
-    gap, gap_low, gap_high : regularised gap of the ensemble's tilt against gold's, corrected. gap_predicted : from
-    the subset's own error covariance (the mean ensemble; small errors). gap_floor : rho sigma^2 / (2 beta) as K grows.
-    kl : of the ensemble's tilt at beta. gold_gain_at_kl : gold gain of the ensemble's tilt at the study's fixed KL
-    (`at_kl`), comparable between ensembles. reliable : of the gap, as for `proxy_gap`, and so of the row;
-    gold_gain_at_kl has a verdict of its own, as a limit at that KL. reason : "" where reliable.
+    Attributes:
+        aggregator: how members are combined.
+        members, k: their names joined by "+", and their number.
+        rho: mean correlation of the errors of all members (NaN for one).
+        beta: temperature.
+        gap: regularised gap of the ensemble's tilt to gold's, corrected for finite samples.
+        gap_predicted: from the subset's own error covariance (for the mean, and small errors).
+        gap_floor: ρ σ²/(2β), which is left as the number of members grows.
+        kl: of the ensemble's tilt at this temperature.
+        gold_gain_at_kl, at_kl: gold's gain under the ensemble's tilt at one KL, comparable between ensembles.
+        reliable, reason: of the gap, as for `proxy_gap`; `gold_gain_at_kl_*` has a verdict of its own.
+
+    Intervals are `*_low` and `*_high`.
     """
 
     shown = ("k", "gap")
@@ -132,10 +139,37 @@ def study_ensembles(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> EnsembleTable:
-    """Every size K over (up to `most_subsets`, seeded) subsets of members (K, P, M), for every aggregator.
+    """What ensembles of every size cost against gold, over subsets of the members, for every aggregator.
 
-    All rewards on one scale (standardisation.py). Single members appear once, as aggregator "mean": every
-    aggregator leaves them as they are.
+    Single members appear once, as the aggregator "mean": every aggregator leaves them as they are.
+
+    Args:
+        members: scores (members, prompts, samples), all on one scale (`standardise`).
+        gold: scores (prompts, samples) on that scale.
+        betas: positive temperatures.
+        at_kl: the KL in nats at which gold's gain is compared.
+        names: of the members.
+        aggregators: of `AGGREGATORS`.
+        most_subsets: of one size; a seeded choice where there are more.
+        coefficient, temperature: as for `aggregate`.
+        replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        One row for each aggregator, subset and temperature.
+
+    Raises:
+        EstimateError: members that do not score the same samples, or a setting that is impossible.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> gold = rng.normal(size=(200, 64))
+        >>> members = [gold + 0.5 * rng.normal(size=gold.shape) for _ in range(2)]
+        >>> table = study_ensembles(members, gold, betas=[2.0], at_kl=0.5, replicates=200)
+        >>> [(row["aggregator"], row["k"], round(row["gap"], 3)) for row in table][1:4]
+        [('mean', 1, 0.064), ('mean', 2, 0.032), ('median', 2, 0.032)]
+
+    References:
+        [L], arXiv 2605.07105.
     """
     scores = check_members(members)
     truth = check_evaluated(scores[0], {"gold": gold})["gold"]

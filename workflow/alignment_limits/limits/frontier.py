@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, as_given, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
@@ -17,12 +18,19 @@ from alignment_limits.limits.tilt import check_betas
 
 @dataclass(frozen=True, repr=False)
 class FrontierTable(Columns):
-    """Rows of one frontier as equal 1-D arrays: first at="beta" in the order given, then at="kl".
+    """Rows of one frontier as equal 1-D arrays: those at a temperature in the order given, then those at a KL budget.
 
-    beta : temperature; at="kl" the slope dG*/dKL there. kl, kl_reverse : KL(pi_beta||pi_0) and
-    KL(pi_0||pi_beta), nats per sequence, mean over prompts. gain : E_pi_beta v - E_pi_0 v, corrected;
-    *_low/_high its interval;
-    *_plugin without correction. ess, pareto_k : medians over prompts. reason : "" where reliable.
+    Attributes:
+        at: "beta" or "kl": what was given.
+        budget: "average" or "per-prompt".
+        beta: temperature, in units of the optimized reward; at a KL, the slope dG*/dKL there.
+        kl, kl_reverse: KL(π_β‖π₀) and KL(π₀‖π_β), nats per sequence, means over prompts.
+        gain: E_{π_β} v − E_{π₀} v in units of the evaluated reward, corrected for finite samples.
+        gain_plugin, kl_plugin: the same without correction.
+        ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
+        reliable, reason: the verdict, and why not ("" where reliable).
+
+    Intervals are `*_low` and `*_high`.
     """
 
     shown = ("kl", "gain")
@@ -45,9 +53,13 @@ class FrontierTable(Columns):
     reason: Words
 
 
-def frontier(
+@overload
+def frontier(optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], **settings: Any) -> dict[str, FrontierTable]: ...
+@overload
+def frontier(optimized: ArrayLike, evaluated: ArrayLike | None = None, **settings: Any) -> FrontierTable: ...
+def frontier(  # type: ignore[misc]  # the settings are the same for both
     optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike] | ArrayLike,
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
     *,
     betas: ArrayLike = (),
     kls: ArrayLike = (),
@@ -57,30 +69,45 @@ def frontier(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
-) -> dict[str, FrontierTable]:
-    """How much of each evaluated reward tilting by `optimized` gains, at each beta and at each KL budget
-    ([L]).
+) -> dict[str, FrontierTable] | FrontierTable:
+    """How much of each evaluated reward tilting by `optimized` gains, at each temperature and at each KL budget.
 
-    Parameters
-    ----------
-    optimized : (P, M) scores of base samples, NaN = no such sample. evaluated : name -> scores of the same
-        samples, or one array of them (its table is named "evaluated").
-    betas : temperatures in units of the optimized reward; rows at="beta" exist under the average budget only
-        (one beta for all prompts is that budget). kls : budgets in nats; rows at="kl".
-    budget : "average" (one beta for all prompts, mean KL = kl) or "per-prompt" (each prompt spends kl).
-    replicates, seed, level : bootstrap over prompts. keys : (P,) integers naming prompts in the random splits and
-        draws, so that results do not depend on which shard or row a prompt is in (default: row numbers).
-    clusters : (P,) labels of prompts that are not independent, such as the template that made each: the bootstrap
-        draws whole clusters, and the verdict counts them (default: every prompt is independent).
+    Gains are corrected for finite samples. Rows at a temperature correct KL, reverse KL and gain by one factor, so
+    gain = β (kl + kl_reverse) holds exactly for the optimized reward. A budget that the samples cannot show gives NaN
+    and a row that is not reliable.
 
-    Notes
-    -----
-    Gains are corrected for finite samples (correction.py); at="beta" rows correct KL, reverse KL and gain by one
-    factor, so gain = beta (kl + kl_reverse) still holds exactly for the optimized reward. A budget the
-    samples cannot show gives NaN and reliable = False.
+    Args:
+        optimized: scores (prompts, samples) of base samples; NaN marks a missing sample.
+        evaluated: scores of the same samples, or such scores by name; default: the optimized reward itself.
+        betas: temperatures in units of the optimized reward, under the average budget only.
+        kls: budgets in nats.
+        budget: "average" (one β for all prompts, whose mean KL is the budget) or "per-prompt" (each prompt spends it).
+        replicates, seed, level: of the bootstrap over prompts.
+        keys: integers (prompts,) that name prompts in the random splits and draws, so that results do not depend on the
+            row or shard of a prompt; default: row numbers.
+        clusters: labels (prompts,) of prompts that are not independent, such as the template that made each. The
+            bootstrap draws whole clusters, and the verdict counts them; default: every prompt is independent.
+
+    Returns:
+        One table, or one for each name where `evaluated` is a mapping.
+
+    Raises:
+        EstimateError: scores that cannot be used (the row is named), or nothing to estimate.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> table = frontier(scores, kls=[0.1, 0.5])
+        >>> table.gain.round(2)  # a Gaussian reward gains √(2 KL)
+        array([0.44, 0.99])
+        >>> table
+        FrontierTable: 2 rows, 2 reliable
+          kl 0.1 to 0.5, gain 0.443 to 0.987
+
+    References:
+        [L], arXiv 2605.07105.
     """
     scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
+    others = check_evaluated(scores, scores if evaluated is None else evaluated)
     curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     beta, kappa = _vector(betas, "betas"), _vector(kls, "kls")
@@ -91,10 +118,11 @@ def frontier(
         parts.append(_rows_at_kl(curve, scores, kappa, boot))
     if not parts:
         raise EstimateError(f"Nothing to estimate: give kls{' or betas' if budget == 'average' else ''}.")
-    return {
+    tables = {
         name: FrontierTable(**{k: np.concatenate([_column(p, k, index) for p in parts]) for k in _names()})
         for index, name in enumerate(others)
     }
+    return as_given(evaluated, tables)
 
 
 def limit_at(
@@ -109,7 +137,24 @@ def limit_at(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> FrontierTable:
-    """The corrected limit at given KLs only; `evaluated` None means the optimized reward itself."""
+    """The corrected limit at given KLs only: `frontier` without temperatures.
+
+    Args:
+        optimized, evaluated: scores (prompts, samples); default of the second: the first.
+        kls: budgets in nats.
+        budget, replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        One row for each KL.
+
+    Raises:
+        EstimateError: scores that cannot be used.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> limit_at(scores, [0.5]).gain.round(2)
+        array([0.99])
+    """
     other = optimized if evaluated is None else evaluated
     return frontier(
         optimized, {"evaluated": other}, kls=kls, budget=budget,

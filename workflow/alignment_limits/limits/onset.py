@@ -158,11 +158,28 @@ def hacking_onset(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> Onset:
-    """KL at which gold reward peaks when tilting by `optimized`, (P, M) each; found only within the reliable
-    range.
+    """The KL at which gold peaks when a policy is tilted by `optimized`.
 
-    kls : grid of budgets (default: 60 up to the samples' ceiling, even in sqrt(KL)).
-    keys, clusters : as for `frontier`.
+    Args:
+        optimized, gold: scores (prompts, samples); NaN marks a missing sample.
+        kls: grid of budgets in nats; default: 60 up to what the samples can show, even in √KL.
+        budget, replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        The place and its interval in nats, found only within the reliable range; what else becomes of gold.
+
+    Raises:
+        EstimateError: scores that cannot be used.
+
+    Example:
+        >>> proxy = np.random.default_rng(0).normal(size=(300, 256))
+        >>> gold = proxy - (proxy**2 - 1) / 2  # peaks at 0.5 nats
+        >>> onset = hacking_onset(proxy, gold, replicates=200)
+        >>> onset.finding, onset.low < 0.5 < onset.high
+        ('over-optimisation', True)
+
+    References:
+        HedgeTune, arXiv 2506.19248.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
@@ -181,9 +198,26 @@ def stopping_point(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> Onset:
-    """The n at which gold reward of best-of-n by `optimized` peaks (HedgeTune), within the reliable range of n.
+    """The n at which gold of best-of-n by `optimized` peaks (HedgeTune), within the reliable range of n.
 
-    ns : grid (default: about 40 whole numbers, even in log n). keys, clusters : as for `frontier`.
+    Args:
+        optimized, gold: scores (prompts, samples); NaN marks a missing sample.
+        ns: grid of whole numbers; default: about 40, even in log n.
+        replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        As `hacking_onset`, the place in draws.
+
+    Raises:
+        EstimateError: scores that cannot be used.
+
+    Example:
+        >>> proxy = np.random.default_rng(0).normal(size=(300, 256))
+        >>> round(stopping_point(proxy, proxy - (proxy**2 - 1) / 2, replicates=200).at)
+        5
+
+    References:
+        HedgeTune, arXiv 2506.19248.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

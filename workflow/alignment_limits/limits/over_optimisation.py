@@ -28,9 +28,27 @@ from alignment_limits.limits.reliability import FEWEST_PROMPTS
 
 
 def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
-    """sigma sqrt(2 kl), sigma the pooled within-prompt sd of base samples (2406.05883), (K,).
+    """σ √(2 KL), σ the pooled within-prompt standard deviation of the base's scores.
 
-    Exact for Gaussian rewards. With the variance as proxy it is a bound only for rewards no heavier-tailed than that.
+    Exact for Gaussian rewards. With the variance as proxy it is a bound only for rewards of no heavier tails.
+
+    Args:
+        optimized: scores (prompts, samples); NaN marks a missing sample.
+        kls: budgets (K,) in nats.
+
+    Returns:
+        Gains (K,) in units of the reward.
+
+    Raises:
+        EstimateError: a negative budget, or scores that cannot be used.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> sub_gaussian_bound(scores, [0.5]).round(1)
+        array([1.])
+
+    References:
+        arXiv 2406.05883.
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     if np.any(kl < 0):
@@ -81,10 +99,31 @@ def gao_fit(
     clusters: ArrayLike | None = None,
     boot: PromptBootstrap | None = None,
 ) -> GaoFit:
-    """Least-squares fit of gains at kls > 0 (K,), with intervals from a bootstrap over prompts.
+    """Least-squares fit of R(d) = d (α − β d) or d (α − β log d), d = √KL, with intervals by bootstrap over prompts.
 
-    gains : (P, K) contributions per prompt; a prompt that is all NaN takes no part. The fit is linear in them, so every
-    prompt has coefficients of its own whose mean is the fit. boot : replicates to use in place of new ones.
+    The fit is linear in the gains, so every prompt has coefficients of its own whose mean is the fit.
+
+    Args:
+        kls: positive budgets (K,) in nats, at least three.
+        gains: of each prompt (prompts, K); a prompt that is all NaN takes no part.
+        form: "best-of-n" or "policy".
+        replicates, seed, level, keys, clusters: as for `frontier`.
+        boot: replicates to use in place of new ones.
+
+    Returns:
+        The coefficients with intervals, and the misfit.
+
+    Raises:
+        EstimateError: an unknown form, or points that cannot be fitted.
+
+    Example:
+        >>> kls = np.array([0.1, 0.4, 0.9])
+        >>> fit = gao_fit(kls, np.tile(np.sqrt(kls) * (1.4 - 0.5 * np.sqrt(kls)), (50, 1)), replicates=200)
+        >>> round(fit.alpha, 6), round(fit.beta, 6), round(fit.peak_kl, 6)
+        (1.4, 0.5, 1.96)
+
+    References:
+        Gao et al. (2022), arXiv 2210.10760.
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     gain = np.asarray(gains, dtype=np.float64)
@@ -184,9 +223,26 @@ def over_optimisation(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> OverOptimisationTable:
-    """Where gold peaks, and Gao's fit, as `optimized` (P, M) is optimised ever harder in place of gold (P, M).
+    """Where gold peaks, and Gao's fit, as `optimized` is optimised ever harder in place of gold.
 
-    keys, clusters : (P,) as for `frontier`.
+    Args:
+        optimized, gold: scores (prompts, samples); NaN marks a missing sample.
+        replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        Two rows: along the tilt, and along best-of-n.
+
+    Raises:
+        EstimateError: scores that cannot be used.
+
+    Example:
+        >>> proxy = np.random.default_rng(0).normal(size=(300, 256))
+        >>> table = over_optimisation(proxy, proxy - (proxy**2 - 1) / 2, replicates=200)
+        >>> [(row["path"], row["finding"]) for row in table]
+        [('tilt', 'over-optimisation'), ('best-of-n', 'over-optimisation')]
+
+    References:
+        Gao et al. (2022), arXiv 2210.10760.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

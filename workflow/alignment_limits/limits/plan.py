@@ -73,13 +73,16 @@ MOST_DRAWN = 384  # prompts of a study that is drawn, which stand for more: a ve
 
 @dataclass(frozen=True, repr=False)
 class Plan(Columns):
-    """One row per KL, equal 1-D arrays.
+    """What a study needs: one row for each KL, equal 1-D arrays.
 
-    prompts : needed for the half-width asked for, with an interval prompts_low, prompts_high (from how well the pilot
-    knows the spread between prompts). samples : per prompt, for a reliable verdict at this KL. accepted : share of the
-    studies of this size, drawn from the pilot, that the verdict accepts. half_width : relative half-width the pilot
-    itself reaches. reason : what sets `samples`, or why there is no answer (then prompts is NaN and samples a lower
-    bound).
+    Attributes:
+        kl: budget in nats.
+        gain: of the pilot at that KL.
+        half_width: relative half-width of the interval that the pilot itself reaches.
+        prompts: needed for the half-width asked for; `prompts_low` and `prompts_high` say how well the pilot knows it.
+        samples: per prompt, for a reliable verdict at this KL.
+        accepted: share of the studies of this size, drawn from the pilot, that the verdict accepts.
+        reason: what sets `samples`, or why there is no answer (then prompts is NaN, and samples a lower bound).
     """
 
     shown = ("kl", "gain")
@@ -126,19 +129,32 @@ def plan(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> Plan:
-    """Prompts and samples per prompt for a relative interval of +- `half_width` of the limit at each KL.
+    """Prompts and samples per prompt for an interval of ± `half_width` of the limit at each KL.
 
-    Parameters
-    ----------
-    pilot : (P, M) scores of a small study of the same prompts' kind, at least 16 x 16.
-    most_draws : largest n of best-of-n to be compared with the limit (needs 16 n samples).
-    keys, clusters : (P,) as for `frontier`. Prompts needed are then those of such clusters.
+    Samples go from 16, 16 n and 4 e^KL (quarters of them must show the KL) upwards, to half as many again as the
+    first number with which 19 of 20 studies drawn from the pilot are reliable. Prompts are
+    (z sd / (half_width gain))², sd the spread of the prompts' contributions at that number of samples.
 
-    Notes
-    -----
-    Samples: from 16, 16 n and 4 e^KL (quarters of them must show the KL) upwards, half as many again as the first
-    number with which 19 of 20 studies drawn from the pilot are reliable. Prompts: (z sd / (half_width gain))^2 with the
-    sd of per-prompt contributions at that number of samples.
+    Args:
+        pilot: scores (prompts, samples) of a small study of such prompts, at least 16 × 16.
+        kls: budgets in nats.
+        half_width: relative half-width of the interval.
+        most_draws: largest n of best-of-n to be compared with the limit (needs 16 n samples).
+        budget, level, seed, keys, clusters: as for `frontier`. With clusters, `prompts` is a number of clusters.
+
+    Returns:
+        One row for each KL.
+
+    Raises:
+        EstimateError: the pilot is too small, or a setting is impossible.
+
+    Example:
+        >>> pilot = np.random.default_rng(0).normal(size=(64, 64))
+        >>> print(*plan(pilot, [0.5], half_width=0.02).lines())
+        KL 0.5: 150 prompts (98 to 220) × 38 samples
+
+    References:
+        Our choice; docs/estimators.md.
     """
     scores = check_scores(pilot, "pilot")
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))

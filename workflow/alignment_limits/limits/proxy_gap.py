@@ -34,15 +34,22 @@ from alignment_limits.limits.tilt import block_weights, by_level, check_betas, m
 
 @dataclass(frozen=True, repr=False)
 class ProxyGapTable(Columns):
-    """One row per beta, equal 1-D arrays; gaps in reward units, KL in nats per sequence, means over prompts.
+    """One row for each temperature, equal 1-D arrays; rewards in their units, KL in nats, means over prompts.
 
-    error_variance : pooled within-prompt variance of delta under the base. gap : J(pi_beta) - J(pi^_beta),
-    corrected for finite samples; gap_plugin without. gap_bound : mean eps^2 / (2 beta), eps the half-range
-    of delta over the
-    samples. gap_variance : mean Var_{pi_beta}(delta) / (2 beta). kl : of the proxy's tilt. gold_gain : of
-    gold under
-    it. ideal_gain : the gold limit at the same KL (never compare gold at fixed beta: a noisy proxy then only
-    spends less KL). ideal_gain_at_beta : gold under its own tilt at this beta.
+    Attributes:
+        beta: temperature.
+        error_variance: pooled within-prompt variance of the error under the base.
+        gap: regularised objective of gold's tilt minus that of the proxy's, corrected for finite samples.
+        gap_plugin: the same without correction.
+        gap_bound: mean ε²/(2β), ε half of the range of the error over the samples.
+        gap_variance: mean variance of the error under the tilt, over 2β.
+        kl: of the proxy's tilt.
+        gold_gain: of gold under it.
+        ideal_gain: the limit of gold at the same KL. Never compare gold at fixed β: a noisy proxy spends less KL there.
+        ideal_gain_at_beta: of gold under its own tilt at this β.
+        reliable, reason: the verdict, and why not.
+
+    Intervals are `*_low` and `*_high`.
     """
 
     shown = ("beta", "gap")
@@ -154,10 +161,28 @@ def proxy_gap(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> ProxyGapTable:
-    """The cost of tilting by `optimized` instead of `gold` (both (P, M), one scale), at each beta.
+    """What tilting by `optimized` instead of `gold` costs, at each temperature.
 
-    Intervals by bootstrap over prompts; keys, clusters : as for `frontier`. Raises EstimateError for scores or betas
-    that cannot be used.
+    Args:
+        optimized, gold: scores (prompts, samples) on one scale; NaN marks a missing sample.
+        betas: positive temperatures.
+        replicates, seed, level, keys, clusters: as for `frontier`.
+
+    Returns:
+        One row for each temperature.
+
+    Raises:
+        EstimateError: scores or temperatures that cannot be used.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> gold = rng.normal(size=(200, 64))
+        >>> proxy_gap(gold + 0.5 * rng.normal(size=gold.shape), gold, betas=[2.0])
+        ProxyGapTable: 1 row, 1 reliable
+          beta 2 to 2, gap 0.0616 to 0.0616
+
+    References:
+        [L], arXiv 2605.07105.
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

@@ -166,10 +166,26 @@ def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None)
 
 
 def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
-    """KL of best-of-n estimated from the probability eps = pi_0(y|x) of the pick (2401.01879), (P, N).
+    """KL of best-of-n estimated from the base's probability ε of each pick.
 
-    Mean over picks of (1-eps)^n [log n + (n-1) log(1-eps) - (n-1)/n] + (1-(1-eps)^n) log[(1-(1-eps)^n)/eps]: the
-    bound's value for replies of vanishing probability, less for likely ones. logprobs : (P, M) log pi_0(y|x) <= 0.
+    The mean over picks of (1 − ε)ⁿ [log n + (n − 1) log(1 − ε) − (n − 1)/n] + (1 − (1 − ε)ⁿ) log[(1 − (1 − ε)ⁿ)/ε]: the
+    upper bound's value for replies of vanishing probability, less for likely ones.
+
+    Args:
+        scores: that select, (prompts, samples); NaN marks a missing sample.
+        logprobs: log π₀(y|x) ≤ 0 in nats, (prompts, samples).
+        ns: whole numbers of draws (N,).
+
+    Returns:
+        KL in nats (prompts, N).
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> per_sequence_kl(scores, np.full(scores.shape, -50.0), np.array([4])).mean().round(3)  # log 4 − 3/4
+        np.float64(0.636)
+
+    References:
+        Beirami et al. (2024), arXiv 2401.01879.
     """
     weights = best_of_n_weights(scores, ns)
     logp = np.where(np.isnan(logprobs), -1.0, np.minimum(logprobs, 0.0))

@@ -1,4 +1,4 @@
-"""Best-of-n's relatives, measured the same way: soft best-of-n, best-of-Poisson, chi-squared pessimism.
+"""The laws of best-of-n's relatives: soft best-of-n, best-of-Poisson, chi-squared pessimism.
 
 Best-of-Poisson (arXiv 2506.19248) is the best of n = 1 + Poisson(mu) draws, a smooth path through best-of-n. In the
 quantile u of the reward its law is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
@@ -10,20 +10,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import Array, centre
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.best_of_n import best_of_n_choice, check_ns
-from alignment_limits.limits.compare import (
-    FEWEST,
-    SAMPLES_PER_DRAW,
-    BestOfNTable,
-    Choice,
-    Law,
-    choose,
-    compare,
-    join,
-    kl_of,
-)
+from alignment_limits.limits.compare import FEWEST, SAMPLES_PER_DRAW, Choice, Law, kl_of
 from alignment_limits.limits.ranks import Beaten, Ranks, atoms_kl, kl_bound, log_factorials, pick_table, tie_bounds
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -172,74 +161,6 @@ def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Arr
 STEP, TAIL = 0.75, 10.0  # of the grid of noisy scores; a Gumbel law needs no finer one, and its tail is e^-TAIL
 
 
-def study_choice(
-    scores: Array,
-    others: Mapping[str, Array],
-    *,
-    ns: ArrayLike,
-    relatives: bool = False,
-    temperatures: ArrayLike = (),
-    betas: ArrayLike = (),
-    seed: int = 0,
-    keys: np.ndarray | None = None,
-) -> Choice:
-    """Best-of-n at every n and, where wanted, its relatives, as one choice, from checked scores.
-
-    Soft best-of-n and best-of-Poisson run at those n from 2 to a quarter of the samples of the longest prompt, a prompt
-    being in a row where n is at most a quarter of its own: beyond it neither halves of the samples nor the verdict on
-    them would have anything to say. An n that no prompt has samples for is a row without values.
-    """
-    n = np.atleast_1d(np.asarray(ns, dtype=np.int64))
-    beaten = {name: Beaten.of(scores, scored) for name, scored in others.items()}
-    choices = [best_of_n_choice(scores, others, n, seed=seed, keys=keys, beaten=beaten)]
-    if relatives:
-        draws = relative_ns(n, scores)
-        laws = [soft_law(draws, temperatures)] if len(draws) and np.size(temperatures) else []
-        laws += [chi2_law(betas)] if np.size(betas) else []
-        choices += [choose(laws, scores, others, seed=seed, keys=keys)] if laws else []
-        if len(draws):
-            mus = draws - 1.0
-            choices.append(
-                poisson_choice(
-                    scores, others, mus, seed=seed, keys=keys, samples_per_draw=SAMPLES_PER_DRAW, beaten=beaten
-                )
-            )
-    return join(choices)
-
-
-def relative_ns(ns: np.ndarray, scores: Array) -> np.ndarray:
-    """Those n from 2 to a quarter of the samples of the longest prompt."""
-    most = int(np.sum(~np.isnan(scores), axis=1).max())
-    return np.asarray(ns[(ns >= 2) & (SAMPLES_PER_DRAW * ns <= most)])
-
-
-def soft_best_of_n(
-    optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
-    *,
-    ns: ArrayLike,
-    temperatures: ArrayLike,
-    budget: str = "average",
-    replicates: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    keys: np.ndarray | None = None,
-    clusters: ArrayLike | None = None,
-) -> dict[str, BestOfNTable]:
-    """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
-
-    One row per temperature and n, over the prompts with 4 n samples or more (and at least 8). Arguments, rows and
-    errors as for `best_of_n`.
-    """
-    scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
-    law = soft_law(check_ns(ns, scores), temperatures)
-    return compare(
-        choose([law], scores, others, seed=seed, keys=keys), scores, others, budget=budget, replicates=replicates,
-        seed=seed, level=level, keys=keys, clusters=clusters,
-    )  # fmt: skip
-
-
 def soft_law(ns: np.ndarray, temperatures: ArrayLike) -> Law:
     """Soft best-of-n at every temperature (in units of the reward) and n."""
     heat = np.atleast_1d(np.asarray(temperatures, dtype=np.float64))
@@ -291,59 +212,6 @@ def soft_weights(scores: Array, ns: np.ndarray) -> Array:
             weights = product.sum(axis=0)
             into[known, j] = weights / weights.sum() if n <= len(z) else np.nan
     return out
-
-
-def best_of_poisson(
-    optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
-    *,
-    mus: ArrayLike,
-    budget: str = "average",
-    replicates: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    keys: np.ndarray | None = None,
-    clusters: ArrayLike | None = None,
-) -> dict[str, BestOfNTable]:
-    """Best of n = 1 + Poisson(mu) draws (2506.19248), a smooth path through best-of-n; column n is 1 + mu.
-
-    Gain and win rate mix those of best-of-n over n <= M and n < M, exactly; KL is from the quantile density
-    (mu u + 1) e^(mu (u - 1)), tied scores as atoms. A row is over the prompts in which more draws than samples have
-    0.1% of the mass at most (one prompt at least, or the mu is refused); the interval of the win rate allows for that
-    mass.
-    """
-    scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
-    mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).max()))
-    return compare(
-        poisson_choice(scores, others, mu, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
-    )  # fmt: skip
-
-
-def chi2_pessimism(
-    optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike],
-    *,
-    betas: ArrayLike,
-    budget: str = "average",
-    replicates: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    keys: np.ndarray | None = None,
-    clusters: ArrayLike | None = None,
-) -> dict[str, BestOfNTable]:
-    """Chi-squared-regularised choice (2503.21878): density ratio relu((r - lambda) / beta), lambda per prompt.
-
-    Column temperature is beta, n is NaN; a row is over the prompts with 8 samples or more. KL, gain and win rate
-    are corrected for lambda being solved on few samples.
-    """
-    scores = check_scores(optimized, "optimized")
-    others = check_evaluated(scores, evaluated)
-    return compare(
-        choose([chi2_law(betas)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
-    )  # fmt: skip
 
 
 def chi2_law(betas: ArrayLike) -> Law:

@@ -9,14 +9,15 @@ so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gai
 nats. Pareto k̂ is that of PSIS (arXiv 1507.02646), for many prompts and temperatures at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, centre, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import Array, as_given, centre, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.samples import Quartered, whole
 
@@ -24,17 +25,25 @@ SMALLEST_TAIL = 5
 
 
 def pareto_k(rewards: Array, inverse: Array) -> Array:
-    """Shape k-hat of the generalised Pareto tail of exp(lambda r), one per prompt and lambda.
+    """Shape k̂ of the generalised Pareto tail of the weights e^{λr}, one for each prompt and λ.
 
-    Parameters
-    ----------
-    rewards : (P, M), NaN = no such sample. inverse : lambda = 1/beta, (L,) or (P, L).
+    As in Pareto-smoothed importance sampling: from the largest min(0.2 m, 3 √m) weights, with its weak prior
+    (k n + 5) / (n + 10).
 
-    Returns
-    -------
-    (P, L): as in PSIS, from the largest min(0.2 m, 3 sqrt m) weights, with its weak prior (k n + 5)/(n + 10).
-    NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal (ties at the
-    top).
+    Args:
+        rewards: scores (prompts, samples); NaN marks a missing sample.
+        inverse: λ = 1/β, (L,) or (prompts, L).
+
+    Returns:
+        k̂ (prompts, L); NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> np.median(pareto_k(scores, np.array([0.5, 2.0])), axis=0).round(1)
+        array([0.3, 0.6])
+
+    References:
+        Vehtari et al. (2024), arXiv 1507.02646.
     """
     prompts = len(rewards)
     lam = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
@@ -243,21 +252,31 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     return TiltMoments(inverse, log_z, kl, reward, variance, gain, covariance, ess)
 
 
-def tilt(optimized: ArrayLike, evaluated: dict[str, ArrayLike], betas: ArrayLike) -> dict[str, Tilt]:
-    """Plug-in moments per prompt at each beta: the raw material, without correction or interval.
+@overload
+def tilt(optimized: ArrayLike, evaluated: Mapping[str, ArrayLike], betas: ArrayLike) -> dict[str, Tilt]: ...
+@overload
+def tilt(optimized: ArrayLike, evaluated: ArrayLike, betas: ArrayLike) -> Tilt: ...
+def tilt(
+    optimized: ArrayLike, evaluated: Mapping[str, ArrayLike] | ArrayLike, betas: ArrayLike
+) -> dict[str, Tilt] | Tilt:
+    """Plug-in moments of each prompt's tilt at each temperature: the raw material, without correction or interval.
 
-    Parameters
-    ----------
-    optimized, evaluated : (P, M) scores, NaN = no such sample.
-    betas : (L,) positive temperatures, in units of the optimized reward.
+    Args:
+        optimized: scores (prompts, samples); NaN marks a missing sample.
+        evaluated: scores of the same samples by name, or one array of them.
+        betas: positive temperatures (L,) in units of the optimized reward.
 
-    Returns
-    -------
-    One Tilt per evaluated reward, arrays (P, L).
+    Returns:
+        Moments (prompts, L): one result, or one for each name where `evaluated` is a mapping.
 
-    Raises
-    ------
-    EstimateError : scores that cannot be used, betas not positive.
+    Raises:
+        EstimateError: scores that cannot be used, or a temperature that is not positive.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> moments = tilt(scores, scores, [1.0])
+        >>> np.allclose(moments.gain, moments.kl + moments.kl_reverse)  # β times the Jeffreys divergence
+        True
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
@@ -275,7 +294,7 @@ def tilt(optimized: ArrayLike, evaluated: dict[str, ArrayLike], betas: ArrayLike
             index = carried.index(name)
             gain, covariance = moments.gain[:, :, index, 0], moments.covariance[:, :, index, 0]
         tables[name] = Tilt(beta, kl, reverse, gain, covariance, variance, moments.ess)
-    return tables
+    return as_given(evaluated, tables)
 
 
 def check_betas(betas: ArrayLike) -> Array:
@@ -287,12 +306,47 @@ def check_betas(betas: ArrayLike) -> Array:
 
 
 def gain_from_jeffreys(table: Tilt) -> Array:
-    """Gain of the optimized reward as beta * J(pi_beta, pi_0), (P, L) ([L]; exact in sample)."""
+    """Gain of the optimized reward as β times the Jeffreys divergence of the tilt from the base; exact in sample.
+
+    Args:
+        table: of `tilt`.
+
+    Returns:
+        Gains (prompts, L) in units of the reward.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> by_divergence = gain_from_jeffreys(tilt(scores, scores, [2.0]))
+        >>> bool(np.allclose(by_divergence, gain_from_covariance(scores, scores, [2.0]), rtol=1e-9))
+        True
+
+    References:
+        [L], arXiv 2605.07105.
+    """
     return table.beta * (table.kl + table.kl_reverse)
 
 
 def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: ArrayLike) -> Array:
-    """Gain as Cov(v, e^{r/beta}) / E e^{r/beta} over the base samples, (P, L) ([L]; exact in sample)."""
+    """Gain as Cov(v, e^{r/β}) / E e^{r/β} over the base samples; exact in sample.
+
+    Args:
+        optimized, evaluated: scores r and v (prompts, samples); NaN marks a missing sample.
+        betas: positive temperatures (L,).
+
+    Returns:
+        Gains (prompts, L) in units of the evaluated reward.
+
+    Raises:
+        EstimateError: scores that cannot be used, or a temperature that is not positive.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> gain_from_covariance(scores, scores, [2.0]).mean().round(2)  # without the correction of `frontier`
+        np.float64(0.48)
+
+    References:
+        [L], arXiv 2605.07105.
+    """
     r = check_scores(optimized, "optimized")
     v = check_evaluated(r, {"evaluated": evaluated})["evaluated"]
     gains = []

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.ensembles import study_ensembles
 from alignment_limits.limits.frontier import frontier
 from alignment_limits.limits.over_optimisation import over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import proxy_gap
-from alignment_limits.limits.relatives import study_choice
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas import limits as contracts
 
