@@ -56,7 +56,8 @@ def installed(tmp_path_factory):
 
 def test_the_wheel_has_all_modules_and_nothing_else(installed):
     library = ROOT / "workflow/alignment_limits"
-    named = {str(f.relative_to(ROOT / "workflow")) for f in library.rglob("*.py")}
+    files = (f for pattern in ("*.py", "templates/*.html") for f in library.rglob(pattern))
+    named = {str(f.relative_to(ROOT / "workflow")) for f in files}
     inside = {name for name in zipfile.ZipFile(installed[0]).namelist() if ".dist-info/" not in name}
     assert inside == named
 

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 
+import jinja2
 import polars as pl
 import pytest
 import synthetic
@@ -12,8 +13,7 @@ from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import headline
 from alignment_limits.report.pages import page
-from alignment_limits.report.pages.headline import headline_page
-from alignment_limits.report.pages.samples import sample_page
+from alignment_limits.report.pages.headline import headline_page, sample_page
 from alignment_limits.report.pages.study_card import study_card
 
 HOSTILE = "</pre></blockquote></style><script>alert('x')</script><img src=x onerror=\"alert(1)\">&amp;\x00"
@@ -60,9 +60,14 @@ def samples(text="fine"):
     return pl.DataFrame(prompts), pl.DataFrame(rows), pl.DataFrame(gold)
 
 
-def test_text_and_attributes_are_escaped():
-    assert page.tag("p", "<b>&\"'") == "<p>&lt;b&gt;&amp;&quot;&#x27;</p>"
-    assert 'class="&quot;&gt;"' in page.tag("p", "x", '">')
+def test_every_value_of_a_template_is_escaped_and_none_may_be_missing():
+    row = [HOSTILE, page.Cell(HOSTILE, HOSTILE)]
+    text = page.render("gold.html", HOSTILE, **dict.fromkeys(["study", "documents", "gold", "verdict"], HOSTILE),
+                       above_samples=HOSTILE, above_other=HOSTILE, rewards=[row])  # fmt: skip
+    harmless(text)
+    assert text.count("&lt;script&gt;") == 11
+    with pytest.raises(jinja2.UndefinedError, match="'documents' is undefined"):
+        page.render("gold.html", "t", study="s")
 
 
 def test_samples_are_escaped_closed_and_behind_a_warning():

@@ -7,7 +7,7 @@ import pytest
 
 from alignment_limits.report.claims import proxies as claims
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.pages.proxies import proxies_page
+from alignment_limits.report.pages.learning import proxies_page
 
 
 def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from alignment_limits.report.figures.table import figures_of
+from alignment_limits.report.pages.table import pages_of
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import stages
 
@@ -34,13 +35,9 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     study = load_study(config)
     rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
     figures = {f"figure_{name}" for name in figures_of(study)}
-    present = {
-        "headline": not study.learning,
-        "sample_page": study.sampling is not None,
-        "proxies_page": study.gold_labels is not None and study.gold_labels.sweep is not None,
-    }
+    present = {"headline": not study.learning, "sample_page": study.sampling is not None}
     pages = re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)
-    return {"workflow", *figures, *(page for page in pages if present.get(page, True))}
+    return {"workflow", *figures, *pages_of(study), *(page for page in pages if present.get(page, True))}
 
 
 def entries(report: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ def rules_of(text):
 WORKFLOW = "\n".join(f.read_text("utf-8") for f in sorted((ROOT / "workflow/rules").glob("*.smk")))
 RULES = list(rules_of(WORKFLOW))
 FIGURES = {"figure_policies", "figure_training_curves"}  # drawn by one script
-LOOPS = {"figure", "estimate"}  # scripts of rules that are named by a table
+LOOPS = {"figure", "estimate", "page"}  # scripts of rules that are named by a table
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def package(tmp_path, monkeypatch):
 
 
 def mark(package, *more):
-    for cached in (fingerprint._read, fingerprint._ours, fingerprint.code_fingerprint):
+    for cached in (fingerprint._read, fingerprint._ours, fingerprint._templates, fingerprint.code_fingerprint):
         cached.cache_clear()
     return code_fingerprint(str(package / "script.py"), *more)
 
@@ -54,6 +54,16 @@ def test_an_edit_in_a_module_imported_by_an_imported_module_counts(package):
     before = mark(package)
     (package / "alignment_limits/b.py").write_text('"""Says one."""\nONE = 11\n')
     assert mark(package) != before
+
+
+def test_an_edit_of_a_template_counts_for_the_modules_next_to_it(package):
+    (package / "alignment_limits/templates").mkdir()
+    template = package / "alignment_limits/templates/page.html"
+    template.write_text("<p>one</p>")
+    before = mark(package)
+    assert "templates/page.html" in before
+    template.write_text("<p>two</p>")
+    assert {k for k, v in mark(package).items() if before[k] != v} == {"templates/page.html"}
 
 
 def test_what_is_imported_for_type_checkers_alone_does_not_count(package):

@@ -130,30 +130,6 @@ rule exact:
         "../scripts/exact.py"
 
 
-rule exact_page:
-    input:
-        **{name: results(f"exact/{name}.parquet") for name in EXACT},
-    output:
-        html=report(
-            results("report/exact.html"),
-            caption="../report/exact_page.rst",
-            category="6 Exact values",
-            labels={"page": "estimates beside exact values"},
-        ),
-    log:
-        results("logs/exact_page/exact_page.log"),
-    benchmark:
-        results("benchmarks/exact_page/exact_page.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={"gold": STUDY.gold},
-        code=code("exact_page.py"),
-    script:
-        "../scripts/exact_page.py"
-
-
 MADE += [
     *rules.exact.output,
-    *rules.exact_page.output,
 ]

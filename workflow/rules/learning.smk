@@ -76,38 +76,9 @@ rule gamma:
         "../scripts/gamma.py"
 
 
-rule learning_page:
-    input:
-        rates=results("learning/rates.parquet"),
-        summary=results("learning/summary.parquet"),
-        slopes=results("learning/slopes.parquet"),
-        gamma=GAMMA,
-    output:
-        html=report(
-            results("report/learning.html"),
-            caption="../report/learning_page.rst",
-            category="0 Summary",
-            labels={"page": "claims of the paper, with numbers"},
-        ),
-    log:
-        results("logs/learning_page/learning_page.log"),
-    benchmark:
-        results("benchmarks/learning_page/learning_page.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p=LEARNING.model_dump(
-            include={"world", "slope_from", "objectives", "seeds", "settings"}
-        ),
-        code=code("learning_page.py"),
-    script:
-        "../scripts/learning_page.py"
-
-
 TABLES += [*rules.rates.output, *GAMMA]
 MADE += [
     *SWEEPS,
     *rules.rates.output,
     *GAMMA,
-    *rules.learning_page.output,
 ]

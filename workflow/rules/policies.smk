@@ -246,35 +246,11 @@ rule figure_policies:
         "../scripts/figure.py"
 
 
-rule policies_page:
-    input:
-        policies=results("policies/policies.parquet"),
-    output:
-        html=report(
-            results("report/policies.html"),
-            caption="../report/policies_page.rst",
-            category="5 Policies",
-            labels={"page": "where each policy stands"},
-        ),
-    log:
-        results("logs/policies_page/policies_page.log"),
-    benchmark:
-        results("benchmarks/policies_page/policies_page.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={"gold": STUDY.gold, "top_p": STUDY.sampling.top_p},
-        code=code("policies_page.py"),
-    script:
-        "../scripts/policies_page.py"
-
-
 # shards and models are here for themselves, so that deleted ones are made again
 MADE += [
     *rules.place_policies.input,
     *rules.place_policies.output,
     *rules.link_policies.output,
-    *rules.policies_page.output,
     *expand(
         results("figures/policies-{evaluated}.{kind}"),
         evaluated=sorted(LAYOUT.shown),

@@ -3,7 +3,8 @@
 #      in workflow/report/; report/samples.html (generated text, escaped, when report.show_samples asks for it);
 #      report/study.html (settings, versions, provenance), manifest.json (checksums of all of the study's files, for
 #      `make verify`); `make report` puts pages and figures together
-from alignment_limits.report.figures.table import figures_of, settings_of, tables_of
+from alignment_limits.report.figures import table as drawn
+from alignment_limits.report.pages import table as written
 
 if not STUDY.learning:
 
@@ -73,13 +74,13 @@ if STUDY.report.show_samples:
     MADE += rules.sample_page.output
 
 
-for NAME, FIGURE in figures_of(STUDY).items():
+for NAME, FIGURE in drawn.figures_of(STUDY).items():
 
     rule:
         name:
             f"figure_{NAME}"
         input:
-            **{k: results(path) for k, path in tables_of(FIGURE, STUDY).items()},
+            **{k: results(path) for k, path in drawn.tables_of(FIGURE, STUDY).items()},
         output:
             pdf=results(f"figures/{NAME}.pdf"),
             png=report(
@@ -97,7 +98,7 @@ for NAME, FIGURE in figures_of(STUDY).items():
             ENVIRONMENT
         params:
             figure=NAME,
-            p=settings_of(FIGURE, STUDY),
+            p=drawn.settings_of(FIGURE, STUDY),
             code=code("figure.py", FIGURE.module),
         script:
             "../scripts/figure.py"
@@ -105,9 +106,41 @@ for NAME, FIGURE in figures_of(STUDY).items():
 
 MADE += [
     results(f"figures/{name}.{kind}")
-    for name in figures_of(STUDY)
+    for name in drawn.figures_of(STUDY)
     for kind in ("pdf", "png")
 ]
+
+
+for NAME, PAGE in written.pages_of(STUDY).items():
+
+    rule:
+        name:
+            NAME
+        input:
+            **{k: results(path) for k, path in written.tables_of(NAME, STUDY).items()},
+        output:
+            html=report(
+                results(f"report/{PAGE.file}"),
+                caption=f"../report/{NAME}.rst",
+                category=PAGE.category,
+                labels={"page": PAGE.label},
+            ),
+        log:
+            results(f"logs/{NAME}/{NAME}.log"),
+        benchmark:
+            results(f"benchmarks/{NAME}/{NAME}.tsv")
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            page=NAME,
+            p=written.settings_of(NAME, STUDY),
+            code=code("page.py"),
+        script:
+            "../scripts/page.py"
+
+
+MADE += [results(f"report/{page.file}") for page in written.pages_of(STUDY).values()]
 
 
 rule study_card:

@@ -9,10 +9,6 @@ TARGET = {
     "beta": STUDY.preferences.beta,
 }
 ON_BASE = LAYOUT.of_policy("on_base/{chunk}-{block}.parquet")
-DISTANCES = {
-    "targets": results("policies/targets.parquet"),
-    "exact": results("exact/targets.parquet") if STUDY.enumerable else [],
-}
 
 
 # KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
@@ -75,33 +71,9 @@ rule targets:
         "../scripts/targets.py"
 
 
-rule targets_page:
-    input:
-        **DISTANCES,
-    output:
-        html=report(
-            results("report/targets.html"),
-            caption="../report/targets_page.rst",
-            category="5 Policies",
-            labels={"page": "distance to the preferences' target"},
-        ),
-    log:
-        results("logs/targets_page/targets_page.log"),
-    benchmark:
-        results("benchmarks/targets_page/targets_page.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={"study": STUDY.study},
-        code=code("targets_page.py"),
-    script:
-        "../scripts/targets_page.py"
-
-
 MADE += [
     *rules.targets.input,
     *rules.targets.output,
-    *rules.targets_page.output,
 ]
 
 

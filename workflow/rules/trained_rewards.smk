@@ -188,29 +188,4 @@ if STUDY.gold_labels and STUDY.gold_labels.sweep:
         script:
             "../scripts/proxy_sweep.py"
 
-    rule proxies_page:
-        input:
-            proxies=results("limits/proxies.parquet"),
-            onsets=results("limits/proxy_onsets.parquet"),
-            ensembles=results("limits/proxy_ensembles.parquet"),
-        output:
-            html=report(
-                results("report/proxies.html"),
-                caption="../report/proxies_page.rst",
-                category="0 Summary",
-                labels={"page": "trained proxies and their ensembles"},
-            ),
-        log:
-            results("logs/proxies_page/proxies_page.log"),
-        benchmark:
-            results("benchmarks/proxies_page/proxies_page.tsv")
-        localrule: True
-        conda:
-            ENVIRONMENT
-        params:
-            p={"gold": STUDY.gold},
-            code=code("proxies_page.py"),
-        script:
-            "../scripts/proxies_page.py"
-
-    MADE += [*rules.proxy_sweep.output, *rules.proxies_page.output]
+    MADE += rules.proxy_sweep.output

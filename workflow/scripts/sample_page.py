@@ -1,8 +1,8 @@
 """The page of generated text, for studies that ask for it."""
 
 from alignment_limits.jobs.job import job
+from alignment_limits.report.pages.headline import sample_page
 from alignment_limits.report.pages.page import write_page
-from alignment_limits.report.pages.samples import sample_page
 from alignment_limits.tables.artifacts import read_table, read_tables
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, STANDARDISED
 

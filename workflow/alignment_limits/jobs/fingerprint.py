@@ -64,6 +64,7 @@ def code_fingerprint(*roots: str) -> dict[str, str]:
         module = _read(file)
         if name not in LEFT_OUT and module.hash:
             out[name.removeprefix(f"{PACKAGE}.")] = module.hash
+            out |= _templates(file)
             out |= _versions(d for i in module.imports & PACKAGES.keys() for d in PACKAGES[i])
     return dict(sorted(out.items()))
 
@@ -86,6 +87,13 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
             imported = _ours(file, "" if is_script else root)
             todo += imported & LEFT_OUT.keys() if name in LEFT_OUT else imported
     return seen
+
+
+@functools.cache
+def _templates(file: Path) -> dict[str, str]:
+    """The templates in a module's folder → their hashes: what they say is in the page, as code is."""
+    found = sorted(file.parent.glob("templates/*.html"))
+    return {f"templates/{f.name}": hashlib.sha256(f.read_bytes()).hexdigest()[:8] for f in found}
 
 
 class _Module:

@@ -1,36 +1,19 @@
-"""The headline numbers and the verdicts as a page of the report."""
+"""Pages on rewards: the headline numbers with their verdicts, generated text, and whether gold is fit to be gold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, Verdict
-from alignment_limits.report.numbers import Estimate, interval
-from alignment_limits.report.pages.page import Cell, box, page, table, tag
+from alignment_limits.report.claims.limits import Verdict
+from alignment_limits.report.numbers import Estimate, interval, number
+from alignment_limits.report.pages.page import Cell, render
 
-_CSS = {HOLDS: "claim holds", PARTLY: "claim partly", FAILS: "claim fails"}
-_LEAD = (
-    "Values with 95% intervals from a bootstrap over prompts. Gains are in base standard deviations of "
-    "gold: scores are centred per prompt and divided by the within-prompt spread of the base model's own "
-    "samples. KL is in nats per sequence, averaged over prompts. † marks what is not reliable, with the "
-    "reason."
-)
-_ABOUT_L = (
-    "[L] is 'Theoretical Limits of Language Model Alignment' (arXiv 2605.07105), of which only the "
-    "abstract and outline were available to us: models, prompts, rewards, grids and the thresholds of "
-    "these verdicts are our choice. A verdict speaks about this model, these prompts and these rewards, no "
-    "others."
-)
-
-_ABOUT_SHARE = (
-    "Each row optimises one reward or ensemble and reads gold. The share's interval holds every ratio of the "
-    "two gains' intervals, so it is wider than a paired one. Hacking onset is the KL at which gold peaks as the "
-    "base model is tilted ever harder; the stopping point is the number of draws at which it peaks along "
-    "best-of-n. Either is given only where gold surely falls afterwards; a dash with its reason says how far was "
-    "looked, and nothing about what lies beyond."
-)
+PROMPTS = 4
+EACH = 3  # highest and lowest samples per prompt
+LONGEST = 2000  # characters of a text shown
 
 
 def headline_page(
@@ -39,45 +22,35 @@ def headline_page(
     """HTML of the headline table (from `headline`) and the claims (from `claims`).
 
     Args:
+        study: its name.
+        numbers: `report/headline.parquet`.
+        verdicts: on the claims of the paper.
         notes: caveats by reward, printed under its name.
     """
     rewards = numbers.filter(pl.col("group").is_in(["proxy", "ensemble"]))
-    body = [
-        tag("h2", "What the paper's claims come to here"),
-        tag("p", _ABOUT_L, "soft"),
-        *(claim_box(v) for v in verdicts),
-        tag("h2", "The limit for gold"),
-        _long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),
-        tag("h2", "Best-of-n"),
-        _long(numbers.filter(pl.col("group") == "best-of-n"), subject=True),
-        tag("h2", "Gold when something else is optimised"),
-        tag("p", _ABOUT_SHARE, "soft"),
-        _wide(rewards, notes or {}) if rewards.height else tag("p", "The study has no proxies."),
-        tag("h2", "Samples"),
-        _long(numbers.filter(pl.col("group") == "samples")),
-    ]
-    return page(f"Headline numbers: {study}", body, _LEAD)
+    head, others = _wide(rewards, notes or {})
+    return render(
+        "headline.html",
+        f"Headline numbers: {study}",
+        verdicts=verdicts,
+        numbers_head=["quantity", "value [95% interval]", "unit"],
+        limits=_long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),
+        best_of_n=_long(numbers.filter(pl.col("group") == "best-of-n"), subject=True),
+        samples=_long(numbers.filter(pl.col("group") == "samples")),
+        others_head=head,
+        others=others,
+    )
 
 
-def claim_box(v: Verdict) -> str:
-    """A claim with its verdict, its numbers and its rule."""
-    inner = [
-        tag("h3", v.claim),
-        f"<p>{tag('span', v.verdict.capitalize() + '.', 'verdict')} {tag('span', v.sentence)}</p>",
-        f"<p>{tag('small', 'Rule: ' + v.rule + '.')}</p>",
-    ]
-    return box("div", inner, _CSS.get(v.verdict, "claim"))
-
-
-def _long(rows: pl.DataFrame, *, subject: bool = False) -> str:
-    lines = []
+def _long(rows: pl.DataFrame, *, subject: bool = False) -> list[list[str | Cell]]:
+    lines: list[list[str | Cell]] = []
     for r in rows.iter_rows(named=True):
         first = f"{r['subject']}: {r['quantity']}" if subject else r["quantity"]
         lines.append([first, _value(r), r["unit"]])
-    return table(["quantity", "value [95% interval]", "unit"], lines)
+    return lines
 
 
-def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> str:
+def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> tuple[list[str], list[list[str | Cell]]]:
     """One line per reward, one column per quantity."""
     quantities: list[str] = rows["quantity"].unique(maintain_order=True).to_list()
     lines: list[list[str | Cell]] = []
@@ -85,7 +58,7 @@ def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> str:
         found = {r["quantity"]: r for r in part.iter_rows(named=True)}
         below = "ensemble" if part["group"][0] == "ensemble" else notes.get(str(subject), "")
         lines.append([Cell(str(subject), below), *(_value(found[q]) if q in found else "–" for q in quantities)])
-    return table(["optimised", *_heads(rows, quantities)], lines)
+    return ["optimised", *_heads(rows, quantities)], lines
 
 
 def _heads(rows: pl.DataFrame, quantities: Iterable[str]) -> list[str]:
@@ -100,3 +73,78 @@ def _value(row: dict[str, object]) -> Cell:
     if text == "–":
         return Cell("–", str(row["note"]))
     return Cell(text if row["reliable"] else f"{text} †", str(row["note"]))
+
+
+def sample_page(
+    study: str, prompts: pl.DataFrame, samples: pl.DataFrame, gold: pl.DataFrame, *, count: int = PROMPTS
+) -> str:
+    """HTML with the samples gold likes most and least, for `count` prompts spread evenly over the study's.
+
+    Args:
+        study: its name.
+        prompts: prompt_id, text.
+        samples: prompt_id, sample_id, text, finish_reason.
+        gold: prompt_id, sample_id, score of the gold reward (base standard deviations, prompt mean 0).
+        count: prompts shown.
+    """
+    scored = samples.join(gold.select("prompt_id", "sample_id", "score"), on=["prompt_id", "sample_id"], how="inner")
+    ids = sorted(scored["prompt_id"].unique().to_list())
+    chosen = ids[:: max(len(ids) // max(count, 1), 1)][:count]
+    texts = dict(prompts.select("prompt_id", "text").iter_rows())
+    shown = [_prompt(i, texts.get(i, ""), scored.filter(pl.col("prompt_id") == i)) for i in chosen]
+    return render("samples.html", f"Samples: {study}", prompts=shown)
+
+
+def _prompt(prompt_id: str, text: str, rows: pl.DataFrame) -> dict[str, Any]:
+    ranked = rows.sort(["score", "sample_id"], descending=[True, False])
+    each = min(EACH, ranked.height // 2)
+    ends = {"highest": _replies(ranked.head(each)), "lowest": _replies(ranked.tail(each))}
+    return {"id": prompt_id, "text": text[:LONGEST]} | ends
+
+
+def _replies(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            "score": number(r["score"]),
+            "sample": r["sample_id"],
+            "cut": r["finish_reason"] == "length",
+            "text": (r["text"] or "")[:LONGEST],
+        }
+        for r in rows.iter_rows(named=True)
+    ]
+
+
+def gold_page(study: str, rewards: pl.DataFrame, gold: str, above_samples: float, above_other: float) -> str:
+    """HTML on whether gold judges experts' replies as it should.
+
+    Args:
+        study: its name.
+        rewards: `report/gold.parquet`.
+        gold: the reward taken as the truth.
+        above_samples, above_other: shares a gold reward must reach.
+    """
+    own = rewards.row(by_predicate=pl.col("reward") == gold, named=True)
+    verdict = "passes" if own["fit"] else "does not pass"
+    if not own["documents"]:
+        verdict = "cannot be judged: the only reference it could read is the expert's reply itself"
+    rows: list[list[str | Cell]] = []
+    for row in rewards.iter_rows(named=True):
+        name = Cell(row["reward"], "gold" if row["reward"] == gold else "")
+        shares = [_interval(row, share, percent=True) for share in ("above_samples", "above_other")]
+        ranks = "1" if row["reward"] == gold else _interval(row, "spearman")
+        rows.append([name, row["beside"], *shares, "yes" if row["fit"] else "no", ranks])
+    return render(
+        "gold.html",
+        f"Is {gold} fit to be gold?",
+        study=study,
+        documents=own["documents"],
+        gold=gold,
+        verdict=verdict,
+        above_samples=f"{above_samples:.0%}",
+        above_other=f"{above_other:.0%}",
+        rewards=rows,
+    )
+
+
+def _interval(row: dict[str, float], name: str, *, percent: bool = False) -> str:
+    return interval(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]), percent=percent)

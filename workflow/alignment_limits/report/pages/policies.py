@@ -1,4 +1,4 @@
-"""Pages on policies: where each stands, and how far each is from the target of its preferences."""
+"""Pages on policies: where each stands, how far each is from its target, how estimates agree with exact values."""
 
 from __future__ import annotations
 
@@ -10,59 +10,26 @@ import polars as pl
 
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.numbers import Estimate, interval, number
-from alignment_limits.report.pages.headline import claim_box
-from alignment_limits.report.pages.page import Cell, page, table, tag
+from alignment_limits.report.pages.page import Cell, render
 from alignment_limits.study.objectives import named
 
-_LEAD = (
-    "Policies were sampled on the study's prompts as the base was (same engine, temperature, top-p and longest reply) "
-    "and scored with the same rewards. Gains are in base standard deviations: scores are centred and scaled as the "
-    "base's samples were. KL is in nats per reply, averaged over prompts. Brackets are 95% intervals from a bootstrap "
-    "over prompts. A limit that is not reliable is a dash with its reason, and so is a share of it; † marks other "
-    "estimates that are not reliable."
-)
-_KL = (
-    "KL is the exact KL between next-token laws, summed along the policy's replies; the log-ratio of the same "
-    "replies is a cross-check of higher variance that may be negative. Both models were read in float32 under "
-    "the sampling law; nothing is clipped. The last column is the largest difference, over a policy's replies, between "
-    "the log-probability that the sampling engine gave and the one that the KL was read with."
-)
-_PLACE = (
-    "The limit is the largest gain of any policy with that average KL, estimated from the base's samples; "
-    "efficiency is the policy's share of it. The optimality gap is KL(π‖π_β) in nats, π_β the tilt of the limit at "
-    "that KL: 0 for the best possible policy. The win rate counts pairs of a policy's and a base reply to one "
-    "prompt, ties half."
-)
-_INFINITE = (
-    "With top-p below 1 every model's law leaves tokens out, and a policy that draws one the base leaves out has "
-    "infinite KL: the two truncated laws cannot be compared. Sample with top_p: 1 to place such a policy."
-)
+ROUNDING = 1e-9  # of sums over all replies
+_NAMES = {"frontier": "frontier", "best_of_n": "best-of-n and relatives", "policies": "policies"}
 
 
 def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1.0) -> str:
     """HTML of the table `policies/policies.parquet`, gold's section first."""
     one_each = rows.unique("policy", keep="first", maintain_order=True)
-    body = [
-        tag("h2", "KL from the base"),
-        tag("p", _KL, "soft"),
-        *([tag("p", _INFINITE)] if top_p < 1 else []),
-        table(
-            ["policy", "KL", "log-ratio", "tokens a reply", "cut at the longest", "engines differ by (nats)"],
-            [_kl(r) for r in one_each.iter_rows(named=True)],
-        ),
-    ]
-    names = rows["evaluated"].unique(maintain_order=True).to_list()
-    for name in sorted(names, key=lambda n: n != gold):
-        part = rows.filter(pl.col("evaluated") == name)
-        body += [
-            tag("h2", f"By {name}{' (gold)' if name == gold else ''}"),
-            *([tag("p", _PLACE, "soft")] if name == gold else []),
-            table(
-                ["policy", "gain", "limit", "efficiency", "optimality gap", "win rate"],
-                [_place(r) for r in part.iter_rows(named=True)],
-            ),
-        ]
-    return page(f"Policies beside the limit: {study}", body, _LEAD)
+    names = sorted(rows["evaluated"].unique(maintain_order=True).to_list(), key=lambda name: name != gold)
+    parts = {name: rows.filter(pl.col("evaluated") == name) for name in names}
+    return render(
+        "policies.html",
+        f"Policies beside the limit: {study}",
+        gold=gold,
+        truncated=top_p < 1,
+        kls=[_kl(r) for r in one_each.iter_rows(named=True)],
+        by_reward={name: [_place(r) for r in part.iter_rows(named=True)] for name, part in parts.items()},
+    )
 
 
 def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
@@ -92,41 +59,23 @@ def _estimate(r: Mapping[str, Any], name: str) -> str:
     return interval(Estimate(r[name], r[f"{name}_low"], r[f"{name}_high"], True, ""))
 
 
-_ABOUT = (
-    "The target is the law the preferences speak of: the base's tilt by {reward} at β = {beta:g} (rewards in base "
-    "standard deviations). KL(target‖policy) weighs the base's samples towards the target; KL(policy‖target) is "
-    "[𝒥(target) − 𝒥(policy)]/β, 𝒥 = E r − β·KL(·‖π₀). Nats per reply, means over prompts; brackets are 95% intervals "
-    "from a bootstrap over prompts; † marks what is not reliable, with the reason. The target has an effective sample "
-    "size of {ess} of the base's samples to a prompt ({share}; median over prompts, the smallest is {least})."
-)
-_NONE = "No two policies here learned from preference pairs in ways that the claims of the paper compare."
-_BEST = (
-    "Of several recipes or coefficients of one objective those of least mean distance are taken, as an oracle would."
-)
-
-
 def targets_page(study: str, rows: pl.DataFrame, exact: pl.DataFrame | None, verdicts: Sequence[Verdict]) -> str:
     """HTML of `policies/targets.parquet`, and of `exact/targets.parquet` where there is one."""
     first = rows.row(0, named=True)
-    about = _ABOUT.format(
-        reward=first["reward"],
-        beta=first["beta"],
-        ess=number(first["ess"], 1),
-        share=f"{first['ess_share']:.0%}",
-        least=number(first["ess_least"], 1),
-    )
     known = {(r["policy"], r["quantity"]): r for r in exact.iter_rows(named=True)} if exact is not None else {}
     found = {(r["policy"], r["quantity"]): r for r in rows.iter_rows(named=True)}
     policies = rows["policy"].unique(maintain_order=True)
-    head = ["policy", "pairs", "KL(target‖policy)", "KL(policy‖target)"]
-    body = [
-        tag("h2", "What the paper's claims come to here"),
-        *([tag("p", _BEST, "soft")] if verdicts else [tag("p", _NONE)]),
-        *(claim_box(v) for v in verdicts),
-        tag("h2", "Distances"),
-        table(head, [_row([found[p, q] for q in ("forward_kl", "reverse_kl")], known) for p in policies]),
-    ]
-    return page(f"Distance to the preferences' target: {study}", body, about)
+    return render(
+        "targets.html",
+        f"Distance to the preferences' target: {study}",
+        reward=first["reward"],
+        beta=f"{first['beta']:g}",
+        ess=number(first["ess"], 1),
+        share=f"{first['ess_share']:.0%}",
+        least=number(first["ess_least"], 1),
+        verdicts=verdicts,
+        distances=[_row([found[p, q] for q in ("forward_kl", "reverse_kl")], known) for p in policies],
+    )
 
 
 def _row(both: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str | Cell]:
@@ -143,3 +92,54 @@ def _cell(r: Mapping[str, Any], known: Mapping[tuple[str, str], Mapping[str, Any
     below = [f"exact {number(exact['exact'])}"] if exact else []
     below += [] if r["reliable"] else [r["reason"]]
     return Cell(value + ("" if r["reliable"] else "†"), "; ".join(below))
+
+
+def exact_page(study: str, tables: Mapping[str, pl.DataFrame], *, gold: str) -> str:
+    """HTML of the tables of `exact/`."""
+    rows = None
+    if "policies" in tables:
+        found = verdicts(tables["policies"]).sort(pl.col("evaluated") != gold, "policy", maintain_order=True)
+        rows = [_policy(row) for row in found.iter_rows(named=True)]
+    return render(
+        "exact.html",
+        f"Estimates beside exact values: {study}",
+        counts=[row for name, values in tables.items() for row in _counts(_NAMES[name], values)],
+        policies=rows,
+    )
+
+
+def verdicts(policies: pl.DataFrame) -> pl.DataFrame:
+    """One row for each policy and reward: exact and estimated values, and whether it is `below` the exact limit."""
+    keys = ["policy", "optimized", "evaluated"]
+    quantities = ["kl", "gain", "limit", "optimality_gap", "regret"]
+    wide = policies.select(keys).unique(maintain_order=True)
+    for name in quantities:
+        values = policies.filter(pl.col("quantity") == name)
+        wide = wide.join(
+            values.select(*keys, pl.col("exact").alias(name), pl.col("estimate").alias(f"{name}_estimate")),
+            on=keys,
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+    return wide.with_columns(below=pl.col("gain") <= pl.col("limit") + ROUNDING)
+
+
+def _counts(name: str, values: pl.DataFrame) -> list[list[str | Cell]]:
+    told = values.filter(pl.col("holds_exact").is_not_null())
+    grouped = told.group_by("quantity", maintain_order=True).agg(
+        pl.len(), pl.col("holds_exact").sum(), pl.col("holds_population").sum()
+    )
+    return [
+        [name, q.replace("_", " "), str(n), f"{own} ({own / n:.0%})", f"{everywhere} ({everywhere / n:.0%})"]
+        for q, n, own, everywhere in grouped.iter_rows()
+    ]
+
+
+def _policy(row: Mapping[str, Any]) -> list[str | Cell]:
+    def both(name: str) -> Cell:
+        return Cell(number(row[name]), f"estimated {number(row[f'{name}_estimate'])}")
+
+    regret = "" if row["regret"] is None else number(row["regret"])
+    gap, verdict = both("optimality_gap"), "yes" if row["below"] else "no"
+    return [row["policy"], row["evaluated"], both("kl"), both("gain"), both("limit"), verdict, gap, regret]

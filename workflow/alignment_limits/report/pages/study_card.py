@@ -8,30 +8,7 @@ from typing import Any
 
 import yaml
 
-from alignment_limits.report.pages.page import bullets, page, pairs, table, tag
-
-OUR_CHOICE = (
-    "Everything but the formulas is our choice. Of [L] (arXiv 2605.07105) only the abstract and outline "
-    "were available to us, so its models, prompts, rewards, budgets and numbers are unknown to us and not "
-    "imitated.",
-    "Base model, its precision, prompts, sampling law (temperature, top-p, token limit) and number of samples.",
-    "Which reward is gold and which are proxies; the standardisation (centred per prompt, scaled by the "
-    "within-prompt spread on base samples); ensemble members and aggregators.",
-    "Grids of β, KL and n; the bias correction at fixed KL; the rules for what counts as reliable; "
-    "intervals from a bootstrap over prompts; the thresholds behind the verdicts.",
-    "The base law is the model cut at the token limit: a sequence ends at its end token or there, and KL and "
-    "gain are of that truncated law.",
-)
-OUR_CHOICE_OF_LEARNING = (
-    "The worlds are enumerated: no language model, no prompts, no sampled text; policies and distances are exact.",
-    "Of [B] (arXiv 2506.01523) the toy gives contexts, responses, γ, the laws of the logits and n up to 65,536. The "
-    "sampler of pairs, seeds, larger n and every world and setting beside that toy are our choice.",
-    "The grid of β, and how it is chosen: by an oracle (least mean forward KL over seeds at each n), and by each "
-    "seed's own held-out pairs.",
-    "A normal prior keeps fitted rewards finite on separable data. PMLE and distillation with a bounded KL have no "
-    "global minimum there: theirs is the one joined to π₀ as β falls from infinity.",
-    "Intervals are t-intervals over seeds; the thresholds behind the verdicts.",
-)
+from alignment_limits.report.pages.page import render
 
 
 def study_card(
@@ -46,37 +23,21 @@ def study_card(
         provenance: artifact's path → what `artifacts.read_provenance` says of it.
         preflights: reward → the figures of its preflight.
     """
-    body = [
-        tag("h2", "What is our choice"),
-        *_choices(config, preflights or {}),
-        tag("h2", "Seeds"),
-        pairs(_seeds(config, provenance)),
-        tag("h2", "Software"),
-        pairs(_versions(provenance)),
-        *_engines(provenance),
-        tag("h2", "Configuration"),
-        tag("pre", yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)),
-        tag("h2", "Provenance of the tables"),
-        _tables(provenance),
-        tag("h2", "Licences"),
-        tag(
-            "p",
-            "The code is under Apache-2.0 (LICENSE). Weights, lexicons and prompts are third parties' and "
-            "are not redistributed here; their licences and sources are in resources/LICENCES.md of the "
-            "repository.",
-        ),
-    ]
-    lead = "The exact settings, seeds and versions behind every number and figure of this report."
-    return page(f"Study card: {config.get('study', 'unnamed')}", body, lead)
+    deviations = [found for made in provenance.values() if (found := (made.get("run") or {}).get("deviation"))]
+    return render(
+        "study_card.html",
+        f"Study card: {config.get('study', 'unnamed')}",
+        learning=bool(config.get("learning")),
+        rewards=_rewards(config, preflights or {}),
+        seeds=_seeds(config, provenance),
+        versions=_versions(provenance),
+        deviation=next(iter(deviations), None),
+        configuration=yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100),
+        tables=_tables(provenance),
+    )
 
 
-def _choices(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    if config.get("learning"):
-        return [bullets(OUR_CHOICE_OF_LEARNING)]
-    return [bullets(OUR_CHOICE), tag("h2", "Rewards and their caveats"), _rewards(config, preflights)]
-
-
-def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> str:
+def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     rows = []
     for name, reward in (config.get("rewards") or {}).items():
         role = "gold" if name == config.get("gold") else "proxy"
@@ -93,7 +54,7 @@ def _rewards(config: Mapping[str, Any], preflights: Mapping[str, Mapping[str, An
                 "–",
             ]
         )
-    return table(["name", "role", "kind", "from", "caveat", "preflight"], rows)
+    return rows
 
 
 def _preflight(figures: Mapping[str, Any]) -> str:
@@ -130,19 +91,6 @@ def _seeds(config: Mapping[str, Any], provenance: Mapping[str, Mapping[str, Any]
     return seeds
 
 
-def _engines(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How far the engine that drew the base's replies is from the one that reads them."""
-    found = [d for p in provenance.values() if (d := (p.get("run") or {}).get("deviation"))]
-    if not found:
-        return []
-    said = (
-        f"{found[0]['replies']} of the base's replies were read again by a plain forward pass in float32. The sampling "
-        f"engine's log-probabilities differ from it by at most {found[0]['largest']:.1g} nats a reply, "
-        f"{found[0]['mean']:.1g} on average."
-    )
-    return [tag("h2", "The sampling engine"), tag("p", said)]
-
-
 def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Package → version; several when artifacts were made with different ones."""
     found: dict[str, set[str]] = {}
@@ -154,14 +102,14 @@ def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
+def _tables(provenance: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     known = {"study", "stage", "config", "config_digest", "code", "seed", "versions", "record", "place"}
     rows = []
     for path, p in provenance.items():
         more = {k: v for k, v in p.items() if k not in known}
         shown = json.dumps(more, sort_keys=True, ensure_ascii=False) if more else "–"
         rows.append([path, str(p.get("stage", "–")), str(p.get("config_digest", "–")), str(p.get("code", "–")), shown])
-    return table(["table", "stage", "settings", "code", "more"], rows)
+    return rows
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,172 @@
+"""The pages that tables alone make, in one table: what writes each, from which tables, where the report shows it.
+
+A new page is a function here that reads its tables, a template, an entry, and a caption in `workflow/report/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from alignment_limits.policies.target import chosen, distances, main_setting
+from alignment_limits.report.claims.learning import learning_claims, nearest
+from alignment_limits.report.claims.limits import Verdict
+from alignment_limits.report.claims.proxies import proxy_claims
+from alignment_limits.report.claims.targets import target_claims
+from alignment_limits.report.pages import learning, policies
+from alignment_limits.tables.artifacts import Schema, read_table
+from alignment_limits.tables.schemas import learning as contracts
+from alignment_limits.tables.schemas.limits import POLICIES
+
+Tables = Mapping[str, pl.DataFrame]
+Made = tuple[str, Sequence[Verdict]]  # the document, and its verdicts
+
+
+def _policies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    return policies.policies_page(study, tables["policies"], gold=p["gold"], top_p=p["top_p"]), ()
+
+
+def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    targets, exact = tables["targets"], tables.get("exact")
+    verdicts = target_claims(chosen(main_setting(distances(targets, exact))))
+    return policies.targets_page(study, targets, exact, verdicts), verdicts
+
+
+def _exact(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    return policies.exact_page(study, tables, gold=p["gold"]), ()
+
+
+def _proxies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    singles, onsets, groups = (tables[name] for name in ("proxies", "onsets", "ensembles"))
+    verdicts = proxy_claims(singles, groups)
+    return learning.proxies_page(study, p["gold"], singles, onsets, groups, verdicts), verdicts
+
+
+def _learning(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    rates, summary, slopes = (tables[name] for name in ("rates", "summary", "slopes"))
+    gammas = [tables["gamma"]] if "gamma" in tables else []
+    verdicts = learning_claims(rates, summary, slopes, p)
+    page = learning.learning_page(study, p, verdicts, summary, slopes, nearest(rates, summary), gammas)
+    return page, verdicts
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        make: from the study's name, its tables and the settings to the document.
+        file: below report/.
+        category, label: where and how the report lists it.
+        tables: name → table below results/<study>/, and its contract.
+    """
+
+    make: Callable[[str, Tables, Mapping[str, Any]], Made]
+    file: str
+    category: str
+    label: str
+    tables: Mapping[str, tuple[str, Schema]]
+
+
+PAGES = {
+    "learning_page": Page(
+        _learning,
+        "learning.html",
+        "0 Summary",
+        "claims of the paper, with numbers",
+        {
+            "rates": ("learning/rates.parquet", contracts.RATES),
+            "summary": ("learning/summary.parquet", contracts.LEARNING_SUMMARY),
+            "slopes": ("learning/slopes.parquet", contracts.SLOPES),
+            "gamma": ("learning/gamma.parquet", contracts.GAMMA),
+        },
+    ),
+    "proxies_page": Page(
+        _proxies,
+        "proxies.html",
+        "0 Summary",
+        "trained proxies and their ensembles",
+        {
+            "proxies": ("limits/proxies.parquet", contracts.PROXIES),
+            "onsets": ("limits/proxy_onsets.parquet", contracts.PROXY_ONSETS),
+            "ensembles": ("limits/proxy_ensembles.parquet", contracts.PROXY_ENSEMBLES),
+        },
+    ),
+    "policies_page": Page(
+        _policies,
+        "policies.html",
+        "5 Policies",
+        "where each policy stands",
+        {"policies": ("policies/policies.parquet", POLICIES)},
+    ),
+    "targets_page": Page(
+        _targets,
+        "targets.html",
+        "5 Policies",
+        "distance to the preferences' target",
+        {
+            "targets": ("policies/targets.parquet", contracts.TARGETS),
+            "exact": ("exact/targets.parquet", contracts.EXACT_TARGETS),
+        },
+    ),
+    "exact_page": Page(
+        _exact,
+        "exact.html",
+        "6 Exact values",
+        "estimates beside exact values",
+        {
+            "frontier": ("exact/frontier.parquet", contracts.EXACT_FRONTIER),
+            "best_of_n": ("exact/best_of_n.parquet", contracts.EXACT_BEST_OF_N),
+            "policies": ("exact/policies.parquet", contracts.EXACT_OF_POLICIES),
+        },
+    ),
+}
+
+
+def pages_of(study: Any) -> dict[str, Page]:
+    """The pages that a study has, by name."""
+    has = {
+        "learning_page": study.learning,
+        "proxies_page": study.gold_labels and study.gold_labels.sweep,
+        "policies_page": study.all_policies,
+        "targets_page": study.preferences and study.all_policies,
+        "exact_page": study.enumerable,
+    }
+    return {name: page for name, page in PAGES.items() if has[name]}
+
+
+def tables_of(name: str, study: Any) -> dict[str, str]:
+    """A page's tables that a study has: name → path below results/<study>/."""
+    lacking = {
+        ("learning_page", "gamma"): not (study.learning and study.learning.estimate_gamma),
+        ("targets_page", "exact"): not study.enumerable,
+        ("exact_page", "policies"): not study.all_policies,
+    }
+    return {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
+
+
+def settings_of(name: str, study: Any) -> dict[str, Any]:
+    """What a page depends on, of a study file."""
+    if name == "learning_page":
+        known = {"world", "slope_from", "objectives", "seeds", "settings"}
+        return dict(study.learning.model_dump(include=known))
+    return {"gold": study.gold} | ({"top_p": study.sampling.top_p} if name == "policies_page" else {})
+
+
+def make(name: str, study: str, files: Mapping[str, str], p: Mapping[str, Any]) -> Made:
+    """Read a page's tables and write it.
+
+    Args:
+        name: of the page.
+        study: its name.
+        files: paths of the tables that the study has.
+        p: `settings_of` the study.
+
+    Raises:
+        ArtifactError: a table is missing or damaged.
+    """
+    contracts_of = {table: contract for table, (_, contract) in PAGES[name].tables.items()}
+    return PAGES[name].make(study, {table: read_table(path, contracts_of[table]) for table, path in files.items()}, p)
