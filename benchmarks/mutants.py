@@ -51,7 +51,7 @@ SETTINGS = """
 source_paths = ["src"]
 only_mutate = {only}
 # compiled by numba
-do_not_mutate = ["src/*/limits/streaming/kernels.py", "src/*/limits/streaming/exact_sums.py"]
+do_not_mutate = ["src/*/limits/streaming/kernels.py"]
 also_copy = {copied}
 do_not_mutate_patterns = ['^\\s*raise ', 'log\\.', 'uint64', '0x']
 pytest_add_cli_args = {arguments}

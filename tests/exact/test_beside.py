@@ -8,7 +8,7 @@ from alignment_limits.errors import ArtifactError
 from alignment_limits.exact import laws
 from alignment_limits.exact.estimands import Everything, beside, every_reply, on_study_scale
 from alignment_limits.exact.laws import gain, kl, limit, mean
-from alignment_limits.report.figures.exact import exact
+from alignment_limits.report.figures.policies import exact
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.pages.policies import exact_page, verdicts
 

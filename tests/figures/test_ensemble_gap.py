@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from reading import bars
 
-from alignment_limits.report.figures.proxies import ensemble_gap
+from alignment_limits.report.figures.rewards import ensemble_gap
 from alignment_limits.report.figures.style import Look
 
 

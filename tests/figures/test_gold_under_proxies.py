@@ -5,7 +5,7 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, smallest
 
-from alignment_limits.report.figures.proxies import gold_under_proxies
+from alignment_limits.report.figures.rewards import gold_under_proxies
 from alignment_limits.report.figures.style import ENSEMBLE, INK, Look
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)

@@ -9,7 +9,7 @@ import pytest
 from alignment_limits.report.claims import learning as claims
 from alignment_limits.report.claims.learning import THREE
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.claims.targets import difference, power
+from alignment_limits.report.claims.trained import difference, power
 from alignment_limits.report.numbers import verdict
 
 

@@ -5,7 +5,7 @@ import re
 import polars as pl
 import pytest
 
-from alignment_limits.report.claims import proxies as claims
+from alignment_limits.report.claims import trained as claims
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
 from alignment_limits.report.pages.learning import proxies_page
 

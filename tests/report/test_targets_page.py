@@ -7,7 +7,7 @@ from test_pages import HOSTILE, harmless
 
 from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
-from alignment_limits.report.claims.targets import approach, difference, levels_off, nearer, power, target_claims
+from alignment_limits.report.claims.trained import approach, difference, levels_off, nearer, power, target_claims
 from alignment_limits.report.pages.policies import targets_page
 
 ROWS = chosen(main_setting(distances(TARGETS_TABLE, None)))

@@ -10,7 +10,7 @@ from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import member_errors
 from alignment_limits.limits.frontier import limit_at
 from alignment_limits.limits.proxy_gap import gap_contributions, proxy_gap
-from alignment_limits.report.figures.proxies import proxy_quality
+from alignment_limits.report.figures.rewards import proxy_quality
 from alignment_limits.report.figures.style import Look
 from alignment_limits.training.proxies import held_out, training_arrays
 from alignment_limits.training.proxy_sweep import ensembles, fit_members, onsets, proxies, within_prompt_ranks

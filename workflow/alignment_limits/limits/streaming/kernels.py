@@ -2,7 +2,7 @@
 
 Without Numba (or where its cache cannot be written) `tilt` and `terms` fall back on NumPy, several times slower, and
 agree to 1e-13 and 1e-12. The exponential is written out so that it vectorises: NumPy's own cannot be fused with the
-sums that use it. `add` is exact_sums.add, the same to the bit.
+sums that use it. `add` is terms.add, the same to the bit.
 
 Three things make the streamed terms several times faster: ranks come from NumPy's vectorised sort, quarters are cut at
 three order statistics of the seeded draws, and where the grid of inverse temperatures doubles, e^{2 lambda x} is the
@@ -21,7 +21,7 @@ from numba.extending import intrinsic  # type: ignore[import-untyped]
 
 from alignment_limits.ensembles import scores
 from alignment_limits.ensembles.scores import QUARTERS, Array
-from alignment_limits.limits.streaming.exact_sums import BITS, LOWEST, PER_UNIT, PLACES, UNITS, check
+from alignment_limits.limits.streaming.terms import BITS, LOWEST, PER_UNIT, PLACES, UNITS, check
 
 # Rounds to the nearest integer when added and taken away again; the integer stands in the low bits of the sum.
 _ROUND = 6755399441055744.0

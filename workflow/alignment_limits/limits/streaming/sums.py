@@ -3,7 +3,7 @@
 A shard keeps, at a grid of inverse temperatures common to all, the sums over its prompts of what the frontier is made
 of (KL, gains and their slopes, from all samples, halves and quarters); `streamed.read_frontier` turns them into a
 table. Everything random follows from a prompt's integer key: its split into quarters, its group for the jackknife, and
-whether it is among the specimens kept whole for the verdict. Sums are exact (exact_sums.py), so they are the same to
+whether it is among the specimens kept whole for the verdict. Sums are exact (terms.py), so they are the same to
 the last bit however prompts were dealt to shards and in whatever order and grouping shards were merged.
 """
 
@@ -22,7 +22,7 @@ from alignment_limits.ensembles.scores import (
     check_scores,
 )
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.streaming import exact_sums
+from alignment_limits.limits.streaming import terms
 from alignment_limits.limits.streaming.terms import adder, blocks, compiled, padded, prompt_terms
 from alignment_limits.limits.tilt import check_betas
 
@@ -86,7 +86,7 @@ class Specimens:
 class FrontierSums:
     """Sums over prompts at inverse temperatures (L,) of V rewards, the optimized one first.
 
-    sums : (256, PLACES, L (3 + 6 V)) of each group's terms (terms.prompt_terms), as exact_sums holds them.
+    sums : (256, PLACES, L (3 + 6 V)) of each group's terms (terms.prompt_terms), as `terms.zeros` holds them.
     prompts : (256,) per group, of those with 16 samples or more; the others, `left_out`, take no part. samples : of
     all. clustered : whether groups are made of whole clusters of prompts. keys : (P,) of all prompts, 8 bytes each: all
     that grows with them.
@@ -109,7 +109,7 @@ class FrontierSums:
         if len(set(names)) != len(names):
             raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
         inverse = np.unique(1.0 / check_betas(betas))
-        sums = exact_sums.zeros(GROUPS, len(inverse) * (3 + 6 * len(names)))
+        sums = terms.zeros(GROUPS, len(inverse) * (3 + 6 * len(names)))
         prompts = np.zeros(GROUPS, dtype=np.int64)
         return cls(tuple(names), inverse, seed, prompts, 0, 0, clustered, sums, Specimens(), [])
 
@@ -121,12 +121,12 @@ class FrontierSums:
     @property
     def totals(self) -> Array:
         """Sums of each group, (256, L, 3 + 6 V)."""
-        return exact_sums.value(self.sums).reshape(GROUPS, len(self.inverse), -1)
+        return terms.value(self.sums).reshape(GROUPS, len(self.inverse), -1)
 
     @property
     def total(self) -> Array:
         """Sums over all groups, (L, 3 + 6 V)."""
-        return exact_sums.value(self.sums.sum(axis=0)).reshape(len(self.inverse), -1)
+        return terms.value(self.sums.sum(axis=0)).reshape(len(self.inverse), -1)
 
     def add(
         self,

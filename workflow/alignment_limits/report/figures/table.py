@@ -68,7 +68,7 @@ FIGURES = {
         "win_rate:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
     ),
     "gold_under_proxies": Entry(
-        "proxies:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
+        "rewards:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
     ),
     "over_optimisation": Entry(
         "over_optimisation:over_optimisation",
@@ -82,14 +82,14 @@ FIGURES = {
         _NAMES,
     ),
     "ensemble_gap": Entry(
-        "proxies:ensemble_gap",
+        "rewards:ensemble_gap",
         PROXIES,
         "cost of a wrong reward against ensemble size",
         {"table": ("limits/ensembles.parquet", "limits:ENSEMBLES")},
         ("beta",),
     ),
     "proxy_quality": Entry(
-        "proxies:proxy_quality",
+        "rewards:proxy_quality",
         PROXIES,
         "proxies of every quality, ensembles of every size",
         {
@@ -99,7 +99,7 @@ FIGURES = {
         ("beta",),
     ),
     "reward_distributions": Entry(
-        "reward_distributions:of_scores",
+        "rewards:of_scores",
         REWARDS,
         "distributions of the rewards",
         {"scores": ("ensembles/standardised.parquet", "samples:STANDARDISED")},
@@ -135,7 +135,7 @@ FIGURES = {
         },
     ),
     "exact": Entry(
-        "exact:exact",
+        "policies:exact",
         EXACT,
         "estimates and exact values",
         {"frontier": _EXACT_FRONTIER, "best_of_n": _EXACT_BEST_OF_N, "policies": _EXACT_POLICIES},

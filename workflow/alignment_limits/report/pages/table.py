@@ -14,8 +14,7 @@ import polars as pl
 from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.learning import learning_claims, nearest
 from alignment_limits.report.claims.limits import Verdict
-from alignment_limits.report.claims.proxies import proxy_claims
-from alignment_limits.report.claims.targets import target_claims
+from alignment_limits.report.claims.trained import proxy_claims, target_claims
 from alignment_limits.report.pages import learning, policies
 from alignment_limits.tables.artifacts import Schema, read_table
 from alignment_limits.tables.schemas import learning as contracts
