@@ -205,8 +205,10 @@ def test_what_a_script_imports_lies_in_its_closure(script):
     assert set(run.stdout.split()) <= set(closure([str(ROOT / "workflow/scripts" / script)]))
 
 
-@pytest.mark.parametrize("script", ["estimate.py", "standardise.py", "ensembles.py", "headline.py"])
-def test_estimators_import_no_model_library(script):
+@pytest.mark.parametrize(
+    "script", ["estimate.py", "standardise.py", "ensembles.py", "headline.py", "train_head.py", "score_trained.py"]
+)
+def test_estimators_and_heads_import_no_model_library(script):
     heavy = "import sys; assert not {'torch', 'vllm', 'transformers', 'sklearn'} & set(sys.modules), 'heavy import'"
     imports = library_imports(script)
     subprocess.run([sys.executable, "-c", f"{imports}\n{heavy}"], check=True)
