@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 from alignment_limits.preferences import learners, objectives
-from alignment_limits.preferences.learners import log_softmax
+from alignment_limits.preferences.fits import log_softmax
 
 RNG = np.random.default_rng(0)
 M, M0, DR = RNG.normal(size=(3, 50)) * 3

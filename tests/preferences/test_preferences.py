@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.preferences import pairs as pref
-from alignment_limits.preferences.learners import log_softmax, margins
+from alignment_limits.preferences.fits import log_softmax, margins
 from alignment_limits.preferences.pairs import comparisons, draw_world
 
 RNG = np.random.default_rng(0)

@@ -8,23 +8,17 @@ import pytest
 from scipy.optimize import minimize
 
 from alignment_limits.preferences import objectives
-from alignment_limits.preferences.fits import linear_reward_fit
+from alignment_limits.preferences.fits import has_finite_fit, linear_reward_fit, log_softmax, margins, reward_fit
 from alignment_limits.preferences.learners import (
     LEARNERS,
     Data,
-    gain,
-    has_finite_fit,
     ipo_policy,
-    kl,
-    log_softmax,
-    margins,
     preference_path,
-    reward_fit,
     rlhf_policy,
     unregularised,
 )
 from alignment_limits.preferences.pairs import draw_wins, expected_wins, preferences
-from alignment_limits.preferences.rates import first_order
+from alignment_limits.preferences.rates import first_order, gain, kl
 
 GAMMA = 0.5
 RNG = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""Fits to preferences: Newton's method for many small problems at once, linear Bradley-Terry rewards, and γ.
+"""Fits to preferences: Newton's method for many small problems at once, Bradley-Terry rewards, and γ.
 
 Preferences determine γ log π* and nothing else: with any reward allowed, every γ fits equally well. They determine γ
 when the target is known to be a tilt of the base, log π* = log π₀ + r/β, by a reward of a class in which log π₀ is not:
@@ -17,23 +17,33 @@ from alignment_limits.preferences.objectives import sigmoid, softplus
 
 # (points (b, D), their numbers (b,)) → value (b,), gradient (b, D), Hessian (b, D, D)
 Oracle = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+FAR = 25.0  # nats from the base from which a policy counts as having run away
 _LONGEST = 4.0  # of a step's largest component
 
 
 def newton(
     oracle: Oracle, start: np.ndarray, *, tolerance: float = 1e-11, steps: int = 80, bound: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimisers of B functions of D variables, from `start` (B, D) downhill.
+    """Minimisers of B functions of D variables, from `start` downhill.
 
     A step that does not lower the value is taken back and the damping raised, so a function need not be convex:
     what is found is the minimum in whose basin the start lies.
 
     Args:
+        oracle: (points (b, D), their numbers (b,)) → value (b,), gradient (b, D), Hessian (b, D, D).
+        start: (B, D).
         tolerance: of the gradient's largest component.
+        steps: at most.
         bound: a problem whose point leaves the box ±bound is given up.
 
     Returns:
-        points (B, D); converged (B,), False for those given up or not finished after `steps`.
+        Points (B, D); converged (B,), False for those given up or not finished after `steps`.
+
+    Example:
+        >>> square = lambda x, rows: ((x[:, 0] - 3) ** 2 / 2, x - 3, np.ones((len(x), 1, 1)))
+        >>> points, converged = newton(square, np.zeros((2, 1)))
+        >>> points.round(6).tolist(), converged.tolist()
+        ([[3.0], [3.0]], [True, True])
     """
     x = np.array(start, dtype=float)
     done = np.zeros(len(x), bool)
@@ -67,26 +77,168 @@ def newton(
     return x, done
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities of logits (..., Y), along the last axis.
+
+    Example:
+        >>> np.exp(log_softmax(np.log([1.0, 3.0]))).round(6)
+        array([0.25, 0.75])
+    """
+    top = logits - logits.max(-1, keepdims=True)
+    return top - np.log(np.exp(top).sum(-1, keepdims=True))
+
+
+def margins(values: np.ndarray) -> np.ndarray:
+    """All differences v[a] − v[b], (..., Y) → (..., Y, Y).
+
+    Example:
+        >>> margins(np.array([1.0, 3.0]))
+        array([[ 0., -2.],
+               [ 2.,  0.]])
+    """
+    return values[..., :, None] - values[..., None, :]
+
+
+def reward_fit(wins: np.ndarray, *, ridge: float = 0.0) -> np.ndarray:
+    """Bradley-Terry rewards: argmin Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖R‖².
+
+    Args:
+        wins: W (..., Y, Y), how often a was preferred to b.
+        ridge: in pairs; 1/ridge is the variance of a normal prior. With 0 there is a finite minimiser only where
+            `has_finite_fit` says so.
+
+    Returns:
+        Rewards (..., Y) of mean 0; NaN where there is no finite minimiser.
+
+    Example:
+        >>> reward_fit(np.array([[0, 3], [1, 0]])).round(3)  # half of log 3 up and down
+        array([ 0.549, -0.549])
+    """
+    total = np.maximum(wins.sum((-2, -1)), 1.0)
+    weights = (wins / total[..., None, None]).reshape(-1, *wins.shape[-2:])
+    ridges = np.ravel(ridge / total)
+    found, ok = newton(lambda r, i: pair_loss(r, weights[i], 1.0, ridges[i]), np.zeros(weights.shape[:2]), bound=FAR)
+    if ridge == 0:
+        ok &= has_finite_fit(weights)
+    found[~ok] = np.nan
+    return (found - found.mean(-1, keepdims=True)).reshape(wins.shape[:-1])
+
+
+def pair_loss(
+    g: np.ndarray, wins: np.ndarray, gamma: float, ridge: np.ndarray, shift: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Σ W[a, b] (−log σ(γ (s_a − s_b))) + ridge/2 ‖g‖² at s = g + shift, of B problems.
+
+    Only differences of g count; a unit curvature along the constant fixes the rest.
+
+    Args:
+        g: (B, Y).
+        wins: W (B, Y, Y).
+        gamma: inverse temperature of the preferences.
+        ridge: (B,).
+        shift: broadcast against g.
+
+    Returns:
+        Values (B,), gradients (B, Y) and Hessians (B, Y, Y) in g.
+
+    Example:
+        >>> value, gradient, _ = pair_loss(np.zeros((1, 2)), np.array([[[0, 3], [1, 0]]]), 1.0, np.zeros(1))
+        >>> value.round(3), gradient  # 4 log 2
+        (array([2.773]), array([[-1.,  1.]]))
+    """
+    u = gamma * margins(g + shift)
+    # softplus(−u) and sigmoid(−u) from one exponential: most of a fit's time goes here
+    small = np.exp(-np.abs(u))
+    loss, lost = np.maximum(-u, 0) + np.log1p(small), np.where(u > 0, small, 1) / (1 + small)
+    pull = wins * lost
+    value = (wins * loss).sum((-2, -1)) + 0.5 * ridge * (g**2).sum(-1)
+    gradient = gamma * (pull.sum(-2) - pull.sum(-1)) + ridge[:, None] * g
+    curvature = pull * (1 - lost)
+    curvature = gamma**2 * (curvature + curvature.swapaxes(-2, -1))
+    size = g.shape[1]
+    hessian = 1 / size - curvature
+    diagonal = np.arange(size)
+    hessian[:, diagonal, diagonal] += curvature.sum(-1) + ridge[:, None]
+    return value, gradient, hessian
+
+
+def has_finite_fit(wins: np.ndarray) -> np.ndarray:
+    """Whether maximum-likelihood rewards are finite and unique.
+
+    They are if and only if every response can be reached from every other along wins: otherwise the responses fall into
+    two groups of which one never lost to the other, and the likelihood rises for ever as they part (separable data), or
+    which never met.
+
+    Args:
+        wins: (..., Y, Y).
+
+    Returns:
+        Booleans (...).
+
+    Example:
+        >>> has_finite_fit(np.array([[[0, 3], [1, 0]], [[0, 4], [0, 0]]]))
+        array([ True, False])
+
+    References:
+        Ford (1957).
+    """
+    reach = (wins > 0) | np.eye(wins.shape[-1], dtype=bool)
+    for _ in range(max(wins.shape[-1] - 1, 1).bit_length()):
+        reach = np.matmul(reach.astype(np.float32), reach.astype(np.float32)) > 0
+    return np.asarray(reach.all((-2, -1)))
+
+
 def pair_design(values: np.ndarray) -> np.ndarray:
-    """Differences of features (X, Y, D) between the two responses of every unordered pair, (pairs, D)."""
+    """Differences of features between the two responses of every unordered pair.
+
+    Args:
+        values: features (X, Y, D).
+
+    Returns:
+        (pairs, D), context by context.
+
+    Example:
+        >>> pair_design(np.array([[[1.0], [4.0], [6.0]]])).ravel()
+        array([-3., -5., -2.])
+    """
     first, second = np.triu_indices(values.shape[1], 1)
     return (values[:, first] - values[:, second]).reshape(-1, values.shape[2])
 
 
 def pair_wins(wins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wins (..., X, Y, Y) of the first and of the second response of the same pairs, each (..., pairs)."""
+    """Wins of the first and of the second response of the pairs of `pair_design`.
+
+    Args:
+        wins: (..., X, Y, Y).
+
+    Returns:
+        Two arrays (..., pairs).
+
+    Example:
+        >>> first, second = pair_wins(np.array([[[0, 3], [1, 0]]]))
+        >>> first.tolist(), second.tolist()
+        ([3], [1])
+    """
     first, second = np.triu_indices(wins.shape[-1], 1)
     flat = (*wins.shape[:-3], -1)
     return wins[..., first, second].reshape(flat), wins[..., second, first].reshape(flat)
 
 
 def linear_reward_fit(wins: np.ndarray, features: np.ndarray, *, ridge: float) -> np.ndarray:
-    """Rewards (B, X, Y) = features · w minimising Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖w‖².
+    """Rewards features · w, w minimising Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖w‖².
 
     Args:
         wins: (B, X, Y, Y), all of one world.
         features: (X, Y, D).
         ridge: in pairs; 1/ridge is the variance of a normal prior on each weight.
+
+    Returns:
+        Rewards (B, X, Y), of mean 0 in each context.
+
+    Example:
+        >>> wins, features = np.array([[[[0, 3], [1, 0]]]]), np.array([[[1.0], [0.0]]])
+        >>> linear_reward_fit(wins, features, ridge=1e-9).round(3)
+        array([[[ 0.549, -0.549]]])
     """
     weights, _ = logistic_fit(pair_design(features), *pair_wins(wins), ridge=ridge)
     rewards = np.einsum("xyd,bd->bxy", features, weights)
@@ -102,7 +254,7 @@ def logistic_fit(
     offset: np.ndarray | float = 0.0,
     start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (B, D) and log-likelihood (B,) of P(first wins) = σ(design · w + offset) for B data sets.
+    """Weights of P(first wins) = σ(design · w + offset), for B data sets.
 
     Args:
         design: (pairs, D).
@@ -110,6 +262,14 @@ def logistic_fit(
         ridge: of each weight, a number or (D,).
         offset: broadcast against (B, pairs).
         start: (B, D), 0 without it.
+
+    Returns:
+        Weights (B, D), and their log-likelihoods (B,) without the ridge.
+
+    Example:
+        >>> weights, likelihood = logistic_fit(np.ones((1, 1)), np.array([[3.0]]), np.array([[1.0]]))
+        >>> weights.round(3), likelihood.round(3)
+        (array([[1.099]]), array([-2.249]))
     """
     total = np.maximum(won.sum(-1) + lost.sum(-1), 1.0)[:, None]
     first, second = won / total, lost / total
@@ -138,7 +298,13 @@ _STEPS = 30
 
 
 class GammaFit(NamedTuple):
-    """Estimates (B,) with 95% profile-likelihood intervals; NaN and infinite ends where γ is not identified."""
+    """Estimates of γ from B data sets.
+
+    Attributes:
+        gamma: (B,); NaN where γ is not identified.
+        low, high: 95 % profile-likelihood interval; infinite where γ is not identified.
+        identified: whether the data determine γ.
+    """
 
     gamma: np.ndarray
     low: np.ndarray
@@ -156,6 +322,18 @@ def profile_gamma(
         design: φ(a) − φ(b) (pairs, D).
         won, lost: how often a was preferred, and b, (B, pairs).
         ridge: in pairs, on w alone: keeps separable data from running away.
+
+    Returns:
+        Estimates with intervals.
+
+    Example:
+        >>> margin = np.array([1.0, -1.0, 2.0])
+        >>> won = 1000 / (1 + np.exp(-0.5 * margin))[None]
+        >>> profile_gamma(margin, np.array([[1.0], [1.0], [0.0]]), won, 1000 - won).gamma.round(3)
+        array([0.5])
+
+    References:
+        docs/learning.md, "γ".
     """
     joint = np.column_stack([base_margin, design])
     ridges = np.r_[0.0, np.full(design.shape[1], ridge)]

@@ -21,38 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment_limits.preferences.fits import newton
+from alignment_limits.preferences.fits import FAR, log_softmax, margins, newton, pair_loss
 from alignment_limits.preferences.objectives import sigmoid
-
-FAR = 25.0  # nats from the base from which a policy counts as having run away
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities (last axis) of logits."""
-    top = logits - logits.max(-1, keepdims=True)
-    return top - np.log(np.exp(top).sum(-1, keepdims=True))
-
-
-def margins(values: np.ndarray) -> np.ndarray:
-    """All differences v[a] − v[b], (..., Y) → (..., Y, Y)."""
-    return values[..., :, None] - values[..., None, :]
-
-
-def reward_fit(wins: np.ndarray, *, ridge: float = 0.0) -> np.ndarray:
-    """Bradley-Terry rewards (..., Y), centred: argmin Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖R‖².
-
-    Args:
-        ridge: in pairs; 1/ridge is the variance of a normal prior. With 0 there is a finite minimiser only where
-            `has_finite_fit` says so; elsewhere the result is NaN.
-    """
-    total = np.maximum(wins.sum((-2, -1)), 1.0)
-    weights = (wins / total[..., None, None]).reshape(-1, *wins.shape[-2:])
-    ridges = np.ravel(ridge / total)
-    found, ok = newton(lambda r, i: _pairs(r, weights[i], 1.0, ridges[i]), np.zeros(weights.shape[:2]), bound=FAR)
-    if ridge == 0:
-        ok &= has_finite_fit(weights)
-    found[~ok] = np.nan
-    return (found - found.mean(-1, keepdims=True)).reshape(wins.shape[:-1])
 
 
 def preference_path(
@@ -63,17 +33,30 @@ def preference_path(
     betas: Sequence[float],
     start: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Log-policies (..., Y) minimising Σ W[a, b] (−log σ(γ log π_a/π_b)) + β KL(π‖π₀), for each β in order.
+    """Log-policies minimising Σ W[a, b] (−log σ(γ log π_a/π_b)) + β KL(π‖π₀), for each β in order.
 
     W of real pairs gives PMLE; W = w · σ(R̂_a − R̂_b) of pairs weighted w gives preference distillation (up to a
     constant). The KL is bounded, so on separable data the loss has its infimum at infinity however large β is; and
     it is not convex. Meant by "the" minimiser is the one that is joined to π₀ as β falls from infinity: give the
-    β from the largest down, each starts where the last ended. A policy that runs away is NaN from there on.
+    β from the largest down, each starts where the last ended.
 
     Args:
-        wins: (..., Y, Y), a mean over pairs: of the same unit as β.
+        wins: W (..., Y, Y), a mean over pairs: of the same unit as β.
         log_base: log π₀, broadcast against (..., Y).
+        gamma: inverse temperature of the preferences.
+        betas: coefficients of the KL, nats.
         start: log-policies (..., Y) to begin from instead of π₀; where they are NaN, so is all that follows.
+
+    Yields:
+        Log-policies (..., Y) at each β; NaN from where a policy runs away.
+
+    Example:
+        >>> wins, base = np.array([[0, 0.75], [0.25, 0]]), np.log([0.5, 0.5])
+        >>> [np.exp(p).round(3).tolist() for p in preference_path(wins, base, gamma=1.0, betas=[1.0, 0.0])]
+        [[0.628, 0.372], [0.75, 0.25]]
+
+    References:
+        [B], arXiv 2506.01523.
     """
     shape = wins.shape[:-1]
     weights = wins.reshape(-1, *wins.shape[-2:])
@@ -101,7 +84,7 @@ def _with_kl(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """PMLE + β KL(π‖π₀) of these rows at π ∝ π₀ eᵍ, with gradient and Hessian in g."""
     wins, log_base = wins[rows], log_base[rows]
-    value, gradient, hessian = _pairs(g, wins, gamma, np.zeros(len(g)), log_base)
+    value, gradient, hessian = pair_loss(g, wins, gamma, np.zeros(len(g)), log_base)
     if beta:
         log_policy = log_softmax(log_base + g)
         policy, ratio = np.exp(log_policy), log_policy - log_base
@@ -117,65 +100,62 @@ def _with_kl(
     return value, gradient, hessian
 
 
-def _pairs(
-    g: np.ndarray, wins: np.ndarray, gamma: float, ridge: np.ndarray, shift: np.ndarray | float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Σ W[a, b] (−log σ(γ (s_a − s_b))) + ridge/2 ‖g‖² at s = g + shift, gradient and Hessian in g.
-
-    Only differences of g count; a unit curvature along the constant fixes the rest.
-    """
-    u = gamma * margins(g + shift)
-    # softplus(−u) and sigmoid(−u) from one exponential: most of a fit's time goes here
-    small = np.exp(-np.abs(u))
-    loss, lost = np.maximum(-u, 0) + np.log1p(small), np.where(u > 0, small, 1) / (1 + small)
-    pull = wins * lost
-    value = (wins * loss).sum((-2, -1)) + 0.5 * ridge * (g**2).sum(-1)
-    gradient = gamma * (pull.sum(-2) - pull.sum(-1)) + ridge[:, None] * g
-    curvature = pull * (1 - lost)
-    curvature = gamma**2 * (curvature + curvature.swapaxes(-2, -1))
-    size = g.shape[1]
-    hessian = 1 / size - curvature
-    diagonal = np.arange(size)
-    hessian[:, diagonal, diagonal] += curvature.sum(-1) + ridge[:, None]
-    return value, gradient, hessian
-
-
-def has_finite_fit(wins: np.ndarray) -> np.ndarray:
-    """Whether the maximum-likelihood rewards of each table of wins (..., Y, Y) are finite and unique, (...).
-
-    They are if and only if every response can be reached from every other along wins (Ford 1957): otherwise the
-    responses fall into two groups of which one never lost to the other, and the likelihood rises for ever as they
-    part (separable data), or which never met.
-    """
-    reach = (wins > 0) | np.eye(wins.shape[-1], dtype=bool)
-    for _ in range(max(wins.shape[-1] - 1, 1).bit_length()):
-        reach = np.matmul(reach.astype(np.float32), reach.astype(np.float32)) > 0
-    return np.asarray(reach.all((-2, -1)))
-
-
-def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """E_x KL(p‖q): (..., X, Y) → (...), contexts equally likely. NaN log-policies (run away) are infinitely far."""
-    each = (np.exp(log_p) * (log_p - log_q)).sum(-1)
-    return np.where(np.isnan(each), np.inf, each).mean(-1)
-
-
-def gain(log_policy: np.ndarray, log_base: np.ndarray, reward: np.ndarray) -> np.ndarray:
-    """E_x (E_π r − E_π₀ r), (..., X, Y) → (...); NaN for a policy that ran away."""
-    return ((np.exp(log_policy) - np.exp(log_base)) * reward).sum(-1).mean(-1)
-
-
 def reverse_kl_policy(reward: np.ndarray, log_base: np.ndarray, *, gamma: float, beta: float) -> np.ndarray:
-    """argmin −E_π R − γ H(π) + β KL(π‖π₀): π ∝ π₀^{β/(β+γ)} e^{R/(β+γ)}."""
+    """argmin −E_π R − γ H(π) + β KL(π‖π₀): π ∝ π₀^{β/(β+γ)} e^{R/(β+γ)}.
+
+    Args:
+        reward, log_base: (..., Y).
+        gamma, beta: of entropy and KL, in the reward's units; not both 0.
+
+    Returns:
+        Log-policy (..., Y).
+
+    Example:
+        >>> base = np.log([0.25, 0.75])
+        >>> np.exp(reverse_kl_policy(np.zeros(2), base, gamma=1.0, beta=1.0)).round(3)  # ∝ √π₀
+        array([0.366, 0.634])
+
+    References:
+        [B], arXiv 2506.01523.
+    """
     return log_softmax((beta * log_base + reward) / (beta + gamma))
 
 
 def rlhf_policy(reward: np.ndarray, log_base: np.ndarray, *, beta: float) -> np.ndarray:
-    """argmin −E_π R + β KL(π‖π₀): the tilt π ∝ π₀ e^{R/β}. DPO's as well, for R fitted without a prior."""
+    """argmin −E_π R + β KL(π‖π₀): the tilt π ∝ π₀ e^{R/β}. DPO's as well, for R fitted without a prior.
+
+    Args:
+        reward, log_base: (..., Y).
+        beta: positive, in the reward's units.
+
+    Returns:
+        Log-policy (..., Y).
+
+    Example:
+        >>> np.exp(rlhf_policy(np.log([1.0, 3.0]), np.log([0.5, 0.5]), beta=1.0)).round(3)
+        array([0.25, 0.75])
+    """
     return reverse_kl_policy(reward, log_base, gamma=0.0, beta=beta)
 
 
 def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps: int) -> np.ndarray:
-    """REBEL from π₀ after `steps` exact regressions: each multiplies by e^{ηR}, so it is RLHF's at β = 1/(η steps)."""
+    """REBEL from π₀ after `steps` exact regressions: each multiplies by e^{ηR}, so it is RLHF's at β = 1/(η steps).
+
+    Args:
+        reward, log_base: (..., Y).
+        eta: step size, per unit of reward.
+        steps: their number.
+
+    Returns:
+        Log-policy (..., Y).
+
+    Example:
+        >>> np.exp(rebel_policy(np.log([1.0, 3.0]), np.log([0.5, 0.5]), eta=0.25, steps=4)).round(3)
+        array([0.25, 0.75])
+
+    References:
+        arXiv 2404.16767.
+    """
     policy = log_softmax(log_base + 0 * reward)
     for _ in range(steps):
         policy = log_softmax(policy + eta * reward)
@@ -183,10 +163,19 @@ def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps:
 
 
 def ipo_direction(wins: np.ndarray) -> np.ndarray:
-    """argmin Σ W[a, b] (g_a − g_b − 1)², (..., Y, Y) → (..., Y): a graph Laplacian's system, of least norm.
+    """argmin Σ W[a, b] (g_a − g_b − 1)², a graph Laplacian's system: IPO's policy is π₀ e^{g/(2τ)}.
 
-    IPO's policy is π₀ e^{g/(2τ)}. It is finite for any data: a response that always won is one above those it beat,
-    one never compared stays at 0.
+    It is finite for any data: a response that always won is one above those it beat, one never compared stays at 0.
+
+    Args:
+        wins: W (..., Y, Y).
+
+    Returns:
+        g (..., Y) of least norm.
+
+    Example:
+        >>> ipo_direction(np.array([[0, 4.0], [0, 0]])).round(3)
+        array([ 0.5, -0.5])
     """
     met = wins + wins.swapaxes(-2, -1)
     laplacian = -met
@@ -197,7 +186,23 @@ def ipo_direction(wins: np.ndarray) -> np.ndarray:
 
 
 def ipo_policy(wins: np.ndarray, log_base: np.ndarray, *, tau: float) -> np.ndarray:
-    """argmin Σ W[a, b] (m_ab − 1/(2τ))², m the margin of log π/π₀."""
+    """argmin Σ W[a, b] (m_ab − 1/(2τ))², m the margin of log π/π₀.
+
+    Args:
+        wins: W (..., Y, Y).
+        log_base: log π₀ (..., Y).
+        tau: positive.
+
+    Returns:
+        Log-policy (..., Y).
+
+    Example:
+        >>> np.exp(ipo_policy(np.array([[0, 4.0], [0, 0]]), np.log([0.5, 0.5]), tau=0.5)).round(3)
+        array([0.731, 0.269])
+
+    References:
+        arXiv 2310.12036.
+    """
     return log_softmax(log_base + ipo_direction(wins) / (2 * tau))
 
 
@@ -207,16 +212,27 @@ _STEPS, _LONGEST, _FLAT = 60, 1.0, 1e-10
 def on_policy_path(
     labels: np.ndarray, log_base: np.ndarray, *, gamma: float, betas: Sequence[float]
 ) -> Iterator[np.ndarray]:
-    """Log-policies (..., Y) at which the gradient of distillation + β KL(π‖π₀) on pairs from π × π is 0, for each β.
+    """Log-policies at which the gradient of distillation + β KL(π‖π₀) on pairs from π × π is 0, for each β.
 
     The sampler is not differentiated, so this is no minimum of a loss but a fixed point. Divided by π_a the gradient is
     2γ Σ_b π_b (σ(γ m_ab) − t_ab) + β (g_a − E_π g), g = log π/π₀; its root is found by Newton, from the last β's on.
-    One that is not found is NaN.
 
     Args:
         labels: t, the rewards' P(a ≻ b), (..., Y, Y).
         log_base: log π₀, broadcast against (..., Y).
-        betas: from the largest down.
+        gamma: inverse temperature of the preferences.
+        betas: coefficients of the KL in nats, from the largest down.
+
+    Yields:
+        Log-policies (..., Y) at each β; NaN where none is found.
+
+    Example:
+        >>> labels, base = np.array([[0.5, 0.75], [0.25, 0.5]]), np.log([0.5, 0.5])
+        >>> [np.exp(p).round(3).tolist() for p in on_policy_path(labels, base, gamma=1.0, betas=[1.0, 0.01])]
+        [[0.583, 0.417], [0.745, 0.255]]
+
+    References:
+        [B], arXiv 2506.01523.
     """
     shape = labels.shape[:-1]
     target = labels.reshape(-1, *labels.shape[-2:])
@@ -262,9 +278,12 @@ REBEL_STEPS = 4
 class Data:
     """What a learner may see.
 
-    `wins` (..., X, Y, Y) is the mean over pairs, times X; `log_base` (..., X, Y) broadcasts against its batch.
-    `reward` (..., X, Y) is fitted in the reward class with a weak prior; `free_reward` is the table of maximum
-    likelihood, NaN where the data determine none. `gamma` is what the learner takes γ to be.
+    Attributes:
+        wins: (..., X, Y, Y), the mean over pairs, times X.
+        log_base: log π₀ (..., X, Y), broadcast against the batch of `wins`.
+        gamma: what the learner takes γ to be.
+        reward: (..., X, Y), fitted in the reward class with a weak prior.
+        free_reward: (..., X, Y), the table of maximum likelihood; NaN where the data determine none.
     """
 
     wins: np.ndarray
@@ -331,11 +350,22 @@ LEARNERS: dict[str, Learner] = {
 
 
 def unregularised(data: Data, *, free: bool) -> dict[str, np.ndarray]:
-    """PMLE, distillation and reverse KL at β = 0, each by its own route; NaN where the data determine no policy.
+    """PMLE, distillation and reverse KL at β = 0, each by its own route.
 
     Args:
+        data: wins, rewards and the base.
         free: whether the reward class is all tables; otherwise reverse KL takes the class's own fit, which its prior
             keeps finite.
+
+    Returns:
+        Log-policies (..., X, Y) by objective; NaN where the data determine no policy.
+
+    Example:
+        >>> wins, base = np.array([[[0, 0.75], [0.25, 0]]]), np.log([[0.5, 0.5]])
+        >>> fitted = np.array([[np.log(3) / 2, -np.log(3) / 2]])
+        >>> found = unregularised(Data(wins, base, 1.0, fitted, fitted), free=True)
+        >>> {name: np.exp(policy).round(3).tolist() for name, policy in found.items()}
+        {'pmle': [[0.75, 0.25]], 'distillation': [[0.75, 0.25]], 'reverse-kl': [[0.75, 0.25]]}
     """
     undetermined = np.isnan(data.free_reward)
     (pmle,) = preference_path(data.wins, data.log_base, gamma=data.gamma, betas=[0.0])

@@ -12,49 +12,111 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alignment_limits.preferences.learners import log_softmax, margins, reward_fit
+from alignment_limits.preferences.fits import log_softmax, margins, reward_fit
 from alignment_limits.preferences.objectives import sigmoid
 
 
 def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:
-    """P(a ≻ b) = σ(γ log π*(a)/π*(b)), (..., Y) → (..., Y, Y)."""
+    """P(a ≻ b) = σ(γ log π*(a)/π*(b)).
+
+    Args:
+        log_target: log π* up to a constant, (..., Y).
+        gamma: inverse temperature.
+
+    Returns:
+        Preference table (..., Y, Y).
+
+    Example:
+        >>> preferences(np.log([0.25, 0.75]), gamma=1.0).round(3)
+        array([[0.5 , 0.25],
+               [0.75, 0.5 ]])
+
+    References:
+        [B], arXiv 2506.01523.
+    """
     return sigmoid(gamma * margins(log_target))
 
 
 def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
-    """Every label flipped with this probability."""
+    """A preference table with every label flipped with the probability `rate`.
+
+    Example:
+        >>> with_label_noise(np.array([0.9]), 0.1).round(3).tolist()
+        [0.82]
+    """
     return (1 - 2 * rate) * table + rate
 
 
 def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
-    """Davidson's ties: a, b and a tie with odds √(P_ab/P_ba) : √(P_ba/P_ab) : ν; ν/(2 + ν) between equals."""
+    """Davidson's ties (1970): a, b and a tie with odds √(P_ab/P_ba) : √(P_ba/P_ab) : ν; ν/(2 + ν) between equals.
+
+    Example:
+        >>> tie_probability(np.array([0.5]), 1.0).round(3).tolist()
+        [0.333]
+    """
     tie = nu * np.sqrt(table * (1 - table))
     return tie / (1 + tie)
 
 
 def with_ties_flipped(table: np.ndarray, nu: float) -> np.ndarray:
-    """Ties recorded as a win of either with probability 1/2. Dropped ties leave the table as it is, of fewer pairs."""
+    """A preference table with Davidson's ties recorded as a win of either with probability 1/2.
+
+    Dropped ties leave the table as it is, of fewer pairs.
+
+    Example:
+        >>> with_ties_flipped(np.array([0.8]), 1.0).round(3).tolist()
+        [0.714]
+    """
     tie = tie_probability(table, nu)
     return (1 - tie) * table + tie / 2
 
 
 def with_context_effects(table: np.ndarray, effects: np.ndarray) -> np.ndarray:
-    """Utility depends on what a response is shown beside: logit P[a, b] + C[a, b], C antisymmetric (..., Y, Y)."""
+    """A response's utility depends on what it is shown next to: logit P[a, b] + C[a, b], C antisymmetric (..., Y, Y).
+
+    Example:
+        >>> with_context_effects(np.array([0.5]), np.array([np.log(3)])).round(3).tolist()
+        [0.75]
+    """
     return sigmoid(np.log(table) - np.log1p(-table) + effects)
 
 
 def with_annotators(table: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """Pairs judged each by one of K annotators, taken at random, whose rewards are off by biases (K, ..., Y)."""
+    """Pairs judged each by one of K annotators, taken at random, whose rewards are off by biases (K, ..., Y).
+
+    Example:
+        >>> with_annotators(np.full((2, 2), 0.5), np.array([[0.0, 0.0], [np.log(3), 0.0]])).round(3)
+        array([[0.5  , 0.625],
+               [0.375, 0.5  ]])
+    """
     return sigmoid((np.log(table) - np.log1p(-table))[None] + margins(biases)).mean(0)
 
 
 def tempered(log_base: np.ndarray, temperature: float) -> np.ndarray:
-    """log μ for μ ∝ π₀^{1/T}."""
+    """log μ for μ ∝ π₀^{1/T}, (..., Y).
+
+    Example:
+        >>> np.exp(tempered(np.log([0.1, 0.9]), 2.0)).round(3)
+        array([0.25, 0.75])
+    """
     return log_softmax(log_base / temperature)
 
 
 def best_of_n_sampler(log_base: np.ndarray, reward: np.ndarray, n: float) -> np.ndarray:
-    """log μ of best-of-n from the base by a reward without ties: F(y)ⁿ − F(y⁻)ⁿ, F the rank's distribution."""
+    """log μ of best-of-n from the base by a reward without ties: F(y)ⁿ − F(y⁻)ⁿ, F the rank's distribution.
+
+    Args:
+        log_base: log π₀ (..., Y).
+        reward: (..., Y).
+        n: draws, positive.
+
+    Returns:
+        log μ (..., Y).
+
+    Example:
+        >>> np.exp(best_of_n_sampler(np.log([0.5, 0.5]), np.array([0.0, 1.0]), 2)).round(3)
+        array([0.25, 0.75])
+    """
     order = np.argsort(reward, -1)
     up_to = np.cumsum(np.take_along_axis(np.exp(log_base), order, -1), -1)
     up_to[..., -1] = 1.0
@@ -67,10 +129,25 @@ def best_of_n_sampler(log_base: np.ndarray, reward: np.ndarray, n: float) -> np.
 def draw_wins(
     table: np.ndarray, log_sampler: np.ndarray, pairs: int, rng: np.random.Generator, *, tie: np.ndarray | None = None
 ) -> np.ndarray:
-    """Wins (X, Y, Y) in `pairs` i.i.d. comparisons: x uniform, a and b from μ(·|x), the winner from the table.
+    """Wins in `pairs` i.i.d. comparisons: x uniform, a and b from μ(·|x), the winner from the table.
 
-    A response met by itself says nothing and is not recorded, though it counts as a pair; so does a tie, which has
-    the probability `tie` (X, Y, Y) if given.
+    A response met by itself says nothing and is not recorded, though it counts as a pair; so does a tie.
+
+    Args:
+        table: P(a ≻ b) (X, Y, Y).
+        log_sampler: log μ (X, Y).
+        pairs: number of comparisons.
+        rng: of all draws.
+        tie: probability of a tie (X, Y, Y); without it there are none.
+
+    Returns:
+        Counts (X, Y, Y).
+
+    Example:
+        >>> certain = np.array([[[0.5, 1.0], [0.0, 0.5]]])
+        >>> draw_wins(certain, np.log([[0.5, 0.5]]), 100, np.random.default_rng(0))
+        array([[[ 0, 42],
+                [ 0,  0]]])
     """
     sampler = np.exp(log_sampler)
     cells = sampler[:, :, None] * sampler[:, None, :] / len(sampler)
@@ -85,9 +162,19 @@ def draw_wins(
 
 
 def expected_wins(table: np.ndarray, log_sampler: np.ndarray) -> np.ndarray:
-    """What `draw_wins` gives per pair and context, on average: the population's table of wins (..., Y, Y).
+    """What `draw_wins` gives per pair and context, on average: the population's table of wins.
 
-    Each context's sums to the probability that a pair is of two different responses.
+    Args:
+        table: P(a ≻ b) (..., Y, Y).
+        log_sampler: log μ (..., Y).
+
+    Returns:
+        (..., Y, Y); each context's sums to the probability that a pair is of two different responses.
+
+    Example:
+        >>> expected_wins(np.array([[0.5, 0.8], [0.2, 0.5]]), np.log([0.5, 0.5])).round(3)
+        array([[0. , 0.4],
+               [0.1, 0. ]])
     """
     sampler = np.exp(log_sampler)
     wins = 2 * sampler[..., :, None] * sampler[..., None, :] * table
@@ -97,9 +184,12 @@ def expected_wins(table: np.ndarray, log_sampler: np.ndarray) -> np.ndarray:
 
 
 class Pairs(NamedTuple):
-    """Indices of chosen and rejected samples, and the probability of that label.
+    """Labelled pairs of samples.
 
-    `probability` is P(chosen ≻ rejected) of the model, before any departure; `observed` of what was in fact judged.
+    Attributes:
+        chosen, rejected: indices of the samples.
+        probability: P(chosen ≻ rejected) of the model, before any departure.
+        observed: of what was in fact judged.
     """
 
     chosen: np.ndarray
@@ -122,13 +212,25 @@ def draw_pairs(
     """Pairs of two different samples, i.i.d. from the setting's sampler, with a label drawn for each.
 
     The samples are the base's own, so a pair from the base is any two of them; one from π₀^{1/T} weights them by
-    π₀^{1/T − 1}, one of best-of-n as often as the best of n of them by the reward would be each. Ties that are dropped
-    leave fewer than `pairs`.
+    π₀^{1/T − 1}, one of best-of-n as often as the best of n of them by the reward would be each.
 
     Args:
         log_target: log π* up to a constant, (M,); for Bradley-Terry on a reward, the reward.
         log_base: log π₀ (M,), needed for tempered pairs only.
         reward: what best-of-n goes by (M,).
+        pairs: their number.
+        rng: of all draws.
+        gamma: inverse temperature of the preferences.
+        setting, level: departure from the model, as for `comparisons`.
+
+    Returns:
+        The pairs; fewer than `pairs` where ties are dropped, none of fewer than two samples.
+
+    Example:
+        >>> r = np.array([0.0, 1.0, 2.0])
+        >>> drawn = draw_pairs(r, np.zeros(3), r, 1000, np.random.default_rng(0), gamma=50.0)
+        >>> bool((drawn.chosen > drawn.rejected).all())
+        True
     """
     if len(reward) < 2:
         none = np.zeros(0)
@@ -155,7 +257,19 @@ def draw_pairs(
 
 
 def fitted_rewards(chosen: np.ndarray, rejected: np.ndarray, *, prior_sd: float) -> np.ndarray:
-    """Bradley-Terry rewards (M,) of one prompt's samples 0 … M − 1 that are in some pair, under a normal prior."""
+    """Bradley-Terry rewards of one prompt's samples that are in some pair, under a normal prior.
+
+    Args:
+        chosen, rejected: indices of samples (pairs,).
+        prior_sd: standard deviation of the prior.
+
+    Returns:
+        Rewards (M,) of samples 0 … M − 1, of mean 0.
+
+    Example:
+        >>> fitted_rewards(np.array([0, 0, 0, 1]), np.array([1, 1, 1, 0]), prior_sd=1e3).round(3)
+        array([ 0.549, -0.549])
+    """
     size = int(max(chosen.max(), rejected.max())) + 1
     wins = np.zeros((size, size))
     np.add.at(wins, (chosen, rejected), 1)
@@ -164,7 +278,12 @@ def fitted_rewards(chosen: np.ndarray, rejected: np.ndarray, *, prior_sd: float)
 
 @dataclass(frozen=True)
 class World:
-    """log π* and log π₀ (X, Y), and features (X, Y, D) of which the first ones span log π* (D = 0: none known)."""
+    """Target and base of an enumerated world.
+
+    Attributes:
+        log_target, log_base: log π* and log π₀ (X, Y).
+        features: (X, Y, D), of which the first ones span log π*; D = 0 where none are known.
+    """
 
     log_target: np.ndarray
     log_base: np.ndarray
@@ -181,7 +300,13 @@ def draw_world(p: Mapping[str, Any], rng: np.random.Generator, *, tilt: bool = F
 
     Args:
         p: the study file's `learning.world`.
+        rng: of all draws.
         tilt: the target's logits are added to the base's, so that it is a tilt of the base.
+
+    Example:
+        >>> toy = {"contexts": 2, "responses": 3, "target_dimension": None, "base_sd": 1.0, "target_sd": 1.0}
+        >>> draw_world(toy, np.random.default_rng(0)).log_base.shape
+        (2, 3)
     """
     shape = p["contexts"], p["responses"]
     own = p["target_dimension"] or 0
@@ -200,8 +325,13 @@ ANNOTATORS = 5
 class Comparisons:
     """How pairs are made and judged in a world, and what the learner believes of it.
 
-    `table` (X, Y, Y) holds P(a ≻ b), `log_sampler` (X, Y) log μ, `tie` (X, Y, Y) what share of the pairs is dropped.
-    `as_modelled`: preferences follow the target as the learner believes.
+    Attributes:
+        table: P(a ≻ b) (X, Y, Y).
+        log_sampler: log μ (X, Y).
+        gamma: what the learner takes γ to be.
+        tie: share of the pairs that is dropped (X, Y, Y).
+        reward_dimension: of the learner's reward class; None: all tables.
+        as_modelled: preferences follow the target as the learner believes.
     """
 
     table: np.ndarray
@@ -225,7 +355,20 @@ def comparisons(
     Random effects and biases are drawn from `rng` and scaled by the level: a seed's are the same at all levels.
 
     Args:
+        setting: such as "label-noise"; docs/learning.md lists them. An unknown one changes nothing.
+        level: how far the setting departs.
+        world: target and base.
         p: the study file's `learning.world`.
+        rng: of effects and biases.
+
+    Returns:
+        How pairs are made and judged.
+
+    Example:
+        >>> world = World(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.zeros((1, 2, 0)))
+        >>> given = {"gamma": 1.0, "reward_dimension": None}
+        >>> comparisons("label-noise", 0.1, world, given, np.random.default_rng(0)).table.round(3).tolist()
+        [[[0.5, 0.3], [0.7, 0.5]]]
     """
     gamma = p["gamma"]
     table = preferences(world.log_target, gamma=gamma)

@@ -18,8 +18,12 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
-from alignment_limits.preferences.fits import linear_reward_fit
-from alignment_limits.preferences.learners import LEARNERS, Data, gain, kl, margins, reward_fit, unregularised
+from alignment_limits.preferences.fits import (
+    linear_reward_fit,
+    margins,
+    reward_fit,
+)
+from alignment_limits.preferences.learners import LEARNERS, Data, unregularised
 from alignment_limits.preferences.objectives import softplus
 from alignment_limits.preferences.pairs import (
     Comparisons,
@@ -38,16 +42,19 @@ Rows = dict[str, np.ndarray]
 
 
 def sweep(p: Mapping[str, Any], setting: str, level: float, study_seed: int, seeds: Sequence[int]) -> Rows:
-    """Rows of one setting at one level: objective, beta, n, seed, forward_kl, reverse_kl, gain, held_out, predicted.
-
-    The base is among the objectives: what is learned from nothing. beta is 0 without regularisation. n is
-    `POPULATION` for the minimisers under the population. held_out is the mean −log σ(γ log π⁺/π⁻) of pairs, each
-    under the policy learned without its fold; predicted is the forward KL to first order without regularisation. NaN
-    where not computed.
+    """Rows of one setting at one level, of all objectives, coefficients and data sizes.
 
     Args:
         p: the study file's `learning`.
-        seeds: world, pairs and folds of every seed and n derive from the study's seed, the seed and n alone.
+        setting, level: departure from the model, as for `comparisons`.
+        study_seed: world, pairs and folds of every seed and n derive from it, the seed and n alone.
+        seeds: of the worlds.
+
+    Returns:
+        Columns. objective: the base among them, which is what is learned from nothing. beta: 0 without regularisation.
+        n: `POPULATION` for the minimisers under the population. seed, forward_kl, reverse_kl, gain. held_out: the mean
+        −log σ(γ log π⁺/π⁻) of pairs, each under the policy learned without its fold. predicted: the forward KL to first
+        order without regularisation. NaN where not computed.
     """
     out = []
     for first in range(0, len(seeds), AT_ONCE):
@@ -157,6 +164,39 @@ def _held_out(policies: np.ndarray, wins: np.ndarray, gamma: float) -> np.ndarra
     return np.where(np.isnan(policies).any((-3, -2, -1)), np.inf, loss)
 
 
+def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """E_x KL(p‖q), contexts equally likely.
+
+    Args:
+        log_p, log_q: log-policies (..., X, Y); NaN (one that ran away) is infinitely far.
+
+    Returns:
+        Nats (...).
+
+    Example:
+        >>> round(float(kl(np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]]))), 3)
+        0.144
+    """
+    each = (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    return np.where(np.isnan(each), np.inf, each).mean(-1)
+
+
+def gain(log_policy: np.ndarray, log_base: np.ndarray, reward: np.ndarray) -> np.ndarray:
+    """E_x (E_π r − E_π₀ r), contexts equally likely.
+
+    Args:
+        log_policy, log_base, reward: (..., X, Y).
+
+    Returns:
+        Gains (...) in the reward's units; NaN for a policy that ran away.
+
+    Example:
+        >>> float(gain(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])))
+        0.25
+    """
+    return ((np.exp(log_policy) - np.exp(log_base)) * reward).sum(-1).mean(-1)
+
+
 def _reverse(policy: np.ndarray, target: np.ndarray) -> np.ndarray:
     """E_x KL(π‖π*); NaN for a policy that ran away: its limit is a boundary point we do not follow it to."""
     return ((np.exp(policy) * (policy - target)).sum(-1)).mean(-1)
@@ -168,13 +208,25 @@ def first_order(
     """c of E_x KL(π*‖π̂) ≈ c/n for π̂ = e^{R̂/γ}, R̂ the Bradley-Terry rewards fitted to n pairs of the model.
 
     Half the trace of the Fisher information of a response over that of a pair, divided by γ²: what plays the part of
-    [B]'s C_Π/γ² and log|Π| here. Infinite where the pair sampler never compares some responses.
+    [B]'s C_Π/γ² and log|Π| here.
 
     Args:
         log_target: log π* (X, Y).
         table: P(a ≻ b) (X, Y, Y).
         wins: expected wins (X, Y, Y) of one pair in all contexts together.
+        gamma: inverse temperature of the preferences.
         features: (X, Y, D) in which R̂ is linear; without it, every response has its own reward.
+
+    Returns:
+        c in nats × pairs; infinite where the pair sampler never compares some responses.
+
+    Example:
+        >>> table = np.full((1, 2, 2), 0.5)
+        >>> round(first_order(np.log([[0.5, 0.5]]), table, table * (1 - np.eye(2)) / 2, gamma=1.0), 6)
+        1.0
+
+    References:
+        [B], arXiv 2506.01523; docs/learning.md.
     """
     target = np.exp(log_target)
     response = _laplacian(target[:, :, None] * target[:, None, :]) / len(target)
@@ -205,6 +257,13 @@ def choose(sweep: pl.DataFrame, fixed_betas: Sequence[float]) -> pl.DataFrame:
 
     Of equally good coefficients (all infinitely far, say) the largest is taken. The population has no pairs to hold
     out.
+
+    Args:
+        sweep: the table of a sweep.
+        fixed_betas: coefficients of the fixed rows.
+
+    Returns:
+        Rows of the sweep, with a column `tuning`: "none", "fixed", "oracle" or "held-out".
     """
     keys = ["setting", "level", "objective", "n"]
     regular = sweep.filter(pl.col("beta") > 0)
@@ -230,7 +289,14 @@ def choose(sweep: pl.DataFrame, fixed_betas: Sequence[float]) -> pl.DataFrame:
 
 
 def summary(rates: pl.DataFrame) -> pl.DataFrame:
-    """Means over seeds with 95% t-intervals; a mean is infinite, without interval, when one policy ran away."""
+    """Means over seeds with 95% t-intervals; a mean is infinite, without interval, when one policy ran away.
+
+    Args:
+        rates: from `choose`.
+
+    Returns:
+        A row for each setting, objective, tuning, n and quantity; `finite` is the share of seeds without a runaway.
+    """
     at = pl.when(pl.col("tuning") == "fixed").then(pl.col("beta")).alias("at")
     rows = []
     for key, part in rates.with_columns(at).group_by(*GROUP, "at", "n", maintain_order=True):
@@ -250,6 +316,13 @@ def slopes(rates: pl.DataFrame, slope_from: int) -> pl.DataFrame:
     A floor is the intercept of forward KL against 1/n over the last five n, weighted by n (their variance falls as
     1/n near a floor); `exact` is the mean over the same seeds of the population minimiser's, and `excess` the
     intercept above it, seed by seed.
+
+    Args:
+        rates: from `choose`.
+        slope_from: smallest n of the slopes.
+
+    Returns:
+        Rows of the table `slopes`.
     """
     at = pl.when(pl.col("tuning") == "fixed").then(pl.col("beta")).alias("at")
     rows = []
@@ -275,7 +348,18 @@ def slopes(rates: pl.DataFrame, slope_from: int) -> pl.DataFrame:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95% t-interval of independent values; no interval for fewer than two, or if one is not finite."""
+    """Mean and 95% t-interval of independent values.
+
+    Args:
+        values: (seeds,).
+
+    Returns:
+        Mean, low and high; no interval for fewer than two values, or if one is not finite.
+
+    Example:
+        >>> tuple(round(x, 3) for x in mean_interval(np.array([1.0, 2.0, 3.0])))
+        (2.0, -0.484, 4.484)
+    """
     finite = np.isfinite(values).all()
     mean = float(values.mean()) if values.size else np.nan
     if not finite or values.size < 2:
