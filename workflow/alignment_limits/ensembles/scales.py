@@ -15,7 +15,13 @@ from alignment_limits.errors import EstimateError
 
 @dataclass(frozen=True)
 class Standardised:
-    """scores (P, M), mean 0 per prompt and pooled sd 1; centre (P,) and scale, to do the same elsewhere."""
+    """Scores on the common scale, and what puts others on it.
+
+    Attributes:
+        scores: (P, M), mean 0 per prompt and pooled sd 1.
+        centre: (P,), of the scores given.
+        scale: their pooled sd.
+    """
 
     scores: Array
     centre: Array
@@ -81,7 +87,21 @@ AGGREGATORS = ("mean", "median", "minimum", "mean-variance", "entropic")
 
 
 def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
-    """Return members as (K, P, M); every member must score exactly the same samples."""
+    """Members of an ensemble as one array.
+
+    Args:
+        members: scores (prompts, samples) of each member.
+
+    Returns:
+        (members, prompts, samples).
+
+    Raises:
+        EstimateError: members do not score exactly the same samples.
+
+    Example:
+        >>> check_members([[[0.0, 1.0]], [[2.0, 1.0]]]).shape
+        (2, 1, 2)
+    """
     given: list[ArrayLike] = list(members)  # type: ignore[arg-type]
     shapes = {np.shape(scores) for scores in given}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:

@@ -35,16 +35,19 @@ FIGURES = "alignment_limits.report.figures.table"  # by name: figures are no par
 class Columns:
     """A result: a dataclass of equal columns, with rows to read, a table to take along and a figure.
 
+    Attributes:
+        shown: columns whose range the short description gives.
+
     Example:
-        >>> from alignment_limits.limits import plan
-        >>> needs = plan(np.random.default_rng(0).normal(size=(64, 64)), kls=[0.1, 0.5])
-        >>> needs
-        Plan: 2 rows
+        >>> from alignment_limits.limits import frontier
+        >>> table = frontier(np.random.default_rng(0).normal(size=(64, 64)), kls=[0.1, 0.5])
+        >>> table
+        FrontierTable: 2 rows, 2 reliable
           kl 0.1 to 0.5, gain 0.445 to 0.993
-        >>> [round(row["half_width"], 3) for row in needs]
-        [0.021, 0.022]
-        >>> needs.to_polars().columns[:3]
-        ['kl', 'gain', 'half_width']
+        >>> [round(row["gain"], 2) for row in table]
+        [0.45, 0.99]
+        >>> table.to_polars().columns[:4]
+        ['at', 'budget', 'beta', 'kl']
     """
 
     shown: ClassVar[tuple[str, ...]] = ()  # columns whose range a short description gives

@@ -29,7 +29,13 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Everything:
-    """All replies to some prompts: log π₀, every reward and ensemble, and log π of every policy, each [p, R]."""
+    """All replies to some prompts, R of them to each.
+
+    Attributes:
+        base: log π₀ [p, R].
+        rewards: every reward and ensemble [p, R].
+        policies: log π of every policy [p, R].
+    """
 
     base: Array
     rewards: Mapping[str, Array]

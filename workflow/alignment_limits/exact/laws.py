@@ -16,7 +16,21 @@ from alignment_limits.errors import EstimateError
 
 
 def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
-    """π₀ e^(r/β) / Z; one β, or one for each prompt [p]. β = inf is the base, β = 0 its best replies."""
+    """π₀ e^(r/β) / Z.
+
+    Args:
+        logp: log π₀ [p, R].
+        reward: [p, R].
+        beta: one, or one for each prompt [p], in units of the reward; inf is the base, 0 its best replies.
+
+    Returns:
+        Log-probabilities [p, R].
+
+    Example:
+        >>> half = np.log([[0.5, 0.5]])
+        >>> np.exp(tilt(half, np.log([[1.0, 3.0]]), 1.0)).round(3)
+        array([[0.25, 0.75]])
+    """
     temperature = np.broadcast_to(np.asarray(beta, dtype=np.float64), len(logp))[:, None]
     best = reward == np.where(np.isneginf(logp), -np.inf, reward).max(axis=1, keepdims=True)
     at_zero = np.where(best, 0.0, -np.inf)
@@ -26,12 +40,39 @@ def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
 
 
 def best_of_n(logp: Array, reward: Array, n: int) -> Array:
-    """The best of n draws; equal ones are chosen among at random."""
+    """The best of n draws; equal ones are chosen among at random.
+
+    Args:
+        logp, reward: log π₀ and the reward [p, R].
+        n: draws.
+
+    Returns:
+        Log-probabilities [p, R].
+
+    Example:
+        >>> np.exp(best_of_n(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 2)).round(3)
+        array([[0.25, 0.75]])
+    """
     return _by_quantile(logp, reward, lambda u: u**n)
 
 
 def best_of_poisson(logp: Array, reward: Array, mu: float) -> Array:
-    """The best of 1 + Poisson(μ) draws."""
+    """The best of 1 + Poisson(μ) draws.
+
+    Args:
+        logp, reward: log π₀ and the reward [p, R].
+        mu: at least 0.
+
+    Returns:
+        Log-probabilities [p, R].
+
+    Example:
+        >>> np.exp(best_of_poisson(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 1.0)).round(3)
+        array([[0.303, 0.697]])
+
+    References:
+        arXiv 2506.19248.
+    """
     return _by_quantile(logp, reward, lambda u: u * np.exp(mu * (u - 1.0)))
 
 
@@ -40,6 +81,19 @@ def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step:
 
     A softmax picks the largest score plus Gumbel noise, so a reply's chance is n π₀(y) ∫ f(z − r_y) F(z)^(n−1) dz, with
     f the noise's density and F the law of a draw's noisy score: a trapezoid sum, whose error is e^(−π²/step).
+
+    Args:
+        logp, reward: log π₀ and the reward [p, R].
+        n: draws.
+        temperature: positive, in units of the reward.
+        step: of the sum.
+
+    Returns:
+        Log-probabilities [p, R].
+
+    Example:
+        >>> np.exp(soft_best_of_n(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 2, 0.01)).round(3)
+        array([[0.25, 0.75]])
     """
     scaled = reward / temperature
     out = np.empty_like(logp)
@@ -53,7 +107,22 @@ def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step:
 
 
 def chi2_pessimism(logp: Array, reward: Array, beta: float) -> Array:
-    """Density ratio relu((r − λ) / β), λ chosen for each prompt so that probabilities sum to 1."""
+    """Density ratio relu((r − λ) / β), λ chosen for each prompt so that probabilities sum to 1.
+
+    Args:
+        logp, reward: log π₀ and the reward [p, R].
+        beta: positive, in units of the reward.
+
+    Returns:
+        Log-probabilities [p, R].
+
+    Example:
+        >>> np.exp(chi2_pessimism(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 1.0)).round(3)
+        array([[0.25, 0.75]])
+
+    References:
+        arXiv 2503.21878.
+    """
     base = np.exp(logp)
     low, high = reward.min(axis=1) - beta, reward.max(axis=1)
     for _ in range(200):
@@ -87,7 +156,18 @@ STEPS = 40
 
 
 def kl(law: Array, base: Array) -> Array:
-    """KL(law ‖ base) of each prompt [p]; inf where the law leaves the base's support."""
+    """KL(law‖base) of each prompt.
+
+    Args:
+        law, base: log-probabilities [p, R].
+
+    Returns:
+        Nats [p]; inf where the law leaves the base's support.
+
+    Example:
+        >>> kl(np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]])).round(3)
+        array([0.144])
+    """
     p = np.exp(law)
     with np.errstate(invalid="ignore"):
         terms = np.where(p > 0, p * (law - base), 0.0)
@@ -95,24 +175,51 @@ def kl(law: Array, base: Array) -> Array:
 
 
 def mean(law: Array, reward: Array) -> Array:
-    """E r of each prompt [p]."""
+    """E r of each prompt [p], for log-probabilities and rewards [p, R].
+
+    Example:
+        >>> mean(np.log([[0.25, 0.75]]), np.array([[0.0, 1.0]])).round(3)
+        array([0.75])
+    """
     return np.asarray((np.exp(law) * reward).sum(axis=1))
 
 
 def gain(law: Array, base: Array, reward: Array) -> Array:
-    """E_law r − E_base r of each prompt [p]."""
+    """E_law r − E_base r of each prompt [p], for log-probabilities and rewards [p, R].
+
+    Example:
+        >>> gain(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3)
+        array([0.25])
+    """
     centred = reward - mean(base, reward)[:, None]
     return mean(law, centred)
 
 
 def spread(base: Array, reward: Array) -> float:
-    """Standard deviation of the reward within prompts under the base: the unit of gains."""
+    """Standard deviation of the reward within prompts under the base: the unit of gains.
+
+    Example:
+        >>> round(spread(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])), 3)
+        0.5
+    """
     centred = reward - mean(base, reward)[:, None]
     return float(np.sqrt(mean(base, centred**2).mean()))
 
 
 def win_rate(law: Array, base: Array, reward: Array) -> Array:
-    """P(the law's reply scores higher than the base's) + P(equal) / 2 of each prompt [p]."""
+    """P(the law's reply scores higher than the base's) + P(equal) / 2 of each prompt.
+
+    Args:
+        law, base: log-probabilities [p, R].
+        reward: [p, R].
+
+    Returns:
+        [p].
+
+    Example:
+        >>> win_rate(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3)
+        array([0.625])
+    """
     out = np.empty(len(law))
     for i, (ours, theirs, r) in enumerate(zip(np.exp(law), np.exp(base), reward, strict=True)):
         _, level = np.unique(r, return_inverse=True)
@@ -123,7 +230,12 @@ def win_rate(law: Array, base: Array, reward: Array) -> Array:
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest mean gain at a budget. law : [p, R]. beta : dG*/dκ, a mean over prompts where each has its own."""
+    """The largest mean gain at a budget.
+
+    Attributes:
+        law: log-probabilities [p, R].
+        beta: dG*/dκ, a mean over prompts where each has its own.
+    """
 
     law: Array
     beta: float
@@ -133,8 +245,20 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
     """The tilt that spends `budget` nats: on average over prompts with one β, or on every prompt with its own.
 
     Args:
-        budget: one KL, or one for each prompt [p]; only their mean counts in the average convention. Beyond what the
-            best replies cost, the law that always gives these (β = 0).
+        base, reward: log π₀ and the reward [p, R].
+        budget: one KL in nats, or one for each prompt [p]; only their mean counts in the average convention.
+        convention: "average" or "per-prompt".
+
+    Returns:
+        The law; beyond what the best replies cost, the one that always gives these (β = 0).
+
+    Raises:
+        EstimateError: an unknown convention.
+
+    Example:
+        >>> half, reward = np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])
+        >>> kl(limit(half, reward, 0.1).law, half).round(6)
+        array([0.1])
     """
     spent = np.broadcast_to(np.asarray(budget, dtype=np.float64), len(base))
     if convention == "average":

@@ -25,9 +25,13 @@ CLOSE = 1e-5  # nats per token, between the tree and a plain pass
 class Replies:
     """Every reply once, and the tree that they make.
 
-    tokens : R replies as token ids, the stop token included. nodes : N beginnings, shortest first, the empty one left
-    out. sees : [N, N] bool, which nodes lead to which (each to itself). after, drawn, inside : [R, longest], the node
-    after which each token is drawn (0 the empty beginning, then the nodes), the token, and False behind the end.
+    Attributes:
+        tokens: R replies as token ids, the stop token included.
+        nodes: N beginnings, shortest first, the empty one left out.
+        sees: which nodes lead to which (each to itself), bool [N, N].
+        after: the node after which each token is drawn (0 the empty beginning, then the nodes), [R, longest].
+        drawn: the token [R, longest].
+        inside: False behind the end [R, longest].
     """
 
     tokens: tuple[tuple[int, ...], ...]

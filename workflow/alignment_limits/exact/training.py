@@ -27,8 +27,14 @@ MEMORY = 100  # its pairs of steps and gradients
 
 @dataclass(frozen=True)
 class Progress:
-    """After `step` iterations, means over prompts: reward (centred), KL and entropy in nats per reply, tokens a reply,
-    and how far 𝒥 lies below its optimum.
+    """Where training stands, means over prompts.
+
+    Attributes:
+        step: iterations so far.
+        reward: centred.
+        kl, entropy: nats per reply.
+        length: tokens of a reply.
+        gap: how far 𝒥 lies below its optimum.
     """
 
     step: int

@@ -90,9 +90,17 @@ def best_of_n_choice(
     logprobs: ArrayLike | None = None,
     beaten: Mapping[str, Beaten] | None = None,
 ) -> Choice:
-    """Best-of-n at every n (N,) by checked scores, before it is compared with the limit.
+    """Best-of-n by checked scores, before it is compared with the limit.
 
-    NaN where a prompt has fewer than n samples. beaten : counted pairs of each evaluated reward, if at hand.
+    Args:
+        scores: that select (P, M).
+        others: evaluated rewards by name, each (P, M).
+        n: (N,).
+        seed, keys, logprobs: as for `best_of_n`.
+        beaten: counted pairs of each evaluated reward, if they are there already.
+
+    Returns:
+        The choice at every n; NaN where a prompt has fewer than n samples.
     """
     beaten = beaten or {name: Beaten.of(scores, scored) for name, scored in others.items()}
     rows = np.sum(~np.isnan(scores), axis=1)[:, None] >= n

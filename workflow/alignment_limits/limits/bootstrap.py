@@ -139,9 +139,14 @@ class PromptBootstrap:
         return np.asarray((flat / prompts[:, None]).reshape(len(flat), *values.shape[1:]))
 
     def interval(self, values: Array, support: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
-        """Interval of the mean over prompts of (P, K) contributions: low, high (K,); NaN in, NaN out.
+        """Interval of the mean over prompts.
 
-        support : least and largest value (K,) that a prompt may have, where known.
+        Args:
+            values: contributions (P, K).
+            support: least and largest value (K,) that a prompt may have, where known.
+
+        Returns:
+            Low and high (K,); NaN in, NaN out.
         """
         return self.ratio(values, np.ones_like(values), support)
 

@@ -103,15 +103,18 @@ class BestOfNTable(Columns):
 
 @dataclass(frozen=True)
 class Choice:
-    """Methods at N settings: kl (P, N); gains and wins (P, N) of each evaluated reward; NaN where a prompt has too few
-    samples for a setting.
+    """Ways of choosing at N settings, for P prompts; NaN where a prompt has too few samples for a setting.
 
-    unbiased : (N,) whether gain and win rate are so, and KL exact without ties; else they are corrected by halves.
-    method, n, temperature, kl_bound : (N,), as in BestOfNTable. kl_sequence : (P, N). kl_left : (P, N) what the KL's
-    correction may leave (0 where it is exact). largest_ratio : (N,) largest density ratio to the base law (n for
-    best-of-n), which says how few samples carry the choice. gains_left, wins_left : (P, N) what corrections by halves
-    may leave of their bias (0 where unbiased). lost : (P, N) probability of draws that the win rate does not cover
-    (of best-of-Poisson).
+    Attributes:
+        method, n, temperature, kl_bound: (N,), as in `BestOfNTable`.
+        kl, kl_sequence: (P, N), nats.
+        kl_left: (P, N), what the KL's correction may leave (0 where it is exact).
+        largest_ratio: (N,), largest density ratio to the base law (n for best-of-n), which says how few samples carry
+            the choice.
+        unbiased: (N,), whether gain and win rate are so, and KL exact without ties; else they are corrected by halves.
+        gains, wins: (P, N) of each evaluated reward.
+        gains_left, wins_left: (P, N), what corrections by halves may leave of their bias (0 where unbiased).
+        lost: (P, N), probability of draws that the win rate does not cover (of best-of-Poisson).
     """
 
     method: np.ndarray
@@ -153,9 +156,16 @@ def compare(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable]:
-    """Tables of one method, chosen by `scores` (P, M), for every evaluated reward; gain and limit paired.
+    """Tables of one choice for every evaluated reward; gain and limit are resampled together.
 
-    keys, clusters : (P,) as for `frontier`.
+    Args:
+        choice: made by `scores`.
+        scores: (P, M).
+        others: evaluated rewards by name, each (P, M).
+        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+
+    Returns:
+        One table for each evaluated reward.
     """
     count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
@@ -238,8 +248,11 @@ AT_ONCE = 16_384  # scores whose probabilities under all laws stay in a cache
 class Law:
     """A method at N settings.
 
-    n, temperature, kl_bound : (N,), as in BestOfNTable. fewest : (N,) samples a prompt needs to be in a row.
-    pick(scores) : probabilities (P, M, N) and KLs (P, N) of scores (P, M), NaN where a prompt has too few samples.
+    Attributes:
+        method: its name.
+        n, temperature, kl_bound: (N,), as in `BestOfNTable`.
+        fewest: (N,), samples a prompt needs to be in a row.
+        pick: from scores (P, M) to probabilities (P, M, N) and KLs (P, N); NaN where a prompt has too few samples.
     """
 
     method: str

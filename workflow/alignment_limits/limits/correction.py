@@ -35,7 +35,14 @@ MOST_LEFT = 0.75  # the bound `missed` at a fixed KL, as a share of an interval'
 
 @dataclass(frozen=True)
 class Correction:
-    """ratio rho, its standard error over prompts, the factor g and dg/drho, each (K,)."""
+    """The correction of the gain at K budgets.
+
+    Attributes:
+        ratio: ρ (K,).
+        ratio_error: its standard error over prompts.
+        factor: g (K,).
+        slope: dg/dρ (K,).
+    """
 
     ratio: Array
     ratio_error: Array
@@ -109,11 +116,15 @@ def _basis(t: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float) -> Array:
-    """Invert one increasing curve: lambda at which KL = kappa, NaN beyond the last node.
+    """Invert one increasing curve: λ at which KL = κ, interpolated as a function of s = √KL, dλ/ds = 2 s / rate.
 
-    inverse, kl, rate : (L,) nodes lambda > 0, KL and dKL/dlambda. start : Var(r) at lambda = 0, where
-    KL = Var lambda^2 / 2. kappa : (K,). Interpolates lambda as a function of s = sqrt(KL), dlambda/ds = 2 s
-    / rate.
+    Args:
+        inverse, kl, rate: nodes λ > 0, KL and dKL/dλ, (L,) each.
+        kappa: κ (K,).
+        start: Var(r) at λ = 0, where KL = Var λ² / 2.
+
+    Returns:
+        λ (K,); NaN beyond the last node.
     """
     s = np.sqrt(np.maximum(kl, 0.0))
     # A saturated tail has no slope left; nodes must rise to be inverted.
@@ -137,10 +148,15 @@ def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float)
 
 
 def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Array) -> Array:
-    """Read curves X(lambda) at KL = kappa, block by block; beyond a block's last node, its last value.
+    """Read curves X(λ) at KL = κ, block by block; X is interpolated as a function of s = √KL, dX/ds = 2 s dX/dKL.
 
-    kl, rate : (P, B, L) KL and dKL/dlambda. values, rates : (P, V, B, L) X and dX/dlambda. kappa : (P, K).
-    Returns (P, V, B, K). X is interpolated as a function of s, dX/ds = 2 s dX/dKL; at the origin X = 0.
+    Args:
+        kl, rate: KL and dKL/dλ (P, B, L).
+        values, rates: X and dX/dλ (P, V, B, L); X = 0 at the origin.
+        kappa: κ (P, K).
+
+    Returns:
+        (P, V, B, K); beyond a block's last node, its last value.
     """
     s = np.sqrt(np.maximum(kl, 0.0))
     s = np.maximum.accumulate(s, axis=-1)
@@ -169,10 +185,13 @@ AT_ONCE = 4096  # prompts x lambdas whose moments stay in a cache
 
 @dataclass(frozen=True)
 class LevelMoments:
-    """Moments (P, L, 3) at all three levels, or (P, L) at one; gains and slopes (P, L, V, 3) or (P, L, V).
+    """Moments (P, L, 3) at all three levels, or (P, L) at one.
 
-    gains[:, :, 0] : of the optimized reward, as everywhere index 0. slopes : their d / d lambda. ess : (P, L), of all
-    samples. share : (P,) each prompt's part in the KL (of `CorrectedCurve.moments` only).
+    Attributes:
+        kl, variance, reverse, mean: KL(π_β‖π₀), Var r under the tilt, KL(π₀‖π_β), and the optimized reward's gain.
+        gains, slopes: (P, L, V, 3) or (P, L, V), and their d/dλ; index 0 of V is the optimized reward.
+        ess: (P, L), of all samples.
+        share: (P,), each prompt's part in the KL (of `CorrectedCurve.moments` only).
     """
 
     kl: Array

@@ -45,19 +45,24 @@ GRID = 48
 class CurvePoints:
     """The curve at K budgets, for V evaluated rewards (index 0 is the optimized reward itself).
 
-    values : (P, K, V) per-prompt contributions; their mean is the corrected gain, their spread its
-        uncertainty.
-    reverse : (P, K) contributions to KL(pi_0||pi_beta). plugin : (K, V). slope : (K, V) dgain/dkl at full
-        samples.
-    beta : (K,). ess : (P, K). inverse : (P, K) full-sample lambda per prompt (for diagnostics).
-    reached : (K,) levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all
-        samples.
-    capped : (K,) share of quarters stopped at their own ceiling (per-prompt budget only, else 0).
-    share : (P,) each prompt's part in what is spent (average budget: its variance, for KL = variance lambda^2 / 2 near
-        0) or gained (per-prompt budget: its sd). carriers : how many prompts have to carry the estimate.
-
     Prompts with too few samples for quarters take no part: their share is 0, their ess and inverse NaN, and their
     values the mean over the others (`CorrectedCurve.every`).
+
+    Attributes:
+        kappa: budgets (K,), nats.
+        values: (P, K, V), contributions whose mean is the corrected gain, and whose spread its uncertainty.
+        reverse: (P, K), contributions to KL(π₀‖π_β).
+        levels: gains at all samples, halves and quarters, each (K, V).
+        slope: (K, V), dgain/dkl at all samples.
+        beta: (K,).
+        ess: (P, K).
+        inverse: λ of all samples (P, K), for diagnostics.
+        reached: (K,), levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all samples.
+        capped: (K,), share of quarters stopped at their own ceiling (per-prompt budget only, else 0).
+        share: (P,), each prompt's part in what is spent (average budget: its variance, for KL = variance λ² / 2 near 0)
+            or gained (per-prompt budget: its sd).
+        carriers: how many prompts have to carry the estimate.
+        correction: its factors.
     """
 
     kappa: Array
@@ -313,9 +318,17 @@ def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap) -> Verd
 def judge_points(
     scores: Array, points: CurvePoints, width: Array | None = None, *, clusters: int | None = None
 ) -> Verdict:
-    """The verdict on points read off the curve of `scores`; width : (K,) of the optimized reward's interval, where what
-    the correction leaves is to be held against it (with very many prompts the interval shrinks and the bias does not).
-    clusters : how many the bootstrap draws (PromptBootstrap.clusters).
+    """The verdict on points read off the curve of `scores`.
+
+    Args:
+        scores: (P, M).
+        points: of that curve.
+        width: (K,) of the optimized reward's interval, where what the correction leaves is to be compared with it (with
+            very many prompts the interval shrinks and the bias does not).
+        clusters: how many the bootstrap draws (`PromptBootstrap.clusters`).
+
+    Returns:
+        The verdict on each point.
     """
     left = missed(points.levels, points.correction.factor[:, None])[:, 0]
     return judge(

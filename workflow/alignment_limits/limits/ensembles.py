@@ -24,7 +24,13 @@ from alignment_limits.limits.tilt import check_betas
 
 @dataclass(frozen=True)
 class MemberErrors:
-    """Pooled within-prompt covariance (K, K) of member - gold; mean variance, mean correlation and its interval."""
+    """Errors of K ensemble members: member − gold within prompts, pooled.
+
+    Attributes:
+        covariance: (K, K).
+        variance: mean of its diagonal.
+        correlation, correlation_low, correlation_high: mean correlation of two members, and its interval.
+    """
 
     covariance: Array
     variance: float

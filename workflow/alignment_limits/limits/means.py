@@ -25,10 +25,17 @@ def mean_of(values: Array) -> Array:
 def interval(
     boot: PromptBootstrap, above: Array, below: Array | None = None, support: tuple[Array, Array] | None = None
 ) -> tuple[Array, Array]:
-    """Interval of the mean of `above` (P, K) over the prompts that have a value, or of mean(above) / mean(below).
+    """Interval of the mean of `above` over the prompts that have a value, or of mean(above) / mean(below).
 
-    All prompts are resampled, so a replicate has more or fewer of those with a value: a ratio of two means. NaN where
-    fewer than two have one. support : least and largest value (K,) that a prompt may have, where known.
+    All prompts are resampled, so a replicate has more or fewer of those with a value: a ratio of two means.
+
+    Args:
+        boot: replicates.
+        above, below: contributions (P, K).
+        support: least and largest value (K,) that a prompt may have, where known.
+
+    Returns:
+        Low and high (K,); NaN where fewer than two prompts have a value.
     """
     known = np.isfinite(above) if below is None else np.isfinite(above) & np.isfinite(below)
     if known.all():
@@ -62,7 +69,13 @@ def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray)
 
 @dataclass(frozen=True)
 class Part:
-    """Points of the curve for the settings (columns) that concern the same prompts (P,) bool."""
+    """Points of the curve for the settings that concern the same prompts.
+
+    Attributes:
+        prompts: which they are, (P,) bool.
+        columns: the settings' numbers.
+        points: of those prompts' curve.
+    """
 
     prompts: np.ndarray
     columns: np.ndarray
@@ -124,7 +137,17 @@ def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> A
 
 
 def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: int | None) -> np.ndarray:
-    """Why the limit of each setting is not reliable, "" where it is (N,); width : of its interval."""
+    """Why the limit of each setting is not reliable, "" where it is.
+
+    Args:
+        parts: of `read_curves`.
+        scores: (P, M).
+        width: of the limit's interval (N,).
+        clusters: how many the bootstrap draws.
+
+    Returns:
+        Reasons (N,).
+    """
     out = np.full(len(width), "no prompt has samples enough", dtype=object)
     for part in parts:
         out[part.columns] = judge_points(
@@ -232,7 +255,14 @@ def samples_of(scored: Array, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over picks: its name, contributions (P, N), what its correction may leave (P, N), its interval's width."""
+    """A mean over picks.
+
+    Attributes:
+        name: for reasons.
+        values: contributions (P, N).
+        left: (P, N), what their correction may leave.
+        width: of its interval (N,).
+    """
 
     name: str
     values: Array

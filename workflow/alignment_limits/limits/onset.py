@@ -33,13 +33,17 @@ PATH_PICKS = (
 class Onset:
     """What becomes of gold along a path that starts at the base law, where its gain is 0.
 
-    finding : "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold" where
-    it ends significantly below the base without a significant rise; "neither"; or "not judged". found :
-    over-optimisation whose place is known. at, low, high : that place (nats for hacking_onset, n for stopping_point)
-    and its interval, NaN where not found. gain, gain_low, gain_high : gold gain at the best point. drop, drop_low,
-    drop_high : how much gold falls from it to the end of the path. change, change_low, change_high : gold at the end
-    against the base. end : where the path ends (largest reliable KL, or n; NaN where it cannot be judged). prompts :
-    behind the path. reason : "" when found.
+    Attributes:
+        finding: "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold"
+            where it ends significantly below the base without a significant rise; "neither"; or "not judged".
+        found: over-optimisation whose place is known.
+        at, low, high: that place (nats along the tilt, else draws) and its interval; NaN where not found.
+        gain, gain_low, gain_high: gold gain at the best point.
+        drop, drop_low, drop_high: how much gold falls from it to the end of the path.
+        change, change_low, change_high: gold at the end against the base.
+        end: where the path ends (largest reliable KL, or n; NaN where it cannot be judged).
+        prompts: behind the path.
+        reason: why no place was found, "" where one was.
     """
 
     finding: str
@@ -63,11 +67,14 @@ class Onset:
 
 @dataclass(frozen=True)
 class Path:
-    """Gold along growing optimisation by another reward: at (K,) increasing, in `unit`; gold (P, K) per prompt, NaN for
-    prompts with too few samples to be part of it.
+    """Gold along growing optimisation by another reward.
 
-    end, reason : how far it is reliable; NaN and why where it is nowhere (K = 0). biased : why the place of a peak
-    cannot be told although gold may be seen to fall, "" where it can.
+    Attributes:
+        at: (K,), increasing, in `unit`.
+        gold: (P, K); NaN for prompts with too few samples to be part of it.
+        unit: "nats" or "draws".
+        end, reason: how far it is reliable; NaN and why where it is nowhere (K = 0).
+        biased: why the place of a peak is not known although gold may be seen to fall, "" where it is.
     """
 
     at: Array

@@ -58,10 +58,15 @@ def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class GaoFit:
-    """R(d) = d (alpha - beta d) ("best-of-n") or d (alpha - beta log d) ("policy"), d = sqrt(KL), 2210.10760.
+    """R(d) = d (α − β d) ("best-of-n") or d (α − β log d) ("policy"), d = √KL.
 
-    Coefficients with intervals; residual : root mean square misfit; curve(kls) draws it. peak_kl : where the fitted
-    reward peaks, inf if beta <= 0.
+    Attributes:
+        form: "best-of-n" or "policy".
+        alpha, alpha_low, alpha_high, beta, beta_low, beta_high: coefficients with intervals.
+        residual: root mean square misfit, in gold units.
+
+    References:
+        Gao et al. (2022), arXiv 2210.10760.
     """
 
     form: str

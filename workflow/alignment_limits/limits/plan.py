@@ -24,10 +24,15 @@ DISCRETE = 0.5  # share of tied samples from which on a prompt's law is taken to
 
 @dataclass(frozen=True)
 class Pilot:
-    """Scores (P, M), NaN = no such sample; which prompts have tied scores (P,); residuals of the others, pooled.
+    """A small study from which larger ones are drawn.
 
     A prompt's law is stood in for by its own samples. Where more are wanted than it has: by its levels, if its scores
     tie; else by the residuals of all untied prompts in units of their spread, as its own end at its largest.
+
+    Attributes:
+        scores: (P, M); NaN marks a missing sample.
+        discrete: which prompts have tied scores (P,).
+        pool: residuals of the others.
     """
 
     scores: Array

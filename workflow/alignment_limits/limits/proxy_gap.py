@@ -74,11 +74,16 @@ class ProxyGapTable(Columns):
 
 @dataclass(frozen=True)
 class GapContributions:
-    """Per-prompt contributions (P, L), corrected but for `plugin` and `variance`.
+    """Contributions of each prompt (P, L), corrected but for `plugin` and `variance`.
 
-    share, share_gold : (P,) each prompt's part in the KL of the proxy's and of gold's tilt.
-
-    missed_gap, missed_gold : (L,) what the corrections of `gap` and `gold_gain` may miss (correction.py).
+    Attributes:
+        gap, plugin: the regularised gap, corrected and not.
+        variance: of the proxy's error under gold's tilt, over 2β.
+        kl, gold_gain: what the proxy's tilt spends, and what it gains of gold.
+        ideal_gain_at_beta: what gold's own tilt gains.
+        ess, ess_gold: effective samples under the two tilts.
+        share, share_gold: (P,), each prompt's part in the KL of the proxy's and of gold's tilt.
+        missed_gap, missed_gold: (L,), what the corrections of `gap` and `gold_gain` may miss (correction.py).
     """
 
     gap: Array

@@ -31,10 +31,12 @@ def log_choose(above: np.ndarray, below: np.ndarray) -> Array:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Each prompt's samples by ascending score, (P, M) arrays by rank; missing samples (NaN) stand last, untied.
+    """Each prompt's samples by ascending score; missing samples (NaN) stand last, untied.
 
-    order : the sample at each rank. lower, upper : how many score less, and how many less or as much; ranks
-    lower .. upper - 1 are tied. counts : (P,) samples of each prompt.
+    Attributes:
+        order: the sample at each rank (P, M).
+        lower, upper: how many score less, and how many less or as much (P, M); ranks lower … upper − 1 are tied.
+        counts: samples of each prompt (P,).
     """
 
     order: np.ndarray
@@ -146,11 +148,18 @@ def atom_kl(low: Array, high: Array, n: float) -> Array:
 
 
 def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None) -> Array:
-    """Tie-aware KL(best-of-n || base) per prompt, (P, N): tied scores are atoms, single ones a continuous stretch.
+    """Tie-aware KL(best-of-n‖base) per prompt: tied scores are atoms, single ones a continuous stretch.
 
     Plug-in in the masses of the atoms; a reply of an atom that was sampled once counts as continuous, so the value
-    errs towards the bound log n - (n-1)/n, which it reaches exactly without ties. atoms : which samples belong to
-    atoms (default: the tied ones).
+    errs towards the bound log n − (n − 1)/n, which it reaches exactly without ties.
+
+    Args:
+        scores: (P, M).
+        ns: (N,).
+        atoms: which samples belong to atoms (P, M); default: the tied ones.
+
+    Returns:
+        Nats (P, N).
     """
     ranks = Ranks.of(scores)
     members = ranks.tied() if atoms is None else ranks.ranked(atoms)
@@ -278,8 +287,12 @@ class Beaten:
     """What the pick of best-of-n beats, by rank of the selecting score: one count serves every n.
 
     Pairs are counted (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above
-    i is outside, in C(k-1, n-1) subsets; a j below i is outside in C(k-2, n-1) of them; both averaged over orders of
-    tied r. above, below : (P, M) how many of such j the sample at each rank beats in v, half for equal v.
+    i is outside, in C(k−1, n−1) subsets; a j below i is outside in C(k−2, n−1) of them; both averaged over orders of
+    tied r.
+
+    Attributes:
+        ranks: by the selecting score.
+        above, below: how many of such j the sample at each rank beats in v, half for equal v (P, M).
     """
 
     ranks: Ranks

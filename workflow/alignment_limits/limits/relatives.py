@@ -59,10 +59,19 @@ def poisson_choice(
     samples_per_draw: float = 1.0,
     beaten: Mapping[str, Beaten] | None = None,
 ) -> Choice:
-    """Best-of-Poisson at each mu (K,) by checked scores: gain and win rate mix those of best-of-n, exactly.
+    """Best-of-Poisson by checked scores: gain and win rate mix those of best-of-n, exactly.
 
-    A prompt of m samples is in a row if n <= m but for 0.1% of cases, and m >= samples_per_draw (1 + mu). Win rates are
-    known for n < m; `lost` is the probability of more. beaten : counted pairs of each evaluated reward, if at hand.
+    Args:
+        scores: that select (P, M).
+        others: evaluated rewards by name, each (P, M).
+        mu: (K,).
+        seed, keys: of the KL's correction.
+        samples_per_draw: a prompt of m samples is in a row if m ≥ samples_per_draw (1 + μ), and n ≤ m but for 0.1 % of
+            cases.
+        beaten: counted pairs of each evaluated reward, if they are there already.
+
+    Returns:
+        The choice. Win rates are known for n < m; `lost` is the probability of more.
     """
     counts = np.sum(~np.isnan(scores), axis=1)
     sizes = np.unique(counts)
@@ -137,9 +146,15 @@ def poisson_bound(mu: Array) -> Array:
 
 
 def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Array:
-    """Tie-aware KL per prompt, (P, K): the continuous law, each atom's stretch replaced by the atom.
+    """Tie-aware KL per prompt: the continuous law, each atom's stretch replaced by the atom.
 
-    atoms : which samples belong to atoms (default: those that share their score with another).
+    Args:
+        scores: (P, M).
+        mu: (K,).
+        atoms: which samples belong to atoms (P, M); default: those that share their score with another.
+
+    Returns:
+        Nats (P, K).
     """
     lower, upper = tie_bounds(scores)
     counts = np.sum(~np.isnan(scores), axis=1)

@@ -37,8 +37,9 @@ K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 class Reach:
     """How far a correction by a series in 1/M goes, as at a fixed beta.
 
-    pareto_k : its first term needs weights of finite variance, k < 1/2 (k-hat's prior pulls it towards 1/2). variance :
-    the relative variance of a quarter's mean weight, in which log Z is expanded, has to be small.
+    Attributes:
+        pareto_k: its first term needs weights of finite variance, k < 1/2 (k-hat's prior pulls it towards 1/2).
+        variance: the relative variance of a quarter's mean weight, in which log Z is expanded, has to be small.
     """
 
     pareto_k: float
@@ -55,10 +56,15 @@ GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
 class Carriers:
     """How many prompts in effect have to carry an estimate; with fewer, spreads that were not drawn matter.
 
-    fewest : of them; or `alike` of all where there are 64 prompts or more, rising to `of_sixteen` of all where there
-    are 16. Of 64 prompts with lognormal spreads, a log-sd of 0.3 gives 0.86 +- 0.05 of all, 0.6 gives 0.6 +- 0.12; of
-    16 prompts 0.90 +- 0.06 and 0.71 +- 0.13. freed : of all, by shares from which the noise of their own samples is
-    taken (`freed_of_noise`), where there are fewer than FEW prompts.
+    Of 64 prompts with lognormal spreads, a log-sd of 0.3 gives 0.86 ± 0.05 of all, 0.6 gives 0.6 ± 0.12; of 16 prompts
+    0.90 ± 0.06 and 0.71 ± 0.13.
+
+    Attributes:
+        fewest: of them.
+        alike, of_sixteen: or, as shares of all, `alike` where there are 64 prompts or more, rising to `of_sixteen`
+            where there are 16.
+        freed: of all, by shares from which the noise of their own samples is taken (`freed_of_noise`), where there are
+            fewer than FEW prompts.
     """
 
     fewest: float
@@ -101,8 +107,11 @@ AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97, freed=0.97)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Per point, all (K,): ess and Pareto k, medians over prompts weighted by what each spends
-    or gains; reliable, or the reason why not.
+    """Whether K points are reliable.
+
+    Attributes:
+        ess, pareto_k: medians over prompts weighted by what each spends or gains (K,).
+        reliable, reason: and why not ("" where reliable), (K,).
     """
 
     ess: Array

@@ -14,10 +14,14 @@ from alignment_limits.ensembles.scores import QUARTERS, Array, centre, prompt_me
 class Quartered:
     """Samples of each prompt dealt at random into four nearly equal parts (P, 4, Q), padded.
 
-    rewards : optimized reward minus its prompt's largest, so that KL keeps its digits when the tilt sits on
-        the best sample; 0 in the padding, which `present` tells apart. offset : largest minus mean (P,).
-    features : evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
-    sizes : samples per part (P, 4). tops : each part's largest of `rewards` (P, 4); 0 of an empty one.
+    Attributes:
+        rewards: optimized reward minus its prompt's largest, so that KL keeps its digits when the tilt sits on the best
+            sample; 0 in the padding.
+        offset: largest minus mean (P,).
+        features: evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
+        present: which cells are samples.
+        sizes: samples of each part (P, 4).
+        tops: each part's largest of `rewards` (P, 4); 0 of an empty one.
     """
 
     rewards: Array
@@ -65,8 +69,11 @@ def _flat(columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
 class Deal:
     """The random quarters of each prompt's samples, for any reward of these samples, `splits` times over.
 
-    ranks : (P, M) places in the flattened scores, by ascending score. counts, keys : (P,), samples of each prompt and
-    the integer that names it. Split s is seeded by seed + s.
+    Attributes:
+        ranks: places in the flattened scores, by ascending score (P, M).
+        counts: samples of each prompt (P,).
+        keys: the integer that names it (P,).
+        seed, splits: split s is seeded by seed + s.
     """
 
     ranks: NDArray[np.int64]

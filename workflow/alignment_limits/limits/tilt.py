@@ -102,11 +102,13 @@ LEVELS = len(OF_LEVEL)
 
 @dataclass(frozen=True)
 class TiltMoments:
-    """Moments under the tilt, for P prompts, L inverse temperatures, V evaluated rewards; trailing axis B =
-    blocks.
+    """Moments under the tilt, for P prompts, L inverse temperatures, V evaluated rewards, B blocks of samples.
 
-    log_mean_exp, kl, reward, variance : (P, L, B); gain, covariance : (P, L, V, B); ess : (P, L), full
-        samples only.
+    Attributes:
+        inverse: λ (L,) or (P, L).
+        log_mean_exp, kl, reward, variance: (P, L, B).
+        gain, covariance: (P, L, V, B).
+        ess: (P, L), of all samples.
     """
 
     inverse: Array
@@ -121,10 +123,14 @@ class TiltMoments:
 
 @dataclass(frozen=True)
 class Tilt:
-    """Plug-in moments of one evaluated reward v under the tilt by r: beta (L,), all else (P, L).
+    """Plug-in moments of one evaluated reward v under the tilt by r, each prompt's (P, L).
 
-    kl = KL(pi_beta||pi_0), kl_reverse = KL(pi_0||pi_beta), gain = E_w v - mean v, covariance = Cov_w(v, r),
-    variance = Var_w(r), ess = effective sample size 1 / sum w^2.
+    Attributes:
+        beta: (L,).
+        kl, kl_reverse: KL(π_β‖π₀) and KL(π₀‖π_β), nats.
+        gain: E_w v − mean v.
+        covariance, variance: Cov_w(v, r) and Var_w(r).
+        ess: effective sample size 1 / Σ w².
     """
 
     beta: Array
@@ -214,10 +220,15 @@ def _paired(sums: Array, shift: Array, sizes: np.ndarray) -> tuple[Array, Array,
 
 
 def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> TiltMoments:
-    """All moments of quartered samples at `inverse` = 1/beta > 0, shape (L,) shared or (P, L) per prompt.
+    """All moments of quartered samples.
 
-    level : 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7. Samples in one
-    block (quarters.whole) give one.
+    Args:
+        parts: the samples; those in one block (`samples.whole`) give one.
+        inverse: 1/β > 0, (L,) shared or (P, L).
+        level: 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7.
+
+    Returns:
+        The moments.
     """
     inverse = np.ascontiguousarray(np.broadcast_to(inverse, (len(parts.rewards), np.shape(inverse)[-1])))
     shift, sums, squares = block_sums(parts, inverse)

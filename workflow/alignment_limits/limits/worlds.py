@@ -18,7 +18,12 @@ from alignment_limits.errors import EstimateError
 
 @dataclass(frozen=True, kw_only=True)
 class World(ABC):
-    """One prompt's reward law. steepest : lambda where the tilt ceases; ceiling : KL of the best reply."""
+    """One prompt's reward law.
+
+    Attributes:
+        steepest: λ where the tilt ceases.
+        ceiling: KL of the best reply, nats.
+    """
 
     steepest: float = inf
     ceiling: float = inf
@@ -67,7 +72,11 @@ class World(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Gaussian(World):
-    """N(0, sd^2): G* = sd sqrt(2 kappa)."""
+    """N(0, sd²): G* = sd √(2κ).
+
+    Attributes:
+        sd: of the reward.
+    """
 
     sd: float = 1.0
 
@@ -87,7 +96,11 @@ class Gaussian(World):
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(World):
-    """Exp(1); the tilt is Exp(1 - lambda): heavy-tailed weights, finite for lambda < 1 only."""
+    """Exp(1); the tilt is Exp(1 − λ): heavy-tailed weights.
+
+    Attributes:
+        steepest: 1; they are finite for smaller λ only.
+    """
 
     steepest: float = 1.0
 
@@ -125,7 +138,11 @@ class Uniform(World):
 
 @dataclass(frozen=True, kw_only=True)
 class Bernoulli(World):
-    """Reward 1 with probability p, else 0: ties, and a ceiling of log 1/p nats."""
+    """Reward 1 or 0: ties, and a ceiling of log 1/p nats.
+
+    Attributes:
+        p: probability of 1.
+    """
 
     p: float = 0.1
 
@@ -193,9 +210,11 @@ PROMPTS = 4000  # a population of prompts, at even quantiles
 
 @dataclass(frozen=True, kw_only=True)
 class Spreads(World):
-    """N(0, sd^2), sd of each prompt lognormal with `log_sd`: mean KL (lambda^2 / 2) E sd^2, gain lambda E sd^2.
+    """N(0, sd²), sd of each prompt lognormal: mean KL (λ²/2) E sd², gain λ E sd².
 
-    clusters : prompts in a row that share one sd, as prompts made from one template do; 1: none.
+    Attributes:
+        log_sd: standard deviation of log sd.
+        clusters: prompts in a row that share one sd, as prompts made from one template do; 1: none.
     """
 
     log_sd: float = 0.6
@@ -227,7 +246,12 @@ class Spreads(World):
 
 @dataclass(frozen=True, kw_only=True)
 class FewWide(World):
-    """N(0, sd^2), sd 10 in a share of the prompts, else 1."""
+    """N(0, sd²), sd `ratio` in a share of the prompts, else 1.
+
+    Attributes:
+        wide: that share.
+        ratio: 10.
+    """
 
     wide: float = 0.3
     ratio: float = 10.0
@@ -264,7 +288,12 @@ class UnequalCounts(Gaussian):
 
 @dataclass(frozen=True, kw_only=True)
 class Levels(World):
-    """Rewards on L levels; prompts x have probabilities (X, L), prompts all alike in the population given."""
+    """Rewards on L levels.
+
+    Attributes:
+        levels: (L,).
+        population: probabilities (X, L); prompts are all alike in it.
+    """
 
     levels: tuple[float, ...]
     population: Array = field(repr=False)

@@ -33,7 +33,12 @@ from alignment_limits.sampling.shard import encode
 
 @dataclass(frozen=True)
 class SamplingLaw:
-    """How a reply's next token is drawn from logits; the same for every model of a study."""
+    """How a reply's next token is drawn from logits; the same for every model of a study.
+
+    Attributes:
+        temperature: divides the logits first.
+        top_p: mass of the nucleus that is kept; 1 keeps all.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -53,7 +58,12 @@ class SamplingLaw:
 
 @dataclass(frozen=True)
 class NextToken:
-    """Per position [n], nats: the exact next-token KL, and both models' log-probability of the token drawn."""
+    """Two models at n positions, [n] each, nats.
+
+    Attributes:
+        kl: the exact next-token KL.
+        logprob, logprob_base: log-probability of the token drawn under policy and base.
+    """
 
     kl: torch.Tensor
     logprob: torch.Tensor
@@ -87,7 +97,13 @@ LOGITS_GPU = 2**28
 
 @dataclass(frozen=True)
 class SequenceKL:
-    """Per reply, float64 [n], nats: both estimates, and each model's log-probability of the reply."""
+    """Both estimates of the KL of n replies, float64 [n], nats.
+
+    Attributes:
+        kl: Rao-Blackwellised.
+        log_ratio: log π/π₀ of the reply.
+        logprob, logprob_base: log-probability of the reply under policy and base.
+    """
 
     kl: NDArray[np.float64]
     log_ratio: NDArray[np.float64]
@@ -111,9 +127,13 @@ def sequence_kl(
     Args:
         policy, base: the same object, if only its log-probabilities are wanted.
         prompts, replies: token ids, one prompt per reply; replies as drawn, stop token included.
-        tokens: tokens of a batch, padding included. logits: numbers of a logits tensor held at once; at least
-            one position is. Defaults suit the device.
-        progress: told the number of replies of each batch done.
+        law: how next tokens are drawn.
+        tokens: of a batch, padding included; the default suits the device.
+        logits: numbers of a logits tensor in memory at once; at least one position is.
+        progress: called with the number of replies of each batch done.
+
+    Returns:
+        The estimates, reply by reply.
 
     Raises:
         SamplingError: the policy has tokens that the base lacks, or a prompt or reply is empty.

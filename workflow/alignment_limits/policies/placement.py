@@ -40,10 +40,18 @@ RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and it
 class Placement(Columns):
     """One row per policy, equal 1-D arrays; rewards in the units given, KL in nats per reply, means over prompts.
 
-    *_low/_high : interval from a bootstrap over prompts. beta : dG*/dκ at the policy's KL; inf at KL 0. limit,
-    efficiency, optimality_gap : NaN where the samples do not show the limit, or the KL is infinite; efficiency also
-    where there is no KL to speak of. reason : "" where the limit is reliable. Gain and win rate, which need no limit,
-    have verdicts of their own.
+    Attributes:
+        gain: of the policy over the base.
+        limit: at the policy's KL; like `efficiency` and `optimality_gap` NaN where the samples do not show it, or the
+            KL is infinite.
+        efficiency: gain / limit; NaN also where the KL is too small to speak of.
+        beta: dG*/dκ at the policy's KL; inf at KL 0.
+        optimality_gap: KL(π‖π_β).
+        win_rate: against a base reply, a tie counting half.
+        reliable, reason: of the limit ("" where reliable). Gain and win rate, which need no limit, have verdicts of
+            their own.
+
+    Intervals (bootstrap over prompts) are `*_low` and `*_high`.
     """
 
     shown = ("gain", "efficiency")
@@ -84,13 +92,25 @@ def place(
     """Place K policies on the plane of one reward.
 
     Args:
-        base: scores of base samples [p, m], NaN = no such sample.
+        base: scores of base samples [p, m]; NaN marks a missing sample.
         policies: scores of each policy's samples [p, m'], the same prompts in the same order, the same units.
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
+    Returns:
+        One row for each policy.
+
     Raises:
         EstimateError: scores or KLs that cannot be used, or of other prompts.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> base, policy = rng.normal(size=(200, 64)), rng.normal(1.0, size=(200, 64))  # the tilt at 0.5 nats
+        >>> place(base, [policy], np.full((200, 1), 0.5), replicates=200).efficiency.round(2)
+        array([1.02])
+
+    References:
+        docs/policies.md.
     """
     scores = check_scores(base, "the base's")
     theirs = [check_scores(policy, f"policy {i}") for i, policy in enumerate(policies)]
@@ -145,7 +165,18 @@ def place(
 
 
 def win_rates(policy: Array, base: Array) -> Array:
-    """Per prompt [p]: share of pairs (a policy's reply, a base reply) the policy wins, a tie counting half."""
+    """Share of pairs (a policy's reply, a base reply) that the policy wins, a tie counting half.
+
+    Args:
+        policy, base: scores [p, m'] and [p, m]; NaN marks a missing sample.
+
+    Returns:
+        [p].
+
+    Example:
+        >>> win_rates(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]))
+        array([0.875])
+    """
     out = np.empty(len(base))
     for i, (ours, theirs) in enumerate(zip(policy, base, strict=True)):
         ours, theirs = ours[~np.isnan(ours)], np.sort(theirs[~np.isnan(theirs)])
@@ -155,7 +186,21 @@ def win_rates(policy: Array, base: Array) -> Array:
 
 
 def mean_over_prompts(values: Array, boot: PromptBootstrap) -> tuple[Array, Array, Array]:
-    """Mean and interval [k] of contributions [p, k]; an infinite one makes the mean infinite, without interval."""
+    """Mean of contributions over prompts, with its interval.
+
+    Args:
+        values: [p, k].
+        boot: replicates.
+
+    Returns:
+        Mean, low and high [k]; an infinite contribution makes the mean infinite, without interval.
+
+    Example:
+        >>> boot = PromptBootstrap(100, replicates=200)
+        >>> mean, low, high = mean_over_prompts(np.random.default_rng(0).normal(size=(100, 1)), boot)
+        >>> bool(low < mean < high)
+        True
+    """
     finite = np.isfinite(values).all(axis=0)
     low, high = boot.interval(np.where(finite, values, np.nan))
     return values.mean(axis=0), low, high

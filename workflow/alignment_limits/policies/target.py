@@ -114,8 +114,11 @@ ELSEWHERE = "; read the curve at fixed KL"  # advice of no use here: a target is
 class Distances:
     """One KL of the base (first) and of K policies, equal 1-D arrays [1 + k], nats per reply, means over prompts.
 
-    low, high : interval from a bootstrap over prompts; NaN where the KL is infinite. plugin : without correction.
-    reason : "" where the estimate is reliable.
+    Attributes:
+        estimate: corrected for finite samples.
+        low, high: interval from a bootstrap over prompts; NaN where the KL is infinite.
+        plugin: without correction.
+        reliable, reason: and why not ("" where reliable).
     """
 
     estimate: Array
@@ -128,7 +131,14 @@ class Distances:
 
 @dataclass(frozen=True)
 class TargetDistances:
-    """Both KLs, and how well the base's samples show the target: ess of each prompt [p], median Pareto k."""
+    """Both KLs, and how well the base's samples show the target.
+
+    Attributes:
+        forward: KL(π*‖π).
+        reverse: KL(π‖π*).
+        ess: effective samples of each prompt [p].
+        pareto_k: of their weights, median over prompts.
+    """
 
     forward: Distances
     reverse: Distances
@@ -140,8 +150,11 @@ class TargetDistances:
 class PolicyAtBase:
     """What is known of one policy, prompts in the base's order.
 
-    log_ratio : log π/π₀ of the base's samples [p, m]. kl_of_base : KL(π₀‖π) of each prompt [p], nats. scores : the
-    target's reward of the policy's own samples [p, m'], in the base's units. kl : KL(π‖π₀) of each prompt [p].
+    Attributes:
+        log_ratio: log π/π₀ of the base's samples [p, m].
+        kl_of_base: KL(π₀‖π) of each prompt [p], nats.
+        scores: the target's reward of the policy's own samples [p, m'], in the base's units.
+        kl: KL(π‖π₀) of each prompt [p], nats.
     """
 
     log_ratio: Array
@@ -164,12 +177,26 @@ def target_distances(
     """Distances of the base and of each policy to the tilt of the base by `reward` at `beta`.
 
     Args:
-        reward: of the base's samples [p, m], NaN = no such sample. beta: in its units.
+        reward: of the base's samples [p, m]; NaN marks a missing sample.
+        beta: in its units.
         policies: one at least.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
+    Returns:
+        Both distances, the base first.
+
     Raises:
         EstimateError: scores that cannot be used, or policies of other prompts or samples.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> reward, own = rng.normal(size=(200, 64)), rng.normal(1.0, size=(200, 64))
+        >>> tilted = PolicyAtBase(reward - 0.5, np.full(200, 0.5), own, np.full(200, 0.5))  # the tilt at β = 1 itself
+        >>> target_distances(reward, 1.0, [tilted], replicates=200).forward.estimate.round(1)
+        array([0.5, 0. ])
+
+    References:
+        docs/targets.md.
     """
     scores = check_scores(reward, "the target's")
     for i, policy in enumerate(policies):

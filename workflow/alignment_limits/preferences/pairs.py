@@ -48,7 +48,7 @@ def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
 
 
 def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
-    """Davidson's ties (1970): a, b and a tie with odds √(P_ab/P_ba) : √(P_ba/P_ab) : ν; ν/(2 + ν) between equals.
+    """Davidson's ties (1970): a, b and a tie are as √(P_ab/P_ba) to √(P_ba/P_ab) to ν; ν/(2 + ν) between equals.
 
     Example:
         >>> tie_probability(np.array([0.5]), 1.0).round(3).tolist()

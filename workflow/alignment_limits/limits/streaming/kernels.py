@@ -120,10 +120,17 @@ def _sums(
 def fused_sums(
     rewards: np.ndarray, tops: np.ndarray, features: np.ndarray, sizes: np.ndarray, inverse: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (3 + 2 V, B, P, L) and squared weights (B, P, L) of exp(inverse * (rewards - top)), block by block.
+    """Sums of exp(inverse · (rewards − top)), block by block, and of squared weights.
 
-    rewards : (P, B, Q), real samples first. tops : (P, B) their largest. features : (P, B, Q, V). sizes : (P, B).
-    inverse : (P, L).
+    Args:
+        rewards: (P, B, Q), real samples first.
+        tops: their largest (P, B).
+        features: (P, B, Q, V).
+        sizes: (P, B).
+        inverse: (P, L).
+
+    Returns:
+        Sums (3 + 2 V, B, P, L) and squared weights (B, P, L).
     """
     blocks = (rewards.shape[1], len(rewards), inverse.shape[1])
     sums, squares = np.zeros((3 + 2 * features.shape[3], *blocks)), np.zeros(blocks)
@@ -355,9 +362,18 @@ def doubling_turns(inverse: Array) -> tuple[np.ndarray, np.ndarray]:
 def fused_terms(
     rewards: Array, carried: Array, order: np.ndarray, counts: np.ndarray, keys: np.ndarray, seed: int, inverse: Array
 ) -> Array:
-    """Terms (P, L, 3 + 6 V') of P prompts, V' = 1 + V rewards; see terms.prompt_terms.
+    """Terms of P prompts; see `terms.prompt_terms`.
 
-    rewards : (P, M), padded behind counts (P,). carried : (V, P, M). order : (P, M) samples by rank. keys : (P,).
+    Args:
+        rewards: (P, M), padded behind counts (P,).
+        carried: (V, P, M).
+        order: samples by rank (P, M).
+        keys: (P,).
+        seed: of the split.
+        inverse: (L,).
+
+    Returns:
+        (P, L, 3 + 6 V'), V' = 1 + V rewards.
     """
     draws = np.empty(rewards.shape, dtype=np.uint64)
     _draw(counts, keys.astype(np.uint64), np.uint64(seed % 2**63), draws)

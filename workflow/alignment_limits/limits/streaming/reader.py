@@ -29,13 +29,33 @@ Columns = dict[str, np.ndarray]
 def read_frontier(
     sums: FrontierSums, kls: ArrayLike = (), *, betas: ArrayLike = (), level: float = 0.95
 ) -> dict[str, FrontierTable]:
-    """The frontier at budgets `kls` (average convention) and at `betas` of the grid; one table per reward of the sums.
+    """The frontier at budgets (average convention) and at betas of the grid.
 
     Estimates are those of `frontier` with one split: at betas to rounding, at KLs up to interpolation between nodes
     (1e-6, tested). Intervals leave out one of 256 groups of prompts at a time, solving and correcting anew
-    (delete-a-group jackknife with unequal groups, Busing et al. 1999), with Student's t. The verdict is `frontier`'s:
-    budgets reached, ratio and interval widths come from all prompts; ESS, Pareto k, ties and tails from the specimens.
-    Rows the grid does not reach are NaN and not reliable.
+    (delete-a-group jackknife with unequal groups), with Student's t. The verdict is `frontier`'s: budgets reached,
+    ratio and interval widths come from all prompts; ESS, Pareto k, ties and tails from the specimens.
+
+    Args:
+        sums: of all shards.
+        kls: budgets in nats.
+        betas: of the sums' grid.
+        level: of the intervals.
+
+    Returns:
+        One table for each reward of the sums; rows that the grid does not reach are NaN and not reliable.
+
+    Raises:
+        EstimateError: nothing to estimate, or sums of no prompts.
+
+    Example:
+        >>> from alignment_limits.limits.streaming import octaves, sum_shard
+        >>> sums = sum_shard(np.random.default_rng(0).normal(size=(200, 64)), betas=octaves(low=-1, high=2, steps=4))
+        >>> read_frontier(sums, kls=[0.5])["optimized"].gain.round(2)
+        array([0.99])
+
+    References:
+        Busing et al. (1999); docs/streaming.md.
     """
     beta = check_betas(betas) if np.size(betas) else np.empty(0)
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))

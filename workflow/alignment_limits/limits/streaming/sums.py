@@ -84,12 +84,18 @@ class Specimens:
 
 @dataclass
 class FrontierSums:
-    """Sums over prompts at inverse temperatures (L,) of V rewards, the optimized one first.
+    """Sums over prompts at inverse temperatures of V rewards, the optimized one first.
 
-    sums : (256, PLACES, L (3 + 6 V)) of each group's terms (terms.prompt_terms), as `terms.zeros` holds them.
-    prompts : (256,) per group, of those with 16 samples or more; the others, `left_out`, take no part. samples : of
-    all. clustered : whether groups are made of whole clusters of prompts. keys : (P,) of all prompts, 8 bytes each: all
-    that grows with them.
+    Attributes:
+        names: of the rewards.
+        inverse: (L,).
+        seed: of the splits.
+        prompts: (256,), each group's number of those with 16 samples or more; the others, `left_out`, take no part.
+        samples: of all prompts.
+        clustered: whether groups are made of whole clusters of prompts.
+        sums: (256, PLACES, L (3 + 6 V)) of each group's terms (`terms.prompt_terms`), as `terms.zeros` holds them.
+        specimens: prompts kept whole for the verdict.
+        keys: of all prompts (P,), 8 bytes each: all that grows with them.
     """
 
     names: tuple[str, ...]
@@ -138,9 +144,11 @@ class FrontierSums:
     ) -> None:
         """Add P whole prompts.
 
-        keys, counts : (P,) name and number of samples of each. columns : finite scores of every reward in the order of
-        `names`, (sum of counts,), one prompt behind the other. clusters : (P,) integers that name each prompt's cluster
-        across all shards, where the sums are `clustered`.
+        Args:
+            keys: name of each (P,).
+            counts: samples of each (P,).
+            columns: finite scores (sum of counts,) of every reward in the order of `names`, prompt behind prompt.
+            clusters: integers (P,) that name each prompt's cluster across all shards, where the sums are `clustered`.
 
         Raises:
             EstimateError: clusters without `clustered` sums or the reverse; scores too large or too small to be summed.
@@ -171,9 +179,14 @@ class FrontierSums:
         self._keys.append(keys)
 
     def include(self, other: "FrontierSums", label: str = "another", ours: str = "these sums") -> None:
-        """Add another shard's sums; `label` and `ours` name the two in errors.
+        """Add another shard's sums.
 
-        Raises EstimateError : taken of other rewards, at other betas or with another seed.
+        Args:
+            other: the shard.
+            label, ours: name the two in errors.
+
+        Raises:
+            EstimateError: taken of other rewards, at other betas or with another seed.
         """
         for what, mine, theirs in (
             ("rewards", self.names, other.names),
@@ -194,23 +207,42 @@ class FrontierSums:
 
 def sum_shard(
     optimized: ArrayLike,
-    evaluated: Mapping[str, ArrayLike] | ArrayLike,
+    evaluated: Mapping[str, ArrayLike] | ArrayLike | None = None,
     *,
     betas: ArrayLike,
     keys: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
     seed: int = 0,
 ) -> FrontierSums:
-    """Partial sums of one shard of prompts, (P, M) scores (NaN = no such sample), at a grid of betas common to all.
+    """Partial sums of one shard of prompts, at a grid of betas common to all shards.
 
-    The optimized reward itself is summed under the name "optimized"; `evaluated` may be empty. The grid must reach past
-    the largest KL to be asked for (`octaves`).
-    keys, clusters : (P,) integers naming the prompts, and the clusters of prompts that are not independent, across all
-    shards (default: row numbers, for one shard only; every prompt by itself).
+    Args:
+        optimized: scores (prompts, samples); NaN marks a missing sample. They are summed under the name "optimized".
+        evaluated: scores of the same samples, or such scores by name; default: none but the optimized reward itself.
+        betas: a grid that reaches past the largest KL to be asked for (`octaves`).
+        keys: integers (prompts,) that name the prompts across all shards; default: row numbers, for one shard only.
+        clusters: integers (prompts,) that name the clusters of prompts that are not independent, across all shards;
+            default: every prompt by itself.
+        seed: of the splits.
+
+    Returns:
+        The sums.
+
+    Raises:
+        EstimateError: scores that cannot be used or summed, or a key that occurs twice.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> shards = [sum_shard(scores[i::2], betas=octaves(), keys=np.arange(200)[i::2]) for i in range(2)]
+        >>> merge(shards).samples
+        12800
+
+    References:
+        docs/streaming.md.
     """
     scores = check_scores(optimized, "optimized")
-    alone = isinstance(evaluated, Mapping) and not evaluated
-    others = {} if alone else check_evaluated(scores, evaluated)
+    alone = evaluated is None or (isinstance(evaluated, Mapping) and not evaluated)
+    others = {} if evaluated is None or alone else check_evaluated(scores, evaluated)
     sums = FrontierSums.empty(["optimized", *others], betas, seed, clustered=clusters is not None)
     present = ~np.isnan(scores)
     whole = present.all()
@@ -221,9 +253,23 @@ def sum_shard(
 
 
 def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> FrontierSums:
-    """Sums of all shards, in any order, one in memory at a time; `labels` name them in errors.
+    """Sums of all shards, in any order, one in memory at a time.
 
-    Raises EstimateError : none given, of different rewards, grids or seeds, or a prompt is in two of them.
+    Args:
+        shards: of `sum_shard`.
+        labels: name them in errors.
+
+    Returns:
+        The same sums, to the last bit, in whatever order and grouping shards are merged.
+
+    Raises:
+        EstimateError: none given, of different rewards, grids or seeds, or a prompt is in two of them.
+
+    Example:
+        >>> scores = np.random.default_rng(0).normal(size=(200, 64))
+        >>> one, two = (sum_shard(scores[i::2], betas=[1.0], keys=np.arange(200)[i::2]) for i in range(2))
+        >>> bool((merge([one, two]).total == merge([two, one]).total).all())
+        True
     """
     total, keys, names = None, [], []
     for i, shard in enumerate(shards):
@@ -249,7 +295,11 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
 
 
 def check_range(scores: np.ndarray, name: str) -> None:
-    """Raises EstimateError : scores whose squares would leave the range of the exact sums without a word."""
+    """Refuse scores whose squares would leave the range of the exact sums without a word.
+
+    Raises:
+        EstimateError: they would.
+    """
     spread = float(np.max(scores, initial=-np.inf) / 2 - np.min(scores, initial=np.inf) / 2) if len(scores) else 0.0
     if not (spread == 0 or SMALLEST < spread < LARGEST):
         raise EstimateError(
@@ -259,10 +309,22 @@ def check_range(scores: np.ndarray, name: str) -> None:
 
 
 def octaves(scale: float = 1.0, *, low: int = -4, high: int = 5, steps: int = 8) -> Array:
-    """A grid of betas: beta = scale / lambda, lambda from 2^low up to 2^high, `steps` to each doubling.
+    """A grid of betas: β = scale / λ, λ from 2^low up to 2^high.
 
-    scale : typical within-prompt sd of the optimized reward. The default spans a KL of 0.002 nats to the ceiling of
-    thousands of samples. Exact doublings let the kernel square its exponentials in place of computing new ones.
+    Args:
+        scale: typical within-prompt sd of the optimized reward.
+        low, high: the default spans a KL of 0.002 nats to the ceiling of thousands of samples.
+        steps: to each doubling. Exact doublings let the kernel square its exponentials in place of computing new ones.
+
+    Returns:
+        Betas, falling, in units of the reward.
+
+    Raises:
+        EstimateError: a scale that is not positive and finite.
+
+    Example:
+        >>> octaves(low=-1, high=1, steps=1)
+        array([2. , 1. , 0.5])
     """
     if not (np.isfinite(scale) and scale > 0):
         raise EstimateError(f"The scale of the rewards must be positive and finite, not {scale!r}.")

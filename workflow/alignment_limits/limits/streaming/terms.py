@@ -29,9 +29,15 @@ def zeros(groups: int, cells: int) -> np.ndarray:
 
 
 def add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
-    """Add each row of terms (P, N) to the sums (G, PLACES, N) of its group (P,), in place.
+    """Add each row of terms to the sums of its group, in place.
 
-    Raises EstimateError : a term is not finite or 2^192 = 6e57 and more.
+    Args:
+        terms: (P, N).
+        groups: (P,).
+        sums: (G, PLACES, N).
+
+    Raises:
+        EstimateError: a term is not finite or 2^192 = 6e57 and more.
     """
     check(terms)
     rest = terms.copy()
@@ -42,7 +48,11 @@ def add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
 
 
 def check(terms: Array) -> None:
-    """Raises EstimateError : a term cannot be summed."""
+    """Refuse terms that cannot be summed.
+
+    Raises:
+        EstimateError: a term is not finite or too large.
+    """
     if not np.all(np.abs(terms) < LARGEST):
         raise EstimateError(f"Scores are too large to be summed: their gains or variances pass {LARGEST:.0e}; rescale.")
 
@@ -85,11 +95,18 @@ def compiled() -> ModuleType | None:
 def prompt_terms(
     columns: list[Array], counts: np.ndarray, keys: np.ndarray, seed: int, inverse: Array, fused: ModuleType | None
 ) -> Array:
-    """KL, gains and slopes of each prompt at all samples, halves and quarters: (P, L, 3 + 6 V).
+    """KL, gains and slopes of each prompt at all samples, halves and quarters.
 
-    columns : V arrays (P, M), the optimized reward first, NaN behind each prompt's counts (P,) samples. keys : (P,)
-    name the prompts in the seeded split. Along the last axis: KL (3), then for each reward its gain (3) and its
-    d gain / d lambda (3).
+    Args:
+        columns: V arrays (P, M), the optimized reward first, NaN behind each prompt's samples.
+        counts: samples of each prompt (P,).
+        keys: name the prompts in the seeded split (P,).
+        seed: of the split.
+        inverse: (L,).
+        fused: compiled kernels, if there are any.
+
+    Returns:
+        (P, L, 3 + 6 V): KL (3), then for each reward its gain (3) and its dgain/dλ (3).
     """
     if fused is None:
         return plain_terms(columns, keys, seed, inverse)
@@ -117,9 +134,14 @@ def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray],
 
 
 def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
-    """Prompts in blocks of like sample counts (P,), so that little is padding and no block is large.
+    """Prompts in blocks of like sample counts, so that little is padding and no block is large.
 
-    alike : no padding at all, so that a prompt's terms do not show which prompts were beside it (NumPy's sums do).
+    Args:
+        counts: (P,).
+        alike: no padding at all, so that a prompt's terms do not show which prompts were next to it (NumPy's sums do).
+
+    Returns:
+        Row numbers of each block.
     """
     order = np.argsort(counts, kind="stable")
     out, start = [], 0
