@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import CorrectedCurve, PromptBootstrap, tilt
+from alignment_limits.limits.means import interval, interval_of_unlike
 
 
 def test_interval_of_a_normal_mean_is_the_t_interval() -> None:
@@ -140,3 +142,16 @@ def test_three_prompts_that_differ_do_not_blow_up_the_interval_either() -> None:
     values[:3] += [[0.02], [0.03], [0.01]]
     low, high = PromptBootstrap(64).interval(values)
     assert 0.5 - 1e-6 < low[0] <= values.mean() <= high[0] < 0.5 + 0.006  # one unseen may be twice as far off
+
+
+def test_prompts_of_unlike_counts_get_no_less_than_students_width() -> None:
+    """20 prompts with 2 to 200 samples: mean ± t(19) s / √20, where that is wider than the bootstrap's."""
+    values = np.random.default_rng(3).standard_normal((20, 400))
+    counts = np.linspace(2, 200, 20).astype(int)
+    boot = PromptBootstrap(20, replicates=200)
+    low, high = interval_of_unlike(boot, values, counts)
+    own_low, own_high = interval(boot, values)
+    reach = scipy.stats.t.ppf(0.975, 19) * values.std(axis=0, ddof=1) / np.sqrt(20)
+    np.testing.assert_allclose(low, np.minimum(own_low, values.mean(axis=0) - reach), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(high, np.maximum(own_high, values.mean(axis=0) + reach), rtol=1e-9, atol=1e-12)
+    assert np.mean(low < own_low - 1e-9) > 0.1, "Student's decides somewhere"

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from alignment_limits.ensembles.scores import split_labels
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import WORLDS, frontier
+from alignment_limits.limits.bootstrap import student_quantile
 from alignment_limits.limits.correction import missed
 from alignment_limits.limits.streaming import FrontierSums, merge, octaves, read_frontier, sum_shard, terms
 from alignment_limits.limits.streaming import sums as summing
-from alignment_limits.limits.streaming.reader import t_quantile
 from alignment_limits.limits.streaming.sums import GROUPS, SPECIMENS, Specimens
 
 BETAS = np.array([4.0, 2.0, 1.5, 0.6])  # well within or beyond what is reliable
@@ -323,5 +323,5 @@ def test_shards_that_do_not_belong_together_do_not_merge(rewards: tuple[np.ndarr
 def test_student_quantiles() -> None:
     """Against tables of Student's t."""
     for freedom, value in ((8, 2.3060), (30, 2.0423), (255, 1.9693)):
-        assert t_quantile(0.95, freedom) == pytest.approx(value, abs=2e-3)
-    assert np.isnan(t_quantile(0.95, 0))
+        assert student_quantile(0.95, freedom) == pytest.approx(value, abs=1e-3)
+    assert np.isnan(student_quantile(0.95, 0))

@@ -11,6 +11,7 @@ import pytest
 
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError, PromptError, TableError
 from alignment_limits.rewards.load import load_reward
+from alignment_limits.tables.columns import Problem
 from alignment_limits.tables.prompts import read_documents, read_prompts, repeats
 from alignment_limits.tables.scores import read_preference_table, read_score_table, unnest
 from alignment_limits.tables.streaming import prompt_key, stream_prompts
@@ -346,3 +347,11 @@ def test_numbers_in_text_are_read_to_the_last_bit(tmp_path):
 
 def test_every_refusal_is_a_message_for_the_user():
     assert issubclass(TableError, AlignmentLimitsError)
+
+
+def test_a_problem_of_a_part_is_one_of_the_whole_table():
+    first = Problem("score", "is a number", "'x'", [1], 1).after(None, 10)
+    assert first == Problem("score", "is a number", "'x'", [11], 1)
+    assert Problem("score", "is a number", "'y'", [0], 2).after(first, 20) == Problem(
+        "score", "is a number", "'x'", [11, 20], 3
+    )

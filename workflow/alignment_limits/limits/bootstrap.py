@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri, stdtrit
 
 from alignment_limits.ensembles.scores import Array, check_clusters, check_keys
 from alignment_limits.errors import EstimateError
@@ -243,17 +244,10 @@ def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
 
 
 def student_quantile(level: float, freedom: int) -> float:
-    """Two-sided quantile of Student's t, to 1 % from 15 degrees of freedom."""
-    z = normal_quantile(level)
-    return z + (z**3 + z) / (4 * max(freedom, 1))
+    """Two-sided quantile of Student's t; NaN without a degree of freedom."""
+    return float(stdtrit(freedom, (1 + level) / 2)) if freedom > 0 else float("nan")
 
 
 def normal_quantile(level: float) -> float:
-    """Two-sided normal quantile, by bisection on erf so that SciPy is not needed."""
-    from math import erf, sqrt
-
-    low, high = 0.0, 40.0
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if erf(middle / sqrt(2)) < level else (low, middle)
-    return 0.5 * (low + high)
+    """Two-sided quantile of the normal law."""
+    return float(ndtri((1 + level) / 2))

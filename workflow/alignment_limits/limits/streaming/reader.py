@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import normal_quantile
+from alignment_limits.limits.bootstrap import student_quantile
 from alignment_limits.limits.correction import (
     LEVELS,
     MOST_MISSED,
@@ -112,19 +112,9 @@ def _jackknife(
         h = (n / counts[full]).reshape(-1, *[1] * value.ndim)
         centre = len(full) * value - np.sum((1 - 1 / h) * without, axis=0)
         error = np.sqrt(np.mean((h * value - (h - 1) * without - centre) ** 2 / (h - 1), axis=0))
-        width = t_quantile(level, len(full) - 1) * error
+        width = student_quantile(level, len(full) - 1) * error
         intervals[name.removeprefix("interval:")] = value - width, value + width
     return whole, intervals
-
-
-def t_quantile(level: float, freedom: int) -> float:
-    """Two-sided quantile of Student's t, to 1e-3 from 8 degrees of freedom (Cornish-Fisher); NaN for none."""
-    if freedom < 1:
-        return float("nan")
-    z = normal_quantile(level)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return float(z + first / freedom + second / freedom**2 + third / freedom**3)
 
 
 def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
