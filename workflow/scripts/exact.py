@@ -15,8 +15,8 @@ with job(snakemake):
     replies = read_table(files.replies, samples.SAMPLES)
     logprobs = read_table(files.logprobs, learning.EXACT_POLICIES) if p["policies"] else replies
     scores = {name: read_scores([files[f"scores/{name}"]], name) for name in p["rewards"]}
-    standardised = read_table(files.standardised, limits.STANDARDISED)
-    recorded = read_table(files.scales, limits.SCALES)
+    standardised = read_table(files.standardised, samples.STANDARDISED)
+    recorded = read_table(files.scales, samples.SCALES)
     scales = dict(recorded.group_by("reward").agg(pl.first("scale")).iter_rows())
     sampled = reward_arrays(standardised, p["rewards"])
     for name, e in p["ensembles"].items():
@@ -35,7 +35,7 @@ with job(snakemake):
     tables = {
         "frontier": (limits.FRONTIER, learning.EXACT_FRONTIER, lambda of: of.frontier),
         "best_of_n": (limits.BEST_OF_N, learning.EXACT_BEST_OF_N, lambda of: of.best_of_n),
-        "policies": (samples.POLICIES, learning.EXACT_OF_POLICIES, lambda of: of.policy),
+        "policies": (limits.POLICIES, learning.EXACT_OF_POLICIES, lambda of: of.policy),
     }
     for name, (schema, contract, exact) in tables.items():
         if name not in files.keys():  # noqa: SIM118 (a list with names)

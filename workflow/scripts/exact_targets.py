@@ -6,7 +6,7 @@ from alignment_limits.exact.estimands import Everything, every_reply, exact_targ
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import read_scores
-from alignment_limits.tables.schemas import learning, limits, samples
+from alignment_limits.tables.schemas import learning, samples
 from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
 
 with job(snakemake):
@@ -14,7 +14,7 @@ with job(snakemake):
     replies = read_table(files.replies, samples.SAMPLES)
     logprobs = read_table(files.logprobs, learning.EXACT_POLICIES)
     scores = read_scores([files.scores], p["reward"])
-    scales = read_table(files.scales, limits.SCALES).filter(pl.col("reward") == p["reward"])["scale"]
+    scales = read_table(files.scales, samples.SCALES).filter(pl.col("reward") == p["reward"])["scale"]
 
     def everything(table):
         ids = sorted(table["prompt_id"].unique())
@@ -23,7 +23,7 @@ with job(snakemake):
         laws = {name: every_reply(logprobs, name, ids) for name in p["policies"]}
         return Everything(base, on_study_scale(base, raw, {p["reward"]: scales[0]}, {}), laws)
 
-    own = everything(read_table(files.standardised, limits.STANDARDISED))
+    own = everything(read_table(files.standardised, samples.STANDARDISED))
     table = exact_targets(read_table(files.targets, TARGETS), own, everything(replies))
     told = table["holds_exact"].drop_nulls()
     say(f"{told.sum()} of {len(told)} intervals hold the exact distance")
