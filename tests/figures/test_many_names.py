@@ -8,13 +8,13 @@ from many import NAMES, policies, scores, study
 from reading import cut_off, overlaps, smallest, texts
 from synthetic import best_of_n, frontier, relatives
 
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.figures.frontier import Panel, panels
 from alignment_limits.report.figures.over_optimisation import over_optimisation
 from alignment_limits.report.figures.policies import policies as policies_figure
 from alignment_limits.report.figures.rewards import gold_under_proxies, reward_distributions
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.figures.win_rate import win_rate
-from alignment_limits.report.headline import within_prompt_spearman
 
 MM = 25.4
 

@@ -6,9 +6,9 @@ import pytest
 import synthetic
 from reading import cut_off, overlaps, smallest, texts
 
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.figures.rewards import reward_distributions
 from alignment_limits.report.figures.style import Look
-from alignment_limits.report.headline import within_prompt_spearman
 
 LOOK = Look(names=(*synthetic.RHO, *synthetic.ENSEMBLES))
 SCORES = synthetic.standardised()

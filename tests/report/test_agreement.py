@@ -7,7 +7,7 @@ import synthetic
 from scipy.stats import spearmanr
 
 from alignment_limits.errors import ArtifactError
-from alignment_limits.report.headline import within_prompt_spearman
+from alignment_limits.report.agreement import within_prompt_spearman
 
 SCORES = synthetic.standardised(prompts=12)
 

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 import synthetic
 
-from alignment_limits.report.headline import headline, within_prompt_spearman
+from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.headline import headline
 from alignment_limits.report.numbers import Estimate, peak, reference_kl
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.tables.schemas.limits import HEADLINE

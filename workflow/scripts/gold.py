@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.report.headline import within_prompt_spearman
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.pages.headline import gold_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.rewards.gold import shares

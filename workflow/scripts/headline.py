@@ -1,8 +1,9 @@
 """The headline numbers as a table, and with the verdicts on the paper's claims as a page."""
 
 from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.claims.limits import claims, turns_down
-from alignment_limits.report.headline import headline, within_prompt_spearman
+from alignment_limits.report.headline import headline
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table, write_table

@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from alignment_limits.errors import ArtifactError, ConfigError
-from alignment_limits.jobs.job import job_name_prefix
 from alignment_limits.study.base import Name
 from alignment_limits.study.reading import read_study_file
 from alignment_limits.study.study import Study
@@ -63,7 +62,12 @@ def run_where(arguments: argparse.Namespace) -> None:
     What is printed is safe to hand to a shell: a name that is not plain is refused.
     """
     name = study_name(arguments.study)
-    print(job_name_prefix(name) if arguments.slurm else f"results/{name}")
+    if not arguments.slurm:
+        print(f"results/{name}")
+        return
+    from alignment_limits.jobs.job import job_name_prefix  # which needs a library for tables
+
+    print(job_name_prefix(name))
 
 
 def schema_text() -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.figures.curves import Curve, curve, draw, limit_curve, ordered
 from alignment_limits.report.figures.style import (
     DASHED,
@@ -27,7 +28,6 @@ from alignment_limits.report.figures.style import (
     outside_key,
     place,
 )
-from alignment_limits.report.headline import within_prompt_spearman
 from alignment_limits.report.numbers import verdict
 
 _NAME = 18  # characters of a line of a name
