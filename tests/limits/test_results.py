@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.text import Text
 
 from alignment_limits.errors import EstimateError, SourceError
 from alignment_limits.limits import best_of_n, frontier, over_optimisation, plan, proxy_gap, study_ensembles
@@ -34,6 +35,10 @@ def test_a_result_describes_itself_in_two_lines(results):
     assert repr(results["FRONTIER"]).startswith("FrontierTable: 2 rows, 2 reliable\n  kl 0.1 to 0.5, gain 0.")
     assert all(len(repr(result).split("\n")) <= 2 for result in results.values())
     assert all(len(line) < 100 for result in results.values() for line in repr(result).split("\n"))
+
+
+def test_a_search_says_how_often_it_found_what_it_looks_for(results):
+    assert repr(results["OVER_OPTIMISATION"]).startswith("OverOptimisationTable: 2 rows, 0 found")
 
 
 def test_a_result_has_rows(results):
@@ -66,8 +71,22 @@ def test_every_result_has_a_figure(results):
         more = {"frontier": results["FRONTIER"], "best_of_n": results["BEST_OF_N"]}
         figure = result.plot(**(more if name == "OVER_OPTIMISATION" else {}))
         assert figure.axes[0].lines, name
-    drawn = results["FRONTIER"].plot(best_of_n=results["BEST_OF_N"])
-    assert len(drawn.axes) == 2, "the share of the limit below"
+
+
+def labels(figure):
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
+def test_a_limit_is_drawn_as_one_and_the_frontier_under_a_proxy_is_not(results):
+    limit = frontier(GOLD, kls=[0.1, 0.5], replicates=200)
+    own = limit.plot(best_of_n=best_of_n(GOLD, ns=[2, 4], replicates=200))
+    assert len(own.axes) == 2, "the share of the limit below"
+    assert "limit, average KL" in labels(own)
+    alone, below = results["FRONTIER"].plot(), results["FRONTIER"].plot(limit=limit)
+    assert not any("limit" in label for label in labels(alone))
+    assert "proxy" in labels(below)
+    assert [bool(table.own) for table in (limit, results["FRONTIER"])] == [True, False]
+    assert "own" not in limit.to_polars().columns
 
 
 def test_what_no_figure_is_about_is_said():

@@ -32,11 +32,15 @@ FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer sa
 FIGURES = "alignment_limits.report.figures.table"  # by name: figures are no part of the code that computes numbers
 
 
+APART = {"column": False}  # metadata of a result's field that is no column
+
+
 class Columns:
     """A result: a dataclass of equal columns, with rows to read, a table to take along and a figure.
 
     Attributes:
         shown: columns whose range the short description gives.
+        verdict: the column whose true rows it counts.
 
     Example:
         >>> from alignment_limits.limits import frontier
@@ -50,11 +54,17 @@ class Columns:
         ['at', 'budget', 'beta', 'kl']
     """
 
-    shown: ClassVar[tuple[str, ...]] = ()  # columns whose range a short description gives
+    shown: ClassVar[tuple[str, ...]] = ()
+    verdict: ClassVar[str] = "reliable"
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the columns, in the order of the contract: all fields but those marked `APART`."""
+        return [field.name for field in fields(cls) if field.metadata != APART]  # type: ignore[arg-type]
 
     def columns(self) -> dict[str, np.ndarray]:
         """Columns by name, in the order of the contract."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self.names()}
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -68,8 +78,8 @@ class Columns:
     def __repr__(self) -> str:
         columns, size = self.columns(), len(self)
         rows = "1 row" if size == 1 else f"{size} rows"
-        if "reliable" in columns:
-            rows += f", {int(np.sum(columns['reliable']))} reliable"
+        if self.verdict in columns:
+            rows += f", {int(np.sum(columns[self.verdict]))} {self.verdict}"
         finite = {name: columns[name][np.isfinite(columns[name])] for name in self.shown}
         ranges = [f"{name} {least:.3g} to {most:.3g}" for name, least, most in _ranges(finite)]
         return "\n  ".join([f"{type(self).__name__}: {rows}", *([", ".join(ranges)] if ranges else [])])
@@ -81,7 +91,7 @@ class Columns:
 
         types: dict[Any, Any] = {Array: pl.Float64, Counts: pl.Int32, Flags: pl.Boolean, Words: pl.String}
         hints = get_type_hints(cls)
-        return {field.name: types[hints[field.name]] for field in fields(cls)}  # type: ignore[arg-type]
+        return {name: types[hints[name]] for name in cls.names()}
 
     def to_polars(self) -> pl.DataFrame:
         """The result as a Polars table; null where a whole number is missing."""

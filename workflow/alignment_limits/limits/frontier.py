@@ -1,13 +1,22 @@
 """The frontier of reward against KL, at given temperatures and KL budgets, with intervals and a verdict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, as_given, check_evaluated, check_scores
+from alignment_limits.ensembles.scores import (
+    APART,
+    Array,
+    Columns,
+    Flags,
+    Words,
+    as_given,
+    check_evaluated,
+    check_scores,
+)
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
@@ -29,6 +38,7 @@ class FrontierTable(Columns):
         gain_plugin, kl_plugin: the same without correction.
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
         reliable, reason: the verdict, and why not ("" where reliable).
+        own: whether the evaluated reward is the optimized one, so that the gain is the limit; no column.
 
     Intervals are `*_low` and `*_high`.
     """
@@ -51,6 +61,7 @@ class FrontierTable(Columns):
     pareto_k: Array
     reliable: Flags
     reason: Words
+    own: bool = field(default=True, metadata=APART)
 
 
 @overload
@@ -119,8 +130,11 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     if not parts:
         raise EstimateError(f"Nothing to estimate: give kls{' or betas' if budget == 'average' else ''}.")
     tables = {
-        name: FrontierTable(**{k: np.concatenate([_column(p, k, index) for p in parts]) for k in _names()})
-        for index, name in enumerate(others)
+        name: FrontierTable(
+            **{k: np.concatenate([_column(p, k, index) for p in parts]) for k in FrontierTable.names()},
+            own=np.array_equal(scores, other, equal_nan=True),
+        )
+        for index, (name, other) in enumerate(others.items())
     }
     return as_given(evaluated, tables)
 
@@ -160,10 +174,6 @@ def limit_at(
         optimized, {"evaluated": other}, kls=kls, budget=budget,
         replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
     )["evaluated"]  # fmt: skip
-
-
-def _names() -> list[str]:
-    return [field.name for field in fields(FrontierTable)]
 
 
 def _vector(values: ArrayLike, name: str) -> Array:

@@ -183,6 +183,7 @@ class OverOptimisationTable(Columns):
     """
 
     shown = ("peak", "gain")
+    verdict = "found"
 
     path: Words
     unit: Words

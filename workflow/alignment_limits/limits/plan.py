@@ -90,7 +90,7 @@ class Plan(Columns):
         reason: what sets `samples`, or why there is no answer (then prompts is NaN, and samples a lower bound).
     """
 
-    shown = ("kl", "gain")
+    shown = ("kl", "prompts", "samples")
 
     kl: Array
     gain: Array

@@ -74,7 +74,7 @@ def read_frontier(
     if kappa.size:
         parts.append(_rows_at_kl(sums, kappa, level))
     return {
-        name: FrontierTable(**{k: np.concatenate([_of(p[k], v) for p in parts]) for k in parts[0]})
+        name: FrontierTable(**{k: np.concatenate([_of(p[k], v) for p in parts]) for k in parts[0]}, own=v == 0)
         for v, name in enumerate(sums.names)
     }
 

@@ -256,7 +256,8 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     Args:
         result: one of `limits`.
         look: size and colours.
-        more: further results that the figure draws (`best_of_n` next to a frontier), and its settings.
+        more: further results that the figure draws (`best_of_n` next to a limit; gold's `limit` above its frontier
+            under a proxy), and its settings.
 
     Raises:
         EstimateError: no figure draws such a result.
@@ -266,15 +267,17 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     from alignment_limits.errors import EstimateError
     from alignment_limits.report.figures.style import Look
 
-    kind = type(result).__name__
+    kind, look = type(result).__name__, look or Look(names=("proxy",))
+    if kind == "FrontierTable" and not result.own:
+        return _under_a_proxy(result, look, **more)
     if kind in _PLAIN:
-        x, y = _PLAIN[kind]
         from alignment_limits.report.figures.curves import quantity
 
-        return quantity(result.to_polars(), look or Look(), **{"x": x, "y": y} | more)
+        x, y = _PLAIN[kind]
+        return quantity(result.to_polars(), look, **{"x": x, "y": y} | more)
     if kind not in _OF_RESULT:
         raise EstimateError(f"No figure draws a {kind}; draw its columns: {', '.join(result.columns())}.")
-    entry, look = FIGURES[_OF_RESULT[kind]], look or Look()
+    entry = FIGURES[_OF_RESULT[kind]]
     proxy = kind == "OverOptimisationTable"
     labels = {"optimized": pl.lit("proxy" if proxy else look.gold), "evaluated": pl.lit(look.gold)}
     labels |= {"log_m": pl.lit(float("inf"))}  # unknown here
@@ -293,3 +296,19 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
     figure: Figure = function(**tables, look=look, **more)
     return figure
+
+
+def _under_a_proxy(result: Any, look: Look, *, limit: Any = None) -> Figure:
+    """The frontier of one reward as another is optimized: no limit, so it is drawn below that, or by itself."""
+    import polars as pl
+
+    from alignment_limits.report.figures.curves import quantity
+    from alignment_limits.report.figures.rewards import gold_under_proxies
+
+    if limit is None:
+        x = "kl", "KL from the base model (nats per sequence)"
+        return quantity(result.to_polars(), look, x=x, y=("gain", f"gain in {look.gold}"))
+    named = {look.gold: limit, "proxy": result}
+    labels = {name: {"optimized": pl.lit(name), "evaluated": pl.lit(look.gold)} for name in named}
+    tables = [table.to_polars().with_columns(**labels[name]) for name, table in named.items()]
+    return gold_under_proxies(pl.concat(tables), look, proxies=["proxy"])
