@@ -216,3 +216,13 @@ def test_what_is_not_judged_has_no_number_but_the_end_of_the_path() -> None:
         *("change", "change_low", "change_high", "end"),
     }
     assert all(np.isnan(value) for name, value in numbers.items() if name != "end")
+
+
+def test_rounding_is_no_rise_before_a_fall() -> None:
+    """Gold is 0 at best-of-1 but for the last bits, alike in every prompt, and falls from there on."""
+    path = np.array([1.0, 2.0, 4.0, 8.0])
+    values = -np.log(path) + 0.1 * np.log(path) * np.random.default_rng(0).standard_normal((30, 1))
+    for bits in (0.0, 1e-16, -1e-16):
+        values[:, 0] = bits
+        onset = interior_maximum(path, values, PromptBootstrap(30, replicates=300), unit="draws")
+        assert onset.finding == "opposed to gold", bits

@@ -29,6 +29,9 @@ PATH_PICKS = (
 )
 
 
+ROUNDING = 1e-12  # of the largest value: what a sum may be off from 0
+
+
 @dataclass(frozen=True)
 class Onset:
     """What becomes of gold along a path that starts at the base law, where its gain is 0.
@@ -257,7 +260,8 @@ def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit:
         return _unjudged(np.nan, "one prompt only: no interval")
     three = np.stack([values[:, best], values[:, best] - values[:, -1], values[:, -1]], axis=1)
     (gain, drop, change), (low, high) = mean_of(three), interval(boot, three)
-    rises, falls, below = low[0] > 0, low[1] > 0, high[2] < 0
+    rounding = ROUNDING * float(np.nanmax(np.abs(values)))  # best of 1 is the base law: its gain is 0 but for it
+    rises, falls, below = low[0] > rounding, low[1] > rounding, high[2] < -rounding
     where = f"by {end:.3g} {unit}"
     if rises and falls:
         finding, reason = OVER, ""
