@@ -29,7 +29,7 @@ with job(snakemake):
     shown = prompts["text"][0]
     say(f"the first prompt, as the model reads it: {shown[:2000]!r}" + ("" if len(shown) <= 2000 else " …"))
     figures = figures | {"context": context, "first_prompt": shown}
-    if p["template"] == "chat" and (own := own_system(tokenizer, p["date"])):
-        say(f"the model's chat template writes a system message where prompts bring none: {own!r} (prompts.system)")
-        figures["template_system"] = own
+    if p["template"] == "chat" and (system := own_system(tokenizer, p["date"])):
+        say(f"the model's chat template writes a system message where prompts bring none: {system!r} (prompts.system)")
+        figures["template_system"] = system
     write_json(figures, snakemake.output.passed)

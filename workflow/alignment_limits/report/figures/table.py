@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from alignment_limits.report.figures.style import Look
+    from alignment_limits.tables.artifacts import Schema
 
 # the report's sections; the fourth is of generated text
 LIMITS, PROXIES, REWARDS = "1 Limits", "2 Proxies and ensembles", "3 Rewards on base samples"
@@ -227,13 +228,21 @@ def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Fig
     tables: dict[str, Any] = {}
     for argument, (_, contract) in {**entry.tables, **entry.exact}.items():
         given = files.get(argument) or []
-        module, _, schema = contract.partition(":")
-        of = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), schema)
+        of = _contract(contract)
         read = [read_table(path, of) for path in ([given] if isinstance(given, str) else given)]
         tables[argument] = pl.concat(read) if read else None
-    function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
-    figure: Figure = function(**tables, look=look, **{setting: p[setting] for setting in entry.settings})
-    return figure, look
+    return _figure(entry, **tables, look=look, **{setting: p[setting] for setting in entry.settings}), look
+
+
+def _contract(named: str) -> Schema:
+    module, _, name = named.partition(":")
+    found: Schema = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), name)
+    return found
+
+
+def _figure(entry: Entry, **arguments: Any) -> Figure:
+    figure: Figure = getattr(import_module(entry.module), entry.draw.partition(":")[2])(**arguments)
+    return figure
 
 
 # results of `limits` that a figure of the workflow draws, as its first table
@@ -285,17 +294,17 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     tables: dict[str, Any] = {}
     for argument, (_, contract) in entry.tables.items():
         given = result if argument == first else more.pop(argument, None)
-        module, _, schema = contract.partition(":")
-        of = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), schema)
-        table = pl.DataFrame(schema=of.columns) if given is None else given.to_polars().with_columns(**labels)
+        table = (
+            pl.DataFrame(schema=_contract(contract).columns)
+            if given is None
+            else given.to_polars().with_columns(**labels)
+        )
         tables[argument] = table
     if "beta" in entry.settings:
         more = {"beta": float(result.beta.max())} | more
     if proxy:
         more = {"proxies": ["proxy"]} | more
-    function = getattr(import_module(entry.module), entry.draw.partition(":")[2])
-    figure: Figure = function(**tables, look=look, **more)
-    return figure
+    return _figure(entry, **tables, look=look, **more)
 
 
 def _under_a_proxy(result: Any, look: Look, *, limit: Any = None) -> Figure:
