@@ -108,6 +108,14 @@ def test_a_module_imported_by_its_name_counts(package):
     assert mark(package).keys() - before.keys() == {"c"}
 
 
+def test_what_a_module_imported_by_its_name_returns_is_called_without_arguments(package):
+    before = mark(package)
+    (package / "alignment_limits/b.py").write_text(
+        "from importlib import import_module\nONE = getattr(import_module('alignment_limits.c'), 'TWO').bit_length()\n"
+    )
+    assert mark(package).keys() - before.keys() == {"c"}
+
+
 def test_modules_reached_dynamically_count_when_named(package):
     assert mark(package, "alignment_limits.c").keys() - mark(package).keys() == {"c"}
     with pytest.raises(FileNotFoundError, match=r"no module 'alignment_limits.none'"):

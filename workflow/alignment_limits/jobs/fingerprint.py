@@ -103,13 +103,18 @@ class _Module:
         tree = _WithoutTypes().visit(ast.parse(text))
         self.statements = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         # import_module("…"): packages that may be missing
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and "import_module" in ast.unparse(n.func)]
-        self.named = [str(n.args[0].value) for n in calls if isinstance(n.args[0], ast.Constant)]
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _last_name(n.func) == "import_module"]
+        self.named = [str(n.args[0].value) for n in calls if n.args and isinstance(n.args[0], ast.Constant)]
         named = [a.name for n in self.statements if isinstance(n, ast.Import) for a in n.names]
         named += [n.module or "" for n in self.statements if isinstance(n, ast.ImportFrom) and not n.level]
         self.imports = {name.split(".")[0] for name in named}
         tree = _WithoutWords().visit(tree)
         self.hash = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8] if tree.body else ""
+
+
+def _last_name(function: ast.expr) -> str:
+    """`f` of f(…) and of module.f(…)."""
+    return ast.unparse(function).rpartition(".")[2]
 
 
 class _WithoutTypes(ast.NodeTransformer):
