@@ -1,4 +1,4 @@
-"""Closed-form worlds against quadrature and the values of theory.md; Gao fits; ensemble studies."""
+"""Closed-form worlds against quadrature and the values of docs/theory.md; Gao fits; ensemble studies."""
 
 import numpy as np
 import pytest

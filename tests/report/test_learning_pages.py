@@ -1,4 +1,4 @@
-"""Verdicts on the claims of [B] from tables whose answers are known, and figures and page of a tiny study."""
+"""Verdicts on the paper's claims from tables whose answers are known, and figures and page of a tiny study."""
 
 import numpy as np
 import polars as pl

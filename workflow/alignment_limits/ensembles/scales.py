@@ -1,4 +1,4 @@
-"""Rewards on one scale, and ensembles of them ([L] §ensembles, arXiv 2605.07105; entropic: arXiv 2606.09073).
+"""Rewards on one scale, and ensembles of them (docs/theory.md, "Ensembles").
 
 A reward is centred per prompt and divided by the pooled within-prompt spread of base samples.
 """
@@ -147,7 +147,8 @@ def aggregate(
         [[0.0, 1.0]]
 
     References:
-        [L], arXiv 2605.07105; entropic: arXiv 2606.09073.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105;
+        entropic: arXiv 2606.09073; docs/theory.md, "Ensembles".
     """
     scores = check_members(members)
     if aggregator == "mean":

@@ -1,8 +1,8 @@
 """The exact value of what each row of the study's tables estimates, next to the estimate.
 
 A row of `frontier.parquet`, `best_of_n.parquet` or `policies.parquet` names a law over replies (a tilt, a way of
-picking, a policy) and a reward; its exact values are sums over all replies (theory §8). Distances to a target that is
-a tilt of the base are among them.
+picking, a policy) and a reward. Its exact values are sums over all replies (docs/theory.md, "Worlds with known
+answers"). Distances to a target that is a tilt of the base are among them.
 """
 
 from __future__ import annotations

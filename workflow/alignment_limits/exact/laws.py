@@ -71,7 +71,7 @@ def best_of_poisson(logp: Array, reward: Array, mu: float) -> Array:
         array([[0.303, 0.697]])
 
     References:
-        arXiv 2506.19248.
+        arXiv 2506.19248; docs/theory.md, "Relatives of best-of-n".
     """
     return _by_quantile(logp, reward, lambda u: u * np.exp(mu * (u - 1.0)))
 
@@ -121,7 +121,7 @@ def chi2_pessimism(logp: Array, reward: Array, beta: float) -> Array:
         array([[0.25, 0.75]])
 
     References:
-        arXiv 2503.21878.
+        arXiv 2503.21878; docs/theory.md, "Relatives of best-of-n".
     """
     base = np.exp(logp)
     low, high = reward.min(axis=1) - beta, reward.max(axis=1)

@@ -1,8 +1,8 @@
 """A policy trained by the exact gradient: no sampling, no advantage, no clipping; what training could reach.
 
 The objective is 𝒥(π) = E_x[E_π r − β KL(π‖π₀)], a sum over all replies, differentiable in the weights. Its optimum
-over all laws is the tilt π_β, and 𝒥(π_β) − 𝒥(π) = β E_x KL(π‖π_β) exactly (theory §6); so how far training still has
-to go is known at every step.
+over all laws is the tilt π_β, and 𝒥(π_β) − 𝒥(π) = β E_x KL(π‖π_β) exactly (docs/theory.md, "The tilt"). So the
+distance to the optimum is known at every step.
 """
 
 from __future__ import annotations

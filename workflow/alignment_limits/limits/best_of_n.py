@@ -68,7 +68,7 @@ def best_of_n(  # type: ignore[misc]  # the settings are the same for both
           n 2 to 4, kl 0.193 to 0.636, gain 0.561 to 1.02
 
     References:
-        Beirami et al. (2024), arXiv 2401.01879.
+        Beirami et al. (2024), arXiv 2401.01879; docs/theory.md, "Best-of-n".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
@@ -244,7 +244,7 @@ def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
         array([0.84])
 
     References:
-        Our choice of estimator; docs/estimators.md.
+        Our choice of estimator; docs/theory.md, "Relatives of best-of-n".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
@@ -303,7 +303,7 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
         array([0.94])
 
     References:
-        arXiv 2506.19248.
+        arXiv 2506.19248; docs/theory.md, "Relatives of best-of-n".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
@@ -361,7 +361,7 @@ def chi2_pessimism(  # type: ignore[misc]  # the settings are the same for both
         array([0.8])
 
     References:
-        arXiv 2503.21878.
+        arXiv 2503.21878; docs/theory.md, "Relatives of best-of-n".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)

@@ -2,7 +2,7 @@
 
 Some ways have no unbiased closed form. Their law gives each of a prompt's M samples the probability of being the pick.
 Taken from M samples, its KL, its win rate and (where the probabilities need a normaliser) its gain are biased by about
-1/M; 2 full - mean(halves) takes that away, as for the frontier (theory.md section 1).
+1/M; 2 full - mean(halves) takes that away, as for the frontier (docs/theory.md, "Best-of-n").
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ is F + g(rho) d1 with
 
 rho comes from the optimized reward and serves every evaluated one: how fast the tilt's tail fills in is a
 matter of the reward that tilts. The correction is linearised, so that each prompt contributes its share
-including the uncertainty of rho. Our choice: [L]'s own correction is unknown to us.
+including the uncertainty of rho. This is our choice (docs/theory.md, "Estimates at a fixed KL").
 benchmarks/limits_coverage.py measures it against the plug-in, 2F - H and the jackknife.
 
 Moments of each level are averaged over random splits and blocks. Between the grid's temperatures they are read by cubic

@@ -8,7 +8,8 @@ lambda^,
     psi_x = X_x(lambda^) + s (kappa - KL_x(lambda^)),   s = dX/dkappa = E Cov_w(v, r) / (lambda E Var_w(r)),
 
 is stationary in lambda^, so a bootstrap of prompts may resample psi_x without solving again (error O(1/P));
-for the optimized reward s = beta ([L]: dG*/dkappa = beta). Tested against re-solving in every replicate.
+for the optimized reward s = beta, which is dG*/dkappa. Tested against re-solving in every replicate. See
+docs/theory.md, "Estimates at a fixed KL".
 """
 
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""How an ensemble's cost falls with its size: observed regularised gap against what correlated errors predict ([L]).
+"""How an ensemble's cost falls with its size: the observed gap, and the gap that correlated errors predict.
 
 With member errors (member - gold, centred per prompt) of variance sigma^2 and correlation rho, the mean of K members
 errs with variance sigma^2 (rho + (1 - rho)/K); the gap is about that over 2 beta, and its floor rho sigma^2/(2 beta).
@@ -175,7 +175,7 @@ def study_ensembles(
         [('mean', 1, 0.064), ('mean', 2, 0.032), ('median', 2, 0.032)]
 
     References:
-        [L], arXiv 2605.07105.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105; docs/theory.md, "Ensembles".
     """
     scores = check_members(members)
     truth = check_evaluated(scores[0], {"gold": gold})["gold"]

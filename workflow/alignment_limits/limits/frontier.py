@@ -115,7 +115,7 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
           kl 0.1 to 0.5, gain 0.443 to 0.987
 
     References:
-        [L], arXiv 2605.07105.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105; docs/theory.md, "The limit at a KL budget".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
@@ -168,6 +168,9 @@ def limit_at(
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
         >>> limit_at(scores, [0.5]).gain.round(2)
         array([0.99])
+
+    References:
+        docs/theory.md, "The limit at a KL budget".
     """
     other = optimized if evaluated is None else evaluated
     return frontier(

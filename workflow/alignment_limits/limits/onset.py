@@ -189,7 +189,7 @@ def hacking_onset(
         ('over-optimisation', True)
 
     References:
-        HedgeTune, arXiv 2506.19248.
+        HedgeTune, arXiv 2506.19248; docs/theory.md, "Over-optimisation".
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]
@@ -227,7 +227,7 @@ def stopping_point(
         5
 
     References:
-        HedgeTune, arXiv 2506.19248.
+        HedgeTune, arXiv 2506.19248; docs/theory.md, "Over-optimisation".
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

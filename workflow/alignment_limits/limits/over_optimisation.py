@@ -48,7 +48,7 @@ def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
         array([1.])
 
     References:
-        arXiv 2406.05883.
+        arXiv 2406.05883; docs/theory.md, "Over-optimisation".
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     if np.any(kl < 0):
@@ -66,7 +66,7 @@ class GaoFit:
         residual: root mean square misfit, in gold units.
 
     References:
-        Gao et al. (2022), arXiv 2210.10760.
+        Gao et al. (2022), arXiv 2210.10760; docs/theory.md, "Over-optimisation".
     """
 
     form: str
@@ -128,7 +128,7 @@ def gao_fit(
         (1.4, 0.5, 1.96)
 
     References:
-        Gao et al. (2022), arXiv 2210.10760.
+        Gao et al. (2022), arXiv 2210.10760; docs/theory.md, "Over-optimisation".
     """
     kl = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     gain = np.asarray(gains, dtype=np.float64)
@@ -248,7 +248,7 @@ def over_optimisation(
         [('tilt', 'over-optimisation'), ('best-of-n', 'over-optimisation')]
 
     References:
-        Gao et al. (2022), arXiv 2210.10760.
+        Gao et al. (2022), arXiv 2210.10760; docs/theory.md, "Over-optimisation".
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

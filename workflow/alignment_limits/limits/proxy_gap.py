@@ -1,4 +1,4 @@
-"""What optimising a wrong reward costs: proxy r^ = r + delta in place of the gold reward r ([L]).
+"""What optimising a wrong reward costs: proxy r^ = r + delta in place of the gold reward r.
 
 Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_beta the proxy's tilt:
 
@@ -6,7 +6,7 @@ Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_be
                             <= eps^2 / (2 beta)                   eps = half the range of delta within a
                             prompt, ~= Var_{pi_beta}(delta) / (2 beta)    for small delta.
 
-Only the within-prompt centred error counts. Both rewards must be on one scale (see standardisation.py).
+Only the within-prompt centred error counts. Both rewards must be on one scale (`ensembles.scales.standardise`).
 """
 
 from dataclasses import dataclass
@@ -187,7 +187,7 @@ def proxy_gap(
           beta 2 to 2, gap 0.0616 to 0.0616
 
     References:
-        [L], arXiv 2605.07105.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105; docs/theory.md, "A proxy in place of gold".
     """
     proxy = check_scores(optimized, "optimized")
     truth = check_evaluated(proxy, {"gold": gold})["gold"]

@@ -194,7 +194,7 @@ def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
         np.float64(0.636)
 
     References:
-        Beirami et al. (2024), arXiv 2401.01879.
+        Beirami et al. (2024), arXiv 2401.01879; docs/theory.md, "Best-of-n".
     """
     weights = best_of_n_weights(scores, ns)
     logp = np.where(np.isnan(logprobs), -1.0, np.minimum(logprobs, 0.0))

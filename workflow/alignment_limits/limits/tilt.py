@@ -5,8 +5,8 @@ by the prompt's mean, L = log mean exp(lambda r):
 
     gain of v = sum w_i v_i,  KL(pi_beta || pi_0) = lambda sum w_i r_i - L,  KL(pi_0 || pi_beta) = L,
 
-so gain of r = beta (KL + reverse KL) holds exactly in sample ([L], identity gain = beta * Jeffreys). All in
-nats. Pareto k̂ is that of PSIS (arXiv 1507.02646), for many prompts and temperatures at once.
+so gain of r = beta (KL + reverse KL) holds exactly in sample (docs/theory.md, "The gain is a Jeffreys divergence").
+All in nats. Pareto k̂ is that of PSIS (arXiv 1507.02646), for many prompts and temperatures at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ def pareto_k(rewards: Array, inverse: Array) -> Array:
         array([0.3, 0.6])
 
     References:
-        Vehtari et al. (2024), arXiv 1507.02646.
+        Vehtari et al. (2024), arXiv 1507.02646; docs/theory.md, "Intervals and reliability".
     """
     prompts = len(rewards)
     lam = np.broadcast_to(inverse, (prompts, np.shape(inverse)[-1]))
@@ -288,6 +288,9 @@ def tilt(
         >>> moments = tilt(scores, scores, [1.0])
         >>> np.allclose(moments.gain, moments.kl + moments.kl_reverse)  # β times the Jeffreys divergence
         True
+
+    References:
+        docs/theory.md, "Estimates at a fixed temperature".
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
@@ -332,7 +335,8 @@ def gain_from_jeffreys(table: Tilt) -> Array:
         True
 
     References:
-        [L], arXiv 2605.07105.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105;
+        docs/theory.md, "The gain is a Jeffreys divergence".
     """
     return table.beta * (table.kl + table.kl_reverse)
 
@@ -356,7 +360,8 @@ def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: Arra
         np.float64(0.48)
 
     References:
-        [L], arXiv 2605.07105.
+        "Theoretical Limits of Language Model Alignment", arXiv 2605.07105;
+        docs/theory.md, "The gain is a Jeffreys divergence".
     """
     r = check_scores(optimized, "optimized")
     v = check_evaluated(r, {"evaluated": evaluated})["evaluated"]

@@ -6,7 +6,8 @@ after a prompt x, its stop token included, or cut at the study's longest, has
     Rao-Blackwellised   Σ_t KL(π(·|x,y_<t) ‖ π₀(·|x,y_<t))          never negative,
     log-ratio           Σ_t log π(y_t|x,y_<t) − log π₀(y_t|x,y_<t)  of either sign, a cross-check.
 
-Both are unbiased for the KL of the truncated laws (theory §6, arXiv 2504.10637); the first has the lower variance.
+Both are unbiased for the KL of the truncated laws (arXiv 2504.10637; docs/theory.md, "KL of a trained policy"); the
+first has the lower variance.
 Where π allows a token that π₀ does not, the KL is infinite, and so is the result: nothing is clipped. Both models are
 read with one set of batches, in one precision.
 """

@@ -1,4 +1,4 @@
-"""Where policies stand on the KL-reward plane, beside the limit estimated from the base's samples (theory §6).
+"""Where policies stand on the KL-reward plane, next to the limit estimated from base samples.
 
 For a policy π of mean KL κ to the base, and a reward with limit G*(κ), reached by the tilt π_β with β = dG*/dκ:
 
@@ -110,7 +110,7 @@ def place(
         array([1.02])
 
     References:
-        docs/policies.md.
+        docs/theory.md, "Distance of a policy from the limit"; docs/policies.md.
     """
     scores = check_scores(base, "the base's")
     theirs = [check_scores(policy, f"policy {i}") for i, policy in enumerate(policies)]

@@ -1,6 +1,6 @@
 """What figures and pages read off the tables of distances to a target: exact values where there are any.
 
-How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z (theory §1, §6, §7).
+How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z (docs/theory.md).
 
     forward   KL(π*‖π) = KL(π*‖π₀) − (E_π* u − E_π₀ u) + KL(π₀‖π),     u = log π/π₀,
     reverse   KL(π‖π*) = KL(π‖π₀) − (E_π r − E_π₀ r)/β + KL(π₀‖π*),
@@ -196,7 +196,7 @@ def target_distances(
         array([0.5, 0. ])
 
     References:
-        docs/targets.md.
+        docs/theory.md, "Distances to the target".
     """
     scores = check_scores(reward, "the target's")
     for i, policy in enumerate(policies):

@@ -1,1 +1,1 @@
-"""Learning the target language model from preferences: objectives, exact learners, rates (theory §7)."""
+"""Learning the target language model from preferences: objectives, exact learners, rates (docs/theory.md)."""

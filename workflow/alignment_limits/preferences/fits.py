@@ -180,7 +180,7 @@ def has_finite_fit(wins: np.ndarray) -> np.ndarray:
         array([ True, False])
 
     References:
-        Ford (1957).
+        Ford (1957); docs/theory.md, "Three ways to learn it".
     """
     reach = (wins > 0) | np.eye(wins.shape[-1], dtype=bool)
     for _ in range(max(wins.shape[-1] - 1, 1).bit_length()):
@@ -333,7 +333,7 @@ def profile_gamma(
         array([0.5])
 
     References:
-        docs/learning.md, "γ".
+        docs/theory.md, "When preferences determine γ".
     """
     joint = np.column_stack([base_margin, design])
     ridges = np.r_[0.0, np.full(design.shape[1], ridge)]

@@ -56,7 +56,8 @@ def preference_path(
         [[0.628, 0.372], [0.75, 0.25]]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     shape = wins.shape[:-1]
     weights = wins.reshape(-1, *wins.shape[-2:])
@@ -116,7 +117,8 @@ def reverse_kl_policy(reward: np.ndarray, log_base: np.ndarray, *, gamma: float,
         array([0.366, 0.634])
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     return log_softmax((beta * log_base + reward) / (beta + gamma))
 
@@ -154,7 +156,7 @@ def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps:
         array([0.25, 0.75])
 
     References:
-        arXiv 2404.16767.
+        arXiv 2404.16767; docs/theory.md, "Three ways to learn it".
     """
     policy = log_softmax(log_base + 0 * reward)
     for _ in range(steps):
@@ -201,7 +203,7 @@ def ipo_policy(wins: np.ndarray, log_base: np.ndarray, *, tau: float) -> np.ndar
         array([0.731, 0.269])
 
     References:
-        arXiv 2310.12036.
+        arXiv 2310.12036; docs/theory.md, "Three ways to learn it".
     """
     return log_softmax(log_base + ipo_direction(wins) / (2 * tau))
 
@@ -232,7 +234,8 @@ def on_policy_path(
         [[0.583, 0.417], [0.745, 0.255]]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     shape = labels.shape[:-1]
     target = labels.reshape(-1, *labels.shape[-2:])

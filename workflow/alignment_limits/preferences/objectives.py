@@ -7,8 +7,8 @@ derivative; the learners of enumerated worlds use both, a trainer differentiates
 - `reward_margin` = R(a⁺) − R(a⁻) of a fitted reward;
 - preferences follow P(a ≻ b) = σ(γ log π*(a)/π*(b)).
 
-PMLE, distillation and reverse KL are from 2506.01523 [B], each of them to be taken with + β KL(π‖π₀); DPO is
-2305.18290, IPO 2310.12036, REBEL 2404.16767.
+PMLE, distillation and reverse KL are those of "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv
+2506.01523), each of them to be taken with + β KL(π‖π₀); DPO is arXiv 2305.18290, IPO 2310.12036, REBEL 2404.16767.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def pmle(margin: Any, *, gamma: float) -> Loss:
         [-1.0]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     u = gamma * margin
     return Loss(cross_entropy(u, 1.0), gamma * (sigmoid(u) - 1))
@@ -106,7 +107,8 @@ def distillation(margin: Any, reward_margin: Any, *, gamma: float) -> Loss:
         [0.0]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     u, target = gamma * margin, sigmoid(reward_margin)
     entropy = cross_entropy(reward_margin, target)
@@ -128,7 +130,7 @@ def dpo(margin: Any, base_margin: Any, *, beta: float) -> Loss:
         [0.693]
 
     References:
-        arXiv 2305.18290.
+        arXiv 2305.18290; docs/theory.md, "Three ways to learn it".
     """
     return pmle(margin - base_margin, gamma=beta)
 
@@ -148,7 +150,7 @@ def ipo(margin: Any, base_margin: Any, *, tau: float) -> Loss:
         [0.0]
 
     References:
-        arXiv 2310.12036.
+        arXiv 2310.12036; docs/theory.md, "Three ways to learn it".
     """
     error = margin - base_margin - 1 / (2 * tau)
     return Loss(error**2, 2 * error)
@@ -170,7 +172,7 @@ def rebel(margin: Any, previous_margin: Any, reward_margin: Any, *, eta: float) 
         [0.0]
 
     References:
-        arXiv 2404.16767.
+        arXiv 2404.16767; docs/theory.md, "Three ways to learn it".
     """
     error = margin - previous_margin - eta * reward_margin
     return Loss(error**2, 2 * error)
@@ -194,7 +196,8 @@ def reverse_kl_reward(log_policy: Any, log_base: Any, reward: Any, *, gamma: flo
         [2.5]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     return reward - gamma * log_policy - beta * (log_policy - log_base)
 
@@ -215,7 +218,8 @@ def reverse_kl(log_policy: Any, log_base: Any, reward: Any, *, gamma: float, bet
         [0.25, -0.25]
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Three ways to learn it".
     """
     policy = _library(log_policy).exp(log_policy)
     signal = reverse_kl_reward(log_policy, log_base, reward, gamma=gamma, beta=beta)

@@ -1,4 +1,6 @@
-"""Preferences: the model of [B] (arXiv 2506.01523), what can go wrong with it, and pairs drawn from it.
+"""Preferences: their model, departures from it, and pairs drawn from it.
+
+The model is that of "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523).
 
 A preference table P[..., a, b] holds the probability that a is preferred to b; P[a, b] + P[b, a] = 1. In enumerated
 worlds every probability is known; among the samples of a prompt P follows from log π₀ and r alone.
@@ -32,7 +34,8 @@ def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:
                [0.75, 0.5 ]])
 
     References:
-        [B], arXiv 2506.01523.
+        "Beyond RLHF: A Unified Theoretical Framework of Alignment", arXiv 2506.01523;
+        docs/theory.md, "Preferences define a target".
     """
     return sigmoid(gamma * margins(log_target))
 
@@ -296,7 +299,7 @@ class World:
 
 
 def draw_world(p: Mapping[str, Any], rng: np.random.Generator, *, tilt: bool = False) -> World:
-    """The toy of [B]: logits of target and base i.i.d. normal. With `target_dimension`, the target's are linear.
+    """The paper's toy: logits of target and base i.i.d. normal. With `target_dimension`, the target's are linear.
 
     Args:
         p: the study file's `learning.world`.
@@ -350,7 +353,7 @@ class Comparisons:
 def comparisons(
     setting: str, level: float, world: World, p: Mapping[str, Any], rng: np.random.Generator
 ) -> Comparisons:
-    """Pairs of the base judged by the model of [B], but for what this setting changes.
+    """Pairs of the base judged by the paper's model, but for what this setting changes.
 
     Random effects and biases are drawn from `rng` and scaled by the level: a seed's are the same at all levels.
 

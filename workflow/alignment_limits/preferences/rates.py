@@ -207,8 +207,8 @@ def first_order(
 ) -> float:
     """c of E_x KL(π*‖π̂) ≈ c/n for π̂ = e^{R̂/γ}, R̂ the Bradley-Terry rewards fitted to n pairs of the model.
 
-    Half the trace of the Fisher information of a response over that of a pair, divided by γ²: what plays the part of
-    [B]'s C_Π/γ² and log|Π| here.
+    Half the trace of the Fisher information of a response over that of a pair, divided by γ². It plays the part of
+    C_Π/γ² and log|Π| in the bounds of the paper.
 
     Args:
         log_target: log π* (X, Y).
@@ -226,7 +226,7 @@ def first_order(
         1.0
 
     References:
-        [B], arXiv 2506.01523; docs/learning.md.
+        docs/theory.md, "Three ways to learn it".
     """
     target = np.exp(log_target)
     response = _laplacian(target[:, :, None] * target[:, None, :]) / len(target)

@@ -6,7 +6,8 @@ DPO: of a pair, a is preferred with probability σ(r(a) − r(b)), r in base sta
 Best-of-n: the coefficient is n. Each pick is the best of n samples of a prompt drawn without replacement, so it has
 best-of-n's law, and the model of least cross-entropy to such picks is best-of-n itself.
 
-On a study's preference pairs: PMLE, distillation, DPO, IPO and REBEL, by TRL's DPO trainer with the losses of [B].
+On a study's preference pairs: PMLE, distillation, DPO, IPO and REBEL, by TRL's DPO trainer with the losses of "Beyond
+RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523).
 
 Each loss is that of `preferences.objectives`, on log-probabilities of whole replies: sums over a reply's tokens, its
 stop token included; a reply that was cut counts as the prefix that it is, as in a sample's `logprob`.

@@ -1,4 +1,4 @@
-"""A dial of proxy quality: what proxies with few or many labels cost, and how far ensembles of them help ([L]).
+"""A dial of proxy quality: what proxies with few or many labels cost, and how far ensembles of them help.
 
 Members of an ensemble are linear heads on a share of the features, so that they can differ in their labels, in
 their features, in both; single proxies read all of them. All rewards are standardised on the evaluated samples

@@ -9,9 +9,9 @@ what the encoder has to see. The head is shrunk to 0, so R̂ to the base's: were
 reward would prefer replies that the base finds unlikely.
 
 Reverse KL maximises E_π[R̂ − γ log π − β log(π/π₀)] = E_π[(R̂ − γ log π₀) − (γ + β) log(π/π₀)]: it is RLHF on the
-reward R̂ − γ log π₀ at the KL coefficient γ + β, whose optimum is π₀^{β/(β+γ)} e^{R̂/(β+γ)} (theory §7). RLHF itself is
-E_π[R̂ − β log(π/π₀)], of optimum π₀ e^{R̂/β}, as REBEL (`offline`). Both are divided by γ here, so that a reward is on
-the scale of log π* whatever γ is.
+reward R̂ − γ log π₀ at the KL coefficient γ + β, whose optimum is π₀^{β/(β+γ)} e^{R̂/(β+γ)} (docs/theory.md,
+"Three ways to learn it"). RLHF itself is E_π[R̂ − β log(π/π₀)], of optimum π₀ e^{R̂/β}, as REBEL (`offline`). Both are
+divided by γ here, so that a reward is on the scale of log π* whatever γ is.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What a study of learning says about the claims of [B]: holds, holds partly, does not hold, or cannot be told.
 
 Intervals are over seeds, each a world and data of its own; differences between objectives are paired by seed. [B] is
-arXiv 2506.01523; the thresholds are our choice.
+"Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523); the thresholds are our choice.
 
 Beyond the paper's toy: smaller reward classes, the pairs' coverage, and which objective wrong data hurt least.
 """

@@ -1,8 +1,9 @@
-"""What the study says about the claims of [L]: holds, holds partly, does not hold, or cannot be told.
+"""What the study says about published claims: holds, holds partly, does not hold, or cannot be told.
 
-Every rule compares 95% intervals, never point estimates, uses reliable rows only, and is printed beside its
-verdict. Differences and ratios get the widest interval their parts allow, so a verdict errs towards "cannot
-be told". [L] is arXiv 2605.07105; the thresholds are our choice.
+The claims are those of "Theoretical Limits of Language Model Alignment" (arXiv 2605.07105).
+Every rule compares 95% intervals, never point estimates, uses reliable rows only, and is printed next to its verdict.
+Differences and ratios get the widest interval their parts allow, so a verdict errs towards "cannot be told". The
+thresholds are our choice.
 
 What the study says about over-optimisation, a claim of Gao et al. (2210.10760) and of HedgeTune (2506.19248).
 """

@@ -5,7 +5,8 @@ What ensembles save is an interval of differences on the same prompts.
 
 Differences of policies are paired by seed, each with pairs of its own; intervals are over seeds, or with one seed over
 prompts (widest that both intervals allow; exact distances have none). Only reliable distances count, and of each
-objective's coefficients the one of least mean distance. [B] is arXiv 2506.01523; the thresholds are our choice.
+objective's coefficients the one of least mean distance. [B] is "Beyond RLHF: A Unified
+Theoretical Framework of Alignment" (arXiv 2506.01523); the thresholds are our choice.
 """
 
 from __future__ import annotations
