@@ -102,18 +102,10 @@ class Everything:
             self._picks[key] = self._picked(*key)
         return self._picks[key]
 
-    def _picked(self, method: str, optimized: str, n: int, temperature: float) -> Array:
-        reward = self.rewards[optimized]
-        match method:
-            case "best-of-n":
-                return laws.best_of_n(self.base, reward, n)
-            case "best-of-poisson":
-                return laws.best_of_poisson(self.base, reward, n - 1.0)
-            case "soft-best-of-n":
-                return laws.soft_best_of_n(self.base, reward, n, temperature)
-            case "chi2-pessimism":
-                return laws.chi2_pessimism(self.base, reward, temperature)
-        raise EstimateError(f"no exact law is known for the method '{method}'")
+    def _picked(self, method: str, optimized: str, n: float, temperature: float) -> Array:
+        if method not in laws.WAYS_OF_CHOOSING:
+            raise EstimateError(f"no exact law is known for the method '{method}'")
+        return laws.WAYS_OF_CHOOSING[method](self.base, self.rewards[optimized], n, temperature)
 
 
 def _mean(values: Array) -> float:

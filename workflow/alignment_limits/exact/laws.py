@@ -151,6 +151,14 @@ def _normalised(logp: Array) -> Array:
     return np.asarray(logp - top - np.log(np.exp(logp - top).sum(axis=1, keepdims=True)))
 
 
+# ways of choosing among draws by the name of their rows: the law from log π₀, the reward, n and the temperature
+WAYS_OF_CHOOSING: dict[str, Callable[[Array, Array, float, float], Array]] = {
+    "best-of-n": lambda logp, reward, n, temperature: best_of_n(logp, reward, int(n)),
+    "best-of-poisson": lambda logp, reward, n, temperature: best_of_poisson(logp, reward, n - 1.0),
+    "soft-best-of-n": lambda logp, reward, n, temperature: soft_best_of_n(logp, reward, int(n), temperature),
+    "chi2-pessimism": lambda logp, reward, n, temperature: chi2_pessimism(logp, reward, temperature),
+}
+
 COLDEST, HOTTEST = -14.0, 14.0  # log 1/β between which the limit is looked for, β in units of the reward's spread
 STEPS = 40
 
