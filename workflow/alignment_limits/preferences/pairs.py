@@ -358,7 +358,7 @@ def comparisons(
     Random effects and biases are drawn from `rng` and scaled by the level: a seed's are the same at all levels.
 
     Args:
-        setting: such as "label-noise"; docs/learning.md lists them. An unknown one changes nothing.
+        setting: such as "label-noise"; docs/preferences.md lists them. An unknown one changes nothing.
         level: how far the setting departs.
         world: target and base.
         p: the study file's `learning.world`.
