@@ -9,7 +9,7 @@ STUDY ?=
 # taken as it is, and handed to programs as one word: nothing of a path or a study file is for the shell
 override export STUDY := $(value STUDY)
 CORES ?= all
-# through Slurm: `make study PROFILE=slurm` (docs/slurm.md)
+# through Slurm: `make study PROFILE=slurm` (docs/clusters.md)
 PROFILE ?=
 ARGS ?=
 

@@ -255,7 +255,7 @@ def small_shards(tasks: int, tokens: int, enough: int = TOKENS_IN_FIVE_MINUTES) 
         return ""
     return (
         f"{tasks} sampling tasks of at most {tokens:,} tokens: on a GPU they would start for longer than they work. "
-        f"With sampling.shard_tokens at {enough:,} or more a task takes minutes (docs/slurm.md); no sample changes"
+        f"With sampling.shard_tokens at {enough:,} or more a task takes minutes (docs/clusters.md); no sample changes"
     )
 
 
