@@ -13,7 +13,7 @@ from alignment_limits.report.figures.curves import curve, draw
 from alignment_limits.report.figures.frontier import Panel, panels
 from alignment_limits.report.figures.learning import gamma_estimates
 from alignment_limits.report.figures.learning import line as objective_line
-from alignment_limits.report.figures.over_optimisation import over_optimisation
+from alignment_limits.report.figures.over_optimisation import selected, tilted
 from alignment_limits.report.figures.policies import exact, policies
 from alignment_limits.report.figures.rewards import proxy_quality
 from alignment_limits.report.figures.style import Look
@@ -90,19 +90,21 @@ def line_x(ax):
     return next(a for a in ax.get_lines() if a.get_marker() == "o").get_xdata()[0]
 
 
-def test_over_optimisation():
-    curves, choices = (lopsided(t, "gain") for t in (synthetic.frontier(), synthetic.best_of_n()))
+@pytest.mark.parametrize(
+    ("draw_method", "points", "peak"),
+    [(tilted, synthetic.frontier(), 0.5), (selected, synthetic.best_of_n(), 5.0)],
+    ids=["tilt", "best-of-n"],
+)
+def test_over_optimisation(draw_method, points, peak):
     fits = lopsided(synthetic.over_optimisation(), "peak", "alpha", "beta")
-    drawn = over_optimisation(fits, curves, choices, LOOK, proxies=list(synthetic.RHO))
-    for axes in (0, 1):
-        x, y = line(drawn, "minilm", axes)
-        assert has(drawn.axes[axes], x[2], y[2])
-    assert has(drawn.axes[0], 0.2, 0.5, horizontal=True), "the onset, at its gold"
+    drawn = draw_method(fits, lopsided(points, "gain"), LOOK, proxies=list(synthetic.RHO))
+    x, y = line(drawn, "minilm")
+    assert has(drawn.axes[0], x[2], y[2])
+    if draw_method is tilted:
+        assert has(drawn.axes[0], 0.2, 0.5, horizontal=True), "the onset, at its gold"
     row = list(synthetic.RHO).index("vader")
-    assert has(drawn.axes[2], row, 0.5, horizontal=True)
-    assert has(drawn.axes[3], row, 5.0, horizontal=True)
-    for axes, middle in ((4, 1.4 * synthetic.RHO["vader"]), (5, 0.1)):
-        assert has(drawn.axes[axes], row - 0.16, middle, horizontal=True)
+    for axes, middle in ((1, peak), (2, 1.4 * synthetic.RHO["vader"]), (3, 0.1)):
+        assert has(drawn.axes[axes], row, middle, horizontal=True)
 
 
 def test_panels():

@@ -10,7 +10,7 @@ from synthetic import best_of_n, frontier, relatives
 
 from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.figures.frontier import Panel, panels
-from alignment_limits.report.figures.over_optimisation import over_optimisation
+from alignment_limits.report.figures.over_optimisation import selected, tilted
 from alignment_limits.report.figures.policies import policies as policies_figure
 from alignment_limits.report.figures.rewards import gold_under_proxies, reward_distributions
 from alignment_limits.report.figures.style import Look
@@ -22,8 +22,10 @@ MM = 25.4
 def draw(kind, look, curves, choices, fits, own, sums):
     if kind == "gold_under_proxies":
         return gold_under_proxies(curves, look, proxies=own, ensembles=sums)
-    if kind == "over_optimisation":
-        return over_optimisation(fits, curves, choices, look, proxies=own, ensembles=sums)
+    if kind == "tilted":
+        return tilted(fits, curves, look, proxies=own, ensembles=sums)
+    if kind == "selected":
+        return selected(fits, choices, look, proxies=own, ensembles=sums)
     if kind == "win_rate":
         table = pl.concat([choices, relatives()], how="diagonal")
         return win_rate(table, look, proxies=own, ensembles=sums)
@@ -35,9 +37,9 @@ def draw(kind, look, curves, choices, fits, own, sums):
     return reward_distributions(table, within_prompt_spearman(table, "gold", look.names, replicates=20), look)
 
 
-KINDS = ("gold_under_proxies", "over_optimisation", "win_rate", "panels", "policies", "reward_distributions")
-# least width and height of a panel in mm; the rows of over-optimisation have four narrow columns
-LEAST = {"over_optimisation": (13, 25), "policies": (50, 12), "reward_distributions": (28, 60)}
+KINDS = ("gold_under_proxies", "tilted", "selected", "win_rate", "panels", "policies", "reward_distributions")
+# least width and height of a panel in mm; the rows of over-optimisation have narrow columns
+LEAST = {"tilted": (13, 25), "selected": (13, 25), "policies": (50, 12), "reward_distributions": (28, 60)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,7 +70,7 @@ def test_no_two_names_have_one_colour_and_stroke(proxies, ensembles, palette):
         assert not same or apart > 0.1, f"{a} and {b}"
 
 
-@pytest.mark.parametrize("kind", ["gold_under_proxies", "over_optimisation", "win_rate"])
+@pytest.mark.parametrize("kind", ["gold_under_proxies", "tilted", "selected", "win_rate"])
 def test_lines_and_the_key_have_the_strokes_of_their_names(kind):
     tables = study(12, 4)
     look = Look(names=NAMES)
@@ -78,11 +80,15 @@ def test_lines_and_the_key_have_the_strokes_of_their_names(kind):
         if ax.get_legend():
             for handle, text in zip(ax.get_legend().get_lines(), ax.get_legend().get_texts(), strict=True):
                 entries[text.get_text().replace("\n", "")] = (handle.get_color(), str(handle._unscaled_dash_pattern))
+        for sample in ax.get_lines():  # of rows that are the key
+            if (sample.get_gid() or "").startswith("key:"):
+                entries[sample.get_gid()[4:]] = (sample.get_color(), str(sample._unscaled_dash_pattern))
     assert set(entries) >= set(NAMES)
     assert len({entries[n] for n in NAMES}) == len(NAMES)
 
 
-def test_rows_of_over_optimisation_name_every_reward_once():
-    drawn = draw("over_optimisation", Look(names=NAMES), *study(12, 4))
-    rows = [t.get_text() for t in texts(drawn) if t.axes is drawn.axes[2]]
+@pytest.mark.parametrize("kind", ["tilted", "selected"])
+def test_rows_of_over_optimisation_name_every_reward_once(kind):
+    drawn = draw(kind, Look(names=NAMES), *study(12, 4))
+    rows = [t.get_text() for t in texts(drawn) if t.axes is drawn.axes[1]]
     assert sorted(t for t in rows if t in NAMES) == sorted(NAMES)

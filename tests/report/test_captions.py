@@ -34,6 +34,24 @@ def html_of(text):
     return publish_string(text, writer="html5", settings_overrides=strict).partition("<main")[2]
 
 
+MOST_WORDS = 80
+ABOUT = re.compile(r"<\.\./\.\./(?:docs|config)/\w+\.md>`__")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_a_caption_is_short(path):
+    config = settings(path)
+    for name in sorted(captions_of(config) - {"workflow"}):
+        words = re.sub("<.*?>", " ", html_of(rendered(name, config)).partition(">")[2]).split()
+        assert len(words) <= MOST_WORDS, f"{name}: {len(words)} words"
+
+
+@pytest.mark.parametrize("path", CAPTIONS, ids=lambda p: p.stem)
+def test_a_caption_links_the_page_that_explains(path):
+    if path.stem not in ("workflow", "sample_page"):
+        assert ABOUT.search(path.read_text("utf-8").replace("\n", "")), path.stem
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_captions_of_every_study(path):
     config = settings(path)

@@ -97,7 +97,8 @@ FILES = {"pdf": "f.pdf", "png": "f.png"}
     [
         ("frontier", {"table": "frontier", "best_of_n": "best_of_n"}, {"gold": "gold"}),
         ("gold_under_proxies", {"table": "frontier"}, NAMES),
-        ("over_optimisation", {"fits": "over_optimisation", "frontier": "frontier", "best_of_n": "best_of_n"}, NAMES),
+        ("over_optimisation_tilt", {"fits": "over_optimisation", "frontier": "frontier"}, NAMES),
+        ("over_optimisation_best_of_n", {"fits": "over_optimisation", "best_of_n": "best_of_n"}, NAMES),
         ("win_rate", {"table": "best_of_n"}, NAMES),
         ("reward_distributions", {"scores": "standardised"}, {"gold": "gold", "rewards": ["gold", *synthetic.RHO]}),
     ],

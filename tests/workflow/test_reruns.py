@@ -4,8 +4,8 @@ import pytest
 
 from alignment_limits.commands.studies import explain
 
-OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation"}
-OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation"}
+OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation_tilt"}
+OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation_best_of_n"}
 DRAWING = OF_FRONTIER | OF_BEST_OF_N | {"figure_reward_distributions", "figure_ensemble_gap"}
 WRITING = {"headline", "study_card"}
 ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}

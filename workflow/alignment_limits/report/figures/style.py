@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import polars as pl
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -34,6 +36,8 @@ ENSEMBLE = (0, (6, 1.2, 1.2, 1.2))  # ensembles, in every figure
 # of names beyond the palette's colours, which come again, darker
 STROKES = {False: ("-", (0, (1.2, 0.9))), True: (ENSEMBLE, (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)))}
 MARKS = ("o", "D")
+GAIN = "gain in gold\n(base-model s.d.)"  # axes of all figures
+KL = "KL from the base model (nats per reply)"
 SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own font size
 DPI = 300
 _DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # seaborn's `colorblind`, its two pinks and the grey kept apart
@@ -243,9 +247,9 @@ def outside_key(figure: Figure, handles: Sequence[Any], look: Look, *, title: st
     )
 
 
-def fold(text: str, look: Look) -> str:
-    """A sentence in small type, broken into lines as wide as the figure."""
-    room, lines = 72 * look.width - 2 * look.small, [""]
+def fold(text: str, look: Look, room: float = math.inf) -> str:
+    """A sentence in small type, broken into lines of at most `room` points and as wide as the figure at most."""
+    room, lines = min(room, 72 * look.width - 2 * look.small), [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
         if text_width(longer, look.small) <= room:
@@ -253,6 +257,22 @@ def fold(text: str, look: Look) -> str:
         else:
             lines.append(word)
     return "\n".join(lines)
+
+
+def nothing_reliable(ax: Any, rows: pl.DataFrame, quantity: str, look: Look) -> None:
+    """Say in the panel that none of its estimates is reliable, and the most frequent reason."""
+    own = f"{quantity}_reason"
+    column = own if own in rows.columns else "reason"
+    reasons = rows[column].drop_nulls() if column in rows.columns else pl.Series([], dtype=pl.String)
+    reasons = reasons.filter(reasons != "")
+    why = f": {reasons.mode().sort()[0]}" if len(reasons) else ""
+    text = fold(f"No estimate here is reliable{why}.", look, room=0.7 * 72 * look.width)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    note = ax.text(
+        0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=look.small, color=INK, bbox=box,
+        zorder=7,
+    )  # fmt: skip
+    note.set_gid("nothing reliable")
 
 
 WIDE = 6.0  # inches from which two panels stand side by side

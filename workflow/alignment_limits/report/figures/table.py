@@ -49,6 +49,7 @@ class Entry:
 
 _FRONTIER = ("limits/frontier.parquet", "limits:FRONTIER")
 _BEST_OF_N = ("limits/best_of_n.parquet", "limits:BEST_OF_N")
+_OVER_OPTIMISATION = ("limits/over_optimisation.parquet", "limits:OVER_OPTIMISATION")
 _POLICIES = ("policies/policies.parquet", "limits:POLICIES")
 _TARGETS = ("policies/targets.parquet", "learning:TARGETS")
 _EXACT_FRONTIER = ("exact/frontier.parquet", "learning:EXACT_FRONTIER")
@@ -71,15 +72,18 @@ FIGURES = {
     "gold_under_proxies": Entry(
         "rewards:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
     ),
-    "over_optimisation": Entry(
-        "over_optimisation:over_optimisation",
+    "over_optimisation_tilt": Entry(
+        "over_optimisation:tilted",
         PROXIES,
-        "over-optimisation: where gold peaks",
-        {
-            "fits": ("limits/over_optimisation.parquet", "limits:OVER_OPTIMISATION"),
-            "frontier": _FRONTIER,
-            "best_of_n": _BEST_OF_N,
-        },
+        "over-optimisation by tilting",
+        {"fits": _OVER_OPTIMISATION, "frontier": _FRONTIER},
+        _NAMES,
+    ),
+    "over_optimisation_best_of_n": Entry(
+        "over_optimisation:selected",
+        PROXIES,
+        "over-optimisation by best-of-n",
+        {"fits": _OVER_OPTIMISATION, "best_of_n": _BEST_OF_N},
         _NAMES,
     ),
     "ensemble_gap": Entry(
@@ -181,7 +185,8 @@ def figures_of(study: Any) -> dict[str, Entry]:
         wanted += ["learning_settings"] if any(len(levels) > 1 for levels in learning.settings.values()) else []
         wanted += ["gamma"] if learning.estimate_gamma else []
     else:
-        wanted = ["frontier", "win_rate", "gold_under_proxies", "over_optimisation", "reward_distributions"]
+        wanted = ["frontier", "win_rate", "gold_under_proxies"]
+        wanted += ["over_optimisation_tilt", "over_optimisation_best_of_n", "reward_distributions"]
         wanted += ["ensemble_gap"] if len(study.proxies) > 1 else []
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
         wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []
@@ -250,7 +255,7 @@ _OF_RESULT = {
     "FrontierTable": "frontier",
     "BestOfNTable": "win_rate",
     "EnsembleTable": "ensemble_gap",
-    "OverOptimisationTable": "over_optimisation",
+    "OverOptimisationTable": "over_optimisation_tilt",
 }
 # and those that no figure of the workflow is about: horizontal and vertical column, with their labels
 _PLAIN = {
@@ -266,7 +271,7 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
         result: one of `limits`.
         look: size and colours.
         more: further results that the figure draws (`best_of_n` next to a limit; gold's `limit` above its frontier
-            under a proxy), and its settings.
+            under a proxy; `frontier` or `best_of_n`, the method whose over-optimisation is drawn), and its settings.
 
     Raises:
         EstimateError: no figure draws such a result.
@@ -286,8 +291,8 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
         return quantity(result.to_polars(), look, **{"x": x, "y": y} | more)
     if kind not in _OF_RESULT:
         raise EstimateError(f"No figure draws a {kind}; draw its columns: {', '.join(result.columns())}.")
-    entry = FIGURES[_OF_RESULT[kind]]
     proxy = kind == "OverOptimisationTable"
+    entry = FIGURES["over_optimisation_best_of_n" if proxy and "best_of_n" in more else _OF_RESULT[kind]]
     labels = {"optimized": pl.lit("proxy" if proxy else look.gold), "evaluated": pl.lit(look.gold)}
     labels |= {"log_m": pl.lit(float("inf"))}  # unknown here
     first = next(iter(entry.tables))
