@@ -1,1 +1,1 @@
-"""Rewards on one scale, and ensembles of them; what scoring, training and the estimators share of score arrays."""
+"""Rewards on one scale, and ensembles of them. Scoring, training and the estimators share these score arrays."""

@@ -15,12 +15,12 @@ from alignment_limits.errors import EstimateError
 
 @dataclass(frozen=True)
 class Standardised:
-    """Scores on the common scale, and what puts others on it.
+    """Scores on the common scale, with the numbers that put other samples on it.
 
     Attributes:
-        scores: (P, M), mean 0 per prompt and pooled sd 1.
-        centre: (P,), of the scores given.
-        scale: their pooled sd.
+        scores: (P, M), mean 0 per prompt and pooled standard deviation 1.
+        centre: (P,), mean of each prompt, in units of the scores given.
+        scale: pooled within-prompt standard deviation of the scores given.
     """
 
     scores: Array
@@ -29,14 +29,14 @@ class Standardised:
 
 
 def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
-    """Centre scores per prompt, and divide by the pooled within-prompt standard deviation √(SS / Σ(m − 1)).
+    """Centre scores per prompt, and divide them by their pooled within-prompt standard deviation √(SS / Σ(m − 1)).
 
     Args:
         scores: of base samples (prompts, samples); NaN marks a missing sample.
         name: of the reward, for messages.
 
     Returns:
-        Scores on the new scale, the centre of each prompt and the scale.
+        Scores on the new scale, the centre of each prompt, and the scale.
 
     Raises:
         EstimateError: the reward is constant within every prompt, or its spread is rounding error.
@@ -44,6 +44,9 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
     Example:
         >>> standardise([[0.0, 2.0], [5.0, 7.0]]).scores.round(3).tolist()
         [[-0.707, 0.707], [-0.707, 0.707]]
+
+    References:
+        docs/theory.md, "Ensembles".
     """
     array = check_scores(scores, name)
     scale = within_prompt_sd(array)
@@ -56,16 +59,16 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
 
 
 def apply_standardisation(scores: ArrayLike, centre: ArrayLike, scale: float, *, name: str = "reward") -> Array:
-    """Put other samples of the same prompts on the scale of the base's samples.
+    """Put other samples of the same prompts on the scale of the base samples.
 
     Args:
         scores: (prompts, other samples); NaN marks a missing sample.
-        centre: (prompts,) of the base's samples.
-        scale: of the base's samples.
+        centre: (prompts,), of the base samples.
+        scale: of the base samples.
         name: of the reward, for messages.
 
     Returns:
-        Scores on that scale.
+        Scores on that scale, (prompts, other samples).
 
     Raises:
         EstimateError: other prompts, or a scale that is not positive.
@@ -90,10 +93,10 @@ def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     """Members of an ensemble as one array.
 
     Args:
-        members: scores (prompts, samples) of each member.
+        members: scores (prompts, samples) of each member; NaN marks a missing sample.
 
     Returns:
-        (members, prompts, samples).
+        Scores (members, prompts, samples).
 
     Raises:
         EstimateError: members do not score exactly the same samples.
@@ -130,17 +133,17 @@ def aggregate(
 
     Args:
         members: scores (members, prompts, samples).
-        aggregator: "mean", "median", "minimum" (worst case); "mean-variance": mean − coefficient · variance of the
-            members' scores of a sample (population form), in squared reward units; "entropic": −b log mean e^{−r/b},
-            b the temperature: between the minimum (b → 0) and the mean.
+        aggregator: "mean", "median" or "minimum" (worst case); "mean-variance": mean − coefficient · variance of the
+            members' scores of a sample (population form), in squared reward units; "entropic": −b log mean e^{−r/b}
+            with b the temperature, between the minimum (b → 0) and the mean (b → ∞).
         coefficient: of "mean-variance", at least 0.
-        temperature: of "entropic", positive.
+        temperature: of "entropic", positive, in units of the reward.
 
     Returns:
         Scores (prompts, samples).
 
     Raises:
-        EstimateError: members of other samples, an unknown aggregator, or a setting that is impossible.
+        EstimateError: members with other samples, an unknown aggregator, or a setting that is impossible.
 
     Example:
         >>> aggregate([[[0.0, 1.0]], [[2.0, 1.0]]], "mean-variance").tolist()

@@ -1,6 +1,6 @@
 """Scores as arrays: checks with clear messages, and the seeded random split of each prompt's samples.
 
-A score array is float64 of shape (P prompts, M samples); NaN means "no such sample".
+A score array is float64 of shape (P prompts, M samples). NaN means that there is no such sample.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
-# columns of results; a result's contract as a table follows from these (tables/schemas/limits.py)
+# Types of the columns of results. The contract of a table follows from them (tables/schemas/limits.py).
 Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 Words = NDArray[np.object_]
 
 QUARTERS = 4
-FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; a prompt with fewer says nothing about the bias
+FEWEST_SAMPLES = 16  # of a prompt: four in each quarter; fewer samples do not show the bias
 
 
-FIGURES = "alignment_limits.report.figures.table"  # by name: figures are no part of the code that computes numbers
+FIGURES = "alignment_limits.report.figures.table"  # by name: figures are not part of the code that computes numbers
 
 
-APART = {"column": False}  # metadata of a result's field that is no column
+APART = {"column": False}  # metadata of a result's field that is not a column
 
 
 class Columns:
-    """A result: a dataclass of equal columns, with rows to read, a table to take along and a figure.
+    """A result: a dataclass of columns of equal length. It can be iterated by row, turned into a table and plotted.
 
     Attributes:
         shown: columns whose range the short description gives.
-        verdict: the column whose true rows it counts.
+        verdict: the column whose true rows the short description counts.
 
     Example:
         >>> from alignment_limits.limits import frontier
@@ -59,7 +59,7 @@ class Columns:
 
     @classmethod
     def names(cls) -> list[str]:
-        """Names of the columns, in the order of the contract: all fields but those marked `APART`."""
+        """Names of the columns, in the order of the contract: all fields except those marked `APART`."""
         return [field.name for field in fields(cls) if field.metadata != APART]  # type: ignore[arg-type]
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -103,10 +103,13 @@ class Columns:
         return table.with_columns(pl.col(whole).fill_nan(None)).select(pl.col(n).cast(k) for n, k in types.items())
 
     def plot(self, **settings: Any) -> Figure:
-        """The workflow's figure of such a result; needs `pip install 'alignment-limits[figures]'`.
+        """The workflow's figure of this result; needs `pip install 'alignment-limits[figures]'`.
 
         Args:
-            settings: of the figure: `look` for its size and colours, further results that it draws.
+            settings: of the figure: `look` for its size and colours, and further results that it draws.
+
+        Returns:
+            A Matplotlib figure.
 
         Raises:
             SourceError: matplotlib or seaborn is not installed.
@@ -124,9 +127,25 @@ def _ranges(columns: Mapping[str, Array]) -> list[tuple[str, float, float]]:
 
 
 def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
-    """Return `scores` as float64 (P, M); raise EstimateError naming the first row that cannot be used."""
+    """Scores as a float64 array, checked.
+
+    Args:
+        scores: (prompts, samples); NaN, or a masked value, marks a missing sample.
+        name: of the reward, for messages.
+
+    Returns:
+        Scores (P, M).
+
+    Raises:
+        EstimateError: not numbers, not two-dimensional, infinite, or a prompt without any score. The message names the
+            first row that cannot be used.
+
+    Example:
+        >>> check_scores([[1, 2], [3, None]]).tolist()
+        [[1.0, 2.0], [3.0, nan]]
+    """
     try:
-        if np.ma.isMaskedArray(scores):  # a masked sample is a missing one
+        if np.ma.isMaskedArray(scores):  # a masked sample is a missing sample
             scores = np.ma.filled(np.ma.asarray(scores).astype(np.float64), np.nan)
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -152,9 +171,21 @@ def check_scores(scores: ArrayLike, name: str = "reward") -> Array:
 
 
 def check_evaluated(optimized: Array, evaluated: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
-    """Check that every evaluated reward has scores for exactly the samples the optimized one has.
+    """Evaluated rewards, checked to have scores for exactly the samples of the optimized reward.
 
-    An array in place of a mapping is one reward, named "evaluated".
+    Args:
+        optimized: checked scores (P, M).
+        evaluated: scores by name, or one array of scores, which is then named "evaluated".
+
+    Returns:
+        Checked scores (P, M) by name.
+
+    Raises:
+        EstimateError: no reward was given, or one of them has another shape or other missing samples.
+
+    Example:
+        >>> list(check_evaluated(np.zeros((1, 2)), [[1.0, 2.0]]))
+        ['evaluated']
     """
     if not isinstance(evaluated, Mapping):
         evaluated = {"evaluated": evaluated}
@@ -184,12 +215,27 @@ T = TypeVar("T")
 
 
 def as_given(evaluated: object, results: Mapping[str, T]) -> Any:
-    """Results by name where rewards were given by name; else the one result."""
+    """Results by name if rewards were given by name, otherwise the one result."""
     return results if isinstance(evaluated, Mapping) else next(iter(results.values()))
 
 
 def check_keys(keys: ArrayLike | None, prompts: int) -> NDArray[np.int64]:
-    """Return the integers (P,) that name the prompts in random splits and draws; row numbers where none are given."""
+    """Integers that name the prompts in random splits and draws.
+
+    Args:
+        keys: integers (P,), or None for row numbers.
+        prompts: P.
+
+    Returns:
+        Keys (P,), int64.
+
+    Raises:
+        EstimateError: not one whole number per prompt.
+
+    Example:
+        >>> check_keys(None, 3)
+        array([0, 1, 2])
+    """
     if keys is None:
         return np.arange(prompts)
     names = np.asarray(keys)
@@ -199,10 +245,22 @@ def check_keys(keys: ArrayLike | None, prompts: int) -> NDArray[np.int64]:
 
 
 def check_clusters(clusters: ArrayLike, prompts: int) -> tuple[NDArray[np.int64], int]:
-    """Number the clusters 0, 1, ... as they first appear: each prompt's (P,), and how many there are.
+    """Number the clusters 0, 1, ... in the order of their first appearance.
+
+    Args:
+        clusters: one label per prompt (P,).
+        prompts: P.
+
+    Returns:
+        The cluster of each prompt (P,), and the number of clusters.
 
     Raises:
         EstimateError: not one label per prompt, or a label is missing (None or NaN).
+
+    Example:
+        >>> numbers, count = check_clusters(["b", "a", "b"], 3)
+        >>> numbers.tolist(), count
+        ([0, 1, 0], 2)
     """
     labels = np.asarray(clusters)
     if labels.shape != (prompts,):
@@ -219,19 +277,36 @@ def check_clusters(clusters: ArrayLike, prompts: int) -> tuple[NDArray[np.int64]
 
 
 def sample_counts(scores: Array) -> NDArray[np.int64]:
-    """Number of samples of each prompt, (P,)."""
+    """Number of samples of each prompt (P,), from scores (P, M)."""
     return np.asarray(np.sum(~np.isnan(scores), axis=1), dtype=np.int64)
 
 
 def enough_samples(scores: Array) -> np.ndarray:
-    """Which prompts (P,) take part in an estimate: those of 16 samples or more, all where there are none such."""
+    """Which prompts (P,) take part in an estimate: those with at least 16 samples, or all if no prompt has as many.
+
+    Example:
+        >>> enough_samples(np.zeros((2, 16))).tolist()
+        [True, True]
+    """
     enough = sample_counts(scores) >= FEWEST_SAMPLES
     return enough if enough.any() else np.ones(len(scores), dtype=np.bool_)
 
 
 def unit_of(scores: Array) -> float:
-    """A power of two to divide scores by before they are squared: 1 unless they differ by more than 2^64 or less than
-    2^-64 (1e150 squared overflows, 1e-170 squared is 0). Dividing by it is exact.
+    """A power of two by which scores are divided before they are squared.
+
+    It is 1 unless scores differ by more than 2^64 or by less than 2^-64 (1e150 squared overflows, and 1e-170 squared
+    is 0). Dividing by a power of two is exact.
+
+    Args:
+        scores: (P, M).
+
+    Returns:
+        The unit, in units of the scores.
+
+    Example:
+        >>> unit_of(np.array([[0.0, 1.0]])), unit_of(np.array([[0.0, 1e150]])) > 1e149
+        (1.0, True)
     """
     lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)
     with np.errstate(over="ignore"):
@@ -240,20 +315,40 @@ def unit_of(scores: Array) -> float:
 
 
 def prompt_means(scores: Array) -> Array:
-    """Mean of each prompt's samples (P,); exactly the common value where all are equal."""
+    """Mean of each prompt's samples (P,), from scores (P, M); exactly the common value where all are equal.
+
+    Example:
+        >>> prompt_means(np.array([[1.0, 2.0], [0.1, np.nan]])).tolist()
+        [1.5, 0.1]
+    """
     lowest, highest = np.nanmin(scores, axis=1), np.nanmax(scores, axis=1)
     return np.asarray(np.clip(np.nanmean(scores, axis=1), lowest, highest))
 
 
 def centre(scores: Array) -> Array:
-    """Subtract each prompt's mean over its samples (NaN stays NaN)."""
+    """Scores (P, M) minus the mean of their prompt; NaN stays NaN.
+
+    Example:
+        >>> centre(np.array([[1.0, 2.0]])).tolist()
+        [[-0.5, 0.5]]
+    """
     return scores - prompt_means(scores)[:, None]
 
 
 def within_prompt_sd(scores: Array) -> float:
-    """Pooled within-prompt sd, sqrt(sum of squares / sum of (m - 1)); 0 if every prompt is constant.
+    """Pooled within-prompt standard deviation, sqrt(sum of squares / sum of (m - 1)).
 
     A prompt whose scores are all the same number contributes exactly 0, whatever the rounding of its mean.
+
+    Args:
+        scores: (P, M); NaN marks a missing sample.
+
+    Returns:
+        The standard deviation, in units of the scores; 0 if every prompt is constant.
+
+    Example:
+        >>> round(within_prompt_sd(np.array([[0.0, 2.0], [5.0, 7.0]])), 3)
+        1.414
     """
     spread = np.nanmax(scores, axis=1) > np.nanmin(scores, axis=1)
     if not spread.any():
@@ -272,7 +367,22 @@ def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Quarter (0-3) of each rank j < counts[x], -1 beyond; (P, width). All splits are equally likely."""
+    """The random quarter of each rank. All splits are equally likely.
+
+    Args:
+        counts: samples of each prompt (P,).
+        width: M, the number of columns.
+        keys: integers that name the prompts (P,). A split depends on seed, key and rank alone.
+        seed: of the split.
+
+    Returns:
+        Quarter 0 to 3 of each rank j < counts[x], and -1 beyond; (P, width).
+
+    Example:
+        >>> labels = split_labels(np.array([8]), 10, np.array([0]), 0)
+        >>> np.bincount(labels[labels >= 0]).tolist(), labels[0, 8:].tolist()
+        ([2, 2, 2, 2], [-1, -1])
+    """
     golden = np.uint64(0x9E3779B97F4A7C15)
     rows = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
     draws = _splitmix(rows[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])

@@ -1,1 +1,1 @@
-"""Policies: what they are made of, their KL, where they stand."""
+"""Policies: their model folders, their KL from the base, and their place next to the limit."""

@@ -1,8 +1,8 @@
 """Fits to preferences: Newton's method for many small problems at once, Bradley-Terry rewards, and γ.
 
-Preferences determine γ log π* and nothing else: with any reward allowed, every γ fits equally well. They determine γ
-when the target is known to be a tilt of the base, log π* = log π₀ + r/β, by a reward of a class in which log π₀ is not:
-then logit P(a ≻ b) = γ log π₀(a)/π₀(b) + w·(φ(a) − φ(b)), and γ is the weight of the base's own log-probabilities.
+Preferences determine γ log π* and nothing else: if any reward is allowed, every γ fits equally well. They determine γ
+if the target is known to be a tilt of the base, log π* = log π₀ + r/β, by a reward of a class that does not contain
+log π₀. Then logit P(a ≻ b) = γ log π₀(a)/π₀(b) + w·(φ(a) − φ(b)), and γ is the weight of the base's log-probabilities.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from alignment_limits.preferences.objectives import sigmoid, softplus
 
 # (points (b, D), their numbers (b,)) → value (b,), gradient (b, D), Hessian (b, D, D)
 Oracle = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-FAR = 25.0  # nats from the base from which a policy counts as having run away
-_LONGEST = 4.0  # of a step's largest component
+FAR = 25.0  # nats from the base; a policy farther away counts as diverged
+_LONGEST = 4.0  # largest component of a step
 
 
 def newton(
     oracle: Oracle, start: np.ndarray, *, tolerance: float = 1e-11, steps: int = 80, bound: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimisers of B functions of D variables, from `start` downhill.
+    """Minimisers of B functions of D variables, downhill from `start`.
 
-    A step that does not lower the value is taken back and the damping raised, so a function need not be convex:
-    what is found is the minimum in whose basin the start lies.
+    A step that does not lower the value is undone and the damping raised, so a function need not be convex. The result
+    is the minimum in whose basin the start is.
 
     Args:
         oracle: (points (b, D), their numbers (b,)) → value (b,), gradient (b, D), Hessian (b, D, D).
         start: (B, D).
         tolerance: of the gradient's largest component.
-        steps: at most.
+        steps: largest number of steps.
         bound: a problem whose point leaves the box ±bound is given up.
 
     Returns:
-        Points (B, D); converged (B,), False for those given up or not finished after `steps`.
+        Points (B, D); converged (B,), False for problems given up or not finished after `steps`.
 
     Example:
         >>> square = lambda x, rows: ((x[:, 0] - 3) ** 2 / 2, x - 3, np.ones((len(x), 1, 1)))
@@ -78,7 +78,7 @@ def newton(
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities of logits (..., Y), along the last axis.
+    """Log-probabilities of logits (..., Y), along the last axis: the same shape.
 
     Example:
         >>> np.exp(log_softmax(np.log([1.0, 3.0]))).round(6)
@@ -104,8 +104,8 @@ def reward_fit(wins: np.ndarray, *, ridge: float = 0.0) -> np.ndarray:
 
     Args:
         wins: W (..., Y, Y), how often a was preferred to b.
-        ridge: in pairs; 1/ridge is the variance of a normal prior. With 0 there is a finite minimiser only where
-            `has_finite_fit` says so.
+        ridge: in pairs; 1/ridge is the variance of a normal prior. With 0 a finite minimiser exists only where
+            `has_finite_fit` is true.
 
     Returns:
         Rewards (..., Y) of mean 0; NaN where there is no finite minimiser.
@@ -129,7 +129,7 @@ def pair_loss(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Σ W[a, b] (−log σ(γ (s_a − s_b))) + ridge/2 ‖g‖² at s = g + shift, of B problems.
 
-    Only differences of g count; a unit curvature along the constant fixes the rest.
+    Only differences of g count. A unit curvature along the constant fixes the rest.
 
     Args:
         g: (B, Y).
@@ -147,7 +147,7 @@ def pair_loss(
         (array([2.773]), array([[-1.,  1.]]))
     """
     u = gamma * margins(g + shift)
-    # softplus(−u) and sigmoid(−u) from one exponential: most of a fit's time goes here
+    # softplus(−u) and sigmoid(−u) from one exponential: a fit spends most of its time here
     small = np.exp(-np.abs(u))
     loss, lost = np.maximum(-u, 0) + np.log1p(small), np.where(u > 0, small, 1) / (1 + small)
     pull = wins * lost
@@ -165,9 +165,9 @@ def pair_loss(
 def has_finite_fit(wins: np.ndarray) -> np.ndarray:
     """Whether maximum-likelihood rewards are finite and unique.
 
-    They are if and only if every response can be reached from every other along wins: otherwise the responses fall into
-    two groups of which one never lost to the other, and the likelihood rises for ever as they part (separable data), or
-    which never met.
+    They are if and only if every response can be reached from every other along wins. Otherwise the responses fall into
+    two groups that never met, or of which one never lost to the other. Then the likelihood rises for ever as the groups
+    move apart (separable data).
 
     Args:
         wins: (..., Y, Y).
@@ -225,7 +225,7 @@ def pair_wins(wins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_reward_fit(wins: np.ndarray, features: np.ndarray, *, ridge: float) -> np.ndarray:
-    """Rewards features · w, w minimising Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖w‖².
+    """Rewards features · w, where w minimises Σ W[a, b] (−log σ(R_a − R_b)) + ridge/2 ‖w‖².
 
     Args:
         wins: (B, X, Y, Y), all of one world.
@@ -259,9 +259,9 @@ def logistic_fit(
     Args:
         design: (pairs, D).
         won, lost: (B, pairs).
-        ridge: of each weight, a number or (D,).
+        ridge: of each weight, a number or (D,), in pairs.
         offset: broadcast against (B, pairs).
-        start: (B, D), 0 without it.
+        start: (B, D); default: 0.
 
     Returns:
         Weights (B, D), and their log-likelihoods (B,) without the ridge.
@@ -293,7 +293,7 @@ def logistic_fit(
 
 
 DROP = float(chdtri(1, 0.05)) / 2  # of the profile log-likelihood, at the ends of a 95% interval
-_FLAT = 1e-6  # share of γ's information left once the rewards are fitted, under which there is none
+_FLAT = 1e-6  # γ is not identified if a smaller share of its information is left once the rewards are fitted
 _STEPS = 30
 
 
@@ -315,13 +315,13 @@ class GammaFit(NamedTuple):
 def profile_gamma(
     base_margin: np.ndarray, design: np.ndarray, won: np.ndarray, lost: np.ndarray, *, ridge: float = 1e-4
 ) -> GammaFit:
-    """γ of B data sets of the same pairs, the reward profiled out.
+    """γ of B data sets of the same pairs, with the reward profiled out.
 
     Args:
-        base_margin: log π₀(a)/π₀(b) of every pair (pairs,).
+        base_margin: log π₀(a)/π₀(b) of every pair (pairs,), nats.
         design: φ(a) − φ(b) (pairs, D).
-        won, lost: how often a was preferred, and b, (B, pairs).
-        ridge: in pairs, on w alone: keeps separable data from running away.
+        won, lost: how often a was preferred, and how often b, (B, pairs).
+        ridge: in pairs, on w alone: keeps w finite on separable data.
 
     Returns:
         Estimates with intervals.
@@ -351,7 +351,7 @@ def profile_gamma(
 
 
 def _identified(joint: np.ndarray, met: np.ndarray) -> bool:
-    """Whether the base's margins are not a combination of the rewards' over the pairs that met."""
+    """Whether the base's margins are not a linear combination of the features, over the pairs that were compared."""
     seen = met > 0
     root = np.sqrt(met[seen])[:, None] * joint[seen]
     base, rest = root[:, 0], root[:, 1:]

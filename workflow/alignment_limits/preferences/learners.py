@@ -1,15 +1,15 @@
 """Every objective as an exact learner of a tabular class: from pairs to its minimiser over all policies.
 
-Data are a table of wins, W[..., a, b]: how often (or with what weight) a was preferred to b. That is all that any
-objective here takes from pairs, so a fit costs the same for 2⁵ pairs as for 2²⁰, and seeds, data sizes and
-contexts are one batch.
+Data are a table of wins, W[..., a, b]: how often (or with what weight) a was preferred to b. No objective here uses
+anything else of the pairs. So a fit costs the same for 2⁵ pairs as for 2²⁰, and seeds, data sizes and contexts are one
+batch.
 
-A learner takes `Data` and coefficients (β, from the largest down) and yields log-policies (..., X, Y), one array
-per coefficient. The coefficient is β of the KL for PMLE, distillation, reverse KL and RLHF; DPO's β in front of the
-log-ratio; IPO's τ; for REBEL 1/(η · steps), which is what it does to the base.
+A learner takes `Data` and coefficients (from the largest down) and yields log-policies (..., X, Y), one array per
+coefficient. The coefficient is β of the KL for PMLE, distillation, reverse KL and RLHF, the β that multiplies the
+log-ratio for DPO, τ for IPO, and 1/(η · steps) for REBEL, which has the effect of a β.
 
-In a class that holds every policy, RLHF, DPO and REBEL trace one curve, π₀ e^{R̂/β}: it passes the target only if
-π₀ is uniform. Reverse KL traces π₀^{β/(β+γ)} e^{R̂/(β+γ)}, which ends in e^{R̂/γ} as β falls to 0. Distances to the
+In a class that contains every policy, RLHF, DPO and REBEL follow one curve, π₀ e^{R̂/β}. It passes the target only if
+π₀ is uniform. Reverse KL follows π₀^{β/(β+γ)} e^{R̂/(β+γ)}, which ends in e^{R̂/γ} as β falls to 0. Distances to the
 target are exact, in nats.
 """
 
@@ -35,20 +35,20 @@ def preference_path(
 ) -> Iterator[np.ndarray]:
     """Log-policies minimising Σ W[a, b] (−log σ(γ log π_a/π_b)) + β KL(π‖π₀), for each β in order.
 
-    W of real pairs gives PMLE; W = w · σ(R̂_a − R̂_b) of pairs weighted w gives preference distillation (up to a
-    constant). The KL is bounded, so on separable data the loss has its infimum at infinity however large β is; and
-    it is not convex. Meant by "the" minimiser is the one that is joined to π₀ as β falls from infinity: give the
-    β from the largest down, each starts where the last ended.
+    W of real pairs gives PMLE. W = w · σ(R̂_a − R̂_b) of pairs with weights w gives preference distillation (up to a
+    constant). The KL is bounded, so on separable data the loss has its infimum at infinity, however large β is, and the
+    loss is not convex. "The" minimiser is the one that is connected to π₀ as β falls from infinity. So give the β from
+    the largest down: each solution starts where the last one ended.
 
     Args:
-        wins: W (..., Y, Y), a mean over pairs: of the same unit as β.
+        wins: W (..., Y, Y), a mean over pairs, so of the same unit as β.
         log_base: log π₀, broadcast against (..., Y).
         gamma: inverse temperature of the preferences.
         betas: coefficients of the KL, nats.
-        start: log-policies (..., Y) to begin from instead of π₀; where they are NaN, so is all that follows.
+        start: log-policies (..., Y) to begin from instead of π₀; where they are NaN, all that follows is NaN.
 
     Yields:
-        Log-policies (..., Y) at each β; NaN from where a policy runs away.
+        Log-policies (..., Y) at each β; NaN from where a policy diverges.
 
     Example:
         >>> wins, base = np.array([[0, 0.75], [0.25, 0]]), np.log([0.5, 0.5])
@@ -83,7 +83,7 @@ def preference_path(
 def _with_kl(
     g: np.ndarray, rows: np.ndarray, *, wins: np.ndarray, log_base: np.ndarray, gamma: float, beta: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """PMLE + β KL(π‖π₀) of these rows at π ∝ π₀ eᵍ, with gradient and Hessian in g."""
+    """PMLE + β KL(π‖π₀) of the rows given at π ∝ π₀ eᵍ, with gradient and Hessian in g."""
     wins, log_base = wins[rows], log_base[rows]
     value, gradient, hessian = pair_loss(g, wins, gamma, np.zeros(len(g)), log_base)
     if beta:
@@ -102,11 +102,11 @@ def _with_kl(
 
 
 def reverse_kl_policy(reward: np.ndarray, log_base: np.ndarray, *, gamma: float, beta: float) -> np.ndarray:
-    """argmin −E_π R − γ H(π) + β KL(π‖π₀): π ∝ π₀^{β/(β+γ)} e^{R/(β+γ)}.
+    """argmin −E_π R − γ H(π) + β KL(π‖π₀), which is π ∝ π₀^{β/(β+γ)} e^{R/(β+γ)}.
 
     Args:
         reward, log_base: (..., Y).
-        gamma, beta: of entropy and KL, in the reward's units; not both 0.
+        gamma, beta: coefficients of entropy and KL, in the reward's units; not both 0.
 
     Returns:
         Log-policy (..., Y).
@@ -124,7 +124,7 @@ def reverse_kl_policy(reward: np.ndarray, log_base: np.ndarray, *, gamma: float,
 
 
 def rlhf_policy(reward: np.ndarray, log_base: np.ndarray, *, beta: float) -> np.ndarray:
-    """argmin −E_π R + β KL(π‖π₀): the tilt π ∝ π₀ e^{R/β}. DPO's as well, for R fitted without a prior.
+    """argmin −E_π R + β KL(π‖π₀): the tilt π ∝ π₀ e^{R/β}. It is also DPO's, for R fitted without a prior.
 
     Args:
         reward, log_base: (..., Y).
@@ -141,12 +141,12 @@ def rlhf_policy(reward: np.ndarray, log_base: np.ndarray, *, beta: float) -> np.
 
 
 def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps: int) -> np.ndarray:
-    """REBEL from π₀ after `steps` exact regressions: each multiplies by e^{ηR}, so it is RLHF's at β = 1/(η steps).
+    """REBEL from π₀ after `steps` exact regressions. Each multiplies by e^{ηR}: RLHF's policy at β = 1/(η steps).
 
     Args:
         reward, log_base: (..., Y).
         eta: step size, per unit of reward.
-        steps: their number.
+        steps: number of regressions.
 
     Returns:
         Log-policy (..., Y).
@@ -165,9 +165,10 @@ def rebel_policy(reward: np.ndarray, log_base: np.ndarray, *, eta: float, steps:
 
 
 def ipo_direction(wins: np.ndarray) -> np.ndarray:
-    """argmin Σ W[a, b] (g_a − g_b − 1)², a graph Laplacian's system: IPO's policy is π₀ e^{g/(2τ)}.
+    """argmin Σ W[a, b] (g_a − g_b − 1)², a linear system of a graph Laplacian. IPO's policy is π₀ e^{g/(2τ)}.
 
-    It is finite for any data: a response that always won is one above those it beat, one never compared stays at 0.
+    It is finite for any data. A response that always won is one above those that it beat. A response that was never
+    compared stays at 0.
 
     Args:
         wins: W (..., Y, Y).
@@ -188,7 +189,7 @@ def ipo_direction(wins: np.ndarray) -> np.ndarray:
 
 
 def ipo_policy(wins: np.ndarray, log_base: np.ndarray, *, tau: float) -> np.ndarray:
-    """argmin Σ W[a, b] (m_ab − 1/(2τ))², m the margin of log π/π₀.
+    """argmin Σ W[a, b] (m_ab − 1/(2τ))², with m the margin of log π/π₀.
 
     Args:
         wins: W (..., Y, Y).
@@ -216,8 +217,9 @@ def on_policy_path(
 ) -> Iterator[np.ndarray]:
     """Log-policies at which the gradient of distillation + β KL(π‖π₀) on pairs from π × π is 0, for each β.
 
-    The sampler is not differentiated, so this is no minimum of a loss but a fixed point. Divided by π_a the gradient is
-    2γ Σ_b π_b (σ(γ m_ab) − t_ab) + β (g_a − E_π g), g = log π/π₀; its root is found by Newton, from the last β's on.
+    The sampler is not differentiated, so the result is a fixed point and not the minimum of a loss. The gradient
+    divided by π_a is 2γ Σ_b π_b (σ(γ m_ab) − t_ab) + β (g_a − E_π g) with g = log π/π₀. Newton's method finds its root.
+    It starts at the solution of the last β.
 
     Args:
         labels: t, the rewards' P(a ≻ b), (..., Y, Y).
@@ -259,7 +261,7 @@ def on_policy_path(
 def _gradient(
     log_policy: np.ndarray, target: np.ndarray, log_base: np.ndarray, gamma: float, beta: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient over π_a (B, Y) and its derivatives in the logits (B, Y, Y), the constant's filled up."""
+    """The gradient divided by π_a (B, Y), and its derivatives in the logits (B, Y, Y), constant direction filled."""
     policy, ratio = np.exp(log_policy), log_policy - log_base
     p = sigmoid(gamma * margins(log_policy))
     apart = p - target
@@ -279,14 +281,14 @@ REBEL_STEPS = 4
 
 @dataclass(frozen=True)
 class Data:
-    """What a learner may see.
+    """What a learner may use.
 
     Attributes:
         wins: (..., X, Y, Y), the mean over pairs, times X.
         log_base: log π₀ (..., X, Y), broadcast against the batch of `wins`.
-        gamma: what the learner takes γ to be.
+        gamma: the γ that the learner assumes.
         reward: (..., X, Y), fitted in the reward class with a weak prior.
-        free_reward: (..., X, Y), the table of maximum likelihood; NaN where the data determine none.
+        free_reward: (..., X, Y), the maximum-likelihood table; NaN where the data determine none.
     """
 
     wins: np.ndarray
@@ -304,13 +306,13 @@ def _pmle(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
 
 
 def _distillation(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
-    """Of the data's own pairs, relabelled by the fitted reward."""
+    """Distillation on the pairs of the data, relabelled by the fitted reward."""
     met = data.wins + data.wins.swapaxes(-2, -1)
     return preference_path(met * _labels(data), data.log_base, gamma=data.gamma, betas=betas)
 
 
 def _distillation_on_policy(data: Data, betas: Sequence[float]) -> Iterator[np.ndarray]:
-    """Of pairs from the policy itself, all of them."""
+    """Distillation on all pairs of the policy itself."""
     return on_policy_path(_labels(data), data.log_base, gamma=data.gamma, betas=betas)
 
 
@@ -353,11 +355,11 @@ LEARNERS: dict[str, Learner] = {
 
 
 def unregularised(data: Data, *, free: bool) -> dict[str, np.ndarray]:
-    """PMLE, distillation and reverse KL at β = 0, each by its own route.
+    """PMLE, distillation and reverse KL at β = 0, each by its own solver.
 
     Args:
         data: wins, rewards and the base.
-        free: whether the reward class is all tables; otherwise reverse KL takes the class's own fit, which its prior
+        free: whether the reward class is all tables. If not, reverse KL takes the fit of its class, which the prior
             keeps finite.
 
     Returns:

@@ -1,14 +1,14 @@
-"""The objectives of preference learning, one definition each, on log-probabilities and rewards.
+"""The objectives of preference learning on log-probabilities and rewards, each defined once.
 
-Every function takes NumPy arrays or torch tensors of any one shape and gives, elementwise, the loss and its
-derivative; the learners of enumerated worlds use both, a trainer differentiates `value` itself. Names:
+Every function takes NumPy arrays or torch tensors of one shape. It gives the loss and its derivative, element by
+element. The learners of enumerated worlds use both; a trainer differentiates `value` itself. Names:
 
-- `margin` = log π(a⁺|x) − log π(a⁻|x), and the same of the base or of an earlier policy; a⁺ was preferred;
+- `margin` = log π(a⁺|x) − log π(a⁻|x), and the same of the base or of an earlier policy; a⁺ is the preferred reply;
 - `reward_margin` = R(a⁺) − R(a⁻) of a fitted reward;
 - preferences follow P(a ≻ b) = σ(γ log π*(a)/π*(b)).
 
 PMLE, distillation and reverse KL are those of "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv
-2506.01523), each of them to be taken with + β KL(π‖π₀); DPO is arXiv 2305.18290, IPO 2310.12036, REBEL 2404.16767.
+2506.01523). The caller adds β KL(π‖π₀) to the first two. DPO is arXiv 2305.18290, IPO 2310.12036, REBEL 2404.16767.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Loss(NamedTuple):
     """A loss.
 
     Attributes:
-        value: per element.
-        slope: its derivative in the policy's margin (in the logits, where that is said).
+        value: the loss of each element.
+        slope: its derivative in the policy's margin (in the logits, where a function says so).
     """
 
     value: Any
@@ -32,7 +32,13 @@ class Loss(NamedTuple):
 
 
 def softplus(u: Any) -> Any:
-    """log(1 + eᵘ), without overflow.
+    """log(1 + eᵘ), element by element and without overflow.
+
+    Args:
+        u: of any shape.
+
+    Returns:
+        The same shape.
 
     Example:
         >>> softplus(np.array([0.0, 1000.0])).round(3).tolist()
@@ -43,7 +49,13 @@ def softplus(u: Any) -> Any:
 
 
 def sigmoid(u: Any) -> Any:
-    """1 / (1 + e⁻ᵘ), without overflow.
+    """σ(u) = 1 / (1 + e⁻ᵘ), element by element and without overflow.
+
+    Args:
+        u: of any shape.
+
+    Returns:
+        Probabilities of the same shape.
 
     Example:
         >>> sigmoid(np.array([0.0, -1000.0])).tolist()
@@ -53,14 +65,14 @@ def sigmoid(u: Any) -> Any:
 
 
 def cross_entropy(logit: Any, target: Any) -> Any:
-    """−t log σ(u) − (1 − t) log(1 − σ(u)), whose derivative in u is σ(u) − t.
+    """−t log σ(u) − (1 − t) log(1 − σ(u)). Its derivative in u is σ(u) − t.
 
     Args:
-        logit: u.
-        target: t, a probability.
+        logit: u, of any shape.
+        target: t, probabilities.
 
     Returns:
-        Nats.
+        Nats, of the same shape.
 
     Example:
         >>> cross_entropy(np.array([0.0]), 0.25).round(3).tolist()
@@ -77,7 +89,7 @@ def pmle(margin: Any, *, gamma: float) -> Loss:
         gamma: inverse temperature of the preferences.
 
     Returns:
-        Loss and slope, elementwise.
+        Loss and slope of each element.
 
     Example:
         >>> pmle(np.array([0.0]), gamma=2.0).slope.tolist()
@@ -100,7 +112,7 @@ def distillation(margin: Any, reward_margin: Any, *, gamma: float) -> Loss:
         gamma: inverse temperature of the preferences.
 
     Returns:
-        Loss and slope, elementwise.
+        Loss and slope of each element.
 
     Example:
         >>> distillation(np.array([1.0]), np.array([2.0]), gamma=2.0).value.round(6).tolist()
@@ -116,14 +128,16 @@ def distillation(margin: Any, reward_margin: Any, *, gamma: float) -> Loss:
 
 
 def dpo(margin: Any, base_margin: Any, *, beta: float) -> Loss:
-    """Direct preference optimisation: −log σ(β (m − m₀)). It is PMLE of π/π₀: no KL, the base inside σ.
+    """Direct preference optimisation: −log σ(β (m − m₀)).
+
+    It is PMLE of π/π₀: the base is inside σ, and there is no KL term.
 
     Args:
         margin, base_margin: m of the policy and m₀ of the base, nats.
-        beta: in front of the log-ratio.
+        beta: factor of the log-ratio.
 
     Returns:
-        Loss and slope, elementwise.
+        Loss and slope of each element.
 
     Example:
         >>> dpo(np.array([1.0]), np.array([1.0]), beta=0.1).value.round(3).tolist()  # log 2
@@ -143,7 +157,7 @@ def ipo(margin: Any, base_margin: Any, *, tau: float) -> Loss:
         tau: positive.
 
     Returns:
-        Loss and slope, elementwise.
+        Loss and slope of each element.
 
     Example:
         >>> ipo(np.array([1.0]), np.array([0.0]), tau=0.5).value.tolist()
@@ -160,12 +174,12 @@ def rebel(margin: Any, previous_margin: Any, reward_margin: Any, *, eta: float) 
     """REBEL: (m − m_t − η ΔR)² against the previous policy π_t, for responses of π_t.
 
     Args:
-        margin, previous_margin: m of the policy and m_t of the previous one, nats.
+        margin, previous_margin: m of the policy and m_t of the previous policy, nats.
         reward_margin: ΔR of the fitted reward.
         eta: step size, per unit of reward.
 
     Returns:
-        Loss and slope, elementwise.
+        Loss and slope of each element.
 
     Example:
         >>> rebel(np.array([1.0]), np.array([0.0]), np.array([2.0]), eta=0.5).value.tolist()
@@ -179,14 +193,14 @@ def rebel(margin: Any, previous_margin: Any, reward_margin: Any, *, eta: float) 
 
 
 def reverse_kl_reward(log_policy: Any, log_base: Any, reward: Any, *, gamma: float, beta: float) -> Any:
-    """What a policy gradient maximises, per response: R − γ log π − β log π/π₀. γ = 0 is RLHF's.
+    """The quantity that a policy gradient maximises for each response: R − γ log π − β log π/π₀. γ = 0 is RLHF's.
 
-    Its mean under π is −(the reverse-KL objective). Where π follows its gradient, this is the signal of a
-    sampled response, to be kept fixed: the derivative of log π inside has mean 0.
+    Its mean under π is −(the reverse-KL objective). A policy gradient uses it as the signal of a sampled response and
+    keeps it fixed, since the derivative of the log π inside has mean 0.
 
     Args:
-        log_policy, log_base, reward: of any one shape.
-        gamma, beta: of entropy and KL, in the reward's units.
+        log_policy, log_base, reward: of one shape.
+        gamma, beta: coefficients of entropy and KL, in the reward's units.
 
     Returns:
         The signal, in the reward's units.
@@ -207,7 +221,7 @@ def reverse_kl(log_policy: Any, log_base: Any, reward: Any, *, gamma: float, bet
 
     Args:
         log_policy, log_base, reward: (..., Y).
-        gamma, beta: of entropy and KL, in the reward's units.
+        gamma, beta: coefficients of entropy and KL, in the reward's units.
 
     Returns:
         Value (...), and slope (..., Y) in the policy's logits.
@@ -232,7 +246,7 @@ def rlhf(log_policy: Any, log_base: Any, reward: Any, *, beta: float) -> Loss:
 
     Args:
         log_policy, log_base, reward: (..., Y).
-        beta: of the KL, in the reward's units.
+        beta: coefficient of the KL, in the reward's units.
 
     Returns:
         As `reverse_kl`.
@@ -241,17 +255,20 @@ def rlhf(log_policy: Any, log_base: Any, reward: Any, *, beta: float) -> Loss:
         >>> half = np.log(np.array([0.5, 0.5]))
         >>> float(rlhf(half, half, np.array([0.0, 1.0]), beta=1.0).value)
         -0.5
+
+    References:
+        docs/theory.md, "Three ways to learn it".
     """
     return reverse_kl(log_policy, log_base, reward, gamma=0.0, beta=beta)
 
 
 def _library(x: Any) -> Any:
-    """numpy or torch, whichever made x; torch is never imported here."""
+    """numpy or torch, whichever created x; torch is never imported here."""
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
 def first_setting(table: pl.DataFrame) -> tuple[str, float]:
-    """The setting without departures, or the first there is, at its lowest level.
+    """The setting without departures from the model, otherwise the first setting, each at its lowest level.
 
     Args:
         table: with columns `setting` and `level`.

@@ -1,9 +1,8 @@
 """Preferences: their model, departures from it, and pairs drawn from it.
 
-The model is that of "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523).
-
-A preference table P[..., a, b] holds the probability that a is preferred to b; P[a, b] + P[b, a] = 1. In enumerated
-worlds every probability is known; among the samples of a prompt P follows from log π₀ and r alone.
+The model is that of "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523). A preference table
+P[..., a, b] contains the probability that a is preferred to b; P[a, b] + P[b, a] = 1. In enumerated worlds every
+probability is known. Among the samples of a prompt P follows from log π₀ and r alone.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:
 
 
 def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
-    """A preference table with every label flipped with the probability `rate`.
+    """A preference table whose labels are flipped with the probability `rate`.
 
     Example:
         >>> with_label_noise(np.array([0.9]), 0.1).round(3).tolist()
@@ -51,10 +50,10 @@ def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
 
 
 def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
-    """Davidson's ties (1970): a, b and a tie are as √(P_ab/P_ba) to √(P_ba/P_ab) to ν; ν/(2 + ν) between equals.
+    """Davidson's ties (1970): a wins, b wins and a tie are in the ratio √(P_ab/P_ba) : √(P_ba/P_ab) : ν.
 
     Example:
-        >>> tie_probability(np.array([0.5]), 1.0).round(3).tolist()
+        >>> tie_probability(np.array([0.5]), 1.0).round(3).tolist()  # ν/(2 + ν) between equals
         [0.333]
     """
     tie = nu * np.sqrt(table * (1 - table))
@@ -62,9 +61,9 @@ def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
 
 
 def with_ties_flipped(table: np.ndarray, nu: float) -> np.ndarray:
-    """A preference table with Davidson's ties recorded as a win of either with probability 1/2.
+    """A preference table with Davidson's ties recorded as a win of either response with probability 1/2.
 
-    Dropped ties leave the table as it is, of fewer pairs.
+    Dropped ties leave the table unchanged and only reduce the number of pairs.
 
     Example:
         >>> with_ties_flipped(np.array([0.8]), 1.0).round(3).tolist()
@@ -75,7 +74,7 @@ def with_ties_flipped(table: np.ndarray, nu: float) -> np.ndarray:
 
 
 def with_context_effects(table: np.ndarray, effects: np.ndarray) -> np.ndarray:
-    """A response's utility depends on what it is shown next to: logit P[a, b] + C[a, b], C antisymmetric (..., Y, Y).
+    """A response's utility depends on the other response: logit P[a, b] + C[a, b], C antisymmetric (..., Y, Y).
 
     Example:
         >>> with_context_effects(np.array([0.5]), np.array([np.log(3)])).round(3).tolist()
@@ -85,7 +84,7 @@ def with_context_effects(table: np.ndarray, effects: np.ndarray) -> np.ndarray:
 
 
 def with_annotators(table: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """Pairs judged each by one of K annotators, taken at random, whose rewards are off by biases (K, ..., Y).
+    """Each pair is judged by one of K annotators, chosen at random, whose rewards have biases (K, ..., Y).
 
     Example:
         >>> with_annotators(np.full((2, 2), 0.5), np.array([[0.0, 0.0], [np.log(3), 0.0]])).round(3)
@@ -106,7 +105,7 @@ def tempered(log_base: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def best_of_n_sampler(log_base: np.ndarray, reward: np.ndarray, n: float) -> np.ndarray:
-    """log μ of best-of-n from the base by a reward without ties: F(y)ⁿ − F(y⁻)ⁿ, F the rank's distribution.
+    """log μ of best-of-n from the base, by a reward without ties: F(y)ⁿ − F(y⁻)ⁿ, F the distribution of the rank.
 
     Args:
         log_base: log π₀ (..., Y).
@@ -134,14 +133,14 @@ def draw_wins(
 ) -> np.ndarray:
     """Wins in `pairs` i.i.d. comparisons: x uniform, a and b from μ(·|x), the winner from the table.
 
-    A response met by itself says nothing and is not recorded, though it counts as a pair; so does a tie.
+    A response compared with itself carries no information. It counts as a pair and is not recorded. So does a tie.
 
     Args:
         table: P(a ≻ b) (X, Y, Y).
         log_sampler: log μ (X, Y).
         pairs: number of comparisons.
         rng: of all draws.
-        tie: probability of a tie (X, Y, Y); without it there are none.
+        tie: probability of a tie (X, Y, Y); default: no ties.
 
     Returns:
         Counts (X, Y, Y).
@@ -165,14 +164,14 @@ def draw_wins(
 
 
 def expected_wins(table: np.ndarray, log_sampler: np.ndarray) -> np.ndarray:
-    """What `draw_wins` gives per pair and context, on average: the population's table of wins.
+    """The mean of `draw_wins` per pair and context: the table of wins of the population.
 
     Args:
         table: P(a ≻ b) (..., Y, Y).
         log_sampler: log μ (..., Y).
 
     Returns:
-        (..., Y, Y); each context's sums to the probability that a pair is of two different responses.
+        (..., Y, Y); the sum of each context is the probability that a pair consists of two different responses.
 
     Example:
         >>> expected_wins(np.array([[0.5, 0.8], [0.2, 0.5]]), np.log([0.5, 0.5])).round(3)
@@ -191,8 +190,8 @@ class Pairs(NamedTuple):
 
     Attributes:
         chosen, rejected: indices of the samples.
-        probability: P(chosen ≻ rejected) of the model, before any departure.
-        observed: of what was in fact judged.
+        probability: P(chosen ≻ rejected) by the model, before any departure.
+        observed: the same by the table that judged the pair.
     """
 
     chosen: np.ndarray
@@ -214,20 +213,20 @@ def draw_pairs(
 ) -> Pairs:
     """Pairs of two different samples, i.i.d. from the setting's sampler, with a label drawn for each.
 
-    The samples are the base's own, so a pair from the base is any two of them; one from π₀^{1/T} weights them by
-    π₀^{1/T − 1}, one of best-of-n as often as the best of n of them by the reward would be each.
+    The samples are the base's own, so a pair of the base is any two of them. A pair of π₀^{1/T} weights samples by
+    π₀^{1/T − 1}. A pair of best-of-n weights each sample by how often it is the best of n of them by the reward.
 
     Args:
         log_target: log π* up to a constant, (M,); for Bradley-Terry on a reward, the reward.
         log_base: log π₀ (M,), needed for tempered pairs only.
-        reward: what best-of-n goes by (M,).
+        reward: the reward that best-of-n uses (M,).
         pairs: their number.
         rng: of all draws.
         gamma: inverse temperature of the preferences.
         setting, level: departure from the model, as for `comparisons`.
 
     Returns:
-        The pairs; fewer than `pairs` where ties are dropped, none of fewer than two samples.
+        The pairs: fewer than `pairs` where ties are dropped, and none from fewer than two samples.
 
     Example:
         >>> r = np.array([0.0, 1.0, 2.0])
@@ -260,7 +259,7 @@ def draw_pairs(
 
 
 def fitted_rewards(chosen: np.ndarray, rejected: np.ndarray, *, prior_sd: float) -> np.ndarray:
-    """Bradley-Terry rewards of one prompt's samples that are in some pair, under a normal prior.
+    """Bradley-Terry rewards of one prompt's samples that occur in pairs, under a normal prior.
 
     Args:
         chosen, rejected: indices of samples (pairs,).
@@ -285,7 +284,7 @@ class World:
 
     Attributes:
         log_target, log_base: log π* and log π₀ (X, Y).
-        features: (X, Y, D), of which the first ones span log π*; D = 0 where none are known.
+        features: (X, Y, D), of which the first ones span log π*; D = 0 if none are known.
     """
 
     log_target: np.ndarray
@@ -299,12 +298,12 @@ class World:
 
 
 def draw_world(p: Mapping[str, Any], rng: np.random.Generator, *, tilt: bool = False) -> World:
-    """The paper's toy: logits of target and base i.i.d. normal. With `target_dimension`, the target's are linear.
+    """The paper's toy: logits of target and base i.i.d. normal; with `target_dimension` the target's are linear.
 
     Args:
         p: the study file's `learning.world`.
         rng: of all draws.
-        tilt: the target's logits are added to the base's, so that it is a tilt of the base.
+        tilt: add the target's logits to the base's, so that the target is a tilt of the base.
 
     Example:
         >>> toy = {"contexts": 2, "responses": 3, "target_dimension": None, "base_sd": 1.0, "target_sd": 1.0}
@@ -326,15 +325,15 @@ ANNOTATORS = 5
 
 @dataclass(frozen=True)
 class Comparisons:
-    """How pairs are made and judged in a world, and what the learner believes of it.
+    """How pairs are drawn and judged in a world, and what the learner assumes.
 
     Attributes:
         table: P(a ≻ b) (X, Y, Y).
         log_sampler: log μ (X, Y).
-        gamma: what the learner takes γ to be.
+        gamma: the γ that the learner assumes.
         tie: share of the pairs that is dropped (X, Y, Y).
         reward_dimension: of the learner's reward class; None: all tables.
-        as_modelled: preferences follow the target as the learner believes.
+        as_modelled: preferences follow the target as the learner assumes.
     """
 
     table: np.ndarray
@@ -353,19 +352,19 @@ class Comparisons:
 def comparisons(
     setting: str, level: float, world: World, p: Mapping[str, Any], rng: np.random.Generator
 ) -> Comparisons:
-    """Pairs of the base judged by the paper's model, but for what this setting changes.
+    """Pairs of the base judged by the paper's model, except for the change of this setting.
 
-    Random effects and biases are drawn from `rng` and scaled by the level: a seed's are the same at all levels.
+    Random effects and biases are drawn from `rng` and scaled by the level. Those of a seed are the same at all levels.
 
     Args:
         setting: such as "label-noise"; docs/preferences.md lists them. An unknown one changes nothing.
-        level: how far the setting departs.
+        level: size of the setting's departure.
         world: target and base.
         p: the study file's `learning.world`.
         rng: of effects and biases.
 
     Returns:
-        How pairs are made and judged.
+        How pairs are drawn and judged.
 
     Example:
         >>> world = World(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.zeros((1, 2, 0)))

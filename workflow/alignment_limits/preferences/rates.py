@@ -207,15 +207,15 @@ def first_order(
 ) -> float:
     """c of E_x KL(π*‖π̂) ≈ c/n for π̂ = e^{R̂/γ}, R̂ the Bradley-Terry rewards fitted to n pairs of the model.
 
-    Half the trace of the Fisher information of a response over that of a pair, divided by γ². It plays the part of
-    C_Π/γ² and log|Π| in the bounds of the paper.
+    It is half the trace of (the Fisher information of a response × the inverse of that of a pair), divided by γ². It
+    plays the part of C_Π/γ² and log|Π| in the bounds of the paper.
 
     Args:
         log_target: log π* (X, Y).
         table: P(a ≻ b) (X, Y, Y).
         wins: expected wins (X, Y, Y) of one pair in all contexts together.
         gamma: inverse temperature of the preferences.
-        features: (X, Y, D) in which R̂ is linear; without it, every response has its own reward.
+        features: (X, Y, D) in which R̂ is linear; default: every response has its own reward.
 
     Returns:
         c in nats × pairs; infinite where the pair sampler never compares some responses.
