@@ -7,7 +7,7 @@
 The first runs every estimator on 500 studies drawn from each world and size and keeps one Parquet file per part, world
 and size under results/benchmarks/coverage; files that are there are not run again, so a run that was cut off goes on
 where it stopped (and one part is run anew by deleting its folder). The second draws the tables and the figure of
-docs/estimators.md from them.
+docs/coverage.md from them.
 
 Two groups of worlds: those in which all prompts have one law (`WORLDS`), at six sizes; and those of `MIXTURES`, in
 which prompts differ in spread, counts, pass rates or clusters, at two (`--group mixtures`).

@@ -1,9 +1,9 @@
-"""Tables and figure of the coverage study, from the files that benchmarks/limits_coverage.py keeps.
+"""Tables and figure of the coverage study, from the files that benchmarks/limits_coverage.py writes.
 
     python benchmarks/limits_coverage_report.py
 
-writes docs/figures/coverage.png and the tables between the marks of docs/estimators.md, for each group of worlds whose
-files are there.
+writes docs/figures/coverage.png and the tables between the marks of docs/coverage.md, for each group of worlds whose
+files exist.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import polars as pl
 
 from alignment_limits.limits.worlds import MIXTURES, WORLDS
 
-LEAST, MOST = 0.93, 0.97  # what 95 % intervals have to cover
+LEAST, MOST = 0.93, 0.97  # the coverage that we ask of 95 % intervals
 FEWEST = 100  # reliable intervals below which no coverage is given
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 SIZES = ("64 x 64", "512 x 64", "128 x 256", "256 x 256", "64 x 1024", "512 x 1024")
@@ -33,7 +33,7 @@ REASONS = {
     "few prompts carry it": "prompts carry this",
     "ratio of the decrements": "too few to correct",
     "fixed β: ESS of quarters": "quarters are too few at",
-    "correction beside interval": "too uncertain",
+    "correction too uncertain": "too uncertain",
 }
 MARKS = ("<!-- coverage: begin -->", "<!-- coverage: end -->")
 MIXED_MARKS = ("<!-- mixtures: begin -->", "<!-- mixtures: end -->")
@@ -47,7 +47,7 @@ def read(
     sizes: Sequence[str] = SIZES,
     kinds: Sequence[str] = ROWS,
 ) -> pl.DataFrame:
-    """Every row of every study, with `hit`: does its interval hold the truth?"""
+    """Every row of every study, with `hit`: whether its interval contains the truth."""
     tables = []
     for path in sorted(folder.glob("*/*.parquet")):
         world, size = path.stem.split("-")
@@ -60,17 +60,17 @@ def read(
 
 
 def coverage(table: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Per group: reliable intervals, their coverage with its standard error, share refused.
+    """Per group: number of reliable intervals, their coverage with its standard error, share refused.
 
-    Intervals of one study share its samples, so studies are the clusters of the error.
+    Intervals of one study share its samples, so the error treats studies as clusters.
     """
     good = pl.col("reliable")
-    counts = table.group_by(*by, "study").agg(rows=pl.len(), told=good.sum(), hits=(pl.col("hit") & good).sum())
-    told, hits = pl.col("told"), pl.col("hits")
-    share = hits.sum() / told.sum()
-    error = ((hits - share * told) ** 2).sum().sqrt() / told.sum()
-    refused = 1 - told.sum() / pl.col("rows").sum()
-    return counts.group_by(*by).agg(told=told.sum(), coverage=share, error=error, refused=refused).sort(*by)
+    counts = table.group_by(*by, "study").agg(rows=pl.len(), given=good.sum(), hits=(pl.col("hit") & good).sum())
+    given, hits = pl.col("given"), pl.col("hits")
+    share = hits.sum() / given.sum()
+    error = ((hits - share * given) ** 2).sum().sqrt() / given.sum()
+    refused = 1 - given.sum() / pl.col("rows").sum()
+    return counts.group_by(*by).agg(given=given.sum(), coverage=share, error=error, refused=refused).sort(*by)
 
 
 def biases(table: pl.DataFrame) -> pl.DataFrame:
@@ -78,9 +78,9 @@ def biases(table: pl.DataFrame) -> pl.DataFrame:
     truth = pl.col("truth").first()
     means = [(100 * (pl.col(name).drop_nans().mean() / truth - 1)).alias(name) for name in CORRECTIONS]
     error = (100 * pl.col("estimate").drop_nans().std() / truth / pl.len().sqrt()).alias("error")
-    told = pl.col("reliable").mean().alias("told")
+    given = pl.col("reliable").mean().alias("given")
     limits = table.filter(pl.col("row").is_in(LIMITS))
-    return limits.group_by(*CELL, "point").agg(*means, error, told).sort(*CELL, "point")
+    return limits.group_by(*CELL, "point").agg(*means, error, given).sort(*CELL, "point")
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
@@ -92,7 +92,7 @@ def coverage_table(table: pl.DataFrame) -> str:
     """Coverage (%) of the reliable intervals of each world, row and size, with its standard error (share refused)."""
     cells = {}
     for r in coverage(table, *CELL).to_dicts():
-        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["given"] >= FEWEST else "–"
         cells[r["world"], r["row"], r["size"]] = f"{covered} ({100 * r['refused']:.0f})"
     lines = [[world, row, *(cells.get((world, row, size), "") for size in SIZES)] for world in WORLDS for row in ROWS]
     return markdown(["world", "row", *SIZES], lines)
@@ -103,7 +103,7 @@ def mixtures_table(table: pl.DataFrame) -> str:
     every = coverage(table.with_columns(reliable=pl.col("low").is_not_nan()), *CELL)
     reliable, shown = coverage(table, *CELL), {}
     for r, e in zip(reliable.to_dicts(), every.to_dicts(), strict=True):
-        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["told"] >= FEWEST else "–"
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f}" if r["given"] >= FEWEST else "–"
         shown[r["world"], r["row"], r["size"]] = f"{covered} ({100 * r['refused']:.0f}; {100 * e['coverage']:.1f})"
     sizes = [size for size in MIXED_SIZES if size in table["size"]]
     lines = [
@@ -117,55 +117,56 @@ def mixtures_table(table: pl.DataFrame) -> str:
 
 def mixtures_verdict(table: pl.DataFrame) -> str:
     """Cells below the band, and what single rows cover."""
-    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST).filter(pl.col("coverage") < LEAST)
-    seldom = coverage(table, *CELL).filter(pl.col("told") < FEWEST)
-    few = int((seldom["coverage"].fill_nan(0) * seldom["told"]).sum().__round__())
+    cells = coverage(table, *CELL).filter(pl.col("given") >= FEWEST).filter(pl.col("coverage") < LEAST)
+    seldom = coverage(table, *CELL).filter(pl.col("given") < FEWEST)
+    few = int((seldom["coverage"].fill_nan(0) * seldom["given"]).sum().__round__())
     good = table.filter("reliable")
     lines = [
         f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.1f} % of them cover.",
-        f"- Cells with fewer than {FEWEST} reliable intervals (a dash above): {int(seldom['told'].sum())} intervals, "
-        f"{few} of which cover.",
+        f"- Cells with fewer than {FEWEST} reliable intervals (a dash in the table) contain "
+        f"{int(seldom['given'].sum())} of them together; {few} of these cover.",
     ]
     for r in cells.sort("coverage").to_dicts():
-        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['told']}"
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['given']}"
         lines.append(f"  - below {100 * LEAST:.0f} %: {r['world']} {r['size']}, {r['row']}: {covered}")
     return "\n".join(lines)
 
 
 def verdict(table: pl.DataFrame) -> str:
-    """How many rows and cells lie outside the band, how many would by chance, and which."""
+    """How many rows and cells are outside the band, which ones, and how many would be by chance."""
     points = coverage(table, *CELL, "point", "x")
-    often, seldom = points.filter(pl.col("told") >= FEWEST), points.filter(pl.col("told") < FEWEST)
-    told = often["told"].to_numpy()[:, None]
-    chance = np.random.default_rng(0).binomial(told, 0.95, (len(often), 2000)) / told
+    often, seldom = points.filter(pl.col("given") >= FEWEST), points.filter(pl.col("given") < FEWEST)
+    given = often["given"].to_numpy()[:, None]
+    chance = np.random.default_rng(0).binomial(given, 0.95, (len(often), 2000)) / given
     expected = ((chance < LEAST) | (chance > MOST)).mean(axis=1).sum()
-    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
+    cells = coverage(table, *CELL).filter(pl.col("given") >= FEWEST)
     off, outside = (t.filter(~pl.col("coverage").is_between(LEAST, MOST)).sort("coverage") for t in (cells, often))
     band, good = f"{100 * LEAST:.0f}–{100 * MOST:.0f} %", table.filter("reliable")
-    few = (seldom["coverage"].fill_nan(0) * seldom["told"]).sum() / max(seldom["told"].sum(), 1)
+    few = (seldom["coverage"].fill_nan(0) * seldom["given"]).sum() / max(seldom["given"].sum(), 1)
     lines = [
         f"- {len(good):,} of {len(table):,} intervals are reliable; {100 * good['hit'].mean():.2f} % of them cover.",
-        f"- Cells of the table: {len(cells)}, of which {len(off)} outside {band}.",
-        f"- Single rows (one KL or n) reliable {FEWEST} times or more: {len(often)}, {len(outside)} of them outside "
-        f"{band} (by chance, were all at 95 %: {expected:.0f}); from {100 * often['coverage'].min():.1f} to "
-        f"{100 * often['coverage'].max():.1f} %.",
-        f"- Rows reliable less often: {int(seldom['told'].sum())} intervals, {100 * few:.0f} % of which cover.",
+        f"- The table has {len(cells)} cells; {len(off)} of them are outside {band}.",
+        f"- Single rows (one KL or n) with {FEWEST} or more reliable intervals: {len(often)}. Their coverage is from "
+        f"{100 * often['coverage'].min():.1f} to {100 * often['coverage'].max():.1f} %; {len(outside)} are outside "
+        f"{band}. If all were at 95 %, {expected:.0f} would be by chance.",
+        f"- Rows with fewer reliable intervals: {int(seldom['given'].sum())} intervals together, {100 * few:.0f} % of "
+        "which cover.",
     ]
     for r in [*off.to_dicts(), *outside.to_dicts()]:
         at = f", x = {r['x']:.2f}" if "x" in r else ", whole cell"
-        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['told']}"
+        covered = f"{100 * r['coverage']:.1f} ± {100 * r['error']:.1f} % of {r['given']}"
         lines.append(f"  - outside: {r['world']} {r['size']}, {r['row']}{at}: {covered}")
     return "\n".join(lines)
 
 
 def above_the_limit(table: pl.DataFrame) -> str:
-    """How often best-of-n lies above the limit by more than its interval."""
+    """How often best-of-n is above the limit by more than its interval."""
     rows = table.filter((pl.col("row") == "best-of-n / limit") & pl.col("reliable"))
     parts = rows.group_by("world").agg(above=(pl.col("low") > 1).mean(), most=pl.col("truth").max()).sort("world")
     shares = "; ".join(
         f"{r['world']} {100 * r['above']:.1f} % (true share up to {r['most']:.4f})" for r in parts.to_dicts()
     )
-    return f"- Best-of-n above the limit by more than its 95 % interval: {shares}."
+    return f"- Share of studies in which best-of-n is above the limit by more than its 95 % interval: {shares}."
 
 
 def bias_table(bias: pl.DataFrame) -> str:
@@ -177,41 +178,42 @@ def bias_table(bias: pl.DataFrame) -> str:
 
 
 def alternatives_table(bias: pl.DataFrame) -> str:
-    """Bias (%) at the largest KL by every correction tried, one beta for all prompts."""
+    """Bias (%) at the largest KL with each correction, under the average budget."""
     last = bias.filter(row="limit").group_by(CELL, maintain_order=True).last()
     lines = [[r["world"], r["size"], *(f"{r[name]:.2f}" for name in CORRECTIONS)] for r in last.to_dicts()]
     return markdown(["world", "size", *CORRECTIONS.values()], lines)
 
 
 def bias_verdict(bias: pl.DataFrame) -> str:
-    """The corrected bias beside the plug-in's, noise (two standard errors) apart."""
+    """The corrected bias against the plug-in bias, and what remains of it beyond noise (two standard errors)."""
     sure = (pl.col("estimate").abs() - 2 * pl.col("error")).clip(0.0) / pl.col("plugin").abs()
     seen = bias.with_columns(ratio=(pl.col("estimate") / pl.col("plugin")).abs(), sure=sure)
     lines = []
     for (world,), part in seen.group_by("world", maintain_order=True):
         worst = part.sort("ratio").row(-1, named=True)
         lines.append(
-            f"- {world}: corrected bias is {100 * part['ratio'].median():.0f} % of the plug-in's in the median row, "
-            f"at most {worst['ratio']:.2f} of it ({worst['row']}, {worst['size']}, KL {FRACTIONS[worst['point']]:g}: "
-            f"{worst['estimate']:.3f} ± {worst['error']:.3f} for {worst['plugin']:.3f} %); beyond noise at most "
+            f"- {world}: the corrected bias is {100 * part['ratio'].median():.0f} % of the plug-in bias in the median "
+            f"row and at most {worst['ratio']:.2f} of it ({worst['row']}, {worst['size']}, KL "
+            f"{FRACTIONS[worst['point']]:g} of the ceiling: {worst['estimate']:.3f} ± {worst['error']:.3f} % instead "
+            f"of {worst['plugin']:.3f} %). Beyond noise (two standard errors) it is at most "
             f"{part['sure'].max():.2f} of it."
         )
     return "\n".join(lines)
 
 
 def refusal_table(table: pl.DataFrame) -> str:
-    """Share (%) of all rows refused for each first reason, and how many (%) of those intervals held the truth."""
+    """Share (%) of all rows refused for each first reason, and the share (%) of those that would have covered."""
     patterns = (pl.when(pl.col("reason").str.contains(p)).then(pl.lit(name)) for name, p in REASONS.items())
     named = table.filter(~pl.col("reliable")).with_columns(why=pl.coalesce(*patterns))
     unknown = named.filter(pl.col("why").is_null())["reason"].unique().to_list()
     assert not unknown, f"reasons without a column: {unknown}"
     rows = table.group_by("world", "row").agg(rows=pl.len())
-    told = (
+    given = (
         named.group_by("world", "row", "why").agg(n=pl.len(), hit=pl.col("hit").mean()).join(rows, on=["world", "row"])
     )
     cells = {
         (r["world"], r["row"], r["why"]): f"{100 * r['n'] / r['rows']:.1f} ({100 * r['hit']:.0f})"
-        for r in told.to_dicts()
+        for r in given.to_dicts()
     }
     used = [why for why in REASONS if why in set(named["why"])]
     lines = [[world, row, *(cells.get((world, row, why), "") for why in used)] for world in WORLDS for row in ROWS]
@@ -229,7 +231,7 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
     sns.set_theme(style="whitegrid", font_scale=0.75)
     sizes = [size for size in SIZES if size in table["size"]]
     colour = dict(zip(SIZES, sns.color_palette("colorblind", len(SIZES)), strict=True))
-    cells = coverage(table, *CELL).filter(pl.col("told") >= FEWEST)
+    cells = coverage(table, *CELL).filter(pl.col("given") >= FEWEST)
     refused = coverage(table, *CELL, "point")
     shape = {"figsize": (7.6, 6.4), "sharex": "row", "sharey": "row", "height_ratios": (2, 1.2, 1.2)}
     plot, axes = plt.subplots(3, len(WORLDS), layout="constrained", **shape)
@@ -266,7 +268,7 @@ def figure(table: pl.DataFrame, bias: pl.DataFrame, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--read", type=Path, default=Path("results/benchmarks/coverage"))
-    parser.add_argument("--page", type=Path, default=Path("docs/estimators.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/coverage.md"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/coverage.png"))
     parser.add_argument("--mixtures", type=Path, default=Path("results/benchmarks/coverage_mixtures"))
     options = parser.parse_args()
@@ -278,16 +280,17 @@ def main() -> None:
     table = read(options.read)
     bias = biases(table)
     parts = [
-        "Coverage (%) of the intervals given as reliable ± its standard error; in brackets, the share (%) refused:",
+        "Coverage (%) of the reliable intervals ± its standard error; in brackets, the share (%) of rows that were "
+        "refused:",
         coverage_table(table),
         verdict(table) + "\n" + above_the_limit(table),
         "Bias (%) of the gain at the largest KL (half of log M), corrected / plug-in:",
         bias_table(bias),
         bias_verdict(bias),
-        "The same by every correction tried:",
+        "Bias (%) with other corrections, at the largest KL, average budget:",
         alternatives_table(bias),
-        "Why rows are refused: share (%) of all rows by first reason; in brackets, how many (%) of those refused would "
-        "have covered:",
+        "Why rows are refused: the share (%) of all rows, by the first reason that applies; in brackets, the share (%) "
+        "of these rows that would have covered:",
         refusal_table(table),
     ]
     write(options.page, MARKS, parts)
@@ -295,7 +298,7 @@ def main() -> None:
 
 
 def write(page: Path, marks: tuple[str, str], parts: Sequence[str]) -> None:
-    """Put the parts between the marks of a page."""
+    """Write the parts between the marks of a page."""
     before, rest = page.read_text().split(marks[0])
     page.write_text(before + "\n\n".join([marks[0], *parts, marks[1]]) + rest.split(marks[1])[1])
 

@@ -66,8 +66,8 @@ def test_coverage_counts_studies_as_clusters() -> None:
     rng = np.random.default_rng(0)
     hits = np.repeat(rng.random(400) < 0.9, 5)  # five rows of a study stand or fall together
     table = pl.DataFrame({"study": np.repeat(np.arange(400), 5), "hit": hits, "reliable": True, "world": "gaussian"})
-    told = report.coverage(table, "world").row(0, named=True)
-    assert told["told"] == 2000
-    assert told["refused"] == 0
-    np.testing.assert_allclose(told["coverage"], hits.mean(), rtol=1e-12)
-    np.testing.assert_allclose(told["error"], np.sqrt(hits.mean() * (1 - hits.mean()) / 400), rtol=1e-12)
+    row = report.coverage(table, "world").row(0, named=True)
+    assert row["given"] == 2000
+    assert row["refused"] == 0
+    np.testing.assert_allclose(row["coverage"], hits.mean(), rtol=1e-12)
+    np.testing.assert_allclose(row["error"], np.sqrt(hits.mean() * (1 - hits.mean()) / 400), rtol=1e-12)
