@@ -31,7 +31,7 @@ LOCAL_WHEELS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # the index of CPU builds where torch is not a local wheel
 TORCH_cpu := $(if $(PIP_FIND_LINKS),,--torch-backend=cpu)
 
-.PHONY: whole fitting help study test quick report plan why verify adopt timeline check format lock schema setup clean
+.PHONY: whole fitting help study test quick report plan why verify adopt timeline check format lock schema docs setup clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -79,6 +79,10 @@ format: whole  ## format everything
 schema: whole  ## renew config/schema.json after a change of the study's types
 	@$(BIN)/alignment-limits schema > config/schema.json
 
+docs:  ## build the documentation site into site/
+	@bash envs/setup.sh docs
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet --strict $(ARGS) && echo "documentation: $$PWD/site/index.html"
+
 setup: whole  ## only set up .venv
 
 # .venv: whole for this hardware; for a study without models the light one will do
@@ -94,6 +98,7 @@ lock:  ## renew the locks in envs/, and the conda and Apptainer files made from 
 	@$(COMPILE) --override envs/cpu-overrides.txt $(LOCAL_WHEELS) $(TORCH_cpu) $(ARGS) envs/cpu.in -o envs/cpu.lock
 	@$(COMPILE) --python-platform linux $(ARGS) envs/cuda.in -o envs/cuda.lock
 	@$(COMPILE) --constraint envs/cpu.lock $(ARGS) envs/light.in -o envs/light.lock
+	@$(COMPILE) $(ARGS) envs/docs.in -o envs/docs.lock
 	@$(BIN)/python envs/derive.py envs/cpu.lock envs/cuda.lock envs/light.lock
 
 clean:  ## remove .venv (results stay)

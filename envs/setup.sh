@@ -2,6 +2,7 @@
 # Set up .venv, once: `envs/setup.sh cpu|cuda|light [study file]`. A study that starts at scores or in worlds of known
 # target needs light.lock alone; it takes a fuller environment where there is one.
 #   envs/setup.sh uv            only Python and uv
+#   envs/setup.sh docs          what builds the documentation site, in .venv/docs
 #   envs/setup.sh mark cpu      the file that says that cpu.lock is installed
 #   envs/setup.sh which cpu [study file]   the lock that it would take
 set -euo pipefail
@@ -56,6 +57,19 @@ install() {
   touch "$installed"
 }
 
+# The site's tools read the library's sources and import nothing of them: apart from .venv, so that they add nothing to
+# its set-up and no lock has to agree with another.
+install_docs() {
+  local installed
+  installed=.venv/docs/installed-$(sha256sum < envs/docs.lock | cut -c1-12)
+  [ -e "$installed" ] && return
+  bring_uv
+  $bin/uv venv --quiet --clear --python $bin/python .venv/docs
+  $bin/uv pip sync --quiet --python .venv/docs/bin/python envs/docs.lock ||
+    give_up "the packages of envs/docs.lock could not all be installed; only the documentation site needs them"
+  touch "$installed"
+}
+
 # A study that begins with scores or in worlds of known target loads no model. Read without YAML, as there may be no
 # environment yet.
 which() {
@@ -68,6 +82,7 @@ which() {
 
 case $1 in
   uv) bring_uv ;;
+  docs) install_docs ;;
   mark) mark "$2" ;;
   which) which "${@:2}" ;;
   *) install "$(which "$@")" ;;

@@ -1,0 +1,26 @@
+"""Docstrings as the API pages show them.
+
+An entry for several names (`kl, gain: ...`) becomes an entry for each; the section Example is shown as code.
+"""
+
+import re
+from typing import Any
+
+import griffe
+
+_SECTION = re.compile(r"^(Args|Attributes):\n((?: {4}.*\n|\n)+)", re.M)
+_SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+):(.*\n(?: {5,}.*\n)*)", re.M)
+
+
+def _each(entry: re.Match[str]) -> str:
+    return "".join(f"    {name}:{entry[2]}" for name in entry[1].split(", "))
+
+
+class OneEntryEach(griffe.Extension):
+    """Docstrings in the dialect that mkdocstrings shows best."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring:
+            value = obj.docstring.value + "\n"
+            value = re.sub("^Example:$", "Examples:", value, flags=re.M)
+            obj.docstring.value = _SECTION.sub(lambda s: f"{s[1]}:\n{_SEVERAL.sub(_each, s[2])}", value).rstrip("\n")
