@@ -1,10 +1,10 @@
-"""What keeping large buffers saves: a reward scored with glibc's own settings, and with the workflow's.
+"""Time saved by keeping large memory buffers: a reward is scored with glibc's own settings and with the workflow's.
 
     .venv/bin/python benchmarks/buffers.py --model results/models/<model> --documents <documents.parquet>
 
-glibc returns buffers above some size to the kernel as soon as they are free; a model on a CPU makes such a buffer in
-every layer, and each comes back page by page, cleared. Both variants run in turn, in processes of their own, as the
-settings are read when one starts.
+glibc returns large buffers to the kernel as soon as they are free. A model on a CPU needs such a buffer in every layer,
+and the kernel clears each page before it gives it back. Both variants run in turn, each in its own process, because a
+process reads these settings when it starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def settings() -> dict[str, str]:
 
 
 def measure(model: Path, documents: Path, replies: int) -> float:
-    """Seconds of one thread for the information gain of references on their documents, start-up apart."""
+    """Seconds of one thread for the information gain of references on their documents, without start-up."""
     import polars as pl
     import torch
 
@@ -66,7 +66,7 @@ def main() -> None:
             )
             seconds[name].append(float(run.stdout.split()[-1]))
     ratios = [g / w for g, w in zip(seconds["glibc"], seconds["workflow"], strict=True)]
-    print("| settings | seconds, median | times as fast |\n|---|--:|--:|")
+    print("| malloc settings | seconds, median | speed-up |\n|---|--:|--:|")
     print(f"| glibc's own | {statistics.median(seconds['glibc']):.1f} | 1 |")
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
     print(f"| the workflow's | {statistics.median(seconds['workflow']):.1f} | {spread} |")

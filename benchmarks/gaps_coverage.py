@@ -1,11 +1,11 @@
-"""Do the intervals of the proxy gap, hacking onset, stopping point and Gao fits cover? Gaussian worlds, seeds fixed.
+"""Coverage of the intervals of the proxy gap, hacking onset, stopping point and Gao fits in Gaussian worlds.
 
     python benchmarks/gaps_coverage.py --worlds 500 --out results/benchmarks
 
-writes gaps_coverage.md. Proxy z ~ N(0,1); gold b z - bend (z^2 - 1)/2 + c e with e ~ N(0,1), and b ~ N(slope, 0.3^2) by
-prompt, so that prompts differ. At bend 0 gold rises along every path; else its mean under the tilt, slope s - bend
-s^2/2 at s = sqrt(2 KL), peaks inside. Coverage is counted over worlds where the estimate is given as reliable (gap,
-fits) or as found (onset, stopping point); `given` is the share of those.
+writes gaps_coverage.md. The seeds are fixed. The proxy is z ~ N(0,1). Gold is b z - bend (z^2 - 1)/2 + c e with
+e ~ N(0,1) and b ~ N(slope, 0.3^2) for each prompt, so prompts differ. With bend 0 gold rises along every path. With
+another bend its mean under the tilt, slope s - bend s^2/2 at s = sqrt(2 KL), has a peak. Coverage counts the worlds in
+which the estimate is reliable (gap, fits) or found (onset, stopping point); `given` is the share of these worlds.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CELLS = [(64, 64), (256, 256)]
 
 @dataclass(frozen=True)
 class World:
-    """Gold as above; `peak` is where it turns along the tilt, nats."""
+    """A world as above; `peak` is the KL at which gold peaks along the tilt, in nats."""
 
     slope: float
     bend: float
@@ -46,7 +46,7 @@ class World:
         return (self.slope / self.bend) ** 2 / 2 if self.bend else np.nan
 
     def gap(self, beta: np.ndarray) -> np.ndarray:
-        """beta KL(proxy's tilt || gold's tilt), both Gaussian in (z, e), mean over prompts."""
+        """beta KL(tilt by the proxy || tilt by gold), both Gaussian in (z, e), mean over prompts."""
         v = 1 / (1 + self.bend / beta)
         away = ((self.slope * v - 1) / beta) ** 2 + (SPREAD * v / beta) ** 2
         return beta * (0.5 * (1 / v - 1 + np.log(v) + away / v) + (self.noise / beta) ** 2 / 2)
@@ -63,7 +63,7 @@ class World:
 
     @property
     def stop(self) -> float:
-        """The n, not whole, at which best-of-n peaks."""
+        """The n at which best-of-n peaks; it need not be an integer."""
         n = np.linspace(2, 20, 721)
         return float(n[np.argmax(self.best_of_n(n))]) if self.bend else np.nan
 
@@ -81,7 +81,7 @@ def coefficients(kl: np.ndarray, gain: np.ndarray, form: str) -> dict[str, float
 
 
 def cell(name: str, prompts: int, samples: int, worlds: int) -> Iterator[list[str]]:
-    """Rows of the table, one per kind of interval, after every 100 worlds and at the end."""
+    """Rows of the table, one per kind of interval; yielded after every 100 worlds and at the end."""
     world, start = WORLDS[name], time.process_time()
     n = np.unique(np.round(np.geomspace(1, samples, 40)))
     truth_n, stop = world.best_of_n(n), world.stop
@@ -110,11 +110,11 @@ def cell(name: str, prompts: int, samples: int, worlds: int) -> Iterator[list[st
                 note(f"Gao {form} {letter}", row["fit_reliable"], low, value, high, truth)
         if (seed + 1) % 100 == 0 or seed + 1 == worlds:
             print(f"{name} {prompts}x{samples}, {seed + 1}: {time.process_time() - start:.0f} CPU-s", file=sys.stderr)
-            yield [f"| {name} | {prompts} × {samples} | {seed + 1} | {kind} | {said(s)} |" for kind, s in seen.items()]
+            yield [f"| {name} | {prompts} × {samples} | {seed + 1} | {kind} | {cells(s)} |" for kind, s in seen.items()]
 
 
-def said(results: list[tuple[bool, bool, float]]) -> str:
-    """given | coverage | median estimate / truth; nothing from fewer than 50 worlds in which it is given."""
+def cells(results: list[tuple[bool, bool, float]]) -> str:
+    """given | coverage | median estimate / truth; the last two only if it is given in 50 worlds or more."""
     given = [(covered, ratio) for given, covered, ratio in results if given]
     share = f"{len(given) / len(results):.2f}"
     if len(given) < 50:

@@ -1,20 +1,20 @@
-"""Do the intervals cover, and how biased are the estimates? Worlds with known truth, seeds fixed.
+"""Coverage of the 95 % intervals and bias of the estimates, in worlds with known truth and with fixed seeds.
 
     OMP_NUM_THREADS=1 python benchmarks/limits_coverage.py --worlds 500
     OMP_NUM_THREADS=1 python benchmarks/limits_coverage.py --group mixtures --worlds 200
     python benchmarks/limits_coverage_report.py
 
-The first runs every estimator on 500 studies drawn from each world and size and keeps one Parquet file per part, world
-and size under results/benchmarks/coverage; files that are there are not run again, so a run that was cut off goes on
-where it stopped (and one part is run anew by deleting its folder). The second draws the tables and the figure of
-docs/coverage.md from them.
+The first command runs every estimator on 500 studies drawn from each world and size. It writes one Parquet file per
+part, world and size under results/benchmarks/coverage. Existing files are not run again, so a stopped run can be
+continued; to run one part again, delete its folder. The second command does the same for the group of worlds
+`mixtures`. The third command writes the tables and the figure of docs/coverage.md from these files.
 
-Two groups of worlds: those in which all prompts have one law (`WORLDS`), at six sizes; and those of `MIXTURES`, in
-which prompts differ in spread, counts, pass rates or clusters, at two (`--group mixtures`).
+There are two groups of worlds. In `WORLDS` all prompts have one distribution; there are six sizes. In `MIXTURES`
+(option `--group mixtures`) prompts differ in spread, number of samples, pass rate or cluster; there are two sizes.
 
-Columns of a file: study (seed), row (what is estimated), point (0, 1, ... along KL or n), x (KL, or n), truth,
-estimate, low, high, plugin, reliable, reason (without its numbers), ess, pareto_k; for "limit" also the alternatives to
-the correction, two_level (2F - H) and jackknife, in the first 100 studies.
+Columns of a file: study (seed), row (the estimated quantity), point (0, 1, ... along KL or n), x (KL, or n), truth,
+estimate, low, high, plugin, reliable, reason (without its numbers), ess, pareto_k. The row "limit" also has other
+corrections, two_level (2F - H) and jackknife, in the first 100 studies.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SIZES = [(64, 64), (512, 64), (128, 256), (256, 256), (64, 1024), (512, 1024)]  
 MIXED_SIZES = [(64, 64), (256, 64)]
 GROUPS = {"worlds": (WORLDS, SIZES), "mixtures": (MIXTURES, MIXED_SIZES)}
 EVERY = WORLDS | MIXTURES
-FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of log M; for Bernoulli of its ceiling where that is less
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of log M; for Bernoulli of its ceiling if that is smaller
 DRAWS = (2, 4, 16, 64)  # n of best-of-n, where 16 n <= M
 NOISE = 0.5  # sd of the proxy's error, in sds of the gold reward
 ALTERNATIVES = 100  # studies in which the other corrections are tried
@@ -69,7 +69,7 @@ def jackknife(r: np.ndarray, kappas: np.ndarray) -> np.ndarray:
 
 
 def drawn_together(world: World, prompts: int) -> Columns:
-    """The clusters of a world's prompts, as an argument."""
+    """The clusters of a world's prompts, as keyword arguments."""
     labels = getattr(world, "labels", lambda prompts: None)(prompts)
     return {} if labels is None else {"clusters": labels}
 
@@ -93,7 +93,7 @@ def truths(name: str, row: str, at: tuple[float, ...]) -> list[float]:
 
 
 def limit(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
-    """Gain at a fixed KL, one beta for all prompts."""
+    """Gain at a fixed KL, with one beta for all prompts."""
     world = EVERY[name]
     kappa = budgets(world, r.shape[1])
     t = frontier(r, {"own": r}, kls=kappa, seed=seed, **drawn_together(world, len(r)))["own"]
@@ -106,7 +106,7 @@ def limit(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
 
 
 def per_prompt(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
-    """Gain at a fixed KL of every prompt."""
+    """Gain at a KL that is fixed for every prompt."""
     world = EVERY[name]
     kappa = budgets(world, r.shape[1])
     together = drawn_together(world, len(r))
@@ -135,7 +135,7 @@ def chosen(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     gain, share = (truths(name, row, tuple(n)) for row in ("best-of-n", "best-of-n / limit"))
     yield rows("best-of-n", t, n, gain, t.gain, t.gain_low, t.gain_high, np.nan, verdict="gain_")
     yield rows("best-of-n / limit", t, n, share, t.efficiency, t.efficiency_low, t.efficiency_high, np.nan)
-    if name in MIXTURES and not isinstance(world, Levels):  # else the KL of best-of-n differs by prompt
+    if name in MIXTURES and not isinstance(world, Levels):  # otherwise the KL of best-of-n differs between prompts
         t = best_of_n(r, {"own": r}, ns=n, seed=seed, budget="per-prompt", **together)["own"]
         row = "best-of-n / limit, per prompt"
         yield rows(row, t, n, truths(name, row, tuple(n)), t.efficiency, t.efficiency_low, t.efficiency_high, np.nan)
@@ -144,8 +144,8 @@ def chosen(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
 def gap(name: str, r: np.ndarray, seed: int) -> Iterator[Columns]:
     """Regularised gap, and gold under the tilt, of a proxy with an independent Gaussian error at a fixed beta.
 
-    The tilt by r + error is the tilt by r times that by the error, so gold gains as under its own tilt, and the gap is
-    beta KL of the error's tilt, sd^2 / (2 beta).
+    The tilt by r + error is the product of the tilts by r and by the error. So gold's gain is that under its own tilt,
+    and the gap is beta times the KL of the error's tilt, sd^2 / (2 beta).
     """
     world = EVERY[name]
     kappa = budgets(world, r.shape[1])[:-2]
@@ -168,7 +168,7 @@ PARTS: dict[str, Callable[[str, np.ndarray, int], Iterator[Columns]]] = {
 
 
 def rows(row: str, table: object, x: object, truth: object, *estimates: object, verdict: str = "") -> Columns:
-    """Columns of one study and kind of row; verdict: the prefix of its columns, where a row has several."""
+    """Columns of one study and kind of row. `verdict` is the prefix of the verdict's columns, if a row has several."""
     reason = [re.sub(r"[-\d.]+", "#", text) for text in getattr(table, f"{verdict}reason")]
     names = ("estimate", "low", "high", "plugin")
     diagnostics = {name: getattr(table, name, np.nan) for name in ("ess", "pareto_k")}
@@ -178,12 +178,12 @@ def rows(row: str, table: object, x: object, truth: object, *estimates: object, 
 
 
 def cell(part: str, name: str, prompts: int, samples: int, studies: int) -> pl.DataFrame:
-    """Every row of `studies` studies of one world and size: drawn, estimated, discarded."""
+    """Every row of `studies` studies of one world and size."""
     world, place = EVERY[name], list(EVERY).index(name)
     tables = []
     for seed in range(studies):
         drawn = world.draw(np.random.default_rng((seed, prompts, samples, place)), prompts, samples)
-        r = np.sort(drawn, axis=1)  # no estimate depends on the order of samples, and sorted ones are ranked faster
+        r = np.sort(drawn, axis=1)  # no estimate depends on the order of samples, and sorted samples are ranked faster
         tables += [pl.DataFrame({"study": seed} | columns) for columns in PARTS[part](name, r, seed)]
     return pl.concat(tables, how="diagonal_relaxed")
 
@@ -204,7 +204,7 @@ def main() -> None:
         for part in options.parts:
             for name in options.only or worlds:
                 if name in MIXTURES and part == "gap":
-                    continue  # an error of the same size in every prompt is no error where prompts differ
+                    continue  # this error has one size for all prompts: not for worlds whose prompts differ
                 path = out / part / f"{name}-{size}.parquet"
                 if path.exists():
                     continue

@@ -1,9 +1,10 @@
-"""How fast are the estimators? Ratios within one run, best of several; the default study's estimates in seconds.
+"""Speed of the estimators: ratios within one run (best of several), and seconds for the default study's estimates.
 
     python benchmarks/limits_speed.py --out results/benchmarks     writes speed.md
 
-The yardsticks: a straightforward NumPy loop of log-sum-exp over beta giving the same numbers, and the time to
-evaluate as many exponentials once with np.exp. One thread, in CPU seconds: other work on the machine matters little.
+The tilt is compared with two alternatives: a simple NumPy loop of log-sum-exp over beta that gives the same numbers,
+and the time to evaluate as many exponentials once with np.exp. All times are CPU seconds of one thread, so other work
+on the machine matters little.
 """
 
 import argparse
@@ -59,9 +60,9 @@ def exponentials(count: int) -> Callable[[], None]:
 
 
 def default_study(file: Path) -> dict[str, Callable[[], object]]:
-    """What the default study computes from its scores, as jobs: its sizes, grids, subsets and replicates.
+    """The computations of the default study from its scores, as jobs: its sizes, grids, subsets and replicates.
 
-    Scores are Gaussian, those of one proxy rounded, as a lexicon's are tied.
+    Scores are Gaussian. Those of one proxy are rounded, because scores of a lexicon have ties.
     """
     study = yaml.safe_load(file.read_text())
     limits, gold_name = study["limits"], study["gold"]
@@ -143,7 +144,7 @@ def main() -> None:
         "half the betas": lambda: ours(r, betas[::2]),
     }.items():
         seconds = best(job)
-        lines.append(f"| tilt, {label} | {seconds:.4f} | {seconds / kernel:.2f} of the whole |")
+        lines.append(f"| tilt, {label} | {seconds:.4f} | {seconds / kernel:.2f} of the time |")
     full = best(lambda: frontier(r, {"own": r}, betas=betas, kls=np.linspace(0.05, 3, 30)), 2)
     lines.append(f"| frontier: corrected, {BETAS} betas, 30 KLs, 2,000 replicates | {full:.2f} | |")
     lines += [

@@ -1,12 +1,13 @@
-"""How fast, in how much memory and how exactly is the frontier of very many scores streamed from Parquet?
+"""Speed, memory and accuracy of the frontier when very many scores are streamed from Parquet.
 
     python benchmarks/limits_streaming.py --folder DIR            10^7 scores; --prompts 1000000 --files 20: 10^9
     writes DIR/scores-*.parquet (7.4 bytes a row of two scores, deleted at the end) and streaming.md in --out
 
-Gaussian rewards N(offset of the prompt, 1), limit sqrt(2 KL); a second one correlated 0.6 with them, whose limit under
-the first is 0.6 sqrt(2 KL). Float32 on disk. The files are summed as two parts by the command a user would run, one
-process after the other, and merged; the in-memory rate is that of `sum_shard` on arrays of the first 10^7 scores and
-the same grid, before, between and after the parts, and of `frontier` on fewer. Rates in CPU seconds and in wall time.
+The first reward is Gaussian, N(offset of the prompt, 1); its limit is sqrt(2 KL). The second has a correlation of 0.6
+with it; its limit under the first is 0.6 sqrt(2 KL). Both are float32 on disk. The command for users sums the files as
+two parts, one process after the other, and merges them. The rate in memory is that of `sum_shard` on arrays of the
+first 10^7 scores with the same grid, before, between and after the parts, and of `frontier` on fewer scores. Rates are
+given per CPU second and per second of wall time.
 """
 
 import argparse
@@ -27,17 +28,17 @@ from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.streaming import stream_prompts
 
 CORRELATION = 0.6
-LOADED = 10_000_000  # scores of the in-memory yardstick
+LOADED = 10_000_000  # scores for the comparison in memory
 
 
 def write(folder: Path, prompts: int, samples: int, files: int) -> list[Path]:
-    """Files of equally many prompts, row groups of about a million rows."""
+    """Write files with equally many prompts each, in row groups of about a million rows."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for f, part in enumerate(np.array_split(np.arange(prompts), files)):
         path = folder / f"scores-{f:03d}.parquet"
         paths.append(path)
-        if path.exists():  # whole, as below; numbers follow from the file's number
+        if path.exists():  # complete, as below; its numbers follow from the file's number
             continue
         frames = []
         for block in np.array_split(part, max(1, len(part) * samples // 1_000_000)):
@@ -61,13 +62,13 @@ def write(folder: Path, prompts: int, samples: int, files: int) -> list[Path]:
 
 
 def command(*words: object) -> tuple[float, float, float]:
-    """Run the streaming command: its wall and CPU seconds, and its peak memory in MiB."""
+    """Run the streaming command; return its wall and CPU seconds and its peak memory in MiB."""
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-m", "alignment_limits", "stream", *map(str, words)])
     done, peak = 0, 0
     while not done:
         time.sleep(0.05)
-        # The kernel's own mark; the rusage of a child counts what its parent held when it forked.
+        # The kernel's own peak: the rusage of a child includes the memory that its parent had when it forked.
         status = Path(f"/proc/{child.pid}/status").read_text()
         peak = max(peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
         done, code, used = os.wait4(child.pid, os.WNOHANG)
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=1_000)
     parser.add_argument("--files", type=int, default=4)
-    parser.add_argument("--keep", action="store_true", help="keep the files; they are used again")
+    parser.add_argument("--keep", action="store_true", help="keep the files, for the next run")
     a = parser.parse_args()
     scores = a.prompts * a.samples
     seconds, _ = timed(lambda: write(a.folder, a.prompts, a.samples, a.files))
@@ -115,10 +116,10 @@ def main() -> None:
     limits = Limits.model_validate({})
     keys, r, v = loaded(paths, a.samples)
     grid = np.concatenate([octaves(), limits.betas])
-    sum_shard(r[:100], {"human": v[:100]}, betas=grid, keys=keys[:100])  # compiles, or reads what was compiled
+    sum_shard(r[:100], {"human": v[:100]}, betas=grid, keys=keys[:100])  # compiles, or reads compiled code
     parts = [a.folder / "part-1.npz", a.folder / "part-2.npz"]
     for part in parts:
-        part.unlink(missing_ok=True)  # it would be continued
+        part.unlink(missing_ok=True)  # an existing part would be continued
 
     in_memory = [timed(lambda: sum_shard(r, {"human": v}, betas=grid, keys=keys))]
     streamed = []
@@ -138,7 +139,7 @@ def main() -> None:
         f"{a.prompts:,} prompts x {a.samples:,} samples, two rewards, {len(np.unique(grid))} temperatures, "
         f"{size / 1e9:.1f} GB of Parquet",
         "",
-        "| what | million scores a second, CPU | wall | peak memory |",
+        "| computation | million scores a second, CPU | wall | peak memory |",
         "|---|---|---|---|",
         f"| streamed from Parquet, two parts | {scores / cpu / 1e6:.1f} | {scores / wall / 1e6:.1f} | {peak:.0f} MiB |",
         f"| the same sums of {r.size:.0e} scores in memory | {r.size / shard_cpu / 1e6:.1f} | "

@@ -1,14 +1,15 @@
-"""Of wrong versions of the code, drawn at random, how many do the quick tests notice?
+"""How many wrong versions of the code ("mutants"), drawn at random, the quick tests detect.
 
     .venv/bin/pip install mutmut==3.8.1
     .venv/bin/python benchmarks/mutants.py SCRATCH [--draw 300] [--seed 0] [--processes 2]
 
-mutmut (and not cosmic-ray) because it records which tests reach a function and runs those alone, in a fork that has
-the libraries imported already: seconds a mutant, not minutes. SCRATCH is a new folder that gets a copy of the project.
-Mutants are drawn from the functions that the quick tests reach. Left out are those that change only the words of a
-message: they change no number, and messages have tests of their own. A mutant is caught if a test fails or the tests
-take five times as long as they should and a minute more. A second call with the same SCRATCH, draw and seed takes
-over the project's changed files and runs the mutants that survived again. mutmut's own words: SCRATCH/mutmut.log.
+We use mutmut because it records which tests reach a function and runs only these, in a fork that has already imported
+the libraries. So a mutant takes seconds instead of minutes (with cosmic-ray). SCRATCH is a new folder for a copy of the
+project. Mutants are drawn from the functions that the quick tests reach. Mutants that change only the words of a
+message are left out: they change no number, and messages have tests of their own. A mutant is caught if a test fails,
+or if the tests take a minute more than five times their usual time. A second call with the same SCRATCH, draw and seed
+copies the changed files of the project and runs the surviving mutants again. The output of mutmut is in
+SCRATCH/mutmut.log.
 """
 
 import argparse
@@ -41,7 +42,7 @@ MUTATED = (
     *(f"{folder}/*" for folder in FOLDERS),
     *(f"report/{name}.py" for name in ("claims/*", "numbers", "agreement")),
 )
-# the quick tests of what is mutated: no study, server or engine is started
+# the quick tests of the mutated modules: they start no study, server or engine
 QUICK = ("limits", "preferences", "policies", "report", "sampling", "rewards", "tables", "models", "test_*.py")
 SLOW = ("tests/*/test_*_study.py",)
 COPIED = ("workflow", "tests", "config", "profiles", "resources", "docs", "benchmarks", "envs")
@@ -58,8 +59,8 @@ pytest_add_cli_args = {arguments}
 pytest_add_cli_args_test_selection = {quick}
 timeout_multiplier = 5
 timeout_constant = 12
-# forks of a process that has imported these but used none: the threads of Polars do not outlive a fork. None is ours:
-# what our modules do when they are imported is mutated too
+# Forks of a process that has imported these packages but used none: the threads of Polars do not survive a fork. Our
+# own modules are not among them, because the code that they run on import is mutated too.
 process_isolation = "forkserver"
 forkserver_warmup = "import"
 preload_modules_file = "imported.txt"
@@ -73,13 +74,13 @@ IMPORTED = (
 
 
 def take_over(source: str | Path, target: str | Path) -> None:
-    """Copy a file if it has changed: mutmut makes mutants again of what is newer than they."""
+    """Copy a file if it has changed: mutmut creates mutants again for files that are newer than their mutants."""
     if not Path(target).exists() or not filecmp.cmp(source, target, shallow=False):
         shutil.copy(source, target)
 
 
 def lay_out(scratch: Path) -> None:
-    """A copy of the project whose library lies in `src`, the only folder that mutmut's names allow."""
+    """Create a copy of the project with the library in `src`, the only folder name that mutmut accepts."""
     folders = {ROOT / name: scratch / name for name in COPIED}
     for source, target in {**folders, scratch / "workflow/alignment_limits": scratch / "src/alignment_limits"}.items():
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -99,7 +100,7 @@ def lay_out(scratch: Path) -> None:
 
 
 def mutmut(scratch: Path, names: list[str], processes: int) -> None:
-    """Run the tests on these mutants, once all mutants are made and what each test reaches is known."""
+    """Run the tests on these mutants, after mutmut created all mutants and recorded what each test reaches."""
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(processes), *names]
     with (scratch / "mutmut.log").open("a") as log:
         subprocess.run(command, cwd=scratch, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, check=True)
@@ -131,7 +132,7 @@ def versions(scratch: Path, module: str) -> dict[str, str]:
 
 
 def difference(scratch: Path, name: str) -> list[str]:
-    """The lines that a mutant takes away (-) and puts in (+)."""
+    """The lines that a mutant removes (-) and adds (+)."""
     module, _, short = name.rpartition(".")
     sources = versions(scratch, module)
     before, after = (sources[key].splitlines() for key in (f"{function(short)}__mutmut_orig", short))
@@ -139,7 +140,7 @@ def difference(scratch: Path, name: str) -> list[str]:
 
 
 def only_words(lines: list[str]) -> bool:
-    """Whether a mutant changes nothing but the words of a message (a text with a space in it)."""
+    """Whether a mutant changes only the words of a message (a string that contains a space)."""
 
     def blanked(line: str) -> str:
         tree = ast.parse(line[1:].strip().rstrip(":,") or "pass")
@@ -155,14 +156,14 @@ def only_words(lines: list[str]) -> bool:
 
 
 def draw(scratch: Path, count: int, seed: int) -> list[str]:
-    """Mutants at random from the functions that the quick tests reach: those of the first call that are still there."""
+    """Random mutants of the functions that the quick tests reach: those of the first call that still exist."""
     kept = scratch / f"drawn_{count}_{seed}.json"
     codes = results(scratch)
     if not kept.exists():
         stats = json.loads((scratch / "mutants/mutmut-stats.json").read_text())
         reached = {name for name, tests in stats["tests_by_mangled_function_name"].items() if tests}
         candidates = sorted(name for name in codes if function(name) in reached)
-        print(f"{len(candidates)} mutants in reach", flush=True)
+        print(f"{len(candidates)} mutants within reach", flush=True)
         random.Random(seed).shuffle(candidates)
         numeric = (name for name in candidates if not only_words(difference(scratch, name)))
         kept.write_text(json.dumps({name: difference(scratch, name) for name in itertools.islice(numeric, count)}))

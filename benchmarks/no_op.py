@@ -1,9 +1,9 @@
-"""What Snakemake needs to see that a study of very many shards has nothing to do.
+"""Time that Snakemake needs to find that a study with very many shards has nothing to do.
 
     .venv/bin/python benchmarks/no_op.py [chunks]
 
-A study of 50 × 3 shards a chunk (samples, scores of two rewards) is laid out as empty files in a scratch folder, and
-`snakemake --touch` makes the records of jobs that Snakemake would have kept. Timed in CPU seconds.
+The script creates a study with 50 × 3 shards per chunk (samples, scores of two rewards) as empty files in a scratch
+folder. `snakemake --touch` creates the records that Snakemake would have kept of the jobs. Times are CPU seconds.
 """
 
 import re
@@ -23,7 +23,7 @@ REWARDS = {name: {"kind": "python", "function": f"own_rewards:{name}"} for name 
 
 
 def lay_out(project: Project, chunks: int) -> int:
-    """Empty outputs of all jobs, and Snakemake's records of them; how many shards there are."""
+    """Create empty outputs of all jobs and Snakemake's records of them; return the number of shards."""
     (project.folder / "prompts.txt").write_text("".join(f"prompt number {i}\n" for i in range(4 * chunks)))
     project.study(
         {
@@ -55,4 +55,4 @@ if __name__ == "__main__":
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             assert "Nothing to be done" in said.stdout + said.stderr, said.stderr
             seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(f"{shards} shards: nothing to do, seen in {seconds:.2f} CPU s")
+            print(f"{shards} shards: found that nothing is to be done in {seconds:.2f} CPU s")

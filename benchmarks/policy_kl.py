@@ -4,9 +4,9 @@
     python benchmarks/policy_kl.py speed --model MODEL_FOLDER
     python benchmarks/policy_kl.py memory --model MODEL_FOLDER
 
-Policies are the model with a LoRA adapter of random weights, at several distances. Each prints a markdown table.
-Speed alternates between the methods and compares CPU seconds of one thread, which other work on the machine
-disturbs least; memory is the peak of a process of its own above the loaded models.
+The policies are the model with a LoRA adapter of random weights, at several distances. Each command prints a Markdown
+table. `speed` alternates between the methods and compares CPU seconds of one thread, which depend least on other work
+on the machine. `memory` is the peak of a separate process, above the memory of the loaded models.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
 
 LAW = SamplingLaw()
-WIDE = 151_936  # a vocabulary of today's size
+WIDE = 151_936  # the size of a large present-day vocabulary
 
 
 def load(folder: Path, scale: float = 0.0) -> Any:
@@ -50,7 +50,7 @@ def load(folder: Path, scale: float = 0.0) -> Any:
 
 
 def variance(a: argparse.Namespace) -> None:
-    """Per-reply variance within prompts of both estimators, along replies the policy drew."""
+    """Per-reply variance within prompts of both estimators, on replies that the policy sampled."""
     tokenizer = load_tokenizer(a.model)
     lines = [line.strip() for file in a.texts for line in file.read_text("utf-8").splitlines() if line.strip()]
     chosen = np.random.default_rng(0).choice(lines, a.prompts, replace=False).tolist()
@@ -118,16 +118,14 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def speed(a: argparse.Namespace) -> None:
-    """Our rule's function against forward passes of both models alone."""
+    """The function of our rule, compared with forward passes of both models alone."""
     whole, halves = [load(a.model, s) for s in (0.1, 0)], [SplitModel(load(a.model, s)) for s in (0.1, 0)]
     rng = np.random.default_rng(0)
     cases = {
         "20 tokens after 15": np.full(64, 20),
         "log-normal, median 60, σ = 0.8, after 15": np.clip(rng.lognormal(np.log(60), 0.8, 32), 1, 400).astype(int),
     }
-    print(
-        "| replies | tokens per CPU second | speed beside a forward pass, same batches | beside one in batches of 16 |"
-    )
+    print("| replies | tokens per CPU second | speed relative to a forward pass, same batches | in batches of 16 |")
     print("|---|--:|--:|--:|")
     for name, lengths in cases.items():
         prompts = rng.integers(10, 40_000, (len(lengths), 15)).tolist()
@@ -145,17 +143,17 @@ def speed(a: argparse.Namespace) -> None:
 
 
 def memory(a: argparse.Namespace) -> None:
-    """Peak memory above two loaded models of a wide vocabulary, in processes of their own."""
+    """Peak memory above that of two loaded models with a large vocabulary, each method in its own process."""
     print(f"| method, vocabulary of {WIDE:,} | tokens of a batch | peak above the models |\n|---|--:|--:|")
     for method, budget in (("plain", 1024), ("ours", 1024), ("ours", 4096)):
         command = [sys.executable, __file__, "peak", "--model", a.model, "--method", method, "--tokens", budget]
         run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-        name = {"plain": "both models' logits and their KL at once", "ours": "a few positions at a time"}[method]
+        name = {"plain": "all logits of both models and their KL at once", "ours": "a few positions at a time"}[method]
         print(f"| {name} | {budget} | {run.stdout.strip()} |", flush=True)
 
 
 def peak(a: argparse.Namespace) -> None:
-    """One method's peak, in this process."""
+    """Peak memory of one method, in this process."""
     config = AutoConfig.from_pretrained(a.model)
     config.vocab_size = WIDE
     models = []
@@ -168,7 +166,7 @@ def peak(a: argparse.Namespace) -> None:
     with torch.inference_mode():
         models[0](torch.tensor([prompts[0][:2]]))
     before = kilobytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the mark of the largest size starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak size
     if a.method == "ours":
         sequence_kl(*map(SplitModel, models), prompts, replies, LAW, tokens=a.tokens)
     else:
@@ -180,7 +178,7 @@ def peak(a: argparse.Namespace) -> None:
 
 
 def kilobytes(mark: str) -> int:
-    """Of this process's memory: VmRSS now, VmHWM at most."""
+    """Memory of this process in kB: VmRSS is the present size, VmHWM the peak."""
     (line,) = [x for x in Path("/proc/self/status").read_text("utf-8").splitlines() if x.startswith(f"{mark}:")]
     return int(line.split()[1])
 
@@ -189,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["variance", "speed", "memory", "peak"])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, nargs="+", default=[], help="files with one prompt a line")
+    parser.add_argument("--texts", type=Path, nargs="+", default=[], help="files with one prompt per line")
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--replies", type=int, default=16)
     parser.add_argument("--lengths", type=int, nargs="+", default=[20])

@@ -1,9 +1,9 @@
-"""Sampling throughput: our shard against a bare `LLM.generate`, and against transformers.generate.
+"""Sampling throughput of our shard, compared with a bare `LLM.generate` and with transformers.generate.
 
     .venv/bin/python benchmarks/sampling.py --model results/models/<model> --prompts results/safety/prompts.parquet
 
-Each variant runs in a process of its own, start-up apart; they take turns so that a drifting machine
-slows all of them alike. Prints a markdown table of medians and of ratios formed within a round.
+Each variant runs in its own process, and start-up is not counted. The variants take turns, so that changes in the speed
+of the machine affect all of them. Prints a Markdown table of medians and of ratios within a round.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def measure(variant: str, model: Path, prompts: Path, n_prompts: int, block: int
 
 
 def bare(model: Path, texts: list[str], n: int, new_tokens: int, threads: int) -> float:
-    """`LLM.generate` as a user would call it: text in, text out, the same engine settings and seeds."""
+    """`LLM.generate` as a user would call it: text in and out, with the same engine settings and seeds."""
     from alignment_limits.sampling.vllm_engine import CPU_OPTIONS, prepare_environment
 
     prepare_environment(threads)
@@ -82,7 +82,7 @@ def main() -> None:
             command = [sys.executable, *sys.argv, "--variant", variant]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
             speeds[variant].append(float(run.stdout.strip().splitlines()[-1]))
-    print("| variant | tokens/s, median (min–max) | ours relative to it, median (min–max) |\n|---|--:|--:|")
+    print("| variant | tokens/s, median (min–max) | speed of ours relative to it, median (min–max) |\n|---|--:|--:|")
     for variant, values in speeds.items():
         ratios = [o / v for o, v in zip(speeds["ours"], values, strict=True)]
         print(

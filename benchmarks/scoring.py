@@ -1,11 +1,11 @@
-"""How fast a transformer reward scores, against the loop one would write: padded batches of 64 in file order.
+"""Speed of a transformer reward, compared with a simple loop over padded batches of 64 in file order.
 
     python benchmarks/scoring.py --model ENCODER_FOLDER --texts FILE [FILE …]
 
-The texts are lines of the files joined to a length drawn per text, so that real words come in the lengths
-replies have. Two cases: replies of a chat model (log-normal, long tail) and the default study's short
-continuations (all near 15 words), where sorting has little to gain. Repeats alternate between the two
-methods; the table gives the fastest of each, since other work on the machine only ever slows one down.
+The texts are lines of the files, joined to a length that is drawn for each text. So real words come in the lengths of
+replies. There are two cases: replies of a chat model (log-normal with a long tail), and the short continuations of the
+default study (all near 15 words), where sorting gains little. Repeats alternate between the two methods. The table
+gives the fastest repeat of each, because other work on the machine can only slow it down.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CASES: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = { 
 
 
 def make_texts(words: list[str], lengths: NDArray[np.float64], rng: np.random.Generator) -> list[str]:
-    """Stretches of consecutive words, [n]."""
+    """Texts of consecutive words, [n]."""
     counts = np.clip(lengths, 1, 250).astype(int)
     starts = rng.integers(0, len(words) - 250, len(counts))
     return [" ".join(words[s : s + c]) for s, c in zip(starts, counts, strict=True)]
 
 
 def naive_scorer(folder: Path, device: str) -> Callable[[list[str]], NDArray[np.float64]]:
-    """Mean-pooled cosines, 64 texts at a time as they come, padded to the longest."""
+    """Mean-pooled cosines: 64 texts at a time in the given order, padded to the longest."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
 
@@ -69,8 +69,8 @@ def naive_scorer(folder: Path, device: str) -> Callable[[list[str]], NDArray[np.
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers encoder (MiniLM)")
-    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text files, one text a line")
-    parser.add_argument("--replies", type=Path, nargs="*", default=[], help="sample shards of a study, as they are")
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text files, one text per line")
+    parser.add_argument("--replies", type=Path, nargs="*", default=[], help="sample shards of a study, unchanged")
     parser.add_argument("--count", type=int, default=768, help="texts per case")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -97,7 +97,7 @@ def main() -> None:
         replies = pl.read_parquet(args.replies)["text"].sample(args.count, seed=0, shuffle=True)
         cases["a study's own replies"] = replies.to_list()
     for name, drawn in cases.items():
-        texts = list(dict.fromkeys(drawn))  # distinct: no help from caching
+        texts = list(dict.fromkeys(drawn))  # distinct texts, so caching does not help
         seconds: dict[str, list[float]] = {m: [] for m in methods}
         results = {}
         for _ in range(args.repeats):

@@ -1,11 +1,11 @@
-"""What one sampling shard costs beside sampling when it goes through Slurm, in CPU seconds.
+"""CPU seconds that a sampling shard costs in addition to sampling when it runs through Slurm.
 
     .venv/bin/python benchmarks/slurm_overhead.py --study config/studies/small.yaml --prompts 2 16
 
-Starts the one-node Slurm of the tests (Debian, root), runs one shard for each number of prompts and reads the CPU
-time of every process of its job from /proc until it ends; CPU time, because waiting for a busy machine is not counted.
-Two Snakemakes (the job's and the one it starts) cost the same whatever the shard; what grows with the shard is
-sampling, and a straight line through the sizes separates it from imports and loading the model.
+Starts the one-node Slurm of the tests (needs Debian and root) and runs one shard for each number of prompts. It reads
+the CPU time of every process of the job from /proc until the job ends; CPU time does not count waiting for a busy
+machine. The cost of two Snakemakes (the job's and the one that it starts) does not depend on the shard. Only sampling
+grows with the shard. A straight line through the sizes separates sampling from imports and from loading the model.
 """
 
 import argparse
@@ -25,7 +25,7 @@ NODE = ROOT / "tests/slurm/one_node.sh"
 
 
 def shard_study(base: dict, prompts: int, folder: Path) -> tuple[Path, int]:
-    """A study file of a single shard of so many prompts, and its number of new tokens at most."""
+    """A study file with a single shard of that many prompts, and its maximum number of new tokens."""
     sampling = base["sampling"]
     tokens = prompts * sampling["block"] * sampling["max_new_tokens"]
     study = base | {
@@ -39,7 +39,7 @@ def shard_study(base: dict, prompts: int, folder: Path) -> tuple[Path, int]:
 
 
 def cpu_of_jobs(process: subprocess.Popen) -> dict[str, dict[str, float]]:
-    """CPU seconds of each Slurm job until `process` ends: in Snakemake, and in the job's script."""
+    """CPU seconds of each Slurm job until `process` ends, in Snakemake and in the job's script."""
     seen: dict[tuple[str, int], tuple[str, float]] = {}
     while process.poll() is None:
         for other in psutil.process_iter():
@@ -60,7 +60,7 @@ def cpu_of_jobs(process: subprocess.Popen) -> dict[str, dict[str, float]]:
 
 
 def measure(file: Path) -> tuple[float, float]:
-    """CPU seconds of the study's only sampling job: (Snakemake, script)."""
+    """CPU seconds of the study's only sampling job, as (Snakemake, script)."""
     command = [Path(sys.executable).parent / "snakemake", "--workflow-profile", "slurm", "--configfile", file]
     command += [
         "--until",

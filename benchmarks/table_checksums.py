@@ -1,10 +1,10 @@
-"""Our seal (one SHA-256 of a whole file) against Parquet's page checksums: time, and which flipped bits they notice.
+"""Our seal (one SHA-256 of a file) compared with Parquet's page checksums: time, and which flipped bits each detects.
 
     .venv/bin/python benchmarks/table_checksums.py [--rows 10000000]
 
-Both write and read a shard of scores (prompt_id, sample_id, score, truncated), all columns and the scores alone.
-Then every bit of a table of 64 rows is flipped: a reader notices it if it raises an error. A flip that is not noticed
-is harmless if the table reads as before, metadata among it, and else wrong.
+Both write and read a shard of scores (prompt_id, sample_id, score, truncated): all columns, and the scores alone. Then
+every bit of a table of 64 rows is flipped. A reader detects a flip if it raises an error. An undetected flip is
+harmless if the table and its metadata read as before, and wrong otherwise.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def seconds(call, times: int = 3) -> float:
 
 
 def flips(path: Path, read) -> tuple[int, int, int, int]:
-    """Bits in all, noticed, harmless, wrong."""
+    """Number of bits; of these detected, harmless, wrong."""
     content, (whole, metadata) = path.read_bytes(), read(path)
     other = path.with_name("flipped.parquet")
     counts = {"noticed": 0, "harmless": 0, "wrong": 0}
@@ -103,7 +103,7 @@ def main() -> None:
             write(small, file)
             bits, noticed, harmless, wrong = flips(file, read)
             print(
-                f"{name}: of {bits:,} flipped bits {noticed:,} noticed, {harmless:,} harmless, {wrong:,} wrong",
+                f"{name}: of {bits:,} flipped bits {noticed:,} detected, {harmless:,} harmless, {wrong:,} wrong",
                 flush=True,
             )
         write_table(big, file, SCORES, {"study": "benchmark"})

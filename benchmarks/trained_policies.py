@@ -1,10 +1,11 @@
-"""Keep the result of a study that trained policies: small tables with their provenance, figures, and a table to read.
+"""Keep the result of a study that trained policies: small tables with their provenance, figures, and a table of text.
 
     make study STUDY=config/studies/safety_policies.yaml
     python benchmarks/trained_policies.py results/safety-policies docs/real
 
-copies policies, frontier and best-of-n tables and their figures, joins the curves of all runs in one table, and prints
-where each policy stands by the reward it was trained on, beside the tilt at its own KL coefficient.
+copies the tables of policies, frontier and best-of-n and their figures, joins the training curves of all runs in one
+table, and prints a Markdown table: the KL and gain of each policy by the reward it was trained on, and the 𝒥 of the
+tilt at the same KL coefficient.
 """
 
 import shutil
@@ -17,7 +18,7 @@ from alignment_limits.tables.artifacts import read_provenance, write_table
 from alignment_limits.tables.schemas.samples import CURVES
 
 HEAD = """\
-| objective | trained on | β | seed | KL [95 %] | gain [95 %] | limit at that KL | share [95 %] | 𝒥 | of the tilt's 𝒥 |
+| objective | trained on | β | seed | KL [95 %] | gain [95 %] | limit at that KL | share [95 %] | 𝒥 | the tilt's 𝒥 |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 
