@@ -1,4 +1,4 @@
-"""The exact value of what each row of the study's tables estimates, next to the estimate.
+"""The exact value of each estimate in the study's tables, next to the estimate.
 
 A row of `frontier.parquet`, `best_of_n.parquet` or `policies.parquet` names a law over replies (a tilt, a way of
 picking, a policy) and a reward. Its exact values are sums over all replies (docs/theory.md, "Worlds with known
@@ -44,14 +44,29 @@ class Everything:
     _picks: dict[Any, Array] = field(default_factory=dict)
 
     def limit(self, reward: str, budget: Any, convention: str) -> Limit:
-        """The limit of a reward at a budget; each is looked for once."""
+        """The limit of a reward at a budget; each is computed once.
+
+        Args:
+            reward: its name.
+            budget, convention: as for `laws.limit`.
+
+        Returns:
+            The law and its β.
+        """
         key = reward, convention, np.asarray(budget).tobytes()
         if key not in self._limits:
             self._limits[key] = limit(self.base, self.rewards[reward], budget, convention)
         return self._limits[key]
 
     def frontier(self, row: Row) -> Values:
-        """Of a row of the frontier: at a temperature its KLs and gain, at a budget its temperature and gain."""
+        """Exact values of a row of the frontier.
+
+        Args:
+            row: with `at`, `optimized`, `evaluated`, `budget` and its temperature or KL.
+
+        Returns:
+            At a temperature `kl`, `kl_reverse` (nats) and `gain`; at a budget `beta` and `gain`.
+        """
         evaluated = self.rewards[row["evaluated"]]
         if row["at"] == "beta":
             law = laws.tilt(self.base, self.rewards[row["optimized"]], row["beta"])
@@ -61,7 +76,14 @@ class Everything:
         return {"beta": found.beta, "gain": _mean(gain(found.law, self.base, evaluated))}
 
     def best_of_n(self, row: Row) -> Values:
-        """Of a row of best-of-n or a relative: KL, gain, win rate, and what share of the limit that is."""
+        """Exact values of a row of best-of-n or of a relative.
+
+        Args:
+            row: with `method`, `optimized`, `evaluated`, `budget`, `n` and `temperature`.
+
+        Returns:
+            `kl` (nats), `gain`, `win_rate`, `limit`, `tilt_gain` and `efficiency`.
+        """
         law, evaluated = self._pick(row), self.rewards[row["evaluated"]]
         spent, gained = kl(law, self.base), _mean(gain(law, self.base, evaluated))
         best = self.limit(row["evaluated"], spent, row["budget"])
@@ -77,7 +99,15 @@ class Everything:
         }
 
     def policy(self, row: Row) -> Values:
-        """Of a row of the policies; `regret` is how far below its own optimum its training ended: 𝒥(π_β) − 𝒥(π)."""
+        """Exact values of a row of the policies.
+
+        Args:
+            row: with `policy`, `evaluated`, `optimized` and `coefficient`.
+
+        Returns:
+            The quantities of the table `policies`. For the reward that the policy was trained on also `regret`, the
+            distance of training from its own optimum: 𝒥(π_β) − 𝒥(π).
+        """
         law, reward = self.policies[row["policy"]], self.rewards[row["evaluated"]]
         spent, gained = kl(law, self.base), _mean(gain(law, self.base, reward))
         best = self.limit(row["evaluated"], spent, "average")
@@ -123,11 +153,17 @@ def on_study_scale(
 ) -> dict[str, Array]:
     """Rewards and ensembles of every reply, centred by their exact means, in the study's units.
 
-    A unit is the spread that the study found on its samples, a number on record: so exact values and estimates are in
-    one unit. Ensembles are made of exactly centred members.
+    A unit is the spread that the study found on its samples, a number on record. So exact values and estimates have one
+    unit. Ensembles consist of exactly centred members.
 
     Args:
-        base: log π₀ [p, R]. scores: of every reply [p, R]. scales: unit of each reward and ensemble.
+        base: log π₀ [p, R].
+        scores: of every reply [p, R], by name.
+        scales: unit of each reward and ensemble.
+        ensembles: members, aggregator and penalty of each.
+
+    Returns:
+        Rewards and ensembles [p, R] by name, in base standard deviations.
     """
     out: dict[str, Array] = {}
     for name, score in scores.items():
@@ -146,11 +182,17 @@ def beside(
     own: Everything,
     population: Everything,
 ) -> pl.DataFrame:
-    """Each quantity of each row: its estimate and interval, its exact value, and whether the interval holds it.
+    """Each quantity of each row: its estimate and interval, its exact value, and whether the interval contains it.
 
     Args:
-        table: of estimates. keys: columns that name a row. exact: which values of `Everything` are meant.
-        own: the study's prompts. population: all prompts of its source, which an interval speaks of.
+        table: of estimates.
+        keys: columns that identify a row.
+        exact: which values of `Everything` are compared.
+        own: the study's prompts.
+        population: all prompts of its source, which an interval is about.
+
+    Returns:
+        One row for each row of the table and quantity.
     """
     rows = []
     for row in table.iter_rows(named=True):
@@ -180,15 +222,28 @@ def _number(row: Row, name: str) -> float:
 
 
 def _holds(low: float, value: float, high: float) -> bool | None:
-    """None where there is no interval."""
+    """Whether the interval contains the value; None where there is no interval."""
     return low - ROUNDING <= value <= high + ROUNDING if np.isfinite([low, value, high]).all() else None
 
 
 def every_reply(table: pl.DataFrame, column: str, prompt_ids: Sequence[str]) -> Array:
-    """A column of a long table of all replies as [p, R], in the order of the prompts given.
+    """A column of a long table of all replies as an array.
+
+    Args:
+        table: with prompt_id, sample_id and the column.
+        column: its name.
+        prompt_ids: prompts in the order wanted.
+
+    Returns:
+        [p, R], in units of the column.
 
     Raises:
         ArtifactError: a prompt or a reply is missing.
+
+    Example:
+        >>> table = pl.DataFrame({"prompt_id": ["a", "a"], "sample_id": [0, 1], "score": [0.5, 1.5]})
+        >>> every_reply(table, "score", ["a"]).tolist()
+        [[0.5, 1.5]]
     """
     grid = Grid.of(table)
     array, place = grid.array(table[column]), {name: i for i, name in enumerate(grid.prompt_ids)}
@@ -202,14 +257,39 @@ KEYS = [column for column in EXACT_TARGETS.columns if column not in VALUES]
 
 
 def distances(of: Everything, row: Row) -> Values:
-    """KL(target‖policy) and KL(policy‖target), nats, means over prompts; a policy that is not listed is the base."""
+    """KL(target‖policy) and KL(policy‖target), nats, means over prompts.
+
+    Args:
+        of: all replies.
+        row: of the table `targets`; a policy that is not listed is the base.
+
+    Returns:
+        `forward_kl` and `reverse_kl`.
+
+    Example:
+        >>> half = np.log([[0.5, 0.5]])
+        >>> row = {"reward": "gold", "beta": 1.0, "policy": "base"}
+        >>> round(distances(Everything(half, {"gold": np.log([[1.0, 3.0]])}), row)["forward_kl"], 3)
+        0.131
+
+    References:
+        docs/theory.md, "Distances to the target".
+    """
     target = laws.tilt(of.base, of.rewards[row["reward"]], row["beta"])
     law = of.policies.get(row["policy"], of.base)
     return {"forward_kl": float(kl(target, law).mean()), "reverse_kl": float(kl(law, target).mean())}
 
 
 def exact_targets(targets: pl.DataFrame, own: Everything, population: Everything) -> pl.DataFrame:
-    """The table `targets` with the exact value of every row; `own` and `population` as for `beside`."""
+    """The table `targets` with the exact value of every row.
+
+    Args:
+        targets: the table of estimates.
+        own, population: as for `beside`.
+
+    Returns:
+        As `beside`.
+    """
     parts = []
     for quantity in targets["quantity"].unique(maintain_order=True):
         rows = targets.filter(pl.col("quantity") == quantity)

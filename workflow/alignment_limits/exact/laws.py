@@ -1,6 +1,7 @@
 """Laws over listed replies, and their exact values.
 
-The tilt and every way of picking among draws of a base law; KL, gain, win rate of each prompt, and the limit.
+The tilt and every way of picking among draws of a base law; KL, gain and win rate of each prompt, and the limit.
+p is the number of prompts and R the number of replies to each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from alignment_limits.errors import EstimateError
 
 
 def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
-    """π₀ e^(r/β) / Z.
+    """The tilt π₀ e^(r/β) / Z.
 
     Args:
         logp: log π₀ [p, R].
@@ -30,6 +31,9 @@ def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
         >>> half = np.log([[0.5, 0.5]])
         >>> np.exp(tilt(half, np.log([[1.0, 3.0]]), 1.0)).round(3)
         array([[0.25, 0.75]])
+
+    References:
+        docs/theory.md, "The tilt".
     """
     temperature = np.broadcast_to(np.asarray(beta, dtype=np.float64), len(logp))[:, None]
     best = reward == np.where(np.isneginf(logp), -np.inf, reward).max(axis=1, keepdims=True)
@@ -40,7 +44,7 @@ def tilt(logp: Array, reward: Array, beta: ArrayLike) -> Array:
 
 
 def best_of_n(logp: Array, reward: Array, n: int) -> Array:
-    """The best of n draws; equal ones are chosen among at random.
+    """The best of n draws; one of several equal ones is chosen at random.
 
     Args:
         logp, reward: log π₀ and the reward [p, R].
@@ -52,6 +56,9 @@ def best_of_n(logp: Array, reward: Array, n: int) -> Array:
     Example:
         >>> np.exp(best_of_n(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 2)).round(3)
         array([[0.25, 0.75]])
+
+    References:
+        docs/theory.md, "Best-of-n".
     """
     return _by_quantile(logp, reward, lambda u: u**n)
 
@@ -61,7 +68,7 @@ def best_of_poisson(logp: Array, reward: Array, mu: float) -> Array:
 
     Args:
         logp, reward: log π₀ and the reward [p, R].
-        mu: at least 0.
+        mu: μ, at least 0.
 
     Returns:
         Log-probabilities [p, R].
@@ -77,10 +84,11 @@ def best_of_poisson(logp: Array, reward: Array, mu: float) -> Array:
 
 
 def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step: float = 0.1) -> Array:
-    """n draws, one of them picked by softmax(r / temperature).
+    """n draws, of which one is picked by softmax(r / temperature).
 
-    A softmax picks the largest score plus Gumbel noise, so a reply's chance is n π₀(y) ∫ f(z − r_y) F(z)^(n−1) dz, with
-    f the noise's density and F the law of a draw's noisy score: a trapezoid sum, whose error is e^(−π²/step).
+    A softmax picks the largest score plus Gumbel noise. So a reply's probability is n π₀(y) ∫ f(z − r_y) F(z)^(n−1) dz,
+    with f the density of the noise and F the law of a draw's noisy score. The integral is a trapezoid sum with an error
+    of e^(−π²/step).
 
     Args:
         logp, reward: log π₀ and the reward [p, R].
@@ -94,6 +102,9 @@ def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step:
     Example:
         >>> np.exp(soft_best_of_n(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), 2, 0.01)).round(3)
         array([[0.25, 0.75]])
+
+    References:
+        docs/theory.md, "Relatives of best-of-n".
     """
     scaled = reward / temperature
     out = np.empty_like(logp)
@@ -107,7 +118,7 @@ def soft_best_of_n(logp: Array, reward: Array, n: int, temperature: float, step:
 
 
 def chi2_pessimism(logp: Array, reward: Array, beta: float) -> Array:
-    """Density ratio relu((r − λ) / β), λ chosen for each prompt so that probabilities sum to 1.
+    """Density ratio relu((r − λ) / β), with λ solved for each prompt so that probabilities sum to 1.
 
     Args:
         logp, reward: log π₀ and the reward [p, R].
@@ -134,7 +145,7 @@ def chi2_pessimism(logp: Array, reward: Array, beta: float) -> Array:
 
 
 def _by_quantile(logp: Array, reward: Array, cumulative: Callable[[Array], Array]) -> Array:
-    """A pick whose reward's quantile u has the distribution function `cumulative`; equal rewards keep π₀'s shares."""
+    """A pick whose reward's quantile u has the distribution function `cumulative`. Equal rewards keep π₀'s shares."""
     out = np.empty_like(logp)
     for i, (log_base, r) in enumerate(zip(logp, reward, strict=True)):
         _, level = np.unique(r, return_inverse=True)
@@ -159,7 +170,7 @@ WAYS_OF_CHOOSING: dict[str, Callable[[Array, Array, float, float], Array]] = {
     "chi2-pessimism": lambda logp, reward, n, temperature: chi2_pessimism(logp, reward, temperature),
 }
 
-COLDEST, HOTTEST = -14.0, 14.0  # log 1/β between which the limit is looked for, β in units of the reward's spread
+COLDEST, HOTTEST = -14.0, 14.0  # range of log 1/β in the search for the limit, β in units of the reward's spread
 STEPS = 40
 
 
@@ -183,7 +194,14 @@ def kl(law: Array, base: Array) -> Array:
 
 
 def mean(law: Array, reward: Array) -> Array:
-    """E r of each prompt [p], for log-probabilities and rewards [p, R].
+    """E r of each prompt.
+
+    Args:
+        law: log-probabilities [p, R].
+        reward: [p, R].
+
+    Returns:
+        Means [p], in units of the reward.
 
     Example:
         >>> mean(np.log([[0.25, 0.75]]), np.array([[0.0, 1.0]])).round(3)
@@ -193,7 +211,14 @@ def mean(law: Array, reward: Array) -> Array:
 
 
 def gain(law: Array, base: Array, reward: Array) -> Array:
-    """E_law r − E_base r of each prompt [p], for log-probabilities and rewards [p, R].
+    """E_law r − E_base r of each prompt.
+
+    Args:
+        law, base: log-probabilities [p, R].
+        reward: [p, R].
+
+    Returns:
+        Gains [p], in units of the reward.
 
     Example:
         >>> gain(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3)
@@ -205,6 +230,13 @@ def gain(law: Array, base: Array, reward: Array) -> Array:
 
 def spread(base: Array, reward: Array) -> float:
     """Standard deviation of the reward within prompts under the base: the unit of gains.
+
+    Args:
+        base: log π₀ [p, R].
+        reward: [p, R].
+
+    Returns:
+        The standard deviation, in units of the reward.
 
     Example:
         >>> round(spread(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])), 3)
@@ -222,7 +254,7 @@ def win_rate(law: Array, base: Array, reward: Array) -> Array:
         reward: [p, R].
 
     Returns:
-        [p].
+        Win rates [p].
 
     Example:
         >>> win_rate(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3)
@@ -238,11 +270,11 @@ def win_rate(law: Array, base: Array, reward: Array) -> Array:
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest mean gain at a budget.
+    """The law with the largest mean gain at a budget.
 
     Attributes:
         law: log-probabilities [p, R].
-        beta: dG*/dκ, a mean over prompts where each has its own.
+        beta: dG*/dκ, a mean over prompts if each has its own.
     """
 
     law: Array
@@ -250,7 +282,7 @@ class Limit:
 
 
 def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "average") -> Limit:
-    """The tilt that spends `budget` nats: on average over prompts with one β, or on every prompt with its own.
+    """The tilt that spends `budget` nats: on average over prompts with one β, or on every prompt with its own β.
 
     Args:
         base, reward: log π₀ and the reward [p, R].
@@ -258,7 +290,7 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
         convention: "average" or "per-prompt".
 
     Returns:
-        The law; beyond what the best replies cost, the one that always gives these (β = 0).
+        The law; for budgets above the KL of the best replies, the law that always gives these (β = 0).
 
     Raises:
         EstimateError: an unknown convention.
@@ -267,6 +299,9 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
         >>> half, reward = np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])
         >>> kl(limit(half, reward, 0.1).law, half).round(6)
         array([0.1])
+
+    References:
+        docs/theory.md, "The limit at a KL budget" and "Two budgets".
     """
     spent = np.broadcast_to(np.asarray(budget, dtype=np.float64), len(base))
     if convention == "average":
@@ -281,7 +316,7 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
 def _beta_at(base: Array, reward: Array, budget: Array, pool: Callable[[Array], ArrayLike]) -> Array:
     """β [p] at which the pooled KL of the tilt is the budget.
 
-    Newton's steps in x = log 1/β, dKL/dx = Var r / β², halving the bracket where a step would leave it.
+    Newton's steps in x = log 1/β, where dKL/dx = Var r / β². The bracket is halved where a step would leave it.
     """
     unit = spread(base, reward)
     if unit == 0 or budget.max() <= 0:

@@ -1,4 +1,7 @@
-"""All replies of a model whose replies can be listed, with the exact log-probability of each under several models."""
+"""All replies of a model whose replies can be listed, with the exact log-probability of each under several models.
+
+R is the number of replies, N the number of beginnings (prefixes), v the number of tokens and p that of prompts.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ CLOSE = 1e-5  # nats per token, between the tree and a plain pass
 
 @dataclass(frozen=True)
 class Replies:
-    """Every reply once, and the tree that they make.
+    """Every reply once, and the tree of their beginnings.
 
     Attributes:
-        tokens: R replies as token ids, the stop token included.
-        nodes: N beginnings, shortest first, the empty one left out.
+        tokens: R replies as token ids, with their stop token.
+        nodes: N beginnings, shortest first, without the empty one.
         sees: which nodes lead to which (each to itself), bool [N, N].
         after: the node after which each token is drawn (0 the empty beginning, then the nodes), [R, longest].
         drawn: the token [R, longest].
-        inside: False behind the end [R, longest].
+        inside: False after the end of a reply [R, longest].
     """
 
     tokens: tuple[tuple[int, ...], ...]
@@ -43,10 +46,22 @@ class Replies:
 
     @classmethod
     def of(cls, vocabulary: int, stop: Sequence[int], longest: int) -> Replies:
-        """List the replies: those that end first, shortest first, then those that are cut.
+        """List the replies: first those that stop, shortest first, then those that are cut.
+
+        Args:
+            vocabulary: number of tokens.
+            stop: tokens that end a reply.
+            longest: tokens at which a reply is cut.
+
+        Returns:
+            All replies.
 
         Raises:
             SamplingError: there are too many to list.
+
+        Example:
+            >>> Replies.of(2, [0], 2).tokens  # token 0 stops
+            ((0,), (1, 0), (1, 1))
         """
         ends, words = sorted(set(stop)), [t for t in range(vocabulary) if t not in set(stop)]
         count = sum(len(words) ** n * len(ends) for n in range(longest)) + len(words) ** longest
@@ -80,9 +95,18 @@ class Replies:
 def next_token_logprobs(
     model: Any, prompts: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw | None = None
 ) -> torch.Tensor:
-    """log π(·|x, beginning) of every prompt and beginning, the empty one first: [p, 1 + N, v]; differentiable.
+    """log π(·|x, beginning) of every prompt and beginning; differentiable.
 
-    Prompts of one length are read together, unpadded. The model's own precision is kept: give it in float64.
+    Prompts of equal length are read together, without padding. The model's own precision is kept: give it in float64.
+
+    Args:
+        model: a causal model that follows the attention mask and positions that it is given.
+        prompts: token ids.
+        replies: all replies.
+        law: how next tokens are drawn; default: temperature 1, top-p 1.
+
+    Returns:
+        Nats [p, 1 + N, v], the empty beginning first.
     """
     law = law or SamplingLaw()
     tree = torch.tensor([node[-1] for node in replies.nodes], dtype=torch.long)
@@ -113,13 +137,24 @@ def next_token_logprobs(
 def reply_logprobs(
     model: Any, prompts: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw | None = None
 ) -> torch.Tensor:
-    """log π(y|x) of every reply to every prompt [p, R], differentiable; −inf where a nucleus leaves a token out."""
+    """log π(y|x) of every reply to every prompt; differentiable.
+
+    Args:
+        model, prompts, replies, law: as for `next_token_logprobs`.
+
+    Returns:
+        Nats [p, R]; −inf where a nucleus leaves a token out.
+    """
     drawn = next_token_logprobs(model, prompts, replies, law)[:, replies.after, replies.drawn]
     return torch.where(replies.inside, drawn, torch.zeros((), dtype=drawn.dtype)).sum(-1)
 
 
 def check_tree(model: Any, prompt: Sequence[int], replies: Replies) -> None:
-    """Compare the tree's laws along one longest beginning with those of a plain forward pass.
+    """Compare the tree's laws along one longest beginning with those of an ordinary forward pass.
+
+    Args:
+        model, replies: as for `next_token_logprobs`.
+        prompt: token ids of one prompt.
 
     Raises:
         SamplingError: they differ (an architecture that does not follow the mask or the positions given).
@@ -138,23 +173,50 @@ def check_tree(model: Any, prompt: Sequence[int], replies: Replies) -> None:
         )
 
 
-WHOLE = 1e-9  # how far the probabilities of all replies may be from 1
+WHOLE = 1e-9  # how far the sum of the probabilities of all replies may be from 1
 
 
 def load_exact(folder: Path, trust_remote_code: bool = False) -> Any:
-    """A plain model folder in float64: sums over all replies are then exact to rounding."""
+    """A plain model folder in float64: sums over all replies are then exact up to rounding.
+
+    Args:
+        folder: of the model.
+        trust_remote_code: whether it may run its own code.
+
+    Returns:
+        The model.
+    """
     from alignment_limits.models.load import load_causal
 
     return load_causal(folder, dtype=torch.float64, trust_remote_code=trust_remote_code)
 
 
 def replies_of(model: Any, stop: Sequence[int], longest: int) -> Replies:
-    """All replies of a model that are cut at `longest` tokens."""
+    """All replies of a model.
+
+    Args:
+        model: a causal model.
+        stop: its stop tokens.
+        longest: tokens at which a reply is cut.
+
+    Returns:
+        All replies.
+
+    Raises:
+        SamplingError: there are too many to list.
+    """
     return Replies.of(int(model.get_output_embeddings().weight.shape[0]), stop, longest)
 
 
 def exact_logprobs(model: Any, sent: Sequence[Sequence[int]], replies: Replies, law: SamplingLaw) -> Array:
-    """log π(y|x) of every reply [p, R], float64; checked to be whole laws.
+    """log π(y|x) of every reply, checked to sum to 1.
+
+    Args:
+        model, replies, law: as for `next_token_logprobs`.
+        sent: token ids of the prompts.
+
+    Returns:
+        Nats [p, R], float64.
 
     Raises:
         SamplingError: the model cannot be read as a tree of replies.
@@ -176,10 +238,16 @@ def listed(
     stop: Sequence[int],
     template: str = "none",
 ) -> pl.DataFrame:
-    """The table `samples` of all replies (a reply's number is its sample_id), with one column for each law.
+    """The table `samples` of all replies, with one column for each law. A reply's number is its sample_id.
 
     Args:
-        prompts: table `prompts`. logprobs: of every reply [p, R], by column; `logprob` is the base's.
+        prompts: table `prompts`.
+        replies: all replies.
+        logprobs: of every reply [p, R], by column; `logprob` is the base's.
+        tokenizer, stop, template: of the base: its tokenizer, its stop tokens, and how prompts are sent.
+
+    Returns:
+        One row per prompt and reply.
     """
     texts = decode([list(r) for r in replies.tokens], tokenizer, stop, template)
     one = pl.DataFrame(

@@ -1,4 +1,4 @@
-"""A policy trained by the exact gradient: no sampling, no advantage, no clipping; what training could reach.
+"""A policy trained by the exact gradient, without sampling, advantages or clipping. It shows what training could reach.
 
 The objective is 𝒥(π) = E_x[E_π r − β KL(π‖π₀)], a sum over all replies, differentiable in the weights. Its optimum
 over all laws is the tilt π_β, and 𝒥(π_β) − 𝒥(π) = β E_x KL(π‖π_β) exactly (docs/theory.md, "The tilt"). So the
@@ -20,9 +20,9 @@ from alignment_limits.exact.laws import kl, mean, tilt
 from alignment_limits.exact.replies import Replies, reply_logprobs
 from alignment_limits.policies.kl import SamplingLaw
 
-EVERY = 20  # iterations of L-BFGS between two looks
+EVERY = 20  # iterations of L-BFGS between two measurements
 CLOSE = 1e-3  # of the optimum, in units of the reward
-MEMORY = 100  # its pairs of steps and gradients
+MEMORY = 100  # pairs of steps and gradients that L-BFGS keeps
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Progress:
 
     Attributes:
         step: iterations so far.
-        reward: centred.
+        reward: centred, in the units given.
         kl, entropy: nats per reply.
         length: tokens of a reply.
-        gap: how far 𝒥 lies below its optimum.
+        gap: distance of 𝒥 below its optimum, in units of the reward.
     """
 
     step: int
@@ -57,15 +57,27 @@ def train(
     steps: int = 3000,
     told: Callable[[Progress], object] = lambda progress: None,
 ) -> list[Progress]:
-    """Move all weights of `model` (float64, the base when it comes in) to the optimum of 𝒥, by L-BFGS.
+    """Move all weights of `model` to the optimum of 𝒥, by L-BFGS.
 
     Args:
-        reward: of every reply [p, R]. beta: KL coefficient, in units of the reward.
-        close: stop where 𝒥 is this close to its optimum. steps: most iterations.
-        told: is told the progress every few iterations.
+        model: in float64; the base at the start, and changed in place.
+        prompts: token ids.
+        replies: all replies.
+        reward: of every reply [p, R].
+        beta: KL coefficient, in units of the reward.
+        law: how next tokens are drawn; default: temperature 1, top-p 1.
+        close: stop when 𝒥 is this close to its optimum.
+        steps: largest number of iterations.
+        told: called with the progress every few iterations.
+
+    Returns:
+        The progress from the start to the end.
 
     Raises:
         EstimateError: it did not come close.
+
+    References:
+        docs/theory.md, "The tilt".
     """
     with torch.no_grad():
         base = reply_logprobs(model, prompts, replies, law)

@@ -1,9 +1,9 @@
-"""The base model of the enumerable study: a small Llama with random weights that speaks four words.
+"""The base model of the enumerable study: a small Llama with random weights and a vocabulary of four words.
 
     python -m alignment_limits.exact.world resources/enumerable
 
 writes the same files again: `model/` (65 kB), `prompts.txt` (every prompt of three words) and `words.txt` (for a
-word-list reward). Weights come from NumPy's generator, whose stream is the same everywhere.
+word-list reward). Weights come from NumPy's generator, whose stream is the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,15 +22,23 @@ from alignment_limits.errors import ArtifactError
 END = "<end>"
 WORDS = ("good", "bad", "not", "very")
 PROMPT_WORDS = 3
-DISLIKED = ("bad", "not", "ugly", "stupid")  # the last two only the probes of the preflight have
+DISLIKED = ("bad", "not", "ugly", "stupid")  # the last two occur only in the probes of the preflight
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 SEED, SPREAD, SHARPNESS = 5, 0.15, 1.0  # of the weights, and of the logits (standard deviation over tokens)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, which brings the space before it, and one that ends a reply."""
+    """A tokenizer with one token per word, which includes the space before it, and one token that ends a reply.
+
+    Returns:
+        A fast tokenizer of transformers.
+
+    Example:
+        >>> tokenizer()("good not")["input_ids"]
+        [1, 3]
+    """
     vocabulary = {END: 0} | {f"▁{word}": i + 1 for i, word in enumerate(WORDS)}
-    # a word it does not know has to be some token; nothing in the study has one
+    # unknown words need a token; the study contains none
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
     inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     inner.decoder = decoders.Metaspace(prepend_scheme="never")
@@ -38,7 +46,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def base_model(seed: int = SEED) -> LlamaForCausalLM:
-    """Random weights; the head is scaled so that next-token laws are neither flat nor certain."""
+    """A Llama with random weights; its head is scaled so that next-token laws are neither flat nor certain.
+
+    Args:
+        seed: of the weights.
+
+    Returns:
+        The model, in float32.
+    """
     config = LlamaConfig(
         vocab_size=len(WORDS) + 1,
         num_key_value_heads=4,
@@ -61,7 +76,10 @@ def base_model(seed: int = SEED) -> LlamaForCausalLM:
 
 
 def write(folder: Path) -> None:
-    """All files of the world, into a folder that does not exist or is empty.
+    """Write all files of the world into a folder that does not exist or is empty.
+
+    Args:
+        folder: to write.
 
     Raises:
         ArtifactError: the folder contains something.

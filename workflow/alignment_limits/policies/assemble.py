@@ -1,10 +1,8 @@
-"""Does a policy share the base's tokenizer and vocabulary? Only then is KL(π‖π₀) a sum over tokens.
+"""Write a policy's plain model folder: a checkpoint as it is, or an adapter merged into the base.
 
-Make a policy's plain model folder: a checkpoint as it is, or an adapter merged into the base; with the base's
-tokenizer and stop tokens, once the policy is known to share them.
-
-Every policy is then sampled and read exactly as the base is. What could make a number wrong is refused here,
-before anything is sampled.
+The folder gets the base's tokenizer and stop tokens, once the policy is known to share its tokenizer and vocabulary.
+Only then is KL(π‖π₀) a sum over tokens. Every policy is sampled and read exactly as the base is. What could make a
+number wrong is refused here, before anything is sampled.
 """
 
 from __future__ import annotations
@@ -34,8 +32,14 @@ PROBES = (
 def check_tokenizer(own: Path, base: Path, name: str, trust_remote_code: bool = False) -> list[str]:
     """Compare a policy's own tokenizer, if it has one, with the base's.
 
+    Args:
+        own: folder of the policy.
+        base: folder of the base model.
+        name: of the policy, for messages.
+        trust_remote_code: whether a tokenizer may run its own code.
+
     Returns:
-        what of the policy's own is not used: stop tokens or a chat template that differ.
+        One line for each part of the policy that is not used: stop tokens or a chat template that differ.
 
     Raises:
         SourceError: the tokenizers differ.
@@ -56,7 +60,7 @@ def check_tokenizer(own: Path, base: Path, name: str, trust_remote_code: bool = 
             )
     unused = []
     stops = stop_tokens(own, theirs), stop_tokens(base, ours)
-    # a folder without settings for generation has no stop tokens of its own but the tokenizer's
+    # without settings for generation a folder has only the tokenizer's stop tokens
     if stops[0] != stops[1] and ((own / "generation_config.json").is_file() or not set(stops[0]) <= set(stops[1])):
         unused.append(f"it stops at tokens {stops[0]}, the base at {stops[1]}: replies end where the base's do")
     if theirs.chat_template not in (None, ours.chat_template):
@@ -81,14 +85,20 @@ def _same_tokens(theirs: dict[str, int], ours: dict[str, int], name: str) -> Non
 
 
 def check_width(ready: Path, base: Path, name: str, trust_remote_code: bool = False) -> str | None:
-    """Both models predict the same tokens: all that have a text, and the rows behind them that both have.
+    """Check that both models predict the same tokens: all that have a text.
 
     Vocabularies are often padded to a round number of rows, which have no text, or cut to the tokenizer's length in
-    training. A policy with fewer rows than the base gives those it lacks no probability, and its KL is a sum over the
-    rows that it has. One with more is cut to the base's (`assemble`): the base could never say what is cut.
+    training. A policy with fewer rows than the base gives the missing ones no probability, and its KL is a sum over the
+    rows that it has. A policy with more rows is cut to the base's (`assemble`): the base could never draw what is cut.
+
+    Args:
+        ready: plain model folder of the policy.
+        base: folder of the base model.
+        name: of the policy, for messages.
+        trust_remote_code: whether a model may run its own code.
 
     Returns:
-        what is to be said of a width that differs; None: it does not.
+        A line about a width that differs, or None.
 
     Raises:
         SourceError: one of them lacks a row for a token that has a text.
@@ -112,8 +122,8 @@ def _rows(folder: Path, trust_remote_code: bool) -> int:
     return int(load_config(folder, trust_remote_code).get_text_config().vocab_size)
 
 
-NOTES = "policy.json"  # in the folder: what `assemble` returned
-MERGED = 1e-3  # of the largest logit: what adding an adapter to the weights, in place of applying it, may change
+NOTES = "policy.json"  # in the folder: the lines that `assemble` returned
+MERGED = 1e-3  # of the largest logit: allowed difference between an adapter added to the weights and an adapter applied
 
 
 def assemble(
@@ -126,16 +136,19 @@ def assemble(
     adapter: bool = False,
     trust_remote_code: bool = False,
 ) -> list[str]:
-    """Write `folder`, whole or not at all.
+    """Write `folder` completely or not at all.
 
     Args:
-        fetched: what the policy's source held.
+        fetched: files of the policy's source.
         base: the base model's plain folder.
-        name: the policy's, for messages. base_names: what the base may be called by those who adapt it.
-        adapter: it must be one; else its files decide.
+        folder: to write.
+        name: of the policy, for messages.
+        base_names: names by which an adapter may call the base.
+        adapter: it must be an adapter; otherwise its files decide.
+        trust_remote_code: whether a model may run its own code.
 
     Returns:
-        lines worth telling: what was made of what, and what of the policy's own is not used.
+        Lines for the report: how the folder was assembled, and which parts of the policy are not used.
 
     Raises:
         SourceError: another tokenizer or vocabulary, an adapter that does not fit the base, weights that are
@@ -224,10 +237,10 @@ def _merge(
 
 
 def _save_as_applied(plain: Any, applied: Any, ready: Path, name: str, trust_remote_code: bool) -> None:
-    """Save a merged model so that what is loaded again says what the adapter on its base said.
+    """Save a merged model so that it has, loaded again, the logits of the adapter applied to its base.
 
-    An adapter may bring its own embeddings or head (`modules_to_save`) to a base that ties the two: a file that ties
-    them would keep one of them alone.
+    An adapter may bring its own embeddings or head (`modules_to_save`) to a base that ties the two. A file that ties
+    them would keep only one of them.
     """
     from alignment_limits.models.load import load_causal
 
@@ -249,7 +262,7 @@ def _save_as_applied(plain: Any, applied: Any, ready: Path, name: str, trust_rem
 
 
 def _logits(model: Any) -> Any:
-    """What a model says after a few tokens spread over its vocabulary."""
+    """A model's logits after a few tokens spread over its vocabulary."""
     import torch
 
     model.eval()
@@ -259,7 +272,7 @@ def _logits(model: Any) -> Any:
 
 
 def _check_weights(ready: Path, base: Path, name: str, trust_remote_code: bool) -> None:
-    """All weights of a causal language model are there, and finite; rows that the base lacks are taken out."""
+    """Check that all weights of a causal language model are present and finite; remove rows that the base lacks."""
     import torch
 
     from alignment_limits.models.load import load_causal
@@ -279,7 +292,7 @@ def _check_weights(ready: Path, base: Path, name: str, trust_remote_code: bool) 
 
 
 def _as_the_base(ready: Path, base: Path, trust_remote_code: bool) -> None:
-    """Give the policy the base's tokenizer, template and stop tokens: prompts and the end of a reply are one rule."""
+    """Give the policy the base's tokenizer, template and stop tokens: one rule for all models."""
     (ready / "generation_config.json").unlink(missing_ok=True)
     if (base / "generation_config.json").is_file():
         shutil.copy2(base / "generation_config.json", ready)

@@ -1,15 +1,14 @@
 """KL(π‖π₀) of replies drawn from π, reply by reply, in nats: two estimates from one pass of both models.
 
-Both laws are softmax(logits / temperature), cut to their own top-p nucleus and renormalised. A reply of tokens y₁…y_T
-after a prompt x, its stop token included, or cut at the study's longest, has
+Both laws are softmax(logits / temperature), cut to their own top-p nucleus and renormalised. A reply y₁…y_T to a prompt
+x includes its stop token, or is cut at the study's longest reply. Its two estimates are
 
     Rao-Blackwellised   Σ_t KL(π(·|x,y_<t) ‖ π₀(·|x,y_<t))          never negative,
     log-ratio           Σ_t log π(y_t|x,y_<t) − log π₀(y_t|x,y_<t)  of either sign, a cross-check.
 
-Both are unbiased for the KL of the truncated laws (arXiv 2504.10637; docs/theory.md, "KL of a trained policy"); the
-first has the lower variance.
-Where π allows a token that π₀ does not, the KL is infinite, and so is the result: nothing is clipped. Both models are
-read with one set of batches, in one precision.
+Both are unbiased for the KL of the truncated laws (arXiv 2504.10637; docs/theory.md, "KL of a trained policy"). The
+first has the lower variance. Where π allows a token that π₀ does not allow, the KL is infinite, and so is the result:
+nothing is clipped. Both models are read with one set of batches, in one precision.
 """
 
 from __future__ import annotations
@@ -34,22 +33,32 @@ from alignment_limits.sampling.shard import encode
 
 @dataclass(frozen=True)
 class SamplingLaw:
-    """How a reply's next token is drawn from logits; the same for every model of a study.
+    """How the next token of a reply is drawn from logits; the same for every model of a study.
 
     Attributes:
-        temperature: divides the logits first.
-        top_p: mass of the nucleus that is kept; 1 keeps all.
+        temperature: divides the logits, before top-p.
+        top_p: probability of the nucleus that is kept; 1 keeps all tokens.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities [n, v] in the logits' own type; −inf outside the nucleus.
+        """Log-probabilities in the logits' own type; −inf outside the nucleus.
 
-        Temperature first, then top-p, as transformers and vLLM do; the nucleus is transformers' own.
+        Temperature comes first, then top-p, as in transformers and vLLM. The nucleus is that of transformers.
+
+        Args:
+            logits: [n, v].
+
+        Returns:
+            Nats [n, v].
+
+        Example:
+            >>> SamplingLaw(top_p=0.5).log_probs(torch.tensor([[0.0, 4.0]])).tolist()
+            [[-inf, 0.0]]
         """
-        nobody = torch.empty(0)  # the warpers ask for the tokens so far and do not read them
+        nobody = torch.empty(0)  # the warpers take the tokens so far as an argument and do not read them
         if self.temperature != 1:
             logits = TemperatureLogitsWarper(self.temperature)(nobody, logits)
         if self.top_p < 1:
@@ -63,7 +72,7 @@ class NextToken:
 
     Attributes:
         kl: the exact next-token KL.
-        logprob, logprob_base: log-probability of the token drawn under policy and base.
+        logprob, logprob_base: log-probability of the token that was drawn, under policy and base.
     """
 
     kl: torch.Tensor
@@ -77,12 +86,21 @@ def next_token_kl(
     """Compare two models at n positions.
 
     Args:
-        policy_logits, base_logits: [n, v]; the base may have further rows behind the policy's, which then has no
-            probability there: each model's law is over its own rows, and the KL a sum over the policy's.
-        drawn: tokens the policy drew there, int64 [n].
+        policy_logits, base_logits: [n, v]. The base may have further rows after the policy's; the policy has no
+            probability there. Each model's law is over its own rows, and the KL is a sum over the policy's rows.
+        drawn: tokens that the policy drew there, int64 [n].
+        law: how next tokens are drawn.
 
     Returns:
-        float64 [n] each; `kl` is +inf where the policy's nucleus leaves the base's.
+        float64 [n] each, nats; `kl` is +inf where the policy's nucleus leaves the base's.
+
+    Example:
+        >>> policy, base = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.0]])
+        >>> round(next_token_kl(policy, base, torch.tensor([1]), SamplingLaw()).kl.item(), 3)
+        0.111
+
+    References:
+        arXiv 2504.10637; docs/theory.md, "KL of a trained policy".
     """
     p, q = law.log_probs(policy_logits), law.log_probs(base_logits)[:, : policy_logits.shape[-1]]
     logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
@@ -92,7 +110,7 @@ def next_token_kl(
     return NextToken(terms.sum(-1).double(), logprob, logprob_base)
 
 
-LOGITS_CPU = 2**22  # numbers held at once per tensor: 16 MB in float32, near a cache
+LOGITS_CPU = 2**22  # numbers in memory at once per tensor: 16 MB in float32, about the size of a cache
 LOGITS_GPU = 2**28
 
 
@@ -123,21 +141,24 @@ def sequence_kl(
     logits: int | None = None,
     progress: Callable[[int], object] = lambda replies: None,
 ) -> SequenceKL:
-    """Both estimates of every reply.
+    """Both estimates of the KL, for every reply.
 
     Args:
-        policy, base: the same object, if only its log-probabilities are wanted.
-        prompts, replies: token ids, one prompt per reply; replies as drawn, stop token included.
+        policy, base: the models; the same object if only its log-probabilities are needed.
+        prompts, replies: token ids, one prompt per reply; replies as drawn, with their stop token.
         law: how next tokens are drawn.
         tokens: of a batch, padding included; the default suits the device.
-        logits: numbers of a logits tensor in memory at once; at least one position is.
-        progress: called with the number of replies of each batch done.
+        logits: how many numbers of a logits tensor are in memory at once, at least one position.
+        progress: called with the number of replies of each finished batch.
 
     Returns:
-        The estimates, reply by reply.
+        The estimates, reply by reply, in the order given.
 
     Raises:
         SamplingError: the policy has tokens that the base lacks, or a prompt or reply is empty.
+
+    References:
+        arXiv 2504.10637; docs/theory.md, "KL of a trained policy".
     """
     if policy.vocabulary > base.vocabulary:
         raise SamplingError(f"the policy predicts {policy.vocabulary} tokens, the base {base.vocabulary}")
@@ -147,7 +168,7 @@ def sequence_kl(
     rows = max(1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // base.vocabulary)
     pairs, where = distinct_items([(tuple(p), tuple(r)) for p, r in zip(prompts, replies, strict=True)])
     out = np.empty((3, len(pairs)))
-    alone = policy is base  # only its log-probabilities are wanted: it runs once
+    alone = policy is base  # only its log-probabilities are needed: it runs once
     for batch in batches([len(p) + len(r) for p, r in pairs], tokens or token_budget(device.type)):
         chosen = [pairs[i] for i in batch]
         ids, mask, row, position = (x.to(device) for x in _layout(chosen))
@@ -172,9 +193,9 @@ def sequence_kl(
 def _layout(
     pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch padded on the right, [b, t] and its mask; row and position of every reply token's prediction [n].
+    """A batch padded on the right, [b, t], and its mask; row and position of every reply token's prediction [n].
 
-    The token at position j is predicted at j − 1, so a reply's first one at the prompt's last.
+    The token at position j is predicted at j − 1, so a reply's first token is predicted at the prompt's last position.
     """
     width = max(len(p) + len(r) for p, r in pairs)
     ids = torch.zeros(len(pairs), width, dtype=torch.long)
@@ -203,11 +224,18 @@ def read_again(
     trust_remote_code: bool = False,
     replies: int = REPLIES,
 ) -> pl.DataFrame:
-    """The table `read_again`: of replies spread evenly over a shard, both log-probabilities.
+    """The table `read_again`: both log-probabilities of replies that are spread evenly over a shard.
 
     Args:
-        samples, prompts: tables of a shard. folder: of the model that drew it.
-        law: by which it was drawn. template: of the prompts. replies: at most so many.
+        samples, prompts: tables of a shard.
+        folder: of the model that drew it.
+        law: the law by which it was drawn.
+        template: of the prompts.
+        trust_remote_code: whether a model may run its own code.
+        replies: largest number of replies.
+
+    Returns:
+        prompt_id, sample_id, n_tokens, and the log-probabilities `logprob` (of the engine) and `logprob_read` (nats).
     """
     few = samples.gather_every(max(1, samples.height // replies)).head(replies)
     texts = dict(prompts.select("prompt_id", "text").iter_rows())

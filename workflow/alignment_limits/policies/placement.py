@@ -1,16 +1,17 @@
 """Where policies stand on the KL-reward plane, next to the limit estimated from base samples.
 
-For a policy π of mean KL κ to the base, and a reward with limit G*(κ), reached by the tilt π_β with β = dG*/dκ:
+For a policy π of mean KL κ from the base, and a reward with limit G*(κ), reached by the tilt π_β with β = dG*/dκ:
 
     gain        E_π r − E_π₀ r
     efficiency  gain / G*(κ)
     gap         KL(π‖π_β) = [𝒥(π_β) − 𝒥(π)] / β = (G*(κ) − gain) / β,   𝒥(π) = E_π r − β KL(π‖π₀)
     win rate    P(r(π's reply) > r(base's)) + P(equal) / 2
 
-Everything is a mean, or a ratio of means, of contributions per prompt, resampled together; so intervals of
-efficiency and gap hold the uncertainty of gain, KL and limit at once. β is held at its estimate.
+Everything is a mean, or a ratio of means, of contributions per prompt, resampled together. So intervals of efficiency
+and gap contain the uncertainty of gain, KL and limit at once. β is kept at its estimate.
 
-From score and KL shards of several policies to the table `policies`: one row per policy and evaluated reward.
+`placements` goes from score and KL shards of several policies to the table `policies`: one row per policy and
+evaluated reward.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from alignment_limits.sampling.checks import deviation
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.grid import Grid
 
-RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a quotient of rounding errors
+RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a ratio of rounding errors
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,14 +43,14 @@ class Placement(Columns):
 
     Attributes:
         gain: of the policy over the base.
-        limit: at the policy's KL; like `efficiency` and `optimality_gap` NaN where the samples do not show it, or the
-            KL is infinite.
-        efficiency: gain / limit; NaN also where the KL is too small to speak of.
+        limit: at the policy's KL. Like `efficiency` and `optimality_gap` it is NaN where the samples do not show it, or
+            the KL is infinite.
+        efficiency: gain / limit; also NaN where the KL is below the resolution of float32.
         beta: dG*/dκ at the policy's KL; inf at KL 0.
-        optimality_gap: KL(π‖π_β).
-        win_rate: against a base reply, a tie counting half.
-        reliable, reason: of the limit ("" where reliable). Gain and win rate, which need no limit, have verdicts of
-            their own.
+        optimality_gap: KL(π‖π_β), nats.
+        win_rate: against a base reply; a tie counts half.
+        reliable, reason: of the limit ("" where reliable). Gain and win rate do not need a limit and have their own
+            verdicts.
 
     Intervals (bootstrap over prompts) are `*_low` and `*_high`.
     """
@@ -93,7 +94,7 @@ def place(
 
     Args:
         base: scores of base samples [p, m]; NaN marks a missing sample.
-        policies: scores of each policy's samples [p, m'], the same prompts in the same order, the same units.
+        policies: scores of each policy's samples [p, m'], the same prompts in the same order, in the same units.
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
@@ -165,13 +166,13 @@ def place(
 
 
 def win_rates(policy: Array, base: Array) -> Array:
-    """Share of pairs (a policy's reply, a base reply) that the policy wins, a tie counting half.
+    """Share of pairs (a policy's reply, a base reply) that the policy wins; a tie counts half.
 
     Args:
         policy, base: scores [p, m'] and [p, m]; NaN marks a missing sample.
 
     Returns:
-        [p].
+        Shares [p].
 
     Example:
         >>> win_rates(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]))
@@ -215,13 +216,16 @@ def on_base_scale(
     base: Mapping[str, Array],
     ensembles: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Array]:
-    """A policy's rewards and ensembles [p, m], centred and scaled as the base's samples were.
+    """A policy's rewards and ensembles, centred and scaled as the base samples were.
 
     Args:
         scores: table `scores` of each reward, all of the same keys.
         scales: table `scales`: centre per prompt and scale of each reward on base samples.
-        base: the rewards of the base's samples [p, m], standardised, prompts in sorted order.
+        base: the rewards of the base samples [p, m], standardised, prompts in sorted order.
         ensembles: members, aggregator and penalty of each.
+
+    Returns:
+        Rewards and ensembles [p, m'] by name, in base standard deviations.
 
     Raises:
         ArtifactError: the policy was sampled on other prompts than the base.
@@ -246,7 +250,20 @@ def _combine(rewards: Mapping[str, Array], ensemble: Mapping[str, Any]) -> Array
 
 
 def per_prompt(kl: pl.DataFrame, column: str) -> Array:
-    """Mean of a column of the table `policy_kl` over each prompt's replies [p], prompts in sorted order."""
+    """Mean of a column over each prompt's replies.
+
+    Args:
+        kl: table `policy_kl`.
+        column: such as "kl".
+
+    Returns:
+        Means [p], prompts in sorted order, in units of the column.
+
+    Example:
+        >>> table = pl.DataFrame({"prompt_id": ["a", "a"], "sample_id": [0, 1], "kl": [0.2, 0.4]})
+        >>> per_prompt(table, "kl").round(3)
+        array([0.3])
+    """
     with np.errstate(invalid="ignore"):
         return np.nanmean(Grid.of(kl).array(kl[column]), axis=1)
 
@@ -261,13 +278,16 @@ def placements(
     keys: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
 ) -> pl.DataFrame:
-    """One row per policy and reward or ensemble: where the policy stands.
+    """Where each policy stands: one row per policy and reward or ensemble.
 
     Args:
-        base: every reward and ensemble of the base's samples [p, m], standardised.
+        base: every reward and ensemble of the base samples [p, m], standardised.
         policies: the same of each policy's samples, from `on_base_scale`.
         kl: table `policy_kl` of each policy.
         replicates, seed, keys, clusters: as for `place`.
+
+    Returns:
+        Rows of the table `policies`, without the labels of `labelled`.
     """
     names = list(policies)
     spent, ratio = (np.stack([per_prompt(kl[p], c) for p in names], axis=1) for c in ("kl", "log_ratio"))
@@ -293,10 +313,18 @@ def labelled(
     notes: Mapping[str, Sequence[str]],
     kl: Mapping[str, pl.DataFrame],
 ) -> pl.DataFrame:
-    """Add what the study file and the replies say of each policy: its training, lengths, truncation, notes.
+    """Add the labels of the study file and facts about the replies: training, lengths, truncation, notes.
 
-    logprob_deviation is the largest difference, over the policy's replies, between the log-probability that the
-    sampling engine gave and the one that the KL was read with, in nats per reply.
+    Args:
+        table: from `placements`.
+        labels: of each policy: objective, optimized, coefficient, seed.
+        samples: table `samples` of each policy.
+        notes: remarks on each policy.
+        kl: table `policy_kl` of each policy.
+
+    Returns:
+        The table with these columns. `logprob_deviation` is the largest difference, over the policy's replies, between
+        the log-probability of the sampling engine and the one that the KL was read with, in nats per reply.
     """
     rows = [
         {

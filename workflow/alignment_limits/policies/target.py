@@ -1,18 +1,19 @@
-"""What figures and pages read off the tables of distances to a target: exact values where there are any.
-
-How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z (docs/theory.md).
+"""How far policies are from a target that is a tilt of the base, π* = π₀ e^(r/β) / Z.
 
     forward   KL(π*‖π) = KL(π*‖π₀) − (E_π* u − E_π₀ u) + KL(π₀‖π),     u = log π/π₀,
     reverse   KL(π‖π*) = KL(π‖π₀) − (E_π r − E_π₀ r)/β + KL(π₀‖π*),
 
-each a mean over prompts. Expectations under π* are self-normalised sums over the base's samples with weights e^(r/β),
-KL(π*‖π₀) and KL(π₀‖π*) those of the frontier at β; KL(π‖π₀) and KL(π₀‖π) are exact next-token KLs summed along samples
-of π and of π₀. The third term of each stands for the mean of a log-ratio over the same samples that the second has, so
-most of the noise goes: at π = π* both are left with log Ẑ less its first-order part.
+each a mean over prompts (docs/theory.md, "Distances to the target"). Expectations under π* are self-normalised sums
+over base samples with weights e^(r/β). KL(π*‖π₀) and KL(π₀‖π*) are those of the frontier at β. KL(π‖π₀) and KL(π₀‖π)
+are exact next-token KLs summed along samples of π and of π₀. The third term of each line takes the place of the mean of
+a log-ratio over the samples of the second term, so most of the noise cancels: at π = π* both lines are log Ẑ minus its
+first-order part.
 
-What self-normalised sums miss falls as 1/M: extrapolated away from halves and quarters, as the frontier's rows at β.
+Self-normalised sums have a bias that falls as 1/M. It is extrapolated away with halves and quarters of the samples, as
+for the frontier's rows at β.
 
-From shards to the table `targets`: one row for each policy (π₀ first, as `base`) and each of two distances.
+`targets_table` gives one row for each policy (π₀ first, as `base`) and each of the two distances. Figures and pages
+read them through `distances`, with exact values where there are any.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ LABELS = ("policy", "objective", "optimized", "coefficient", "seed", "setting", 
 
 
 def distances(targets: pl.DataFrame, exact: pl.DataFrame | None) -> pl.DataFrame:
-    """Labels, `value`, `low`, `high`, `reliable`, `reason`; of exact values the interval is the value itself.
+    """Distances as figures and pages use them: exact values where there are any, else estimates.
 
-    Policies without an objective have their name for one.
+    A policy without an objective has its name as its objective.
 
     Args:
-        targets: `policies/targets.parquet`. exact: `exact/targets.parquet`, of an enumerable study.
+        targets: `policies/targets.parquet`.
+        exact: `exact/targets.parquet` of an enumerable study, or None.
+
+    Returns:
+        Labels, `value`, `low`, `high` (nats), `reliable`, `reason`. The interval of an exact value is the value itself.
     """
     if exact is None:
         rows = targets.select(*LABELS, "low", "high", "reliable", "reason", value="estimate")
@@ -59,7 +64,11 @@ def with_exact(table: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
     """A table of estimates with KL and gain, and the ends of their intervals, replaced by their exact values.
 
     Args:
-        exact: the table of `exact/` with this one's name; rows without an exact value stay as they are.
+        table: of estimates.
+        exact: the table of `exact/` with the same name; rows without an exact value stay as they are.
+
+    Returns:
+        The table with the same columns.
     """
     keys = [c for c in exact.columns if c not in VALUES and c in table.columns]
     for quantity in ("gain", "kl"):  # a KL may be a key of gains
@@ -76,8 +85,13 @@ def with_exact(table: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
 def chosen(rows: pl.DataFrame) -> pl.DataFrame:
     """Of policies learned from pairs, one recipe and coefficient for each objective, setting and number of pairs.
 
-    It is the one of least mean forward KL over the seeds, as by an oracle that knows the target. Policies without pairs
-    are all kept.
+    It is the one with the smallest mean forward KL over the seeds, an oracle's choice that needs the target.
+
+    Args:
+        rows: from `distances`.
+
+    Returns:
+        Rows of the chosen runs, and of all policies that did not learn from pairs.
     """
     own = ["objective", "setting", "pairs"]
     learned = rows.filter(pl.col("pairs").is_not_null()).with_columns(_run=pl.col("policy").str.replace(r"-s\d+$", ""))
@@ -93,21 +107,35 @@ def chosen(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def objectives_of(rows: pl.DataFrame) -> list[str]:
-    """Objectives of all policies but the base, those of learning from preferences first, in their order."""
+    """Objectives of all policies except the base.
+
+    Args:
+        rows: from `distances`.
+
+    Returns:
+        Names: first the objectives of learning from preferences in their own order, then the others.
+    """
     found = rows.filter(pl.col("policy") != "base")["objective"].unique(maintain_order=True).to_list()
     known = in_order(found)
     return known + [o for o in found if o not in known]
 
 
 def main_setting(rows: pl.DataFrame) -> pl.DataFrame:
-    """Policies learned from pairs as modelled, or else of the first setting there is; and those without pairs."""
+    """Policies learned from pairs as modelled (otherwise of the first setting), and those that used no pairs.
+
+    Args:
+        rows: from `distances`.
+
+    Returns:
+        Some of the rows.
+    """
     settings = sorted(s for s in rows.filter(pl.col("pairs").is_not_null())["setting"].unique() if s is not None)
     first = next((s for s in settings if s.startswith("as-modelled")), settings[0] if settings else None)
     return rows.filter(pl.col("pairs").is_null() | pl.col("setting").eq_missing(pl.lit(first, pl.String)))
 
 
 INFINITE = "infinite KL: a top-p nucleus leaves the other's"
-ELSEWHERE = "; read the curve at fixed KL"  # advice of no use here: a target is a tilt at a fixed beta
+ELSEWHERE = "; read the curve at fixed KL"  # advice that does not apply here: a target is a tilt at a fixed beta
 
 
 @dataclass(frozen=True)
@@ -118,7 +146,7 @@ class Distances:
         estimate: corrected for finite samples.
         low, high: interval from a bootstrap over prompts; NaN where the KL is infinite.
         plugin: without correction.
-        reliable, reason: and why not ("" where reliable).
+        reliable, reason: the verdict, and the reason where not reliable ("" where reliable).
     """
 
     estimate: Array
@@ -131,7 +159,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class TargetDistances:
-    """Both KLs, and how well the base's samples show the target.
+    """Both KLs, and how well base samples show the target.
 
     Attributes:
         forward: KL(π*‖π).
@@ -151,7 +179,7 @@ class PolicyAtBase:
     """What is known of one policy, prompts in the base's order.
 
     Attributes:
-        log_ratio: log π/π₀ of the base's samples [p, m].
+        log_ratio: log π/π₀ of the base samples [p, m], nats.
         kl_of_base: KL(π₀‖π) of each prompt [p], nats.
         scores: the target's reward of the policy's own samples [p, m'], in the base's units.
         kl: KL(π‖π₀) of each prompt [p], nats.
@@ -177,9 +205,9 @@ def target_distances(
     """Distances of the base and of each policy to the tilt of the base by `reward` at `beta`.
 
     Args:
-        reward: of the base's samples [p, m]; NaN marks a missing sample.
-        beta: in its units.
-        policies: one at least.
+        reward: of the base samples [p, m]; NaN marks a missing sample.
+        beta: temperature of the target, in units of the reward.
+        policies: at least one.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
     Returns:
@@ -210,7 +238,7 @@ def target_distances(
     of_base, spent = (np.stack([getattr(p, name) for p in policies], axis=1) for name in ("kl_of_base", "kl"))
     gain = np.stack([prompt_means(p.scores) - prompt_means(scores) for p in policies], axis=1)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
-    # the verdict without and with a correction too large for its interval
+    # two verdicts: without and with a correction that is too large for its interval
     verdict = judge(
         scores,
         np.full(2, 1.0 / beta),
@@ -262,12 +290,18 @@ def policy_at_base(
     kl: pl.DataFrame,
     on_base: pl.DataFrame,
 ) -> PolicyAtBase:
-    """What a policy's shards say of it.
+    """What a policy's shards contain about it.
 
     Args:
-        standardised: rewards of the base's samples. scales: of these.
-        scores: of the target's reward, of the policy's samples. kl: table `policy_kl` of these.
-        on_base: table `policy_kl` of the base's samples, with the base and the policy in each other's place.
+        standardised: rewards of the base samples.
+        scales: of these rewards.
+        reward: name of the target's reward.
+        scores: of the target's reward, of the policy's samples.
+        kl: table `policy_kl` of the policy's samples.
+        on_base: table `policy_kl` of the base samples, with base and policy exchanged.
+
+    Returns:
+        The policy's numbers, prompts in the base's order.
 
     Raises:
         ArtifactError: shards of other prompts or samples than the base has.
@@ -291,10 +325,17 @@ def policy_at_base(
 def targets_table(
     found: TargetDistances, labels: Mapping[str, Mapping[str, Any]], samples: int, *, reward: str, beta: float
 ) -> pl.DataFrame:
-    """The table, policy by policy.
+    """The table `targets`, policy by policy.
 
     Args:
-        labels: what the study file says of each policy, in the order that `found` has them. samples: of a prompt.
+        found: distances.
+        labels: labels of each policy from the study file, in the order of `found`.
+        samples: of a prompt.
+        reward: name of the target's reward.
+        beta: temperature of the target, in base standard deviations.
+
+    Returns:
+        Two rows for each policy, the base first.
     """
     size = float(np.median(found.ess))
     common = {

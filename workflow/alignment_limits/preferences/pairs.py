@@ -40,7 +40,7 @@ def preferences(log_target: np.ndarray, *, gamma: float) -> np.ndarray:
 
 
 def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
-    """A preference table whose labels are flipped with the probability `rate`.
+    """A preference table (..., Y, Y) whose labels are flipped with the probability `rate`.
 
     Example:
         >>> with_label_noise(np.array([0.9]), 0.1).round(3).tolist()
@@ -50,7 +50,7 @@ def with_label_noise(table: np.ndarray, rate: float) -> np.ndarray:
 
 
 def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
-    """Davidson's ties (1970): a wins, b wins and a tie are in the ratio √(P_ab/P_ba) : √(P_ba/P_ab) : ν.
+    """P(tie) of a table (..., Y, Y) by Davidson (1970): a wins, b wins, tie have odds √(P_ab/P_ba), √(P_ba/P_ab), ν.
 
     Example:
         >>> tie_probability(np.array([0.5]), 1.0).round(3).tolist()  # ν/(2 + ν) between equals
@@ -61,7 +61,7 @@ def tie_probability(table: np.ndarray, nu: float) -> np.ndarray:
 
 
 def with_ties_flipped(table: np.ndarray, nu: float) -> np.ndarray:
-    """A preference table with Davidson's ties recorded as a win of either response with probability 1/2.
+    """A table (..., Y, Y) with Davidson's ties recorded as a win of either response with probability 1/2.
 
     Dropped ties leave the table unchanged and only reduce the number of pairs.
 

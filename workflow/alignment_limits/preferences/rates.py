@@ -1,12 +1,13 @@
-"""How fast each objective approaches its target: a sweep over worlds, the coefficients chosen, rates and slopes.
+"""How fast each objective approaches its target: a sweep over worlds, chosen coefficients, rates and slopes.
 
-The sweep learns with all objectives, coefficients and data sizes in many seeds' worlds at once; the data depart from
-the model in one setting, at one level.
+The sweep learns with all objectives, coefficients and data sizes in the worlds of many seeds at once. The data depart
+from the model in one setting, at one level.
 
-Coefficients are chosen in two ways. `oracle`: one for each n, of least mean forward KL over the seeds, which takes
-the target to know. `held-out`: each seed's own, of least log-loss on held-out pairs, which takes nothing but data.
+Coefficients are chosen in two ways. `oracle`: for each n one coefficient, the one with the smallest mean forward KL
+over the seeds; this needs the target. `held-out`: for each seed its own, the one with the smallest log-loss on held-out
+pairs; this needs the data only.
 
-To first order, maximum likelihood is E forward KL ≈ c/n from its target, with c in closed form.
+To first order, the mean forward KL of maximum likelihood is c/n, with c in closed form.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from alignment_limits.preferences.pairs import (
 )
 from alignment_limits.tables.schemas.learning import SLOPES
 
-AT_ONCE = 8  # seeds in one batch: what memory is spent on
+AT_ONCE = 8  # seeds in one batch; memory grows with it
 POPULATION = 0  # stands for n where the data are the population itself
 _WORLD, _SETTING, _PAIRS, _FOLDS = range(4)  # streams of a seed's random numbers
 
@@ -47,12 +48,12 @@ def sweep(p: Mapping[str, Any], setting: str, level: float, study_seed: int, see
     Args:
         p: the study file's `learning`.
         setting, level: departure from the model, as for `comparisons`.
-        study_seed: world, pairs and folds of every seed and n derive from it, the seed and n alone.
+        study_seed: world, pairs and folds derive from it, the seed and n alone.
         seeds: of the worlds.
 
     Returns:
-        Columns. objective: the base among them, which is what is learned from nothing. beta: 0 without regularisation.
-        n: `POPULATION` for the minimisers under the population. seed, forward_kl, reverse_kl, gain. held_out: the mean
+        Columns. objective: `base` is the base itself, learned from no data. beta: 0 without regularisation. n:
+        `POPULATION` for the minimisers under the population. seed, forward_kl, reverse_kl, gain. held_out: the mean
         −log σ(γ log π⁺/π⁻) of pairs, each under the policy learned without its fold. predicted: the forward KL to first
         order without regularisation. NaN where not computed.
     """
@@ -72,7 +73,7 @@ def sweep(p: Mapping[str, Any], setting: str, level: float, study_seed: int, see
 
 
 def _folds(c: Comparisons, p: Mapping[str, Any], seed: Sequence[int], n: int) -> np.ndarray:
-    """Wins (1 + folds, X, Y, Y): all n pairs, then the parts they fall into at random."""
+    """Wins (1 + folds, X, Y, Y): of all n pairs, then of the random parts that they are split into."""
     wins = draw_wins(c.table, c.log_sampler, n, np.random.default_rng([*seed, _PAIRS, n]), tie=c.tie)
     parts = np.random.default_rng([*seed, _FOLDS, n]).multinomial(wins, np.full(p["folds"], 1 / p["folds"]))
     return np.concatenate([wins[None], np.moveaxis(parts, -1, 0)])
@@ -158,7 +159,7 @@ def _linear(wins: np.ndarray, world: World, dimension: int, ridge: float) -> np.
 
 
 def _held_out(policies: np.ndarray, wins: np.ndarray, gamma: float) -> np.ndarray:
-    """Mean −log σ(γ log π⁺/π⁻) over held-out pairs: (S, N, folds, X, Y) → (S, N); inf if one ran away."""
+    """Mean −log σ(γ log π⁺/π⁻) over held-out pairs: (S, N, folds, X, Y) → (S, N); inf if a policy diverged."""
     known = np.nan_to_num(policies)
     loss = (wins * softplus(-gamma * margins(known))).sum((-4, -3, -2, -1)) / np.maximum(wins.sum((-4, -3, -2, -1)), 1)
     return np.where(np.isnan(policies).any((-3, -2, -1)), np.inf, loss)
@@ -168,7 +169,7 @@ def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     """E_x KL(p‖q), contexts equally likely.
 
     Args:
-        log_p, log_q: log-policies (..., X, Y); NaN (one that ran away) is infinitely far.
+        log_p, log_q: log-policies (..., X, Y); a NaN (a policy that diverged) is infinitely far.
 
     Returns:
         Nats (...).
@@ -188,7 +189,7 @@ def gain(log_policy: np.ndarray, log_base: np.ndarray, reward: np.ndarray) -> np
         log_policy, log_base, reward: (..., X, Y).
 
     Returns:
-        Gains (...) in the reward's units; NaN for a policy that ran away.
+        Gains (...) in the reward's units; NaN for a policy that diverged.
 
     Example:
         >>> float(gain(np.log([[0.25, 0.75]]), np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])))
@@ -198,7 +199,7 @@ def gain(log_policy: np.ndarray, log_base: np.ndarray, reward: np.ndarray) -> np
 
 
 def _reverse(policy: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """E_x KL(π‖π*); NaN for a policy that ran away: its limit is a boundary point we do not follow it to."""
+    """E_x KL(π‖π*); NaN for a policy that diverged, since its limit is a boundary point that is not followed."""
     return ((np.exp(policy) * (policy - target)).sum(-1)).mean(-1)
 
 
@@ -253,10 +254,10 @@ QUANTITIES = ("forward_kl", "reverse_kl", "gain", "predicted")
 
 
 def choose(sweep: pl.DataFrame, fixed_betas: Sequence[float]) -> pl.DataFrame:
-    """Rows of the sweep without regularisation, at fixed coefficients, and at those chosen for each n.
+    """Rows of the sweep without regularisation, at fixed coefficients, and at the coefficients chosen for each n.
 
-    Of equally good coefficients (all infinitely far, say) the largest is taken. The population has no pairs to hold
-    out.
+    Among equally good coefficients (for example all infinitely far) the largest is taken. The population has no pairs
+    to hold out.
 
     Args:
         sweep: the table of a sweep.
@@ -289,13 +290,14 @@ def choose(sweep: pl.DataFrame, fixed_betas: Sequence[float]) -> pl.DataFrame:
 
 
 def summary(rates: pl.DataFrame) -> pl.DataFrame:
-    """Means over seeds with 95% t-intervals; a mean is infinite, without interval, when one policy ran away.
+    """Means over seeds with 95 % t-intervals. A mean is infinite, without an interval, if one policy diverged.
 
     Args:
         rates: from `choose`.
 
     Returns:
-        A row for each setting, objective, tuning, n and quantity; `finite` is the share of seeds without a runaway.
+        A row for each setting, objective, tuning, n and quantity; `finite` is the share of seeds whose policy did not
+        diverge.
     """
     at = pl.when(pl.col("tuning") == "fixed").then(pl.col("beta")).alias("at")
     rows = []
@@ -311,10 +313,10 @@ def summary(rates: pl.DataFrame) -> pl.DataFrame:
 
 
 def slopes(rates: pl.DataFrame, slope_from: int) -> pl.DataFrame:
-    """Slopes of log forward KL against log n, and floors at fixed coefficients, each seed's own, then averaged.
+    """Slopes of log forward KL against log n, and floors at fixed coefficients: of each seed, then averaged.
 
-    A floor is the intercept of forward KL against 1/n over the last five n, weighted by n (their variance falls as
-    1/n near a floor); `exact` is the mean over the same seeds of the population minimiser's, and `excess` the
+    A floor is the intercept of forward KL against 1/n over the last five n, weighted by n (their variance falls as 1/n
+    near a floor). `exact` is the mean over the same seeds of the population minimiser's forward KL, and `excess` is the
     intercept above it, seed by seed.
 
     Args:
@@ -348,7 +350,7 @@ def slopes(rates: pl.DataFrame, slope_from: int) -> pl.DataFrame:
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95% t-interval of independent values.
+    """Mean and 95 % t-interval of independent values.
 
     Args:
         values: (seeds,).
