@@ -81,7 +81,7 @@ schema: whole  ## renew config/schema.json after a change of the study's types
 
 docs:  ## build the documentation site into site/
 	@bash envs/setup.sh docs
-	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet --strict $(ARGS) && echo "documentation: $$PWD/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet --strict $(ARGS) && echo "documentation: $$PWD/site/index.html (for its search: python3 -m http.server -d site)"
 
 setup: whole  ## only set up .venv
 
