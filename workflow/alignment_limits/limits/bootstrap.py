@@ -81,6 +81,9 @@ class PromptBootstrap:
         >>> low, high = PromptBootstrap(400).interval(each)
         >>> round(float(high[0] - low[0]), 1)  # twice 1.96 / √400
         0.2
+
+    References:
+        docs/theory.md, "Intervals and reliability".
     """
 
     def __init__(

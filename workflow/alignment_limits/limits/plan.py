@@ -159,7 +159,7 @@ def plan(
         KL 0.5: 150 prompts (98 to 220) × 38 samples
 
     References:
-        Our choice; docs/estimators.md.
+        Our choice; docs/theory.md, "Intervals and reliability"; docs/estimators.md.
     """
     scores = check_scores(pilot, "pilot")
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))

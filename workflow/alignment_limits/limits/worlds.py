@@ -3,7 +3,7 @@
 Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's own units. In
 `WORLDS` all prompts have one law. In `MIXTURES` they differ, or the law is a list of levels: KL, gain and limit are
 means over the population of prompts. Under the average budget one lambda serves all of them; under the per-prompt
-budget each prompt has its own.
+budget each prompt has its own (docs/theory.md, "Worlds with known answers" and "Two budgets").
 """
 
 from abc import ABC, abstractmethod

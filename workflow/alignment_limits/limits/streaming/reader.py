@@ -55,7 +55,7 @@ def read_frontier(
         array([0.99])
 
     References:
-        Busing et al. (1999); docs/streaming.md.
+        Busing et al. (1999); docs/theory.md, "Intervals and reliability"; docs/streaming.md.
     """
     beta = check_betas(betas) if np.size(betas) else np.empty(0)
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
