@@ -22,7 +22,7 @@ HERE := --cores $(CORES)
 THROUGH_SLURM = --workflow-profile $(PROFILE) --slurm-jobname-prefix "$$($(WHERE) --slurm)"
 RUN = $(if $(PROFILE),$(THROUGH_SLURM),$(HERE)) $(FILE) $(ARGS)
 SNAKEMAKE = $(BIN)/snakemake --logger brief $(RUN)
-REPORT = $(RESULTS) $(BIN)/snakemake --logger brief $(HERE) $(FILE) $(ARGS) --report "$$results/report.html"
+REPORT = $(RESULTS) $(BIN)/snakemake --logger brief $(HERE) $(FILE) $(ARGS) --report "$$results/report.html" --report-stylesheet workflow/report/report.css
 PLACES = printf '%s\n' "report:  $$results/report.html" "figures: $$results/figures" "tables:  $$results, logs: $$results/logs"
 # what makes nothing, so that there is nothing to report
 DRY = $(filter -n% --dry-run --dryrun --unlock,$(ARGS))

@@ -67,7 +67,7 @@ def test_an_unreliable_limit_is_no_number_in_any_unit_nor_a_share_of_it():
         assert all(math.isnan(row[k]) for k in ("value", "low", "high")), row["quantity"]
         assert row["note"] == "ESS below 10" or row["note"].endswith("; ESS below 10")
     assert pick(table, "one base s.d.")["value"] == 2.5, "the scale itself is known"
-    page = headline_page("s", table, [])
+    page = headline_page("s", table, [], [])
     for line in page.splitlines():
         if "average budget" in line and "gain" in line:
             assert "<td>–<small>" in line, line

@@ -42,7 +42,7 @@ def test_an_objective_whose_policy_ran_away_is_not_compared_with_its_oracle():
     far = [("rlhf", "oracle", 64, 1.0), ("rlhf", "held-out", 64, 1.2)]
     assert claims.honest(means(*fine, *lost), 64).verdict == HOLDS
     assert claims.honest(means(*fine, *far), 64).verdict == PARTLY
-    assert "RLHF 1.2 times" in claims.honest(means(*fine, *far), 64).sentence
+    assert "RLHF: at most 1.2 times" in claims.honest(means(*fine, *far), 64).text
 
 
 def test_reverse_kl_is_compared_with_rlhf_for_both_ways_of_choosing_the_coefficient():
@@ -56,10 +56,10 @@ def test_reverse_kl_is_compared_with_rlhf_for_both_ways_of_choosing_the_coeffici
     table = pl.DataFrame(rows, schema=["tuning", "n", "seed", "objective", "forward_kl"], orient="row")
     found = claims.never_worse(table)
     assert found.verdict == HOLDS
-    assert "β by oracle: of 2 n surely nearer at n = 32, 64" in found.sentence.replace("32 … 64 (2 of them)", "32, 64")
-    assert "β by held-out: of 2 n surely nearer at no n" in found.sentence
+    assert "β of the oracle: significantly nearer at n = 32 to 64 (2 sizes), of 2 n" in found.text
+    assert "β chosen on held-out pairs: significantly nearer at no n" in found.text
     other = table.with_columns(tuning=pl.col("tuning").replace({"oracle": "held-out", "held-out": "oracle"}))
-    assert "β by held-out: of 2 n surely nearer at n" in claims.never_worse(other).sentence
+    assert "β chosen on held-out pairs: significantly nearer at n" in claims.never_worse(other).text
 
 
 def test_coverage_counts_both_samplers_and_the_cases_without_a_policy():
@@ -72,9 +72,11 @@ def test_coverage_counts_both_samplers_and_the_cases_without_a_policy():
         rows.append(common | {"quantity": "predicted", "value": 1.0, "low": 1.0, "high": 1.0})
     found = claims.coverage(pl.DataFrame(rows))
     assert found.verdict == PARTLY
-    assert "tempered-pairs 1, PMLE: 1.00 for 1.00; best-of-n-pairs 2, PMLE" not in found.sentence  # in order of names
-    assert "best-of-n-pairs 2, PMLE: 2.00 for 1.00; tempered-pairs 1, PMLE: 1.00 for 1.00" in found.sentence
-    assert "1 further cases have no finite policy" in found.sentence
+    assert found.cases == (
+        "best-of-n-pairs 2, PMLE: measured 2.00, predicted 1.00",
+        "tempered-pairs 1, PMLE: measured 1.00, predicted 1.00",
+    ), "in order of names"
+    assert "In 1 further cases some seed has no finite policy" in found.sentence
 
 
 def test_nearest_writes_a_dash_where_nothing_is_farther_or_as_near():

@@ -101,7 +101,7 @@ def test_a_difference_is_paired_and_a_policy_that_ran_away_is_farther():
 def test_lists_of_sizes_are_short():
     assert listed([]) == "none"
     assert listed([1024]) == "1,024"
-    assert listed([32, 64, 128]) == "32 … 128 (3 of them)"
+    assert listed([32, 64, 128]) == "32 to 128 (3 sizes)"
 
 
 def test_the_nearest_objective_is_named_with_those_surely_farther(tables):
@@ -141,8 +141,8 @@ def test_figures_show_every_objective_and_the_page_every_table(tables):
     html = learning_page("tiny", P, verdicts, means, lines, claims.nearest(rates, means), [gamma])
     for text in (
         "∞",
-        "β held out",
-        "Which objective is nearest",
+        "β chosen on held-out pairs",
+        "The nearest objective",
         "0 of 1",
         "1 of 1",
         *(v.claim.split("'")[0] for v in verdicts),

@@ -10,6 +10,7 @@ import synthetic
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.answers import answers
 from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import headline
 from alignment_limits.report.pages import page
@@ -160,19 +161,21 @@ def hostile_headline():
     turns, rest = synthetic.over_optimisation(), (agreement, synthetic.scales(), synthetic.summary())
     numbers = headline(*tables, turns, *rest, **given, ensembles=list(synthetic.ENSEMBLES))
     verdicts = claims(*tables, agreement, **given, members=synthetic.MEMBERS)
-    return numbers, [*verdicts, turns_down(turns, list(synthetic.RHO))]
+    answered = answers(*tables, 2.5, gold="gold", proxies=list(synthetic.RHO))
+    return numbers, answered, [*verdicts, turns_down(turns, list(synthetic.RHO))]
 
 
 def test_headline_page_is_harmless_and_says_verdicts_and_reasons():
     text = headline_page(HOSTILE, *hostile_headline(), {"vader": HOSTILE})
     tags = harmless(text)
-    assert tags.count("h3") == 6
+    assert tags.count("h3") == tags.count("details") == 6, "the rule of each verdict is in a fold-out"
     for word in (
         "Holds.",
         "†",
-        "Rule:",
-        "[L]",
+        "<summary>Rule</summary>",
+        "Theoretical Limits of Language Model Alignment",
         "our choice",
+        "How much survives a wrong reward?",
         "gold still rises at the end of the path (2 nats)",
         "share of the ideal at KL 1",
     ):
@@ -180,8 +183,8 @@ def test_headline_page_is_harmless_and_says_verdicts_and_reasons():
 
 
 def test_headline_page_without_rewards_or_claims():
-    numbers, _ = hostile_headline()
-    text = headline_page("s", numbers.filter(pl.col("group") == "limit"), [])
+    numbers, *_ = hostile_headline()
+    text = headline_page("s", numbers.filter(pl.col("group") == "limit"), [], [])
     harmless(text)
     assert "no proxies" in text
 

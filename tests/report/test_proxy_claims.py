@@ -101,7 +101,7 @@ def test_the_page_shows_verdicts_and_numbers():
     assert "Holds." in page
     assert page.count("†") == 1, "in the line that says what it means"
     assert "0.40 [0.30, 0.50]" in page
-    assert "β = 1: 0.250 [0.230, 0.270] falls to 0.050 [0.030, 0.070]" in page
+    assert "β = 1: 0.250 [0.230, 0.270] with 20 labels, 0.050 [0.030, 0.070] with 500" in page
 
 
 def test_what_is_not_reliable_is_marked_in_every_row_of_the_page():
@@ -144,4 +144,4 @@ def test_the_proxy_of_median_error_speaks_for_its_number_of_labels():
     ]  # fmt: skip
     verdict = claims.error_costs(pl.DataFrame(rows))
     assert verdict.verdict == HOLDS
-    assert "0.250" in verdict.sentence
+    assert "0.250" in verdict.text

@@ -112,7 +112,7 @@ def test_figures(run, tables, figure, inputs, p):
 
 def test_headline(run, tables):
     names = ["frontier", "best_of_n", "over_optimisation", "scales", "standardised", "summary"]
-    files = {"table": "headline.parquet", "html": "headline.html"}
+    files = {"table": "headline.parquet", "html": "headline.html", "findings": "findings.json"}
     out = run(
         "headline",
         {k: tables[k] for k in names},
@@ -125,6 +125,12 @@ def test_headline(run, tables):
     assert read_table(out / "headline.parquet", HEADLINE).height > 40
     assert "a caveat" in (out / "headline.html").read_text("utf-8")
     assert "holds" in (out / "log").read_text("utf-8")
+    (out / "frontier.png").write_bytes(b"\x89PNG")
+    inputs = {"findings": str(out / "findings.json"), "figure": str(out / "frontier.png"), "policies": []}
+    run("first_page", inputs, {"rst": "first_page.rst"}, gold="gold")
+    page = (out / "first_page.rst").read_text("utf-8")
+    assert "**How close does each method come\\?** Best" in page
+    assert ".. image:: data:image/png;base64,iVBORw==" in page
 
 
 def test_study_card(run, tables):

@@ -58,7 +58,7 @@ def test_approaching_the_target():
     assert approach(LEARNED, ["pmle", "reverse-kl"], 0.04).verdict == PARTLY, "PMLE ends farther than the base"
     assert approach(LEARNED, ["pmle"], 0.04).verdict == UNKNOWN, "it falls, but ends farther than the base"
     assert approach(scaled("pmle", 30, n=4096), ["pmle"], 0.6).verdict == FAILS
-    assert "as n^−1.00" in approach(LEARNED, ["reverse-kl"], 0.6).sentence
+    assert "as n^−1.00" in approach(LEARNED, ["reverse-kl"], 0.6).text
 
 
 def test_dpo_levels_off_or_goes_on():
@@ -76,7 +76,7 @@ def test_only_what_the_study_has_is_judged():
 
 def test_the_page_has_every_distance_exact_values_and_reasons():
     page = targets_page("mine", TARGETS_TABLE, EXACT, target_claims(ROWS))
-    for said in ("tilt by gold at β = 0.7", "sample size of 30", "smallest is 12", "exact 0.072", "4,096",
+    for said in ("tilted by gold at β = 0.7", "sample size of 30", "smallest is 12", "exact 0.072", "4,096",
                  "effective sample size 4.0 (needs 10)", "reverse KL; setting as-modelled; coefficient 0.5; seed 0",
                  "DPO levels off", "0.080 [0.070, 0.090]"):  # fmt: skip
         assert said in page, said

@@ -7,7 +7,7 @@ from alignment_limits.commands.studies import explain
 OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation_tilt"}
 OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation_best_of_n"}
 DRAWING = OF_FRONTIER | OF_BEST_OF_N | {"figure_reward_distributions", "figure_ensemble_gap"}
-WRITING = {"headline", "study_card"}
+WRITING = {"headline", "first_page", "study_card"}
 ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}
 ESTIMATING = {"frontier", "best_of_n", "proxy_gap", "over_optimisation", "ensemble_gaps"}
 ENSEMBLES = {"ensembles"} | ESTIMATING | DRAWING | WRITING
@@ -51,7 +51,7 @@ SETTINGS = {
     ),
     "figure style": (
         {"figures": {"font_size": 9}},
-        once(DRAWING, {"study_card"}),
+        once(DRAWING, {"first_page", "study_card"}),
         dict.fromkeys(DRAWING, "setting figures.font_size: 8.0 → 9.0") | {"study_card": "font_size"},
     ),
     "one more reward": (
@@ -198,7 +198,7 @@ FILES = {
     "figures": (
         f"{LIBRARY}/report/figures/frontier.py",
         ADD,
-        once({"figure_frontier"}),
+        once({"figure_frontier", "first_page"}),
         {"figure_frontier": "code of report.figures.frontier changed"},
     ),
     "report": (

@@ -1,5 +1,6 @@
 # in: all tables of the study
-# out: report/headline.parquet and .html (the numbers and what they say); figures/<figure>.pdf and .png, a caption for each
+# out: report/headline.parquet and .html (numbers and verdicts), report/findings.json (answers and verdicts),
+#      report/first_page.rst (what the report opens with); figures/<figure>.pdf and .png, a caption for each
 #      in workflow/report/; report/samples.html (generated text, escaped, when report.show_samples asks for it);
 #      report/study.html (settings, versions, provenance), manifest.json (checksums of all of the study's files, for
 #      `make verify`); `make report` puts pages and figures together
@@ -24,6 +25,7 @@ if not STUDY.learning:
                 category="0 Summary",
                 labels={"page": "headline numbers"},
             ),
+            findings=results("report/findings.json"),
         log:
             results("logs/headline/headline.log"),
         benchmark:
@@ -41,8 +43,30 @@ if not STUDY.learning:
         script:
             "../scripts/headline.py"
 
+    rule first_page:
+        input:
+            findings=rules.headline.output.findings,
+            figure=results("figures/frontier.png"),
+            policies=(
+                results("policies/policies.parquet") if STUDY.all_policies else []
+            ),
+        output:
+            rst=results("report/first_page.rst"),
+        log:
+            results("logs/first_page/first_page.log"),
+        benchmark:
+            results("benchmarks/first_page/first_page.tsv")
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            p={"gold": STUDY.gold},
+            code=code("first_page.py"),
+        script:
+            "../scripts/first_page.py"
+
     TABLES += [results("report/headline.parquet")]
-    MADE += rules.headline.output
+    MADE += [*rules.headline.output, *rules.first_page.output]
 
 
 if STUDY.report.show_samples:

@@ -1,7 +1,14 @@
 """The headline numbers as a table, and with the verdicts on the paper's claims as a page."""
 
+import json
+import math
+from dataclasses import asdict
+
+import polars as pl
+
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.answers import answers
 from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import headline
 from alignment_limits.report.pages.headline import headline_page
@@ -29,8 +36,12 @@ with job(snakemake):
     curves, turns = (tables["frontier"], tables["best_of_n"]), tables["over_optimisation"]
     rest = agreement, tables["scales"], summary
     numbers = headline(*curves, turns, *rest, **names, ensembles=list(p["members"]))
+    scale = tables["scales"].filter(pl.col("reward") == p["gold"])["scale"]
+    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, **names)
     verdicts = [*claims(*curves, agreement, **names, members=p["members"]), turns_down(turns, p["proxies"])]
     for verdict in verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
     write_table(numbers, snakemake.output.table, HEADLINE, provenance(snakemake))
-    write_page(headline_page(study, numbers, verdicts, p["notes"]), snakemake.output.html)
+    write_page(headline_page(study, numbers, answered, verdicts, p["notes"]), snakemake.output.html)
+    findings = {"answers": answered, "verdicts": [asdict(verdict) for verdict in verdicts]}
+    write_page(json.dumps(findings, indent=2, ensure_ascii=False) + "\n", snakemake.output.findings)

@@ -60,13 +60,13 @@ def _limits(frontier: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
     rows = []
     for budget in ("average", "per-prompt"):
         for kl in KLS:
-            e = _limit(frontier, gold, kl, budget)
+            e = limit_at(frontier, gold, kl, budget)
             rows.append(_row("limit", gold, f"gain at KL {kl:g}, {budget} budget", e, BASE_SD))
     return rows
 
 
-def _limit(frontier: pl.DataFrame, gold: str, kl: float, budget: str = "average") -> Estimate:
-    """Gold's limit; in whatever unit or ratio it is shown, it is a number only where it is reliable."""
+def limit_at(frontier: pl.DataFrame, gold: str, kl: float, budget: str = "average") -> Estimate:
+    """Gold's limit at a KL; without a value where it is not reliable."""
     return _believed(at_kl(frontier, gold, gold, kl, budget))
 
 
@@ -79,7 +79,7 @@ def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) 
     found = scales.filter(pl.col("reward") == gold)["scale"]
     scale = float(found[0]) if found.len() else math.nan
     one = Estimate(scale, reliable=math.isfinite(scale), reason="" if found.len() else "gold has no scale")
-    gain = _limit(frontier, gold, kl).times(scale)
+    gain = limit_at(frontier, gold, kl).times(scale)
     unit = "native units of gold"
     return [
         _row("units", gold, "one base s.d.", one, unit, "within-prompt spread on base samples"),
@@ -118,7 +118,7 @@ def _under(
     kl: float,
 ) -> list[tuple[object, ...]]:
     """What optimising one proxy or ensemble does to gold."""
-    gain, ideal = at_kl(frontier, name, gold, kl), _limit(frontier, gold, kl)
+    gain, ideal = at_kl(frontier, name, gold, kl), limit_at(frontier, gold, kl)
     return [
         _row(group, name, "Spearman with gold", spearman(agreement, name), "within-prompt correlation"),
         _row(group, name, f"gold gain at {say_kl(kl)}", gain, BASE_SD),

@@ -1,6 +1,6 @@
 """Policies compared seed by seed: every seed is a world and data of its own, in which all objectives learn.
 
-What a study of learning says about the claims of [B]: holds, holds partly, does not hold, or cannot be told.
+Verdicts on the claims of [B]: each holds, holds partly, does not hold, or cannot be decided.
 
 Intervals are over seeds, each a world and data of its own; differences between objectives are paired by seed. [B] is
 "Beyond RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523); the thresholds are our choice.
@@ -29,7 +29,7 @@ def paired(rows: pl.DataFrame, tuning: str, a: str, b: str) -> Estimate:
     both = chosen.filter(pl.col("objective") == a).join(chosen.filter(pl.col("objective") == b), on=["seed", "n"])
     left, right = both["forward_kl"].to_numpy(), both["forward_kl_right"].to_numpy()
     sure = int(np.isfinite(left).all()) - int(np.isfinite(right).all())
-    if sure:  # one always finite, the other not: told without a t-test
+    if sure:  # one always finite, the other not: known without a t-test
         return Estimate(-sure * np.inf, -sure * np.inf, -sure * np.inf)
     with np.errstate(invalid="ignore"):
         return Estimate(*mean_interval(left - right))
@@ -54,7 +54,7 @@ def listed(sizes_: Sequence[int]) -> str:
     """`none`, or the sizes, runs of them by their ends."""
     if not sizes_:
         return "none"
-    return f"{sizes_[0]:,}" if len(sizes_) == 1 else f"{sizes_[0]:,} … {sizes_[-1]:,} ({len(sizes_)} of them)"
+    return f"{sizes_[0]:,}" if len(sizes_) == 1 else f"{sizes_[0]:,} to {sizes_[-1]:,} ({len(sizes_)} sizes)"
 
 
 THREE = ("pmle", "distillation", "reverse-kl")
@@ -104,14 +104,14 @@ def coincide(rows: pl.DataFrame) -> Verdict:
     worst = float(found["spread"].to_numpy().max(initial=0))
     verdict = UNKNOWN if not found.height else HOLDS if worst <= SAME else FAILS
     sentence = (
-        f"In {found.height} data sets that determine a policy, the three solvers' distances to the target differ by at "
-        f"most {worst:.1e} of themselves."
+        f"In {found.height} data sets that determine a policy, the distances of the three solvers to the target differ "
+        f"by a relative {worst:.1e} at most."
     )
     return Verdict(
         "Without regularisation PMLE, distillation and reverse KL are one estimator in a tabular class",
         verdict,
         sentence,
-        f"largest relative difference of the forward KL: up to {SAME:g} holds",
+        f"The claim holds if the largest relative difference of the forward KL is at most {SAME:g}",
     )
 
 
@@ -123,12 +123,13 @@ def rate(slopes: pl.DataFrame, slope_from: int) -> Verdict:
     found = {r["objective"]: of_row(r) for r in rows.iter_rows(named=True)}
     within = sum(e.low >= -1 - RATE and e.high <= -1 + RATE for e in found.values())
     outside = sum(e.high < -1 - RATE or e.low > -1 + RATE for e in found.values())
-    text = "; ".join(f"{named(o)} {interval(e)}" for o, e in found.items())
     return Verdict(
         "The forward KL to the target falls as 1/n",
         judge(within, outside, len(found)),
-        f"Slope of log KL against log n from n = {slope_from:,} on: {text}.",
-        f"each slope's whole interval within −1 ± {RATE:g} holds; some, partly; none and one surely outside: does not",
+        f"A rate of 1/n is a slope of −1 of log KL against log n, here from n = {slope_from:,} on.",
+        f"The claim holds if the interval of each slope is within −1 ± {RATE:g}, and partly if some are. It does not "
+        "hold if none is and one interval is outside that range",
+        tuple(f"{named(o)}: slope {interval(e)}" for o, e in found.items()),
     )
 
 
@@ -143,10 +144,11 @@ def diverge(means: pl.DataFrame, slope_from: int) -> Verdict:
         UNKNOWN if not below or not above else HOLDS if max(above) == min(above) == 1 and min(below) < 1 else PARTLY
     )
     return Verdict(
-        "Few pairs are separable, and without regularisation the policies run away",
+        "Few pairs are separable, and without regularisation the policies diverge",
         verdict,
         f"Seeds whose pairs determine a finite policy in every context: {text}.",
-        f"holds if all seeds' do from n = {slope_from:,} on and not all below (Ford's condition, checked exactly)",
+        f"The claim holds if the pairs of all seeds determine a policy from n = {slope_from:,} on, and those of some "
+        "seed do not below (Ford's condition, checked exactly)",
     )
 
 
@@ -158,20 +160,24 @@ def never_worse(rows: pl.DataFrame) -> Verdict:
         sure = [n for n, e in found.items() if e.high < 0]
         lost = [n for n, e in found.items() if e.low > 0]
         better, worse, cases = better + len(sure), worse + len(lost), cases + len(found)
-        by = f"; surely farther at n = {listed(lost)}" if lost else ""
-        from_n = f"surely nearer at n = {listed(sure)}" if sure else "surely nearer at no n"
-        parts.append(f"β by {tuning}: of {len(found)} n {from_n}{by}.")
+        by = f", significantly farther at n = {listed(lost)}" if lost else ""
+        from_n = f"significantly nearer at n = {listed(sure)}" if sure else "significantly nearer at no n"
+        way = "β of the oracle" if tuning == "oracle" else "β chosen on held-out pairs"
+        parts.append(f"{way}: {from_n}{by}, of {len(found)} n")
     verdict = FAILS if worse and not better else PARTLY if worse else HOLDS if better else UNKNOWN
     return Verdict(
         "With β tuned for each n, reverse KL does no worse than RLHF",
         verdict,
-        " ".join(parts),
-        "mean difference of the forward KL, paired by seed: surely smaller at some n and surely larger at none holds",
+        f"Reverse KL is significantly nearer to the target than RLHF in {better} of {cases} comparisons, and farther "
+        f"in {worse}.",
+        "The mean difference of the forward KL is paired by seed. The claim holds if it is significantly smaller at "
+        "some n and significantly larger at none",
+        tuple(parts),
     )
 
 
 def levels_off(means: pl.DataFrame) -> Verdict:
-    """Both at the largest n beside the best any β does for RLHF with the population itself."""
+    """Both at the largest n, compared with RLHF's best over all β on the population."""
     rows = means.filter((pl.col("quantity") == "forward_kl") & (pl.col("tuning") == "oracle"))
     largest = last(rows)
 
@@ -183,18 +189,20 @@ def levels_off(means: pl.DataFrame) -> Verdict:
     base = means.filter(
         (pl.col("quantity") == "forward_kl") & (pl.col("objective") == "base") & (pl.col("n") == largest)
     )
-    told = ours.high < floor.value / 2 and theirs.high >= floor.value
-    verdict = HOLDS if told else PARTLY if ours.high < theirs.low else FAILS if ours.low > theirs.high else UNKNOWN
+    holds = ours.high < floor.value / 2 and theirs.high >= floor.value
+    verdict = HOLDS if holds else PARTLY if ours.high < theirs.low else FAILS if ours.low > theirs.high else UNKNOWN
     sentence = (
-        f"At n = {largest:,}: reverse KL {interval(ours)} nats, RLHF {interval(theirs)}; the least any β of the grid "
-        f"leaves RLHF with the population itself is {number(floor.value)}; the base is at {number(base['value'][0])}."
+        f"At n = {largest:,} the distance of reverse KL is {interval(ours)} nats, that of RLHF {interval(theirs)} "
+        f"nats. On the population, RLHF's smallest distance over the grid of β is {number(floor.value)} nats. The base "
+        f"model is at {number(base['value'][0])} nats."
     )
     return Verdict(
         "Reverse KL goes to the target, RLHF levels off well above",
         verdict,
         sentence,
-        "holds if reverse KL at the largest n is surely below half of RLHF's best with the population, and RLHF is not "
-        "surely below that best; partly if surely nearer than RLHF",
+        "The claim holds if reverse KL at the largest n is significantly below half of RLHF's best on the population, "
+        "and RLHF is not significantly below that best. It holds partly if reverse KL is only significantly nearer "
+        "than RLHF",
     )
 
 
@@ -208,31 +216,32 @@ def floors(slopes: pl.DataFrame) -> Verdict:
     }
     match = [k for k, e in found.items() if e.low <= 0 <= e.high]
     near = [k for k, e in found.items() if k not in match and abs(e.value) <= 0.05 * exact[k][1]]
-    text = "; ".join(f"{named(o)} at β = {b:g}: {number(v)} for {number(x)}" for (o, b), (v, x) in exact.items())
     verdict = HOLDS if len(match) == len(found) else PARTLY if len(match) + len(near) == len(found) else FAILS
     return Verdict(
         "At fixed β each method stops at the population minimiser of its objective",
         verdict,
-        f"Of {len(found)} floors {len(match)} agree, {len(near)} more are within 5 %. Measured for exact: {text}.",
-        "the intercept of forward KL in 1/n over the last five n minus the exact one, seed by seed: the interval of "
-        "every mean holds 0; where one does not but the mean is within 5 % of the floor, partly",
+        f"{len(match)} of {len(found)} floors agree with the exact values, and {len(near)} more are within 5%.",
+        "A floor is the intercept of the forward KL in 1/n over the last five n. It agrees if the interval of its mean "
+        "difference from the exact value, seed by seed, contains 0. The claim holds if all floors agree, and partly if "
+        "the others are within 5% of the exact value",
+        tuple(f"{named(o)} at β = {b:g}: measured {number(v)}, exact {number(x)}" for (o, b), (v, x) in exact.items()),
     )
 
 
 def collapses(slopes: pl.DataFrame, means: pl.DataFrame) -> Verdict:
-    """RLHF's exact floors at fixed β, beside the base's distance."""
+    """RLHF's exact floors at fixed β, compared with the distance of the base model."""
     rows = slopes.filter((pl.col("quantity") == "floor") & (pl.col("objective") == "rlhf")).sort("beta")
     exact = dict(rows.select("beta", "exact").iter_rows())
     base = means.filter((pl.col("quantity") == "forward_kl") & (pl.col("objective") == "base"))["value"][0]
-    text = ", ".join(f"{number(x)} at β = {b:g}" for b, x in exact.items())
     first, *_, last = exact.values()
     verdict = HOLDS if first > base > last > 0 else PARTLY if first > last > 0 else FAILS
     return Verdict(
         "RLHF under-fits at any fixed β, and collapses as β falls",
         verdict,
-        f"Forward KL to the target with the population itself: {text}; the base is at {number(base)}.",
-        "exact values: holds if RLHF is farther than the base at the smallest fixed β, and nearer, but not there, at "
-        "the largest",
+        f"These are exact distances of RLHF on the population. The base model is at {number(base)} nats.",
+        "The claim holds if RLHF is farther from the target than the base model at the smallest fixed β, and nearer, "
+        "but not at the target, at the largest",
+        tuple(f"forward KL {number(x)} nats at β = {b:g}" for b, x in exact.items()),
     )
 
 
@@ -247,16 +256,18 @@ def honest(means: pl.DataFrame, slope_from: int) -> Verdict:
     large = wide.filter(pl.col("n") >= slope_from)
     near, far = int((large["ratio"] <= NEAR).sum()), int((large["ratio"] > NEAR).sum())
     worst = [
-        f"{named(o)} {part['ratio'].to_numpy().max():.3g} times from n = {slope_from:,} on"
+        f"{named(o)}: at most {part['ratio'].to_numpy().max():.3g} times the oracle's"
         for (o,), part in large.group_by(["objective"], maintain_order=True)
     ]
     few = wide.filter(pl.col("n") < slope_from)["ratio"].to_numpy()
-    below = f"; below, up to {few.max():.3g} times" if few.size else ""
+    below = f" Below that n the ratio is up to {few.max():.3g}." if few.size else ""
     return Verdict(
         "A coefficient chosen on held-out pairs does as well as the oracle's",
         judge(near, far, near + far),
-        f"Largest ratio of mean forward KL: {', '.join(worst)}{below}.",
-        f"ratio up to {NEAR:g} in every case from n = {slope_from:,} on holds; in some, partly",
+        f"The ratio of the mean forward KL to the oracle's is given from n = {slope_from:,} on.{below}",
+        f"The claim holds if the ratio is at most {NEAR:g} in every case from n = {slope_from:,} on, and partly if in "
+        "some",
+        tuple(worst),
     )
 
 
@@ -272,16 +283,18 @@ def smaller_class(rates: pl.DataFrame, world: Mapping[str, Any]) -> Verdict:
             found = {n: paired(own.filter(pl.col("n") == n), "held-out", "reverse-kl", rival) for n in sizes(own)}
             nearer, farther = [n for n, e in found.items() if e.high < 0], [n for n, e in found.items() if e.low > 0]
             parts.append(
-                f"d = {level:g} against {named(rival)}: nearer at n = {listed(nearer)}, farther at {listed(farther)}."
+                f"d = {level:g}, compared with {named(rival)}: nearer at n = {listed(nearer)}, farther at n = "
+                f"{listed(farther)}"
             )
             if true <= level <= full / 2 and rival == "pmle":
                 good, bad, cases = good + bool(nearer and not farther), bad + bool(farther), cases + 1
     return Verdict(
         "Reverse KL is nearer than PMLE where rewards are a smaller class than policies",
         judge(good, bad, cases),
-        f"The target needs d = {true}, a table {full}. " + " ".join(parts),
-        "surely nearer at some n and surely farther at none (paired, β held out), for every d from the target's to "
-        "half of the table's",
+        f"The target needs d = {true} reward features. A table of all rewards has d = {full}.",
+        "The claim holds if reverse KL is significantly nearer at some n and significantly farther at none, for every "
+        "d from the target's to half of the table's. Differences are paired by seed, with β chosen on held-out pairs",
+        tuple(parts),
     )
 
 
@@ -295,17 +308,19 @@ def coverage(summary: pl.DataFrame) -> Verdict:
         rows.filter(pl.col("quantity") == "predicted").select(*keys, predicted="value"), on=keys
     )
     known = wide.filter(pl.col("value").is_finite() & pl.col("predicted").is_finite()).sort(keys)
-    held = known.filter((pl.col("low") <= 1.1 * pl.col("predicted")) & (pl.col("high") >= 0.9 * pl.col("predicted")))
-    text = "; ".join(
-        f"{r['setting']} {r['level']:g}, {named(r['objective'])}: {number(r['value'])} for {number(r['predicted'])}"
+    near = known.filter((pl.col("low") <= 1.1 * pl.col("predicted")) & (pl.col("high") >= 0.9 * pl.col("predicted")))
+    cases = tuple(
+        f"{r['setting']} {r['level']:g}, {named(r['objective'])}: measured {number(r['value'])}, predicted "
+        f"{number(r['predicted'])}"
         for r in known.iter_rows(named=True)
     )
     return Verdict(
         "The constant of the rate is that of the pair sampler's coverage",
-        judge(held.height, known.height - held.height, known.height),
-        f"Forward KL at n = {largest:,} for the first-order one, by sampler: {text}. {wide.height - known.height} "
-        "further cases have no finite policy in some seed.",
-        "the mean's interval meets ±10 % of the first-order prediction in every case",
+        judge(near.height, known.height - near.height, known.height),
+        f"The forward KL at n = {largest:,} is compared with its first-order prediction in {known.height} cases. In "
+        f"{wide.height - known.height} further cases some seed has no finite policy.",
+        "The claim holds if the interval of the mean meets ±10% of the first-order prediction in every case",
+        cases,
     )
 
 
@@ -313,7 +328,7 @@ def nearest(rates: pl.DataFrame, summary: pl.DataFrame) -> list[list[str]]:
     """For every setting and level at the largest n, β held out: the objective of least mean forward KL.
 
     Returns:
-        setting and level, the nearest objective, its distance, those surely farther (paired by seed), those not.
+        setting and level, the nearest objective, its distance, those significantly farther (paired by seed), those not.
     """
     n = last(summary)
     own = rates.filter((pl.col("n") == n) & (pl.col("tuning") == "held-out"))

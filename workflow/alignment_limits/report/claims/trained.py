@@ -23,7 +23,7 @@ from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN,
 from alignment_limits.report.numbers import Estimate, interval, number
 from alignment_limits.study.objectives import in_order, named
 
-_NONE = "no β where both are reliable"
+_NONE = "There is no β at which both are reliable."
 
 
 def proxy_claims(proxies: pl.DataFrame, ensembles: pl.DataFrame) -> list[Verdict]:
@@ -36,7 +36,7 @@ def proxy_claims(proxies: pl.DataFrame, ensembles: pl.DataFrame) -> list[Verdict
 
 
 def error_costs(proxies: pl.DataFrame) -> Verdict:
-    """A proxy of many labels loses less than one of few, at every β where both can be told."""
+    """A proxy of many labels loses less than one of few, at every β where both are reliable."""
     few, many = int(proxies["labels"].min()), int(proxies["labels"].max())  # type: ignore[arg-type]
     pairs = []
     for beta in sorted(proxies["beta"].unique()):
@@ -44,12 +44,18 @@ def error_costs(proxies: pl.DataFrame) -> Verdict:
         if bad["reliable"] and good["reliable"]:
             pairs.append((beta, bad, good))
     rule = (
-        f"of the {few}-label and the {many:,}-label proxies, those of median error; holds if the interval of the "
-        "first's gap lies above the second's at every β where both are reliable"
+        f"The proxies of median error with {few} and with {many:,} labels are compared. The claim holds if the "
+        "interval of the first one's cost is above the second one's at every β where both are reliable"
     )
-    said = "; ".join(f"β = {b:g}: {_gap(x)} falls to {_gap(y)}" for b, x, y in pairs) or _NONE
+    cases = tuple(f"β = {b:g}: {_gap(x)} with {few} labels, {_gap(y)} with {many:,}" for b, x, y in pairs)
     for_it, against = _compare([(x, y) for _, x, y in pairs])
-    return Verdict("The cost of a proxy grows with its error", judge(for_it, against, len(pairs)), said, rule)
+    return Verdict(
+        "The cost of a proxy grows with its error",
+        judge(for_it, against, len(pairs)),
+        f"The cost falls significantly with more labels at {for_it} of {len(pairs)} reliable β." if pairs else _NONE,
+        rule,
+        cases,
+    )
 
 
 def small_beta_costs(proxies: pl.DataFrame) -> Verdict:
@@ -57,51 +63,70 @@ def small_beta_costs(proxies: pl.DataFrame) -> Verdict:
     pairs = []
     for labels in sorted(proxies["labels"].unique()):
         rows = [_median(proxies, labels, beta) for beta in sorted(proxies["beta"].unique())]
-        told = [row for row in rows if row["reliable"]]
-        if len(told) > 1:
-            pairs.append((labels, told[0], told[-1]))
-    said = "; ".join(f"{n:,} labels: {_gap(y)} at β = {y['beta']:g}, {_gap(x)} at {x['beta']:g}" for n, x, y in pairs)
+        reliable = [row for row in rows if row["reliable"]]
+        if len(reliable) > 1:
+            pairs.append((labels, reliable[0], reliable[-1]))
+    cases = tuple(f"{n:,} labels: {_gap(y)} at β = {y['beta']:g}, {_gap(x)} at β = {x['beta']:g}" for n, x, y in pairs)
     rule = (
-        "of each number of labels, the proxy of median error; holds if the interval of its gap at the smallest "
-        "reliable β lies above that at the largest, for every number"
+        "For each number of labels, the proxy of median error is taken. The claim holds if, for every number, the "
+        "interval of its cost at the smallest reliable β is above that at the largest"
     )
     for_it, against = _compare([(x, y) for _, x, y in pairs])
-    verdict = judge(for_it, against, len(pairs))
-    return Verdict("The cost of a proxy grows as β falls", verdict, said or "fewer than two reliable β", rule)
+    few = "Fewer than two β are reliable."
+    return Verdict(
+        "The cost of a proxy grows as β falls",
+        judge(for_it, against, len(pairs)),
+        f"The cost grows significantly for {for_it} of {len(pairs)} numbers of labels." if pairs else few,
+        rule,
+        cases,
+    )
 
 
 def size_helps(ensembles: pl.DataFrame) -> Verdict:
     """The mean of the most members loses less than they do alone, whatever they share."""
     pairs = [(shared, one, all_) for shared, _, one, all_ in _ends(ensembles)]
     most = int(ensembles["k"].max())  # type: ignore[arg-type]
-    said = "; ".join(
-        f"share {s}, β = {x['beta']:g}: {_gap(x)} falls to {_gap(y)}, by {_with_interval(y, 'saved')}"
+    cases = tuple(
+        f"share {s}, β = {x['beta']:g}: {_gap(x)} with one member, {_gap(y)} with {most}, a saving of "
+        f"{_with_interval(y, 'saved')}"
         for s, x, y in pairs
     )
     rule = (
-        f"mean of {most} members against one, on the same prompts, at each reliable β and for what members share; "
-        "holds if the intervals of all differences lie above 0"
+        f"The mean of {most} members is compared with one member on the same prompts, at each reliable β and for "
+        "everything that members may share. The claim holds if the intervals of all savings are above 0"
     )
     for_it = sum(y["saved_low"] > 0 for _, _, y in pairs)
     against = sum(y["saved_high"] < 0 for _, _, y in pairs)
-    return Verdict("Ensembles shrink the cost", judge(for_it, against, len(pairs)), said or _NONE, rule)
+    return Verdict(
+        "Ensembles shrink the cost",
+        judge(for_it, against, len(pairs)),
+        f"The saving is significant in {for_it} of {len(pairs)} comparisons." if pairs else _NONE,
+        rule,
+        cases,
+    )
 
 
 def floor_is_predicted(ensembles: pl.DataFrame) -> Verdict:
     """The gap of the largest mean ensemble is what its members' error variance and correlation predict."""
     cases = list(_ends(ensembles))
     inside = [row["gap_low"] <= row["gap_predicted"] <= row["gap_high"] for _, _, _, row in cases]
-    said = "; ".join(
+    listed_cases = tuple(
         f"share {s}, β = {row['beta']:g}: ρ = {number(row['rho'])}, predicted {number(row['gap_predicted'], 3)} "
-        f"(floor {number(row['gap_floor'], 3)}), found {_gap(row)}"
+        f"(floor {number(row['gap_floor'], 3)}), measured {_gap(row)}"
         for s, _, _, row in cases
     )
     rule = (
-        "mean of the most members, at each reliable β and for what members share: holds where the interval of its gap "
-        "contains σ²(ρ + (1 − ρ)/K)/(2β), which is for small errors and gentle tilts"
+        "The mean of the largest number of members is taken, at each reliable β and for everything that members may "
+        "share. The claim holds if the interval of its cost contains σ²(ρ + (1 − ρ)/K)/(2β), which is valid for small "
+        "errors and weak tilts"
     )
-    verdict = judge(sum(inside), len(inside) - sum(inside), len(inside))
-    return Verdict("What is left is set by the members' correlation", verdict, said or _NONE, rule)
+    return Verdict(
+        "The members' correlation sets the cost that is left",
+        judge(sum(inside), len(inside) - sum(inside), len(inside)),
+        f"The measured cost agrees with the prediction in {sum(inside)} of {len(inside)} cases." if cases else _NONE,
+        rule,
+        listed_cases,
+    )
 
 
 def _ends(ensembles: pl.DataFrame) -> list[tuple[str, float, dict[str, Any], dict[str, Any]]]:
@@ -122,7 +147,7 @@ def _median(proxies: pl.DataFrame, labels: int, beta: float) -> dict[str, Any]:
 
 
 def _compare(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[int, int]:
-    """How many pairs surely fall, how many surely rise."""
+    """How many pairs fall significantly, how many rise significantly."""
     fall = sum(x["gap_low"] > y["gap_high"] for x, y in pairs)
     return fall, sum(x["gap_high"] < y["gap_low"] for x, y in pairs)
 
@@ -136,7 +161,7 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
 
 
 NEAR_TARGET = ("pmle", "distillation", "reverse-kl")  # that [B] says approach the target
-LEVEL = -0.25  # a power of n above which a distance is called level; 1/n is −1
+LEVEL = -0.25  # a power of n above which a distance counts as level; 1/n is −1
 
 
 def target_claims(rows: pl.DataFrame) -> list[Verdict]:
@@ -163,13 +188,13 @@ def nearer(rows: pl.DataFrame, a: str, b: str) -> Verdict:
     """Forward KL of a minus b's at each number of pairs."""
     found = {n: difference(rows, (a, n), (b, n)) for n in _sizes(rows, a, b)}
     sure, lost = [n for n, e in found.items() if e.high < 0], [n for n, e in found.items() if e.low > 0]
-    text = "; ".join(f"n = {n:,}: {interval(e)}" for n, e in found.items())
     return Verdict(
-        f"At equal pairs on-policy {named(a)} is nearer to the target than {named(b)}",
+        f"With equal pairs, on-policy {named(a)} is nearer to the target than {named(b)}",
         judge(len(sure), len(lost), len(found)),
-        f"KL(target‖policy), {named(a)} minus {named(b)}, in nats: {text}. Surely nearer at n = {listed(sure)}, surely "
-        f"farther at n = {listed(lost)}.",
-        "surely nearer at every n holds; at some, partly; at none and surely farther at one: does not",
+        f"{named(a)} is significantly nearer at n = {listed(sure)}, and significantly farther at n = {listed(lost)}.",
+        "The claim holds if the first is significantly nearer at every n, and partly if at some. It does not hold if "
+        "it is nearer at none and significantly farther at one",
+        tuple(f"n = {n:,}: difference of KL(target‖policy) {interval(e)} nats" for n, e in found.items()),
     )
 
 
@@ -183,20 +208,22 @@ def approach(rows: pl.DataFrame, objectives: list[str], base: float) -> Verdict:
         falls += change.high < 0 and end < base
         rises += change.low > 0
         parts.append(
-            f"{named(objective)} {number(_mean(rows, objective, first))} at n = {first:,}, {number(end)} at {last:,} "
-            f"(difference {interval(change)}, as n^{number(power(rows, objective, first, last).value)})"
+            f"{named(objective)}: {number(_mean(rows, objective, first))} nats at n = {first:,}, {number(end)} at n = "
+            f"{last:,}; difference {interval(change)}, as n^{number(power(rows, objective, first, last).value)}"
         )
-    text = "; ".join(parts)
     return Verdict(
         f"{', '.join(map(named, objectives))} approach the target as pairs grow",
         judge(falls, rises, len(objectives)),
-        f"KL(target‖policy) in nats: {text}. The base is at {number(base)}.",
-        "each surely nearer with most pairs than with fewest, and then nearer than the base, holds; some: partly",
+        f"KL(target‖policy) falls significantly, to below the base model's {number(base)} nats, for {falls} of "
+        f"{len(objectives)} objectives.",
+        "The claim holds if every objective is significantly nearer to the target with the most pairs than with the "
+        "fewest, and then nearer than the base model. It holds partly if some are",
+        tuple(parts),
     )
 
 
 def levels_off(rows: pl.DataFrame) -> Verdict:
-    """DPO beside reverse KL at the most pairs, and both powers of n over the last step."""
+    """DPO compared with reverse KL at the most pairs, and both powers of n over the last step."""
     *_, before, last = _sizes(rows, "dpo", "reverse-kl")
     ours, theirs = (power(rows, o, before, last) for o in ("reverse-kl", "dpo"))
     apart = difference(rows, ("dpo", last), ("reverse-kl", last))
@@ -205,12 +232,13 @@ def levels_off(rows: pl.DataFrame) -> Verdict:
     if apart.low > 0:
         verdict = HOLDS if level and falling else PARTLY
     return Verdict(
-        "DPO levels off while reverse KL goes on towards the target",
+        "DPO levels off while reverse KL continues towards the target",
         verdict,
-        f"From n = {before:,} to {last:,} DPO's distance goes as n^{interval(theirs)}, reverse KL's as "
-        f"n^{interval(ours)}; at n = {last:,} DPO is farther by {interval(apart)} nats.",
-        f"DPO surely farther at the most pairs, its power surely above {number(LEVEL)} and reverse KL's surely below, "
-        "holds; only farther, partly; surely nearer, does not",
+        f"From n = {before:,} to {last:,}, DPO's distance changes as n^{interval(theirs)}, and reverse KL's as "
+        f"n^{interval(ours)}. At n = {last:,} DPO's distance minus reverse KL's is {interval(apart)} nats.",
+        f"The claim holds if, with the most pairs, DPO is significantly farther, its power of n is significantly above "
+        f"{number(LEVEL)} and that of reverse KL significantly below. It holds partly if DPO is only farther. It does "
+        "not hold if DPO is significantly nearer",
     )
 
 

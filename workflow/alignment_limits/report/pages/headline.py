@@ -17,13 +17,18 @@ LONGEST = 2000  # characters of a text shown
 
 
 def headline_page(
-    study: str, numbers: pl.DataFrame, verdicts: Sequence[Verdict], notes: Mapping[str, str] | None = None
+    study: str,
+    numbers: pl.DataFrame,
+    answers: Sequence[tuple[str, str]],
+    verdicts: Sequence[Verdict],
+    notes: Mapping[str, str] | None = None,
 ) -> str:
-    """HTML of the headline table (from `headline`) and the claims (from `claims`).
+    """HTML of the answers, the claims (from `claims`) and the headline table (from `headline`).
 
     Args:
         study: its name.
         numbers: `report/headline.parquet`.
+        answers: questions and the sentences that answer them.
         verdicts: on the claims of the paper.
         notes: caveats by reward, printed under its name.
     """
@@ -32,6 +37,7 @@ def headline_page(
     return render(
         "headline.html",
         f"Headline numbers: {study}",
+        answers=answers,
         verdicts=verdicts,
         numbers_head=["quantity", "value [95% interval]", "unit"],
         limits=_long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),
@@ -46,8 +52,15 @@ def _long(rows: pl.DataFrame, *, subject: bool = False) -> list[list[str | Cell]
     lines: list[list[str | Cell]] = []
     for r in rows.iter_rows(named=True):
         first = f"{r['subject']}: {r['quantity']}" if subject else r["quantity"]
-        lines.append([first, _value(r), r["unit"]])
+        lines.append([first, _value(r), _UNITS.get(r["unit"], r["unit"])])
     return lines
+
+
+_UNITS = {
+    "base s.d. of gold": "s.d. of gold",
+    "nats per sequence": "nats per reply",
+    "native units of gold": "gold's own units",
+}  # of the table, as a reader knows them
 
 
 def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> tuple[list[str], list[list[str | Cell]]]:
@@ -58,12 +71,12 @@ def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> tuple[list[str], list
         found = {r["quantity"]: r for r in part.iter_rows(named=True)}
         below = "ensemble" if part["group"][0] == "ensemble" else notes.get(str(subject), "")
         lines.append([Cell(str(subject), below), *(_value(found[q]) if q in found else "–" for q in quantities)])
-    return ["optimised", *_heads(rows, quantities)], lines
+    return ["proxy or ensemble", *_heads(rows, quantities)], lines
 
 
 def _heads(rows: pl.DataFrame, quantities: Iterable[str]) -> list[str]:
     units = dict(rows.select("quantity", "unit").iter_rows())
-    shown = {"base s.d. of gold": " (base s.d.)", "nats per sequence": " (nats)"}
+    shown = {"base s.d. of gold": " (s.d.)", "nats per sequence": " (nats)"}
     return [q + shown.get(units[q], "") for q in quantities]
 
 
@@ -126,7 +139,7 @@ def gold_page(study: str, rewards: pl.DataFrame, gold: str, above_samples: float
     own = rewards.row(by_predicate=pl.col("reward") == gold, named=True)
     verdict = "passes" if own["fit"] else "does not pass"
     if not own["documents"]:
-        verdict = "cannot be judged: the only reference it could read is the expert's reply itself"
+        verdict = "cannot be judged, because the only reference that it could read is the expert's reply"
     rows: list[list[str | Cell]] = []
     for row in rewards.iter_rows(named=True):
         name = Cell(row["reward"], "gold" if row["reward"] == gold else "")
@@ -135,7 +148,7 @@ def gold_page(study: str, rewards: pl.DataFrame, gold: str, above_samples: float
         rows.append([name, row["beside"], *shares, "yes" if row["fit"] else "no", ranks])
     return render(
         "gold.html",
-        f"Is {gold} fit to be gold?",
+        f"Is {gold} valid as gold?",
         study=study,
         documents=own["documents"],
         gold=gold,

@@ -12,7 +12,11 @@ from alignment_limits.report.numbers import Estimate, interval, number
 from alignment_limits.report.pages.page import render
 from alignment_limits.study.objectives import in_order, named
 
-_TUNINGS = {"none": "Without regularisation", "oracle": "β by oracle", "held-out": "β held out"}
+_TUNINGS = {
+    "none": "Without regularisation",
+    "oracle": "β of the oracle",
+    "held-out": "β chosen on held-out pairs",
+}
 
 
 def learning_page(

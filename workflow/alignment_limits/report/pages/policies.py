@@ -24,7 +24,7 @@ def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1
     parts = {name: rows.filter(pl.col("evaluated") == name) for name in names}
     return render(
         "policies.html",
-        f"Policies beside the limit: {study}",
+        f"Policies and the limit: {study}",
         gold=gold,
         truncated=top_p < 1,
         kls=[_kl(r) for r in one_each.iter_rows(named=True)],
@@ -44,10 +44,10 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:
     if r["reliable"]:
-        beside: list[str | Cell] = [number(r["limit"]), _estimate(r, "efficiency"), _estimate(r, "optimality_gap")]
-    else:  # a limit that is not reliable is no number, nor is a share of it
-        beside = [Cell("–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
-    return [r["policy"], _marked(r, "gain"), *beside, _marked(r, "win_rate")]
+        limit: list[str | Cell] = [number(r["limit"]), _estimate(r, "efficiency"), _estimate(r, "optimality_gap")]
+    else:  # a limit that is not reliable is not shown, nor is a share of it
+        limit = [Cell("–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
+    return [r["policy"], _marked(r, "gain"), *limit, _marked(r, "win_rate")]
 
 
 def _marked(r: Mapping[str, Any], name: str) -> str:
@@ -102,7 +102,7 @@ def exact_page(study: str, tables: Mapping[str, pl.DataFrame], *, gold: str) -> 
         rows = [_policy(row) for row in found.iter_rows(named=True)]
     return render(
         "exact.html",
-        f"Estimates beside exact values: {study}",
+        f"Estimates and exact values: {study}",
         counts=[row for name, values in tables.items() for row in _counts(_NAMES[name], values)],
         policies=rows,
     )
@@ -126,8 +126,8 @@ def verdicts(policies: pl.DataFrame) -> pl.DataFrame:
 
 
 def _counts(name: str, values: pl.DataFrame) -> list[list[str | Cell]]:
-    told = values.filter(pl.col("holds_exact").is_not_null())
-    grouped = told.group_by("quantity", maintain_order=True).agg(
+    known = values.filter(pl.col("holds_exact").is_not_null())
+    grouped = known.group_by("quantity", maintain_order=True).agg(
         pl.len(), pl.col("holds_exact").sum(), pl.col("holds_population").sum()
     )
     return [

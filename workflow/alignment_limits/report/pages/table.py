@@ -75,7 +75,7 @@ PAGES = {
         _learning,
         "learning.html",
         "0 Summary",
-        "claims of the paper, with numbers",
+        "verdicts on claims, with numbers",
         {
             "rates": ("learning/rates.parquet", contracts.RATES),
             "summary": ("learning/summary.parquet", contracts.LEARNING_SUMMARY),
@@ -115,7 +115,7 @@ PAGES = {
         _exact,
         "exact.html",
         "6 Exact values",
-        "estimates beside exact values",
+        "estimates and exact values",
         {
             "frontier": ("exact/frontier.parquet", contracts.EXACT_FRONTIER),
             "best_of_n": ("exact/best_of_n.parquet", contracts.EXACT_BEST_OF_N),
