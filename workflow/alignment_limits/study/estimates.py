@@ -18,24 +18,24 @@ class Limits(Strict):
         [8, 4, 2, 1.5, 1, 0.75, 0.5, 0.35, 0.25, 0.18, 0.12],
         min_length=1,
         max_length=200,
-        description="tilts π₀·exp(r/β) to tabulate; r is in units of its spread on base samples",
+        description="temperatures β of the tabulated tilts π₀·exp(r/β); r is in units of its spread on base samples",
     )
     kls: list[Annotated[float, Field(gt=0)]] = Field(
         [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0],
         min_length=1,
         max_length=200,
-        description="KL budgets in nats at which the bias-corrected frontier is tabulated and drawn",
+        description="KL budgets in nats for the tables and figures of the corrected frontier",
     )
     best_of: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 2, 4, 8, 16, 32, 64],
         min_length=1,
         max_length=200,
-        description="n of best-of-n; its relatives use those from 2 to a quarter of the samples",
+        description="n of best-of-n; soft best-of-n and best-of-Poisson use those from 2 to a quarter of the samples",
     )
     soft_temperatures: list[Annotated[float, Field(gt=0)]] = Field(
         [0.5, 1],
         max_length=50,
-        description="soft best-of-n: n draws, one picked by softmax(r/temperature); r in units of its spread",
+        description="soft best-of-n: one of n draws is chosen by softmax(r/temperature); r in units of its spread",
     )
     pessimism_betas: list[Annotated[float, Field(gt=0)]] = Field(
         [4, 2, 1, 0.5],
@@ -46,13 +46,15 @@ class Limits(Strict):
         [2, 1, 0.5],
         min_length=1,
         max_length=50,
-        description="tilts at which every subset of the proxies is tried as an ensemble",
+        description="temperatures β at which every subset of the proxies is tried as an ensemble",
     )
     reference_kl: float = Field(1.0, gt=0, description="KL in nats at which ensembles are compared")
     half_width: float = Field(
-        0.05, gt=0, lt=1, description="for `make plan`: the interval wanted, ± this share of the limit"
+        0.05, gt=0, lt=1, description="for `make plan`: the wanted interval, ± this share of the limit"
     )
-    bootstrap: int = Field(2000, ge=200, le=1_000_000, description="replicates over prompts behind every interval")
+    bootstrap: int = Field(
+        2000, ge=200, le=1_000_000, description="bootstrap replicates over prompts, for all intervals"
+    )
 
     @field_validator("betas", "kls", "best_of", "soft_temperatures", "pessimism_betas", "ensemble_betas")
     @classmethod
@@ -65,7 +67,7 @@ class Limits(Strict):
 class Figures(Strict):
     """How figures look; never touches a number."""
 
-    width_inches: float = Field(3.4, gt=1, le=12, description="3.4: a column; 7: a page")
+    width_inches: float = Field(3.4, gt=1, le=12, description="3.4: one column; 7: a page")
     font_size: float = Field(8, gt=3, le=20)
     palette: str = Field("colorblind", description="a seaborn palette")
 
@@ -73,7 +75,7 @@ class Figures(Strict):
 class Report(Strict):
     show_samples: bool = Field(
         False,
-        description="put generated text (it can be offensive) into the report, escaped, behind a warning",
+        description="show generated text in the report, escaped and behind a warning; it can be offensive",
     )
 
 
@@ -83,13 +85,13 @@ class Scores(Strict):
     table: UserPath = Field(
         description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
     )
-    gold: Label = Field(description="the column taken as the truth")
+    gold: Label = Field(description="the column that is taken as the truth")
     proxies: list[Label] = Field([], description="the columns of the other rewards")
 
     cluster: str | None = Field(
         None,
-        description="the column that says which prompts are not independent, such as the template that made them "
-        "(default: a column called cluster, if there is one)",
+        description="a column whose equal values mark prompts that are not independent, such as their template "
+        "(default: the column cluster, if there is one)",
     )
 
     @model_validator(mode="after")
@@ -110,8 +112,8 @@ class Enumerable(Strict):
     population: int = Field(
         ge=1,
         le=10_000_000,
-        description="how many prompts of the source stand for all there are: intervals speak of those, so exact "
-        "values are given for them too",
+        description="number of prompts of the source that stand for all prompts; intervals and exact values refer "
+        "to these",
     )
 
 
@@ -152,13 +154,15 @@ class World(Strict):
     contexts: int = Field(10, ge=1, le=1000)
     responses: int = Field(10, ge=2, le=100)
     gamma: float = Field(0.5, gt=0, description="preferences follow sigma(gamma log pi*(a)/pi*(b))")
-    target_sd: float = Field(0.1, gt=0, description="s.d. of the target's logits")
-    base_sd: float = Field(0.1, ge=0, description="s.d. of the base's logits")
+    target_sd: float = Field(0.1, gt=0, description="standard deviation of the target's logits")
+    base_sd: float = Field(0.1, ge=0, description="standard deviation of the base's logits")
     target_dimension: int | None = Field(
-        None, ge=1, description="the target's logits are linear in so many features; without it, all are free"
+        None,
+        ge=1,
+        description="number of features in which the target's logits are linear; default: all logits are free",
     )
     reward_dimension: int | None = Field(
-        None, ge=1, description="rewards are fitted in so many features, the target's own first; without it, a table"
+        None, ge=1, description="number of features of fitted rewards, the target's features first; default: a table"
     )
 
 
@@ -169,9 +173,9 @@ class Learning(Strict):
     n: list[Annotated[int, Field(ge=1, le=2**40)]] = Field(
         [2**k for k in range(5, 21)], min_length=1, max_length=100, description="numbers of preference pairs"
     )
-    slope_from: int = Field(2**11, ge=1, description="rates are fitted on n from here on")
+    slope_from: int = Field(2**11, ge=1, description="rates are fitted from this n on")
     seeds: int = Field(
-        64, ge=2, le=100_000, description="independent worlds, each with its own data; what intervals are over"
+        64, ge=2, le=100_000, description="independent worlds, each with its own data; intervals are over these"
     )
     objectives: list[Learned] = Field(
         ["pmle", "distillation", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"], min_length=1
@@ -180,18 +184,25 @@ class Learning(Strict):
         [2.0 ** (k / 2) for k in range(-16, 25)],
         min_length=1,
         max_length=1000,
-        description="coefficients to choose among, per n",
+        description="coefficients to choose from, for each n",
     )
     fixed_betas: list[Positive] = Field([0.125, 1], description="coefficients whose floors are shown")
-    folds: int = Field(5, ge=2, le=20, description="parts of the data, each held out once, to choose a coefficient")
+    folds: int = Field(
+        5, ge=2, le=20, description="parts of the data for cross-validation, which chooses a coefficient"
+    )
     prior_sd: float = Field(
-        10, gt=0, description="s.d. of the normal prior that keeps fitted rewards finite on separable data"
+        10,
+        gt=0,
+        description="standard deviation of the normal prior that keeps fitted rewards finite on separable data",
     )
     settings: dict[Setting, list[Annotated[float, Field(ge=0)]]] = Field(
-        {"as-modelled": [0]}, min_length=1, description="what the data depart from the model in, and how far"
+        {"as-modelled": [0]},
+        min_length=1,
+        description="departures of the data from the preference model, and their levels",
     )
     estimate_gamma: list[Annotated[int, Field(ge=1)]] = Field(
-        [], description="estimate gamma beside rewards linear in so many features, in a world where that can be done"
+        [],
+        description="estimate gamma together with rewards linear in this many features, where gamma can be identified",
     )
 
     @field_validator("n", "betas", "fixed_betas", "objectives")

@@ -24,7 +24,7 @@ class Noted(Strict):
 
     light: ClassVar[bool] = False  # thousands of texts a second on one core: too little work for a cluster's job
 
-    note: str = Field("", description="a caveat printed beside the reward in the report")
+    note: str = Field("", description="a caveat that the report prints next to the reward")
 
     @property
     def templated(self) -> bool:
@@ -35,8 +35,8 @@ class Noted(Strict):
 class RewardBase(Noted):
     """What every reward that reads texts has in common."""
 
-    text: Literal["reply", "prompt+reply"] = Field("reply", description="what the reward reads")
-    sign: Sign = Field(1, description="-1 turns a badness (toxicity) into a reward")
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the reward reads")
+    sign: Sign = Field(1, description="-1 turns a measure of badness (toxicity) into a reward")
 
 
 class KerasBilstm(RewardBase):
@@ -46,7 +46,9 @@ class KerasBilstm(RewardBase):
     source: Source
     weights: Inside = Field(description="HDF5 file inside the source")
     tokenizer: Inside = Field(description="pickled Keras tokenizer inside the source (read by an allow-list)")
-    label: int | None = Field(None, ge=0, description="index of the output unit; a classifier of one needs none")
+    label: int | None = Field(
+        None, ge=0, description="index of the output unit; not needed for a classifier with one output"
+    )
 
 
 class SklearnScorer(RewardBase):
@@ -88,22 +90,22 @@ class SequenceClassifier(RewardBase):
         "chat", description="'chat' puts prompt and reply through the model's chat template"
     )
     label: Annotated[int, Field(ge=0)] | str | None = Field(
-        None, description="number or name of the label that is the reward; a classifier of one label needs none"
+        None, description="number or name of the label that is the reward; not needed for a classifier with one label"
     )
     weights: list[float] | None = Field(
         None,
         min_length=1,
-        description="one weight for each label, instead of `label`: [-1, 1] is the log-odds of the second of two "
-        "classes; several objectives are weighed",
+        description="one weight per label, instead of `label`: [-1, 1] is the log-odds of the second of two classes; "
+        "several objectives are added with their weights",
     )
     wording: str | None = Field(
-        None, description="for 'prompt+reply': the text around them, with {prompt} and {reply} (default: nothing)"
+        None, description="for 'prompt+reply': a text with {prompt} and {reply} in it (default: only these two)"
     )
     max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="precision of the body (the head is float32); bfloat16 halves the memory, but scores then "
-        "move a little with the batch they are in",
+        "depend a little on their batch",
     )
     trust_remote_code: bool = False
 
@@ -121,7 +123,7 @@ class Guard(RewardBase):
     source: Source
     safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
     unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
-    lead: str = Field("", description="what the model says before its answer; two line ends for Llama Guard")
+    lead: str = Field("", description="text that the model writes before its answer; two line ends for Llama Guard")
     wording: str | None = Field(
         None, description="the question with {prompt} and {reply}; default: the model's chat template"
     )
@@ -171,7 +173,7 @@ class Similarity(RewardBase):
 
     kind: Literal["similarity"]
     source: Source
-    beside: Beside = Field(description="what the reply should resemble")
+    beside: Beside = Field(description="text that the reply should resemble")
     static: Static | None = Field(None, description="static embeddings instead of a transformers encoder")
 
 
@@ -179,7 +181,7 @@ class Rouge(RewardBase):
     """ROUGE of the reply against the text beside it."""
 
     kind: Literal["rouge"]
-    beside: Beside = Field(description="what the reply should share words with")
+    beside: Beside = Field(description="text that the reply should share words with")
     measure: Literal["rouge-1", "rouge-2", "rouge-l"]
     part: Literal["precision", "recall", "f1"] = "f1"
 
@@ -189,9 +191,11 @@ class InformationGain(RewardBase):
 
     kind: Literal["information-gain"]
     source: Source | None = Field(None, description="a causal language model; default: the study's base model")
-    beside: Beside = Field(description="the text that the reply should tell about")
-    max_tokens: int | None = Field(None, ge=1, description="only so many tokens of the text count, for cost")
-    price: float = Field(0.0, ge=0, description="nats taken off for each word: what is saved, less what it costs")
+    beside: Beside = Field(description="text that the reply should give information about")
+    max_tokens: int | None = Field(
+        None, ge=1, description="maximum number of tokens of the text that count, to limit the cost"
+    )
+    price: float = Field(0.0, ge=0, description="nats subtracted for each word of the reply")
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -208,10 +212,10 @@ class Labelled(RewardBase):
     noise: float = Field(
         0.0,
         ge=0,
-        description="in gold's within-prompt spreads: the error's standard deviation on a label, or the scale of "
-        "the preferences' logistic noise",
+        description="in units of gold's within-prompt spread: the standard deviation of a label's error, or the scale "
+        "of the logistic noise of preferences",
     )
-    seed: int = Field(0, ge=0, description="of labels and their noise, and of a new head's first weights")
+    seed: int = Field(0, ge=0, description="seed of labels, of their noise, and of the initial weights of a new head")
 
 
 class Trained(Labelled):
@@ -221,7 +225,7 @@ class Trained(Labelled):
     features: Source = Field(description="a mean-pooled transformers encoder")
     loss: Literal["regression", "bradley-terry"] = "regression"
     dimensions: float = Field(1.0, gt=0, le=1, description="share of the features that are used")
-    feature_seed: int | None = Field(None, ge=0, description="of the features used; default: seed")
+    feature_seed: int | None = Field(None, ge=0, description="seed of the choice of features; default: seed")
 
 
 class FineTuned(Labelled):
@@ -231,7 +235,7 @@ class FineTuned(Labelled):
     kind: Literal["fine-tuned"]
     source: Source | None = Field(
         None,
-        description="where training starts: a sequence classifier of one label, or a language model, which gets a new "
+        description="start of training: a sequence classifier with one label, or a language model, which gets a new "
         "head; default: the study's base model",
     )
     text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
@@ -240,11 +244,11 @@ class FineTuned(Labelled):
     wording: str | None = Field(None, description="as for kind sequence-classifier")
     max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
     epochs: int = Field(1, ge=1, description="passes over the pairs")
-    batch: int = Field(64, ge=1, description="pairs of one step")
-    parts: int = Field(1, ge=1, description="a step's pairs are read in so many parts, to fit into memory")
-    learning_rate: float = Field(1e-5, gt=0, description="of AdamW, constant")
+    batch: int = Field(64, ge=1, description="pairs per step")
+    parts: int = Field(1, ge=1, description="number of parts in which the pairs of a step are read, to fit into memory")
+    learning_rate: float = Field(1e-5, gt=0, description="constant learning rate of AdamW")
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: of activations in training, and of the body in scoring"
+        "float32", description="bfloat16 applies to activations in training, and to the body in scoring"
     )
     trust_remote_code: bool = False
 
@@ -271,10 +275,10 @@ class Python(RewardBase):
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
     columns: list[str] = Field(
         [],
-        description="columns of the prompt file, each passed to the function by its name, as texts, one per reply: "
-        "[answer] for a verifier",
+        description="columns of the prompt file that the function gets by name, one text per reply: [answer] for a "
+        "verifier",
     )
-    beside: Beside = Field("prompt", description="what the function gets as its first argument, one per reply")
+    beside: Beside = Field("prompt", description="first argument of the function, one text per reply")
 
     @model_validator(mode="after")
     def _names(self) -> Python:
@@ -292,7 +296,7 @@ class Sum(Noted):
     """Other rewards of the study, each in its own units, weighed and added."""
 
     kind: Literal["sum"]
-    terms: dict[Label, float] = Field(min_length=2, description="name of a reward: its weight")
+    terms: dict[Label, float] = Field(min_length=2, description="weights of other rewards, by name")
 
 
 Reward = Annotated[
@@ -321,7 +325,7 @@ class Ensemble(Strict):
     members: list[str] = Field(min_length=2, description="names of rewards")
     aggregator: Literal["mean", "median", "minimum", "mean-variance"]
     penalty: float = Field(
-        0.5, ge=0, description="λ of mean − λ·variance; the variance is over members, sample by sample"
+        0.5, ge=0, description="λ of mean − λ·variance; the variance is over the members, for each sample"
     )
 
 
@@ -332,19 +336,19 @@ class Sweep(Strict):
     """Proxies of every quality and ensembles of every size, from one set of features."""
 
     features: Source = Field(description="a mean-pooled transformers encoder")
-    text: Literal["reply", "prompt+reply"] = Field("reply", description="what it reads")
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the features describe")
     labels: list[Annotated[int, Field(ge=5, le=10_000_000)]] = Field(
         [20, 50, 100, 200, 500, 1000, 2000], min_length=1, max_length=100, description="labels of each member"
     )
     members: list[Annotated[int, Field(ge=1, le=1000)]] = Field(
-        [1, 2, 4, 8, 16], min_length=1, max_length=100, description="ensemble sizes"
+        [1, 2, 4, 8, 16], min_length=1, max_length=100, description="sizes of ensembles"
     )
     aggregators: list[Literal["mean", "median", "minimum", "mean-variance"]] = Field(
         ["mean", "median", "minimum", "mean-variance"], min_length=1
     )
-    noise: float = Field(0.0, ge=0, description="of labels, in gold's within-prompt spreads")
+    noise: float = Field(0.0, ge=0, description="noise of labels, in units of gold's within-prompt spread")
     loss: Loss = "regression"
-    dimensions: float = Field(0.5, gt=0, le=1, description="share of the features a member of an ensemble uses")
+    dimensions: float = Field(0.5, gt=0, le=1, description="share of the features that a member of an ensemble uses")
     ensemble_labels: int = Field(200, ge=5, description="labels of each member of the ensembles")
 
     @field_validator("labels", "members")
@@ -359,7 +363,7 @@ class GoldLabels(Strict):
     """Where gold labels come from: base samples of further prompts, behind the study's own."""
 
     prompts: int = Field(
-        ge=1, le=10_000_000, description="how many, after the study's; none of the study's is among them"
+        ge=1, le=10_000_000, description="number of further prompts, after those of the study; no prompt is in both"
     )
     samples_per_prompt: int = Field(ge=2, le=1_000_000, description="a multiple of sampling.block")
     sweep: Sweep | None = None

@@ -14,17 +14,17 @@ from alignment_limits.study.base import Label, PromptCount, Source, Strict
 class Model(Strict):
     """The base language model π₀."""
 
-    name: Label = Field(description="folder name of its samples")
+    name: Label = Field(description="name of the model and of the folder of its samples")
     source: Source
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="precision of sampling; the study's base law is the model at this precision"
+        "float32", description="precision of sampling, which is part of the base model"
     )
-    trust_remote_code: bool = Field(False, description="run code shipped with the model (off: safe)")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model; read it first")
     context: int | None = Field(
         None,
         ge=2,
-        description="most tokens of a prompt and its reply; default: what the model was built for (needed for models "
-        "without positions of their own, such as BLOOM)",
+        description="maximum number of tokens of prompt and reply; default: the model's own (required for models "
+        "without position embeddings, such as BLOOM)",
     )
 
 
@@ -33,24 +33,26 @@ class Prompts(Strict):
 
     source: Source
     count: PromptCount = Field(
-        64, description="how many prompts; growing it keeps the first ones; null: all of a local source"
+        64, description="number of prompts; a larger number keeps the first ones; null: all prompts of a local source"
     )
     template: Literal["none", "chat"] = Field(
-        "none", description="'none' continues the text; 'chat' wraps it in the model's chat template"
+        "none",
+        description="'none': the model continues the text; 'chat': the text goes through the model's chat template",
     )
     system: str | None = Field(
         None,
-        description="for template chat: the system message of prompts that bring none; null: none is given, and a "
-        "template that then writes its own is shown; '': an empty one",
+        description="for template chat: the system message of prompts without one; null: none, although a template "
+        "may then write its own; '': an empty one",
     )
     date: str = Field(
         DATE,
-        description="the day that a chat template which prints today's date takes for today: the base model's "
-        "(template: chat) and those of rewards; the default is the one that Llama's templates fall back on",
+        description="the date for chat templates that print today's date, of the base model (template: chat) and of "
+        "rewards; the default is the fallback of Llama's templates",
     )
-    text_column: str = Field("text", description="column with the prompt, for tables (Parquet, CSV, JSONL)")
+    text_column: str = Field("text", description="column with the prompt, in tables (Parquet, CSV, JSONL)")
     stratify_by: str | None = Field(
-        "category", description="column (or 'category': the file name) to choose evenly from; null: no strata"
+        "category",
+        description="column whose values are represented evenly ('category': the file name); null: choose at random",
     )
 
     @model_validator(mode="after")
@@ -83,12 +85,12 @@ class Sampling(Strict):
     how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # decides no sample
 
     engine: Literal["vllm", "transformers"] = "vllm"
-    samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; the estimates reach to about ½·log M nats")
+    samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; estimates reach about ½·log M nats")
     policy_samples_per_prompt: int | None = Field(
         None,
         ge=2,
         le=1_000_000,
-        description="of each policy; default: as many as of the base, whose samples must also show the limit",
+        description="samples of each policy; default: as many as of the base model, which must also show the limit",
     )
     max_new_tokens: int = Field(20, ge=1, le=1_000_000)
     temperature: float = Field(1.0, gt=0)
@@ -96,11 +98,9 @@ class Sampling(Strict):
     block: int = Field(
         32,
         ge=1,
-        description="samples drawn from one seed; part of the random stream, so changing it resamples",
+        description="samples drawn from one seed; a change samples everything again",
     )
-    shard_tokens: int = Field(
-        50_000, ge=1, description="work of one shard in new tokens; what a killed job loses at most"
-    )
+    shard_tokens: int = Field(50_000, ge=1, description="new tokens per shard; a killed job loses at most these")
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> Sampling:
@@ -118,11 +118,13 @@ class Documents(Strict):
     """
 
     text: str = Field(description="column with the document")
-    references: list[str] = Field(min_length=1, description="columns with experts' replies, one text each")
-    instruction: str = Field(description="the prompt, with {document} where the document goes")
+    references: list[str] = Field(min_length=1, description="columns with experts' replies, one text per column")
+    instruction: str = Field(description="the prompt, with {document} at the place of the document")
     id: str | None = Field(None, description="column with a unique id; default: file and row")
-    category: str | None = Field(None, description="column to stratify the choice by; default: the file")
-    max_words: int | None = Field(None, ge=1, description="leave out longer documents, for cost or context")
+    category: str | None = Field(None, description="column whose values are represented evenly; default: the file")
+    max_words: int | None = Field(
+        None, ge=1, description="longer documents are left out, to limit the cost or fit the context"
+    )
 
     @field_validator("instruction")
     @classmethod

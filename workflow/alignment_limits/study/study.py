@@ -41,28 +41,32 @@ def too_long(value: Any, keys: str = "the study") -> None:
 class Study(Strict):
     """A whole study: from a base model on, from a table of scores on, or in an enumerated world with a known target."""
 
-    study: Name = Field(description="name of the study; its results lie in results/<study>")
+    study: Name = Field(description="name of the study and of the folder of its results, results/<study>")
     seed: int = Field(0, ge=0, lt=2**31)
     scores: Scores | None = Field(
-        None, description="start here; model, prompts, sampling and rewards are then left out"
+        None, description="scores that exist already; then leave out model, prompts, sampling and rewards"
     )
     learning: Learning | None = Field(
-        None, description="start here, with worlds of known target: no model, prompts, scores or rewards"
+        None, description="worlds with a known target; then leave out model, prompts, scores and rewards"
     )
     model: Model | None = None
     prompts: Prompts | None = None
-    documents: Documents | None = Field(None, description="the prompts' source holds documents with references")
+    documents: Documents | None = Field(None, description="for a prompts.source with documents and references")
     sampling: Sampling | None = None
-    gold: str = Field(description="the reward taken as the truth")
-    rewards: dict[Label, Reward] = Field({}, description="gold and proxies")
-    gold_labels: GoldLabels | None = Field(None, description="for rewards of kind trained or fine-tuned, and a sweep")
-    ensembles: dict[Label, Ensemble] = Field({}, description="rewards made of rewards")
-    policies: list[Policy] | None = Field(None, min_length=1, description="policies to place beside the limit")
-    training: dict[Label, Recipe] | None = Field(
-        None, min_length=1, description="recipes by which policies are trained, to be placed beside the limit too"
+    gold: str = Field(description="the reward that is taken as the truth")
+    rewards: dict[Label, Reward] = Field({}, description="gold and the proxies, by name")
+    gold_labels: GoldLabels | None = Field(
+        None, description="labels for rewards of kind trained or fine-tuned, and for a sweep"
     )
-    enumerable: Enumerable | None = Field(None, description="list every reply, for exact values beside the estimates")
-    preferences: Preferences | None = Field(None, description="make tables of preference pairs among the samples")
+    ensembles: dict[Label, Ensemble] = Field({}, description="combinations of rewards, by name")
+    policies: list[Policy] | None = Field(None, min_length=1, description="policies to compare with the limit")
+    training: dict[Label, Recipe] | None = Field(
+        None, min_length=1, description="policies to train and compare with the limit, one recipe per name"
+    )
+    enumerable: Enumerable | None = Field(
+        None, description="list every reply and give exact values next to the estimates"
+    )
+    preferences: Preferences | None = Field(None, description="write tables of preference pairs among the samples")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]

@@ -25,16 +25,19 @@ class Policy(Source):
     (PEFT) on the study's base model. The labels are only carried into the table.
     """
 
-    name: Label = Field(description="name of the policy; its samples lie in policies/<name>")
+    name: Label = Field(description="name of the policy and of the folder of its samples, policies/<name>")
     adapter: UserPath | None = Field(
-        None, description="a PEFT adapter on the study's base: a local folder, or with `revision` a hub repository"
+        None,
+        description="a PEFT adapter for the study's base model: a local folder, or with `revision` a hub repository",
     )
-    revision: str | None = Field(None, description="the hub repository's 40-digit commit, if not part of `hub`")
+    revision: str | None = Field(
+        None, description="the 40-digit commit of the hub repository, if `hub` does not include it"
+    )
     kind: Literal["model"] = Field("model", description="a hub repository of models")
-    objective: str | None = Field(None, description="how it was trained (ppo, dpo, …); a label")
-    optimized: str | None = Field(None, description="the reward or ensemble it was trained on; a label")
-    coefficient: float | None = Field(None, description="the KL coefficient it was trained with; a label")
-    seed: int | None = Field(None, description="the seed it was trained with; a label")
+    objective: str | None = Field(None, description="label: how it was trained (ppo, dpo, …)")
+    optimized: str | None = Field(None, description="label: the reward or ensemble it was trained on")
+    coefficient: float | None = Field(None, description="label: the KL coefficient it was trained with")
+    seed: int | None = Field(None, description="label: the seed it was trained with")
 
     @model_validator(mode="before")
     @classmethod
@@ -86,23 +89,28 @@ class Preferences(Strict):
     """Pairs of samples judged as the target, or one reward, would; a table for each setting."""
 
     reward: str | None = Field(
-        None, description="Bradley-Terry on this reward; without it, the target: gold's tilt of the base"
+        None,
+        description="Bradley-Terry preferences by this reward; default: by the target, gold's tilt of the base",
     )
-    beta: float = Field(1, gt=0, description="of the tilt that is the target; gold is in units of its spread")
+    beta: float = Field(1, gt=0, description="temperature of the target tilt; gold is in units of its spread")
     gamma: float = Field(0.1, gt=0, description="P = sigma(gamma log pi*(a)/pi*(b)), or sigma(gamma (r(a) - r(b)))")
     table: UserPath | None = Field(
-        None, description="a user's own pairs, a table with prompt_id, chosen_id, rejected_id, beside those made"
+        None, description="your own pairs, in addition: a table with prompt_id, chosen_id, rejected_id"
     )
-    prior_sd: float = Field(1, gt=0, description="s.d. of the normal prior on rewards fitted to the pairs")
+    prior_sd: float = Field(
+        1, gt=0, description="standard deviation of the normal prior on rewards that are fitted to the pairs"
+    )
     pairs_per_prompt: int = Field(32, ge=1, le=1_000_000)
     settings: dict[PairSetting, list[Annotated[float, Field(ge=0)]]] = Field(
-        {"as-modelled": [0]}, min_length=1, description="what the pairs depart from the model in, and how far"
+        {"as-modelled": [0]},
+        min_length=1,
+        description="departures of the pairs from the preference model, and their levels",
     )
 
     features: Source | None = Field(
-        None, description="a mean-pooled transformers encoder: what rewards fitted for training on see of a reply"
+        None, description="a mean-pooled transformers encoder, whose features the rewards fitted for training use"
     )
-    text: Literal["reply", "prompt+reply"] = Field("prompt+reply", description="what the encoder reads")
+    text: Literal["reply", "prompt+reply"] = Field("prompt+reply", description="text that the encoder reads")
 
     @model_validator(mode="after")
     def _possible(self) -> Preferences:
@@ -118,26 +126,26 @@ class Lora(Strict):
 
     rank: int = Field(8, ge=1)
     alpha: float = Field(16, gt=0, description="the adapter's change is scaled by alpha / rank")
-    layers: int | None = Field(None, ge=1, description="how many of the last blocks get one; default: all")
+    layers: int | None = Field(None, ge=1, description="number of last blocks with an adapter; default: all")
 
 
 class Recipe(Strict):
     """How policies are trained; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
 
     objective: Trained = Field(
-        description="best-of-n: supervised fine-tuning on best-of-n picks of the base's samples; exact: L-BFGS on the "
+        description="best-of-n: supervised fine-tuning on base samples chosen by best-of-n; exact: L-BFGS on the "
         "objective summed over all replies, for a study with `enumerable:`; the last six learn from preference pairs"
     )
     optimize: list[str] | None = Field(
-        None, min_length=1, description="rewards or ensembles, each optimised by runs of its own"
+        None, min_length=1, description="rewards or ensembles; each is optimised by separate runs"
     )
     learn_from: list[PairSetting] | None = Field(
         None,
         min_length=1,
-        description="instead: settings of `preferences:` whose pairs are learned from, at the first level",
+        description="instead of rewards: settings of `preferences:`, with the pairs at the first level",
     )
     pairs: list[Annotated[int, Field(ge=5)]] | None = Field(
-        None, min_length=1, description="how many pairs a run learns from; every seed has pairs of its own"
+        None, min_length=1, description="number of pairs per run; every seed has its own pairs"
     )
     coefficients: list[float] = Field(
         min_length=1,
@@ -145,15 +153,13 @@ class Recipe(Strict):
         "from preferences: β of the objective (ipo: τ)",
     )
     seeds: list[int] = Field([0], min_length=1)
-    steps: int = Field(
-        ge=1, le=10_000_000, description="batches of replies (of pairs, for dpo), each drawn and then trained on"
-    )
-    batch: int = Field(32, ge=2, le=1_000_000, description="replies (pairs, for dpo) of one step")
+    steps: int = Field(ge=1, le=10_000_000, description="number of batches of replies (for dpo: of pairs)")
+    batch: int = Field(32, ge=2, le=1_000_000, description="replies (for dpo: pairs) per step")
     group: int | None = Field(
-        None, ge=2, description="replies to one prompt in a batch, for grpo and rloo, which compare them; default 8"
+        None, ge=2, description="for grpo and rloo: replies to one prompt in a batch, which are compared; default 8"
     )
-    epochs: int = Field(1, ge=1, description="passes of the optimiser over each batch")
-    learning_rate: float = Field(1e-4, gt=0, description="of AdamW, constant")
+    epochs: int = Field(1, ge=1, description="passes over each batch")
+    learning_rate: float = Field(1e-4, gt=0, description="constant learning rate of AdamW")
     lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
     kl_every: int = Field(
         1,
@@ -162,7 +168,8 @@ class Recipe(Strict):
         "without drawing replies draws some for the curves at these steps only)",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the base's weights in training; bfloat16 only under an adapter, which is float32"
+        "float32",
+        description="precision of the base's weights in training; bfloat16 only with an adapter, which stays float32",
     )
 
     @model_validator(mode="after")
