@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Set up .venv, once: `envs/setup.sh cpu|cuda|light [study file]`. A study that starts at scores or in worlds of known
-# target needs light.lock alone; it takes a fuller environment where there is one.
+# Install .venv, once: `envs/setup.sh cpu|cuda|light [study file]`. A study that starts from scores or from worlds with
+# a known target needs only light.lock; it uses a fuller environment if one is installed.
 #   envs/setup.sh uv            only Python and uv
-#   envs/setup.sh docs          what builds the documentation site, in .venv/docs
-#   envs/setup.sh mark cpu      the file that says that cpu.lock is installed
-#   envs/setup.sh which cpu [study file]   the lock that it would take
+#   envs/setup.sh docs          the tools that build the documentation site, in .venv/docs
+#   envs/setup.sh mark cpu      print the file whose existence means that cpu.lock is installed
+#   envs/setup.sh which cpu [study file]   print the lock that would be installed
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -15,7 +15,7 @@ mark() { echo ".venv/installed-$1-$(cat "envs/$1.lock" pyproject.toml | sha256su
 
 is_3_11() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 
-# Python 3.11 in .venv, and uv in it; a machine whose Python is another lets uv bring 3.11
+# Install Python 3.11 and uv in .venv; if the machine has another Python, uv downloads 3.11
 bring_uv() {
   [ -x $bin/uv ] && return
   local pinned python said
@@ -27,15 +27,15 @@ bring_uv() {
       return
     fi
   done
-  local remedy="install Python 3.11 (the CPU build of torch is for 3.11), or say make PYTHON=/path/to/python3.11"
+  local remedy="install Python 3.11 (the CPU build of torch is for 3.11), or use make PYTHON=/path/to/python3.11"
   python=$(command -v "${PYTHON:-python3}" || command -v python3) || give_up "no Python was found: $remedy"
-  echo "no Python 3.11 here: uv brings it"
+  echo "no Python 3.11 was found: uv downloads it"
   helper=$(mktemp -d)
   trap 'rm -rf "$helper"' EXIT
   said=$({ "$python" -m venv "$helper/venv" && "$helper/venv/bin/pip" install --quiet --disable-pip-version-check "$pinned"; } 2>&1) ||
-    give_up "$python cannot install uv, which would bring Python 3.11: $remedy; it said: $said"
+    give_up "$python cannot install uv, which would download Python 3.11: $remedy; its message: $said"
   said=$("$helper/venv/bin/uv" venv --quiet --allow-existing --python 3.11 .venv 2>&1) ||
-    give_up "Python 3.11 could not be downloaded: $remedy; uv said: $said"
+    give_up "Python 3.11 could not be downloaded: $remedy; message of uv: $said"
   "$helper/venv/bin/uv" pip install --quiet --python $bin/python "$pinned"
 }
 
@@ -44,21 +44,21 @@ install() {
   installed=$(mark "$hardware")
   [ -e "$installed" ] && return
   bring_uv
-  echo "setting up .venv for $hardware (once; a minute or two)"
-  # wheels that lie in a local folder, if pip has been told of one; else torch is in an index of CPU builds
+  echo "installing .venv for $hardware (only once; takes a minute or two)"
+  # wheels from a local folder, if pip is configured for one; otherwise torch comes from an index of CPU builds
   if [ -n "${PIP_FIND_LINKS:-}" ]; then options+=(--find-links "$PIP_FIND_LINKS"); fi
   if [ "$hardware" = cpu ] && [ -z "${PIP_FIND_LINKS:-}" ]; then options+=(--torch-backend=cpu); fi
   $bin/uv pip sync --quiet --python $bin/python ${options[@]+"${options[@]}"} "envs/$hardware.lock" ||
-    give_up "the packages of envs/$hardware.lock could not all be installed. If the index no longer has one, put a kept" \
-      "copy of its wheel into a folder and name that in PIP_FIND_LINKS. Studies that start at scores or in worlds of" \
-      "known target need fewer: make study HARDWARE=light"
+    give_up "not all packages of envs/$hardware.lock could be installed. If the index no longer has one of them, put a" \
+      "saved copy of its wheel into a folder and name the folder in PIP_FIND_LINKS. Studies that start from scores or" \
+      "from worlds with a known target need fewer packages: make study HARDWARE=light"
   $bin/uv pip install --quiet --python $bin/python --no-deps --no-build-isolation --editable .
   rm -f .venv/installed-*
   touch "$installed"
 }
 
-# The site's tools read the library's sources and import nothing of them: apart from .venv, so that they add nothing to
-# its set-up and no lock has to agree with another.
+# The tools of the site read the library's sources but do not import them. They are installed outside .venv, so that
+# they add nothing to its installation and their lock need not agree with the others.
 install_docs() {
   local installed
   installed=.venv/docs/installed-$(sha256sum < envs/docs.lock | cut -c1-12)
@@ -66,12 +66,12 @@ install_docs() {
   bring_uv
   $bin/uv venv --quiet --clear --python $bin/python .venv/docs
   $bin/uv pip sync --quiet --python .venv/docs/bin/python envs/docs.lock ||
-    give_up "the packages of envs/docs.lock could not all be installed; only the documentation site needs them"
+    give_up "not all packages of envs/docs.lock could be installed; only the documentation site needs them"
   touch "$installed"
 }
 
-# A study that begins with scores or in worlds of known target loads no model. Read without YAML, as there may be no
-# environment yet.
+# A study that starts from scores or from worlds with a known target loads no model. The file is read without a YAML
+# library, because there may be no environment yet.
 which() {
   if [ -n "${2:-}" ] && ! compgen -G '.venv/installed-c*' >/dev/null && grep -qsE '^(scores|learning):' -- "$2"; then
     echo light

@@ -137,7 +137,7 @@ def test_the_message_stays_where_uv_cannot_bring_it(project, tmp_path):
     programs = other_python(tmp_path / "programs", tmp_path / "notes", "echo no network >&2; exit 1")
     run = setup(project, "cpu", **programs)
     assert run.returncode
-    assert "install Python 3.11 (the CPU build of torch is for 3.11), or say make PYTHON=" in run.stderr
+    assert "install Python 3.11 (the CPU build of torch is for 3.11), or use make PYTHON=" in run.stderr
     assert "no network" in run.stderr
     assert not (project / ".venv").exists()
 

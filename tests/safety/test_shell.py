@@ -95,7 +95,7 @@ def test_a_study_that_stops_says_where_the_logs_are(project, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
     run = make(project, "study")
     assert run.returncode
-    assert "stopped: errors are above; each job's log is in results/fine/logs" in run.stdout
+    assert "stopped: errors are above; logs of jobs are in results/fine/logs" in run.stdout
     assert "report:" not in run.stdout
 
 

@@ -1,4 +1,4 @@
-# Shared by all rules: the typed study, folders, and the code fingerprint every rule carries.
+# Shared by all rules: the typed study, folders, and the code fingerprint of each rule.
 import functools
 import os
 import re
@@ -23,27 +23,28 @@ from alignment_limits.jobs.fingerprint import code_fingerprint
 from alignment_limits.jobs import records
 from alignment_limits.report.pages.page import escape_report
 
-# Jobs of one core each must not start a thread per core of their own.
+# Jobs with one core must not start one thread per core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# glibc hands large buffers back to the kernel after each layer of a model, which then clears them again: a quarter of
-# a score's time on a CPU. Jobs keep them.
+# glibc returns large buffers to the kernel after each layer of a model, and the kernel then clears them again. This is
+# a quarter of the time of a score on a CPU, so jobs keep the buffers.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
 
-# Snakemake writes Python's path into shell commands as it is: where it has a space or the like, by PATH.
+# Snakemake writes Python's path unquoted into shell commands. If the path contains a space or the like, use PATH
+# instead.
 if shlex.quote(sys.executable) != sys.executable:
     folder, program = os.path.split(sys.executable)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
     sys.executable = program
 
-# Whatever a study's text contains, the report runs none of it.
+# The report runs nothing that the text of a study contains.
 escape_report()
 
-# Where Snakemake has no record of a result, the result's own decides.
+# If Snakemake has no record of a result, the result's own record decides.
 records.install()
 
-# Not `configfile:`, which would mix the default's rewards and sources into a study's own. As a module of another
-# workflow, this one has the configuration that the other gives it, and no study file of its own.
+# Not `configfile:`, which would mix the default's rewards and sources with a study's own. As a module of another
+# workflow, this workflow uses the configuration that the other one passes, and no study file.
 DEFAULT = Path(workflow.source_path("../../config/config.yaml"))
 AS_MODULE = workflow.modifier.namespace is not None
 FILES = [] if AS_MODULE else workflow.overwrite_configfiles
@@ -59,20 +60,21 @@ try:
         here=Path.cwd(),
     )
 except AlignmentLimitsError as error:
-    if Quietness.ALL in (workflow.output_settings.quiet or ()):  # silences errors, too
+    if Quietness.ALL in (workflow.output_settings.quiet or ()):  # silences errors too
         print(f"error: {error}", file=sys.stderr)
     raise WorkflowError(str(error))
 
-# What killed jobs left unfinished is removed before the next run.
+# Remove the unfinished files of killed jobs before the next run.
 if workflow.is_main_process and not workflow.dryrun:
     sweep(
         ["results/models", f"results/{STUDY.study}"]
         + ([f"results/shared/{STUDY.base_id}"] if STUDY.model else [])
     )
 
-# What `--sdm conda` makes, and what `--sdm apptainer` runs in: built by `apptainer build cpu.sif envs/cpu.def`. Both have
-# the packages of the lock, and take the library itself from here. Only then, as Snakemake would make everything again
-# after a change of the file: fingerprints know better which package matters to which rule.
+# The environment that `--sdm conda` creates, and the image that `--sdm apptainer` uses (`apptainer build cpu.sif
+# envs/cpu.def`). Both contain the packages of the lock and use the library of this folder. They are set only with
+# `--sdm`, because otherwise Snakemake would run everything again after a change of the file. Fingerprints state more
+# precisely which package matters to which rule.
 METHODS = {method.name for method in workflow.deployment_settings.deployment_method}
 HARDWARE = (
     "light" if STUDY.scores or STUDY.learning else os.environ.get("HARDWARE", "cpu")
@@ -80,7 +82,7 @@ HARDWARE = (
 ENVIRONMENT = f"../../envs/{HARDWARE}.yaml" if "CONDA" in METHODS else None
 IMAGE = f"{HARDWARE}.sif" if "APPTAINER" in METHODS else None
 if ENVIRONMENT or IMAGE:
-    os.environ.setdefault("PIP_NO_DEPS", "1")  # a lock is taken as it is
+    os.environ.setdefault("PIP_NO_DEPS", "1")  # install exactly the lock
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [
             str(Path(alignment_limits.__file__).parents[1]),
@@ -88,29 +90,29 @@ if ENVIRONMENT or IMAGE:
         ]
     )
 
-# Modules of a cluster that jobs with models load, with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
+# Cluster modules for jobs with models, used with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
 MODULES = os.environ.get("MODULES", "").split()
 
-# Every stage adds what it makes: tables that the study card lists, and all files that a finished study has.
+# Every stage adds its outputs: to TABLES those that the study card lists, to MADE all files of a finished study.
 TABLES = []
 MADE = []
 
-# Where files lie, and what rewards and policies are made of; two of its names are needed by every rule.
+# Paths of files, and the parts of rewards and policies. Every rule needs two of its names.
 LAYOUT = Layout(STUDY)
 results, shared = LAYOUT.results, LAYOUT.shared
 
 
 def users(path):
-    """A file of the user's own; a module's prefix is for what is made, so there its path is absolute."""
+    """A file of the user. In a module its path is absolute, because the module's prefix is for outputs."""
     path = Path(path).expanduser()
     return str(path.absolute() if AS_MODULE else path)
 
 
 def one_of(names):
-    """The constraint of a wildcard that is one of these names; of none, if there are none."""
+    """A wildcard constraint that matches one of these names, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def code(script, *modules):
-    """Fingerprint of a script and all it imports; modules reached dynamically are named."""
+    """Fingerprint of a script and all that it imports; modules that are imported dynamically must be named."""
     return code_fingerprint(str(workflow.source_path(f"../scripts/{script}")), *modules)

@@ -1,7 +1,7 @@
 # in: the base model and policies, whose replies can all be listed; the tables of estimates
-# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value alongside its estimate);
-#      exact/logprobs.parquet: log-probability of every reply under every policy;
-#      enumerable/replies.parquet (every reply to every prompt, its exact log-probability) and its scores (shared)
+# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value alongside its
+#      estimate); exact/logprobs.parquet: log-probability of every reply under every policy; enumerable/replies.parquet:
+#      every reply to every prompt, with its exact log-probability, and its scores (shared)
 from alignment_limits.study.layout import POLICY_FOLDER
 
 LISTING = {
@@ -59,7 +59,7 @@ use rule score_sum as exact_score_sum with:
 
 if STUDY.all_policies:
 
-    # one job for all: what takes time is starting
+    # one job for all, because most of the time is start-up
     rule exact_policies:
         input:
             **{

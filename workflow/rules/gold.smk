@@ -1,6 +1,6 @@
 # in: documents with experts' replies, sample shards, all rewards
 # out: gold/<reward and its digest>-<documents>.parquet (scores of experts' replies, shared), report/gold.parquet and
-#      .html (is gold fit to be gold?)
+#      .html (is the gold reward good enough?)
 JUDGED = [*LAYOUT.given, *map(LAYOUT.scorers.get, LAYOUT.of_kind("sum"))]
 
 
@@ -71,7 +71,7 @@ rule gold:
             results("report/gold.html"),
             caption="../report/gold.rst",
             category="0 Summary",
-            labels={"page": "is gold fit to be gold?"},
+            labels={"page": "is the gold reward good enough?"},
         ),
     log:
         results("logs/gold/gold.log"),

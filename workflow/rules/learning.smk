@@ -1,8 +1,9 @@
-# in: nothing but the study file: worlds, pairs and policies are drawn and solved exactly
-# out: learning/sweep/ (every policy learned), learning/rates.parquet (those chosen, at exact distance to the target),
-#      learning/summary.parquet and slopes.parquet (over seeds), learning/gamma.parquet, figures, report/learning.html
+# in: only the study file; worlds and pairs are drawn, and policies are solved exactly
+# out: learning/sweep/ (every learned policy), learning/rates.parquet (the chosen ones, with their exact distance to the
+#      target), learning/summary.parquet and slopes.parquet (over seeds), learning/gamma.parquet, figures,
+#      report/learning.html
 LEARNING = STUDY.learning
-AT_ONCE = 16  # seeds a job
+AT_ONCE = 16  # seeds per job
 SWEEPS = [
     results(f"learning/sweep/{setting}/{level:g}/{first}.parquet")
     for setting, levels in LEARNING.settings.items()

@@ -1,8 +1,8 @@
 # in: scores of all rewards
-# out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward and ensemble, one
-#      column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
-#      limits/over_optimisation.parquet, limits/ensembles.parquet (what a wrong reward costs, and where it turns);
-#      on demand limits/plan.parquet (what a study would need, with this one as its pilot)
+# out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward and ensemble,
+#      one column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
+#      limits/over_optimisation.parquet, limits/ensembles.parquet (the cost of a wrong reward, and where gold peaks); on
+#      demand limits/plan.parquet (the size that a study needs, with this one as its pilot)
 from alignment_limits.tables.estimates import ESTIMATORS, made_for, settings_of
 
 

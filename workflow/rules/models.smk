@@ -1,7 +1,7 @@
 # in: the sources named in the study file
-# out: results/models/fetched/<source>/ (as it came, checked), results/models/<model>/ (loads as is)
+# out: results/models/fetched/<source>/ (unchanged and checked), results/models/<model>/ (can be loaded directly)
 def local_files(wildcards):
-    """Files of a local source are inputs, so that a change of their content is seen."""
+    """The files of a local source; they are inputs, so that a change of their content is detected."""
     path = LAYOUT.sources[wildcards.source].path
     path = path and Path(path).expanduser()
     if path and path.is_dir():
@@ -10,7 +10,8 @@ def local_files(wildcards):
 
 
 # `--cache` keeps fetched and converted models for all workflows in $SNAKEMAKE_OUTPUT_CACHE. Snakemake then
-# tells jobs of a rule apart by their params alone: those must name all that the wildcards choose.
+# distinguishes jobs of a rule only by their params, so the params must contain everything that depends on the
+# wildcards.
 CACHED = workflow.workflow_settings.cache is not None
 
 

@@ -1,6 +1,6 @@
 # in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
 # out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
-#      made as the base's are; policies/policies.parquet: where each stands beside the limit
+#      as for the base; policies/policies.parquet: gain and KL of each policy, compared with the limit
 from alignment_limits.report.figures.table import FIGURES, settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
 
@@ -9,7 +9,8 @@ wildcard_constraints:
     policy=one_of(LAYOUT.policies),
 
 
-# Refuses a policy that cannot be measured; an input of its first shard, and cheap, so it runs long before.
+# Refuses a policy that cannot be measured. It is an input of the policy's first shard and cheap, so it runs long
+# before.
 rule policy_model:
     input:
         fetched=lambda w: LAYOUT.policy_files(w.policy),
@@ -154,7 +155,7 @@ rule policy_kl:
 
 
 def placed():
-    """All that says where policies stand: shards of each kind, and the model's folder."""
+    """All files about a policy: shards of each kind, and the model's folder."""
     files = {}
     for policy_id, policy in LAYOUT.policies.items():
         files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
@@ -246,7 +247,7 @@ rule figure_policies:
         "../scripts/figure.py"
 
 
-# shards and models are here for themselves, so that deleted ones are made again
+# shards and models are listed so that deleted ones are created again
 MADE += [
     *rules.place_policies.input,
     *rules.place_policies.output,

@@ -1,5 +1,5 @@
 # in: sample shards (their log-probabilities), standardised rewards; a user's own pairs
-# out: preferences/<setting>.parquet: pairs of samples and which was preferred (setting `table`: the user's);
+# out: preferences/<setting>.parquet: pairs of samples with the preferred one (setting `table`: the user's pairs);
 #      preferences/rewards/<setting>.parquet: Bradley-Terry rewards fitted to them
 PAIRS_OF = [
     *STUDY.preferences.settings,

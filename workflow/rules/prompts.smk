@@ -1,6 +1,6 @@
-# in: the fetched prompt source; documents with references, if it has those
-# out: documents/ (shared): a prompt for each document, and what rewards read alongside replies; prompts/<chunk>.parquet,
-#      one per shard's worth of prompts (shared), and prompts.parquet, all of them
+# in: the fetched prompt source, or documents with references
+# out: documents/ (shared): a prompt for each document, and the texts that rewards read alongside replies;
+#      prompts/<chunk>.parquet (shared): the prompts of one shard; prompts.parquet: all prompts
 from alignment_limits.study.shards import chunk_range
 
 

@@ -1,9 +1,9 @@
 # in: all tables of the study
 # out: report/headline.parquet and .html (numbers and verdicts), report/findings.json (answers and verdicts),
-#      report/first_page.rst (what the report opens with); figures/<figure>.pdf and .png, a caption for each
-#      in workflow/report/; report/samples.html (generated text, escaped, when report.show_samples asks for it);
+#      report/first_page.rst (the start of the report); figures/<figure>.pdf and .png, with captions in
+#      workflow/report/; report/samples.html (generated text, escaped; only with report.show_samples);
 #      report/study.html (settings, versions, provenance), manifest.json (checksums of all of the study's files, for
-#      `make verify`); `make report` puts pages and figures together
+#      `make verify`); `make report` combines pages and figures
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.pages import table as written
 
@@ -117,7 +117,7 @@ for NAME, FIGURE in drawn.figures_of(STUDY).items():
             results(f"logs/figure_{NAME}/figure.log"),
         benchmark:
             results(f"benchmarks/figure_{NAME}/figure.tsv")
-        localrule: NAME != "reward_distributions"  # which reads all scores
+        localrule: NAME != "reward_distributions"  # this one reads all scores
         conda:
             ENVIRONMENT
         params:
@@ -194,7 +194,7 @@ rule study_card:
 
 rule manifest:
     input:
-        # of the shards, the study's own links to them
+        # for shards, the study's own links to them
         [f for f in MADE if f.startswith(results("")) and "/preflight/" not in f],
         rules.study_card.output,
     output:

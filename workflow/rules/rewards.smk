@@ -1,6 +1,6 @@
 # in: sample shards, prompts and a reward's fetched files
-# out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/rewards/<reward>.json says the
-#      reward can be trusted
+# out: scores/<reward and its digest>/<chunk>-<block>.parquet (shared); preflight/rewards/<reward>.json: the reward
+#      passed its checks
 BY_FILE = by_file_name(LAYOUT.given)
 
 
@@ -83,7 +83,7 @@ rule score:
         "../scripts/score.py"
 
 
-# Word lists and linear models need a second for what takes a GPU minutes: no job for a cluster.
+# Word lists and linear models score in a second what takes a GPU minutes, so they get no job on a cluster.
 use rule score as score_light with:
     wildcard_constraints:
         scorer=one_of(LAYOUT.light),
@@ -96,9 +96,9 @@ localrules:
     score_light,
 
 
-# A sum adds up scores that are there: an edited weight scores nothing anew.
+# A sum adds up existing scores, so a changed weight scores no reply again.
 def terms_in(pattern):
-    """Shards of what a sum adds up, by reward; `pattern` is of the scores of one."""
+    """Shards of the terms of a sum, by reward; `pattern` is the path of one reward's scores."""
 
     def shards_of(wildcards):
         terms = STUDY.terms(LAYOUT.scorers[wildcards.scorer])
@@ -133,8 +133,8 @@ rule score_sum:
         "../scripts/score_sum.py"
 
 
-# A study's own view of its shared shards, made when all are there: samples/<model>/<chunk>-<block>.parquet
-# and scores/<reward>/<chunk>-<block>.parquet are links.
+# The study's own links to its shared shards, created when all exist: samples/<model>/<chunk>-<block>.parquet and
+# scores/<reward>/<chunk>-<block>.parquet.
 rule link_shards:
     input:
         results("samples/summary.parquet"),
@@ -163,7 +163,7 @@ rule link_shards:
         "../scripts/link_shards.py"
 
 
-# one shard of each kind, for the versions that made it
+# one shard of each kind, for the package versions in its metadata
 TABLES += [
     results("prompts.parquet"),
     results("samples/summary.parquet"),
@@ -171,7 +171,7 @@ TABLES += [
     *LAYOUT.shards("samples/{chunk}-{block}.parquet")[:1],
     *(LAYOUT.score_files(reward)[0] for reward in STUDY.rewards),
 ]
-# shards are here for themselves, so that deleted ones are made again
+# shards are listed so that deleted ones are created again
 MADE += [
     results("prompts.parquet"),
     results("samples/summary.parquet"),

@@ -1,10 +1,10 @@
 # in: a chunk of prompts and the base model
 # out: samples/<chunk>-<block>.parquet (shared), and a summary per prompt
 #
-# Preflights run before the first shard by priority, not as inputs: sampling takes all cores, so it starts
-# only when none is left to run, and one that fails ends the run. As inputs they would resample
-# everything when a reward is added; as ancient inputs they hide other reasons to run (Snakemake 9.27
-# masks every job below a rerun one but does not pass the rerun on through ancient files).
+# Preflights run before the first shard because of their priority; they are not inputs. Sampling uses all cores, so it
+# starts only after the last preflight, and a failed preflight ends the run. As inputs they would cause everything to be
+# sampled again when a reward is added. As ancient inputs they would hide other reasons to run (Snakemake 9.27 masks
+# every job below a rerun one, but does not pass the rerun on through ancient files).
 wildcard_constraints:
     block=r"b\d{5}",
 
@@ -50,7 +50,7 @@ rule sample:
         results("logs/sample/{chunk}-{block}.log"),
     benchmark:
         results("benchmarks/sample/{chunk}-{block}.tsv")
-    priority: 30  # takes all cores: before what takes one, which then fills them to the end
+    priority: 30  # uses all cores, so it runs before the jobs with one core, which then fill the cores to the end
     conda:
         ENVIRONMENT
     envmodules:
@@ -67,8 +67,8 @@ rule sample:
         "../scripts/sample.py"
 
 
-# The engine against a plain forward pass, as soon as the first shard is there. No input of the other shards, or
-# nothing else could be sampled meanwhile; one that fails ends the run.
+# Compares the engine with a plain forward pass as soon as the first shard exists. It is not an input of the other
+# shards: then nothing could be sampled meanwhile. A failure ends the run.
 rule read_samples:
     input:
         samples=shared(f"samples/{LAYOUT.chunks[0]}-{LAYOUT.blocks[0]}.parquet"),

@@ -1,6 +1,6 @@
-# in: a table of scores made elsewhere (Parquet, CSV, JSONL, JSON)
-# out: scores/<reward>/table.parquet, checked, as if this workflow had made them; ensembles/clusters.parquet, which
-#      prompts are not independent
+# in: a table of scores from another source (Parquet, CSV, JSONL, JSON)
+# out: scores/<reward>/table.parquet, checked, with the same columns as scores of this workflow;
+#      ensembles/clusters.parquet: the clusters of prompts that are not independent
 rule import_scores:
     input:
         table=users(STUDY.scores.table),

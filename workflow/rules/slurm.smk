@@ -1,5 +1,5 @@
-# Only for runs through Slurm: preflights first, no second run beside one whose jobs still work, and what to do about
-# jobs that Slurm ended. Rules too light for a job of their own say `localrule: True` where they stand.
+# Only for runs through Slurm: preflights first, no second run while jobs of an earlier one are running, and advice on
+# jobs that Slurm ended. Rules that are too cheap for a job of their own have `localrule: True`.
 from alignment_limits.jobs.job import (
     explain_ended,
     refuse_beside_earlier_jobs,
@@ -8,8 +8,8 @@ from alignment_limits.jobs.job import (
 )
 
 
-# Locally, preflights come before sampling by priority. Slurm starts what it has room for, so there they
-# are a run of their own: snakemake --workflow-profile slurm preflights
+# On one machine, preflights run before sampling because of their priority. Slurm starts any job that it has room for,
+# so there preflights are a separate run: snakemake --workflow-profile slurm preflights
 rule preflights:
     input:
         [file for file in MADE if "/preflight/" in file],

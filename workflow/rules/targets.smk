@@ -1,7 +1,7 @@
-# in: the preferences' target (a reward of the base's samples, tilted), policies with their samples, scores and KLs
-# out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples as policies see them;
-#      policies/targets.parquet: how far each policy is from the target; exact/targets.parquet: exact distances alongside
-#      the estimates, where all replies are listed; figures, report/targets.html
+# in: the target of the preferences (the base's samples tilted by a reward), policies with their samples, scores and KLs
+# out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples under each policy;
+#      policies/targets.parquet: the distance of each policy from the target; exact/targets.parquet: exact distances
+#      alongside the estimates, if all replies can be listed; figures, report/targets.html
 from alignment_limits.study.layout import POLICY_FOLDER
 
 TARGET = {
@@ -11,7 +11,7 @@ TARGET = {
 ON_BASE = LAYOUT.of_policy("on_base/{chunk}-{block}.parquet")
 
 
-# KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
+# KL(π₀‖π) and both log-probabilities of the base's samples: as for a policy's samples, with the models exchanged.
 use rule policy_kl as policy_on_base with:
     input:
         samples=shared("samples/{chunk}-{block}.parquet"),

@@ -1,12 +1,12 @@
-# in: samples and prompts (the study's own, and further ones for training), gold's scores of them, the encoders' files
-# out: features/<encoder>/<chunk>-<block>.parquet: what heads and fitted rewards see of a reply;
-#      heads/<reward and its digest>.safetensors and the scores of such a reward;
-#      fine_tuned/<reward and its digest>/: a sequence classifier, which the rules of rewards.smk score with (all shared);
-#      limits/proxies.parquet, proxy_onsets.parquet, proxy_ensembles.parquet: proxies of every quality, where gold peaks
-#      under each, ensembles of every size; report/proxies.html
+# in: samples and prompts (the study's own, and others for training), their gold scores, the encoders' files
+# out: features/<encoder>/<chunk>-<block>.parquet: the features of replies that heads and fitted rewards read;
+#      heads/<reward and its digest>.safetensors and the scores of such a reward; fine_tuned/<reward and its digest>/: a
+#      sequence classifier, used by the rules of rewards.smk (all shared); limits/proxies.parquet, proxy_onsets.parquet,
+#      proxy_ensembles.parquet: proxies of many qualities, where gold peaks under each, and ensembles of many sizes;
+#      report/proxies.html
 HEADS = LAYOUT.of_kind("trained")
 FINE_TUNED = LAYOUT.of_kind("fine-tuned")
-# what of a trained reward's settings decides its head
+# the settings of a trained reward that decide its head
 FITTING = set("labels noise seed loss dimensions feature_seed".split())
 
 

@@ -1,19 +1,19 @@
-# in: prompts, the base model, its samples and their scores, the optimised rewards' files; preference pairs, features
-#     of the samples and their encoder, for runs that learn from pairs
-# out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job each;
-#      each is then an ordinary policy, measured by the rules of policies.smk
+# in: prompts, the base model, its samples and their scores, the files of the optimised rewards; for runs that learn
+#     from pairs also preference pairs, features of the samples and their encoder
+# out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job per policy;
+#      afterwards it is an ordinary policy, measured by the rules of policies.smk
 from alignment_limits.report.figures.table import FIGURES, settings_of
 from alignment_limits.study.training import learned_from
 from alignment_limits.study.objectives import OBJECTIVES, trainer
 
 TRAINED_MODEL = shared("training/{policy}/model")
-# curves that are drawn together, by their files
+# curves that are drawn in one figure, by their files
 DRAWN = by_file_name(run.curve for run in STUDY.runs)
 CURVES = shared("training/{policy}/curves.parquet")
 
 
 def training_inputs(wildcards):
-    """Everything of the base, and of each reward that the optimised one is made of."""
+    """Files of the base, and of each reward that is part of the optimised one."""
     run = LAYOUT.runs[wildcards.policy]
     files = {
         "base": LAYOUT.model,
@@ -62,7 +62,7 @@ def training_settings(wildcards):
 
 
 def training_code(script):
-    """The script's closure, the objective's module, and the modules of the rewards."""
+    """The modules that the script imports, the objective's module, and the modules of the rewards."""
 
     def fingerprint(wildcards):
         run = LAYOUT.runs[wildcards.policy]
@@ -106,7 +106,7 @@ rule train_policy:
         "../scripts/train_policy.py"
 
 
-# A study's own view of its runs: training/<policy>/model and curves.parquet are links.
+# The study's own links to its runs: training/<policy>/model and curves.parquet.
 rule link_training:
     input:
         expand(CURVES, policy=LAYOUT.runs),

@@ -1,4 +1,4 @@
-"""Turn the fetched base model into a plain model folder, once for all studies."""
+"""Convert the fetched base model to a plain model folder, once for all studies."""
 
 from pathlib import Path
 

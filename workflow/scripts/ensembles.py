@@ -1,4 +1,4 @@
-"""Add the ensembles to the standardised rewards, themselves on the same scale."""
+"""Add the ensembles, on the same scale, to the standardised rewards."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Make the table of one estimator, of those in tables/estimates.py."""
+"""Write the table of one estimator of tables/estimates.py."""
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import read_table, write_table

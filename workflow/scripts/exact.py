@@ -1,4 +1,4 @@
-"""Exact values beside the estimates of the frontier, best-of-n and the policies."""
+"""Write exact values next to the estimates of the frontier, best-of-n and the policies."""
 
 import numpy as np
 import polars as pl
@@ -43,5 +43,5 @@ with job(snakemake):
         keys = [column for column in contract.columns if column not in learning.VALUES]
         table = beside(read_table(files[name], schema), keys, exact, own, population)
         held = table["holds_exact"].drop_nulls()
-        say(f"{name}: {held.sum()} of {len(held)} intervals hold the exact value")
+        say(f"{name}: {held.sum()} of {len(held)} intervals contain the exact value")
         write_table(table, snakemake.output[name], contract, provenance(snakemake))

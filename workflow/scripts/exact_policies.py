@@ -1,4 +1,4 @@
-"""The exact log-probability of every reply under every policy."""
+"""Compute the exact log-probability of every reply under every policy."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)
     prompts = read_table(snakemake.input.prompts, PROMPTS)
-    table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, as listed
+    table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, in the order of the list
     tokenizer = load_tokenizer(base, p["trust_remote_code"])
     sent = encode(prompts["text"].to_list(), tokenizer, p["template"])
     stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])

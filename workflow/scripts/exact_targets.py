@@ -1,4 +1,4 @@
-"""Exact distances to the target beside the estimates."""
+"""Write exact distances to the target next to the estimates."""
 
 import polars as pl
 
@@ -26,5 +26,5 @@ with job(snakemake):
     own = everything(read_table(files.standardised, samples.STANDARDISED))
     table = exact_targets(read_table(files.targets, TARGETS), own, everything(replies))
     told = table["holds_exact"].drop_nulls()
-    say(f"{told.sum()} of {len(told)} intervals hold the exact distance")
+    say(f"{told.sum()} of {len(told)} intervals contain the exact distance")
     write_table(table, snakemake.output.targets, EXACT_TARGETS, provenance(snakemake))

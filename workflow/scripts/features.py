@@ -1,4 +1,4 @@
-"""Sentence embeddings of one shard of replies, once for all heads that read them."""
+"""Compute sentence embeddings of one shard of replies, once for all heads that read them."""
 
 import os
 

@@ -1,9 +1,9 @@
-"""Fine-tune a sequence classifier on gold-labelled pairs of samples to prompts the study does not use."""
+"""Fine-tune a sequence classifier on gold-labelled pairs of samples, of prompts that the study does not use."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all models are local folders by now
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bradley-Terry rewards of the samples, fitted to the preference pairs of one setting."""
+"""Fit Bradley-Terry rewards of the samples to the preference pairs of one setting."""
 
 import numpy as np
 import polars as pl

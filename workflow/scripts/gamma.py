@@ -1,4 +1,4 @@
-"""Estimate γ from preferences against the base's log-probabilities, beside rewards of several classes."""
+"""Estimate γ from preferences and the base's log-probabilities, together with rewards of several classes."""
 
 import numpy as np
 import polars as pl

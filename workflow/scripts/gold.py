@@ -1,4 +1,4 @@
-"""Which rewards are fit to be gold: a table and a page."""
+"""Report which rewards are good enough to be gold, as a table and a page."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""The headline numbers as a table, and with the verdicts on the paper's claims as a page."""
+"""Write the headline numbers as a table and, with the verdicts on the paper's claims, as a page."""
 
 import json
 import math
@@ -27,7 +27,7 @@ with job(snakemake):
         "standardised": STANDARDISED,
     }
     tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
-    # a study that starts at a table of scores has no samples to describe
+    # a study that starts from a table of scores has no samples to describe
     file = snakemake.input.get("summary")
     summary = read_table(file, SAMPLES_SUMMARY) if file else None
     names = {"gold": p["gold"], "proxies": p["proxies"]}

@@ -1,4 +1,4 @@
-"""Check a user's preference pairs among the study's samples, and add what the model gives each."""
+"""Check a user's preference pairs of the study's samples, and add the model's log-probabilities."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Check a table of scores made elsewhere and split it into one table per reward."""
+"""Check a table of scores from another source and split it into one table per reward."""
 
 from pathlib import Path
 

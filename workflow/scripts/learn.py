@@ -1,4 +1,4 @@
-"""Policies learned from preferences by every objective at every coefficient, for some seeds of one setting."""
+"""Learn policies from preferences by every objective at every coefficient, for some seeds of one setting."""
 
 import polars as pl
 

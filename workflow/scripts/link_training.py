@@ -1,4 +1,4 @@
-"""Links from the study's folder to the training runs it shares with other studies."""
+"""Create links from the study's folder to the training runs that it shares with other studies."""
 
 from alignment_limits.files import link
 from alignment_limits.jobs.job import job, placed

@@ -1,4 +1,4 @@
-"""Write down the checksums of a finished study's files."""
+"""Write the checksums of a finished study's files."""
 
 from alignment_limits.files import checksums, write_json
 from alignment_limits.jobs.job import job

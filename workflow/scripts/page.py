@@ -1,4 +1,4 @@
-"""Write one page, of those in report/pages/table.py."""
+"""Write one page of report/pages/table.py."""
 
 from alignment_limits.jobs.job import job, say
 from alignment_limits.report.pages.page import write_page

@@ -1,4 +1,4 @@
-"""Where every policy stands: gain, KL to the base, the limit there, efficiency, optimality gap, win rate."""
+"""Measure every policy: gain, KL to the base, the limit at that KL, efficiency, optimality gap, win rate."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""KL to the base of one shard of a policy's replies: both estimates of every reply, in float32."""
+"""Compute the KL to the base for one shard of a policy's replies: both estimates of every reply, in float32."""
 
 import os
 
@@ -60,8 +60,8 @@ with job(snakemake):
     )
     if figures["infinite"]:
         say(
-            f"{figures['infinite']:.0%} of the replies pass a token of the policy's top-p nucleus that the base's "
-            "lacks: their KL is infinite; set sampling.top_p: 1 to compare policies"
+            f"{figures['infinite']:.0%} of the replies contain a token that is in the policy's top-p nucleus but "
+            "not in the base's, so their KL is infinite; set sampling.top_p: 1 to compare policies"
         )
     source = {"samples_sha256": file_sha256(files.samples)}
     made = provenance(snakemake, ["torch", "transformers"], run=figures, source=source)

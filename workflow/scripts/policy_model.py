@@ -1,4 +1,4 @@
-"""Turn a fetched policy into a plain model folder that shares the base's tokenizer, or refuse it."""
+"""Convert a fetched policy to a plain model folder that shares the base's tokenizer, or refuse it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Preference pairs among the study's samples, as the exact target or a reward judges them, in one setting."""
+"""Draw preference pairs of the study's samples, judged by the exact target or by a reward, in one setting."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Refuse a start of fine-tuning that could not become a reward of this study, before anything is sampled."""
+"""Refuse a start model that cannot be fine-tuned into a reward of this study, before anything is sampled."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ with job(snakemake):
     read = read_beside({}, prompts)
     try:
         if p["optimized"]:
-            by_prompt(read, own)  # while a policy is trained, a reward is known by its prompt's text
+            by_prompt(read, own)  # when a policy is trained, a reward finds its prompt by the text
         check_start(Path(snakemake.input.start), read, p["settings"])
     except RewardError as error:
         raise RewardError(f"reward '{p['name']}': {error}") from error

@@ -1,4 +1,4 @@
-"""Score a handful of texts with one reward and refuse it when its scores cannot be trusted."""
+"""Score a few texts with one reward, and refuse the reward if its scores cannot be trusted."""
 
 import os
 
@@ -23,7 +23,7 @@ with job(snakemake):
         documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
     read = read_beside(p["spec"], prompts, documents)
     if p["optimized"]:
-        by_prompt(read, own)  # while a policy is trained, a reward is known by its prompt's text
+        by_prompt(read, own)  # when a policy is trained, a reward finds its prompt by the text
     expert = prompts.drop_nulls("reference").select("prompt_id", "reference").head(OWN_REPLIES).iter_rows()
     replies = [(read[key], reply.split("\n")[0]) for key, reply in expert]
     name, folder = p["name"], Path(files) if files else None

@@ -1,4 +1,4 @@
-"""All rewards have passed: sampling may start."""
+"""Record that all rewards have passed, so that sampling may start."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Check, before hours are spent, that every prompt can be put to the model, and to the policies that are there."""
+"""Check, before the long jobs, that the model and the existing policies can read every prompt."""
 
 from pathlib import Path
 
@@ -30,6 +30,6 @@ with job(snakemake):
     say(f"the first prompt, as the model reads it: {shown[:2000]!r}" + ("" if len(shown) <= 2000 else " …"))
     figures = figures | {"context": context, "first_prompt": shown}
     if p["template"] == "chat" and (system := own_system(tokenizer, p["date"])):
-        say(f"the model's chat template writes a system message where prompts bring none: {system!r} (prompts.system)")
+        say(f"the model's chat template adds a system message to prompts that have none: {system!r} (prompts.system)")
         figures["template_system"] = system
     write_json(figures, snakemake.output.passed)

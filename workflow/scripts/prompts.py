@@ -1,4 +1,4 @@
-"""All chunks of prompts as one table."""
+"""Join all chunks of prompts into one table."""
 
 import polars as pl
 

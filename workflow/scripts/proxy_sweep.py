@@ -1,4 +1,4 @@
-"""Proxies of every quality and ensembles of every size, from features that are there already."""
+"""Fit proxies of many qualities and ensembles of many sizes, from existing features."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Choose coefficients, and say how fast the chosen policies close in on their target."""
+"""Choose coefficients, and measure how fast the chosen policies approach their target."""
 
 import polars as pl
 

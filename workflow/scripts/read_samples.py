@@ -1,4 +1,4 @@
-"""Read a few replies of the first shard again: does the engine sample the law that is measured later?"""
+"""Read a few replies of the first shard again: the engine must sample the distribution that is measured later."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The page of generated text, for studies that ask for it."""
+"""Write the page of generated text, for studies that ask for it."""
 
 from alignment_limits.jobs.job import job
 from alignment_limits.report.pages.headline import sample_page

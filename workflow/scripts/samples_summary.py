@@ -1,4 +1,4 @@
-"""Truncation, duplicates and lengths per prompt, streamed over the shards."""
+"""Count truncation, duplicates and lengths per prompt, streamed over the shards."""
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.sampling.checks import summarise
@@ -13,7 +13,7 @@ with job(snakemake):
     )
     if (unknown := summary["unknown_share"].mean()) and unknown > 0:
         say(
-            f"{unknown:.2%} of the sampled tokens are rows of the model's vocabulary that its tokenizer does not know; "
-            "they count in log-probabilities and have no text"
+            f"{unknown:.2%} of the sampled tokens are in the model's vocabulary but unknown to its tokenizer; "
+            "they count in log-probabilities but have no text"
         )
     write_table(summary, snakemake.output.summary, SAMPLES_SUMMARY, provenance(snakemake))

@@ -1,4 +1,4 @@
-"""Put all rewards on one scale: centred per prompt, in units of their spread on base samples."""
+"""Bring all rewards to one scale: centred per prompt, in units of their spread on base samples."""
 
 import polars as pl
 

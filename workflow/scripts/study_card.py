@@ -1,4 +1,4 @@
-"""The study card: settings, seeds, versions and provenance of every kind of table."""
+"""Write the study card: settings, seeds, versions and provenance of every kind of table."""
 
 import json
 from pathlib import Path

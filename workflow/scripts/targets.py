@@ -1,4 +1,4 @@
-"""How far every policy is from the target of the study's preferences, by samples of the base and its own."""
+"""Measure every policy's distance from the target of the study's preferences, by samples of the base and its own."""
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.target import policy_at_base, target_distances, targets_table

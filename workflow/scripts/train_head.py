@@ -1,4 +1,4 @@
-"""Train one proxy reward on gold labels of prompts the study does not use."""
+"""Train one proxy reward on gold labels of prompts that the study does not use."""
 
 import json
 
@@ -18,7 +18,7 @@ with job(snakemake):
     features = read_tables(snakemake.input.features, FEATURES)
     x, gold, prompt = training_arrays(features, read_tables(snakemake.input.gold, SCORES), prompts)
     head = fit_proxy(x, gold, prompt, **snakemake.params.p)
-    say(f"{snakemake.wildcards.scorer}: error {head.held_out:.3g} on labels left out, penalty {head.penalty:.2g}")
+    say(f"{snakemake.wildcards.scorer}: error {head.held_out:.3g} on held-out labels, penalty {head.penalty:.2g}")
     figures = {"held_out": head.held_out, "penalty": head.penalty, "prompts": prompts.height, "samples": len(gold)}
     metadata = {"alignment_limits": json.dumps(provenance(snakemake, run=figures), sort_keys=True)}
     with atomic(snakemake.output.head) as temporary:

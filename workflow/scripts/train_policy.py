@@ -3,7 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are local folders by now
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all models are local folders by now
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import time
