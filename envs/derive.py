@@ -1,16 +1,16 @@
-"""A conda environment file and an Apptainer definition from each lock: `python envs/derive.py envs/cpu.lock`."""
+"""Write a conda environment file and an Apptainer definition from each lock: `python envs/derive.py envs/cpu.lock`."""
 
 import re
 import sys
 from pathlib import Path
 
-PYTHON = "3.11"  # what the locks are compiled for
-# where builds of torch lie that the package index does not have
+PYTHON = "3.11"  # the locks are compiled for this version
+# index of the torch builds that are not in the package index
 INDEX = {"cpu": "https://download.pytorch.org/whl/cpu"}
 
 CONDA = """\
-# Made from {name}.lock by `make lock`: do not edit. The lock leaves out packages that its packages name but must not
-# have, so pip has to take the list as it is; it holds no hashes (the lock does):
+# Written from {name}.lock by `make lock`; do not edit. The lock leaves out some dependencies of its packages on
+# purpose, so pip must install exactly this list (PIP_NO_DEPS). Only the lock contains hashes:
 #   PIP_NO_DEPS=1 conda env create -f envs/{name}.yaml && conda activate alignment-limits
 #   pip install --no-deps --no-build-isolation --editable .
 name: alignment-limits
@@ -22,7 +22,7 @@ dependencies:
 {lines}
 """
 APPTAINER = """\
-# Made from {name}.lock by `make lock`: do not edit. From the project's folder:
+# Written from {name}.lock by `make lock`; do not edit. In the project's folder, run:
 #   apptainer build {name}.sif envs/{name}.def
 #   apptainer run {gpu}{name}.sif --cores all
 Bootstrap: docker
@@ -36,7 +36,7 @@ From: python:{python}-slim
     uv pip sync --system --no-cache {options}/opt/{name}.lock
 
 %environment
-    # the library is the one of the folder it runs in
+    # use the library of the folder in which it runs
     export PYTHONPATH="$PWD/workflow"
 
 %runscript
@@ -45,7 +45,7 @@ From: python:{python}-slim
 
 
 def pins(lock: str) -> dict[str, str]:
-    """Package → version of a lock."""
+    """Versions of the packages of a lock, by package."""
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", lock, re.MULTILINE))
 
 
@@ -57,7 +57,7 @@ def conda(name: str, lock: str) -> str:
 
 
 def apptainer(name: str, lock: str) -> str:
-    """An Apptainer definition that installs the lock, hashes checked."""
+    """An Apptainer definition that installs the lock and checks its hashes."""
     settings = (
         {"gpu": "--nv ", "options": ""}
         if name == "cuda"
