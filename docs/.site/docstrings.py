@@ -1,6 +1,7 @@
 """Docstrings as the API pages show them.
 
-An entry for several names (`kl, gain: ...`) becomes an entry for each; the section Example is shown as code.
+An entry for several names (`kl, gain: ...`) becomes an entry for each. The section Example is shown as code. A cited
+page (`docs/theory.md, "The tilt"`) becomes a link.
 """
 
 import re
@@ -10,6 +11,12 @@ import griffe
 
 _SECTION = re.compile(r"^(Args|Attributes):\n((?: {4}.*\n|\n)+)", re.M)
 _SEVERAL = re.compile(r"^ {4}(\w+(?:, \w+)+):(.*\n(?: {5,}.*\n)*)", re.M)
+_CITED = re.compile(r'docs/([\w/-]+)\.md(?:,\s+"([^"]+)")?')
+
+
+def _link(cited: re.Match[str]) -> str:
+    anchor = re.sub(r"[^\w\- ]", "", (cited[2] or "").lower()).replace(" ", "-")
+    return f"[{cited[0]}](../{cited[1]}.html{anchor and '#'}{anchor})"
 
 
 def _each(entry: re.Match[str]) -> str:
@@ -23,4 +30,5 @@ class OneEntryEach(griffe.Extension):
         if obj.docstring:
             value = obj.docstring.value + "\n"
             value = re.sub("^Example:$", "Examples:", value, flags=re.M)
+            value = _CITED.sub(_link, value)
             obj.docstring.value = _SECTION.sub(lambda s: f"{s[1]}:\n{_SEVERAL.sub(_each, s[2])}", value).rstrip("\n")

@@ -160,3 +160,16 @@ def test_a_package_that_the_index_no_longer_has_names_the_ways_out(project, tmp_
     assert "PIP_FIND_LINKS" in run.stderr
     assert "make study HARDWARE=light" in run.stderr
     assert not list((project / ".venv").glob("installed-*"))
+
+
+def test_the_tools_of_the_site_are_installed_apart_and_once(project):
+    (project / ".venv/bin").mkdir(parents=True)
+    uv = project / ".venv/bin/uv"
+    uv.write_text('#!/bin/sh\necho "$@" >> notes\n[ "$1" = venv ] && mkdir -p .venv/docs\nexit 0\n')
+    uv.chmod(0o755)
+    for _ in range(2):
+        assert setup(project, "docs").returncode == 0
+    created, installed = (project / "notes").read_text("utf-8").splitlines()
+    assert created.endswith(" .venv/docs")
+    assert installed == "pip sync --quiet --python .venv/docs/bin/python envs/docs.lock"
+    assert not set(pins("docs")) & MODELS
