@@ -42,7 +42,7 @@ def test_unreliable_part_is_dashed_shaded_and_named(figure):
     (span,) = [p for p in figure.axes[0].patches if p.get_gid() == "unreliable:average"]
     assert span.get_x() == 2.0
     assert span.get_x() + span.get_width() == pytest.approx(figure.axes[0].get_xlim()[1])
-    assert {"average KL not reliable", "per-prompt KL not reliable"} <= keys(figure)
+    assert {"not reliable (on average)", "not reliable (per prompt)"} <= keys(figure)
 
 
 def test_nothing_is_shaded_when_all_is_reliable():

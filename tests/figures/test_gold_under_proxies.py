@@ -1,10 +1,13 @@
-"""Gold under proxies and ensembles, beside the ideal."""
+"""Gold under proxies and ensembles, below the limit."""
 
 import numpy as np
+import polars as pl
 import pytest
 import synthetic
+from many import study
 from reading import cut_off, gids, line, overlaps, smallest
 
+from alignment_limits.report.figures.ends import apart
 from alignment_limits.report.figures.rewards import gold_under_proxies
 from alignment_limits.report.figures.style import ENSEMBLE, INK, Look
 
@@ -49,11 +52,47 @@ def test_unreliable_parts_are_dashed(figure):
                 assert np.nanmin(drawn.get_xdata()) >= 2.0
 
 
-def test_key_is_ordered_as_the_curves_are(figure):
-    names = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in figure.axes]
-    assert names == [PROXIES, ENSEMBLES]
-    reverse = gold_under_proxies(synthetic.frontier(), LOOK, proxies=PROXIES[::-1])
-    assert [t.get_text() for t in reverse.axes[0].get_legend().get_texts()] == PROXIES
+def test_few_names_are_at_the_ends_of_their_curves_in_their_colours(figure):
+    for ax, names in zip(figure.axes, (PROXIES, ENSEMBLES), strict=True):
+        assert ax.get_legend() is None
+        notes = {t.get_gid()[4:]: t for t in ax.texts if (t.get_gid() or "").startswith("end:")}
+        assert list(notes) == names, "from the highest to the lowest"
+        for name, note in notes.items():
+            assert note.get_text().replace("\n", "") == name
+            assert note.get_color() == LOOK.colour(name)
+            x, y = line(figure, f"{name}:unreliable", figure.axes.index(ax))
+            assert note.xy == (pytest.approx(np.nanmax(x)), pytest.approx(y[np.nanargmax(x)]))
+
+
+def test_many_names_are_in_a_key_that_is_ordered_as_the_curves_are():
+    curves, _, _, own, _ = study(12, 0)
+    look = Look(names=own)
+    ordered, reverse = (gold_under_proxies(curves, look, proxies=names) for names in (own, own[::-1]))
+    keys = [[t.get_text() for t in drawn.axes[0].get_legend().get_texts()] for drawn in (ordered, reverse)]
+    assert not [t for t in ordered.axes[0].texts if (t.get_gid() or "").startswith("end:")]
+    assert sorted(keys[0]) == sorted(keys[1])
+    at = {name: line(ordered, name)[1] for name in own}
+    ends = [round(float(np.nanmax(at[name.replace("\n", "")])), 6) for name in keys[0]]
+    assert ends == sorted(ends, reverse=True)
+
+
+@pytest.mark.parametrize("wanted", [[0.5] * 6, [0.0, 0.0, 0.1, 0.9, 1.0, 1.0], np.linspace(0.1, 0.9, 6)])
+def test_names_at_ends_do_not_overlap_and_stay_in_the_panel(wanted):
+    sizes = np.array([0.1, 0.2, 0.1, 0.1, 0.2, 0.1])
+    found = apart(np.array(wanted), sizes)
+    assert np.all(np.diff(found) >= (sizes[1:] + sizes[:-1]) / 2 - 1e-12)
+    assert found[0] - sizes[0] / 2 >= -1e-12
+    assert found[-1] + sizes[-1] / 2 <= 1 + 1e-12
+    assert apart(np.array([]), np.array([])).size == 0
+
+
+def test_a_figure_where_nothing_is_reliable_says_so_with_the_reason():
+    why = "only 8 prompts (needs 16)"
+    few = synthetic.frontier().with_columns(reliable=pl.lit(False), reason=pl.lit(why))
+    drawn = gold_under_proxies(few, LOOK, proxies=PROXIES, ensembles=ENSEMBLES)
+    for ax in drawn.axes:
+        assert f"No estimate here is reliable: {why}." in [t.get_text().replace("\n", " ") for t in ax.texts]
+    assert overlaps(drawn) == []
 
 
 @pytest.mark.parametrize(("width", "size"), [(3.4, 8), (7.0, 9)])

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import polars as pl
 import pytest
 from many import NAMES, policies, scores, study
@@ -66,8 +67,32 @@ def test_no_two_names_have_one_colour_and_stroke(proxies, ensembles, palette):
     assert len(looks) == len(NAMES)
     for a, b in itertools.combinations(NAMES, 2):
         same = look.stroke(a, ensemble=a in sums) == look.stroke(b, ensemble=b in sums)
-        apart = sum(abs(x - y) for x, y in zip(look.colour(a), look.colour(b), strict=True))
-        assert not same or apart > 0.1, f"{a} and {b}"
+        assert not same or difference(look.colour(a), look.colour(b)) > 10, f"{a} and {b}"
+        if palette == "colorblind":
+            assert not same or difference(*map(green_blind, (look.colour(a), look.colour(b)))) > 7, f"{a} and {b}"
+
+
+def linear(colour):
+    c = np.array(colour)
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def difference(a, b):
+    """Distance of two colours in CIELAB (D65); about 2 can just be seen."""
+
+    def lab(colour):
+        to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+        x, y, z = np.cbrt(to_xyz @ linear(colour) / np.array([0.9505, 1.0, 1.0890]))
+        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    return float(np.linalg.norm(lab(a) - lab(b)))
+
+
+def green_blind(colour):
+    """A colour as people without green cones see it: Machado et al. (2009)."""
+    seen = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+    c = np.clip(seen @ linear(colour), 0, 1)
+    return np.where(c <= 0.0031308, 12.92 * c, 1.055 * c ** (1 / 2.4) - 0.055)
 
 
 @pytest.mark.parametrize("kind", ["gold_under_proxies", "tilted", "selected", "win_rate"])

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, texts
 
 from alignment_limits.report.figures.policies import PALE, policies
-from alignment_limits.report.figures.style import Look, save
+from alignment_limits.report.figures.style import BEST_OF_N, Look, save
 
 
 def draw(table=None, **more):
@@ -37,7 +38,7 @@ def test_every_policy_with_a_kl_stands_at_its_kl_and_gain(figure):
 def test_without_kl_there_is_no_share_and_with_infinite_kl_no_place(figure):
     assert "efficiency:still" not in gids(figure)
     assert not {g for g in gids(figure) if "cut" in g}
-    assert any(t.get_text() == "infinite KL, not drawn: cut" for t in texts(figure))
+    assert any(t.get_text() == "not drawn (infinite KL): cut" for t in texts(figure))
 
 
 def test_limit_and_best_of_n_are_the_evaluated_rewards(figure):
@@ -48,9 +49,20 @@ def test_limit_and_best_of_n_are_the_evaluated_rewards(figure):
     )
     for axes, name, shown in ((0, "gain", rows), (1, "efficiency", rows.filter("reliable"))):
         x, y = line(figure, f"{name}:best-of-n", axes)
-        shown = shown.filter(pl.col(name).is_finite())
+        shown = shown.filter(pl.col(name).is_finite() & (pl.col("n") > 1))
         assert len(x) > 2
         assert list(zip(x, y, strict=True)) == shown.sort("kl").select("kl", name).rows()[: len(x)]
+
+
+def test_best_of_n_is_joined_by_a_smooth_line_that_does_not_reach_the_origin(figure):
+    x, _ = line(figure, "gain:best-of-n")
+    joining = [
+        a.get_xdata()
+        for a in figure.axes[0].get_lines()
+        if a.get_color() == BEST_OF_N and len(a.get_xdata()) > 2 * len(x)
+    ]
+    assert len(joining) == 1
+    assert np.nanmin(joining[0]) == x[0] > 0
 
 
 def test_a_sweep_has_one_entry_in_the_key(figure):
@@ -85,4 +97,4 @@ def test_what_is_not_reliable_is_pale_or_hollow():
     alphas = {a.get_gid(): a.get_alpha() for axes in drawn.axes for a in axes.get_lines() if a.get_gid()}
     assert alphas["gain:ppo-b"] == PALE
     assert alphas["gain:ppo-a"] == alphas["gain:still"] == alphas["efficiency:ppo-b"] == 1
-    assert line(drawn, "gain:best-of-n:unreliable")[0].tolist() == line(drawn, "gain:best-of-n")[0][:2].tolist()
+    assert line(drawn, "gain:best-of-n:unreliable")[0].tolist() == line(drawn, "gain:best-of-n")[0][:1].tolist()

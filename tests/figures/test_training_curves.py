@@ -56,6 +56,6 @@ def test_steps_without_a_kl_are_left_out():
 def test_coefficients_are_named_and_nothing_overlaps(tmp_path):
     figure = training_curves(table(), Look())
     save(figure, Look(), tmp_path / "curves.png", tmp_path / "curves.pdf")
-    assert {"KL coefficient", "0.1", "1", "step"} <= {t.get_text() for t in texts(figure)}
+    assert {"KL coefficient", "0.1", "1", "training step"} <= {t.get_text() for t in texts(figure)}
     assert not overlaps(figure)
     assert len(gids(figure)) >= 8

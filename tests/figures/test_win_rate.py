@@ -100,7 +100,7 @@ def test_what_is_not_reliable_is_hollow_dashed_and_said():
     ]
     assert joining
     assert all(a.is_dashed() for a in joining)
-    assert any("nowhere reliable" in t.get_text() for t in texts(drawn))
+    assert any("No estimate here is reliable" in t.get_text() for t in texts(drawn))
     assert overlaps(drawn) == []
 
 

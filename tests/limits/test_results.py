@@ -83,7 +83,7 @@ def test_a_limit_is_drawn_as_one_and_the_frontier_under_a_proxy_is_not(results):
     limit = frontier(GOLD, kls=[0.1, 0.5], replicates=200)
     own = limit.plot(best_of_n=best_of_n(GOLD, ns=[2, 4], replicates=200))
     assert len(own.axes) == 2, "the share of the limit below"
-    assert "limit, average KL" in labels(own)
+    assert "limit, KL bounded on average" in labels(own)
     alone, below = results["FRONTIER"].plot(), results["FRONTIER"].plot(limit=limit)
     assert not any("limit" in label for label in labels(alone))
     assert "proxy" in labels(below)

@@ -16,9 +16,11 @@ from matplotlib.transforms import ScaledTranslation
 from alignment_limits.report.figures.curves import Curve, curve, draw, limit_curve, ordered, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
+    GAIN,
     GREY,
     HATCHED,
     INK,
+    KL,
     LINE,
     PER_PROMPT,
     SHADE,
@@ -33,6 +35,7 @@ from alignment_limits.report.figures.style import (
 )
 from alignment_limits.report.numbers import verdict, verdict_of
 
+_BOUNDED = {"average": "on average", "per-prompt": "per prompt"}
 _AREAS: Mapping[str, dict[str, Any]] = {  # where a budget is not reliable
     "average": {"facecolor": SHADE, "lw": 0},
     "per-prompt": {"facecolor": "none", "edgecolor": HATCHED, "hatch": "////", "lw": 0},
@@ -40,7 +43,7 @@ _AREAS: Mapping[str, dict[str, Any]] = {  # where a budget is not reliable
 
 
 def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma: float = 1.0) -> Figure:
-    """Gold optimised and evaluated: the limit in both budgets, its bounds, and best-of-n beside it.
+    """Gold optimised and evaluated: the limit in both budgets, its bounds, and best-of-n.
 
     Above: gain (base standard deviations of gold) against KL (nats per sequence). Below, where there is
     best-of-n: the share of the limit it reaches at its own KL. What is not reliable is dashed or paler, and its range
@@ -87,8 +90,8 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
                 _unreliable(ax, c, right, budget)
             _ceiling(ax, ceiling, right, look, name=ax is top)
         outside_key(figure, _handles(sigma, limits, points=bool(points.height)), look)
-        top.set_ylabel("gain in gold (base s.d.)")
-        bottom.set_xlabel("KL from the base model (nats per sequence)")
+        top.set_ylabel(GAIN)
+        bottom.set_xlabel(KL)
         if note:
             text = fold(note, look)
             figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1) * look.small / 72)
@@ -129,7 +132,7 @@ def _not_drawn(raw: Mapping[str, Curve], drawn: Mapping[str, Curve], shares: Seq
             ends = dict.fromkeys(f"{kl:.3g}" for kl in (lost[0], lost[-1]))
             parts.append(f"{budget} limit at KL {' to '.join(ends)}")
     parts += shares
-    return f"Not drawn, as no limit can be so: {'; '.join(parts)}." if parts else ""
+    return f"Not drawn, because no limit can have these values: {'; '.join(parts)}." if parts else ""
 
 
 def _right(c: Curve, points: pl.DataFrame, ceiling: float) -> float:
@@ -228,7 +231,7 @@ def _shares(ax: Any, shown: pl.DataFrame) -> None:
     low = min([0.9, *used["efficiency"].to_list(), *used["efficiency_low"].drop_nans().drop_nulls().to_list()])
     high = max([1.0, *used["efficiency_high"].drop_nans().drop_nulls().to_list()])
     ax.set_ylim(max(0.0, low - 0.03), min(high, 1.3) + 0.03)
-    ax.set_ylabel("share\nof limit")
+    ax.set_ylabel("best-of-n,\nshare of limit")
 
 
 def _unreliable(ax: Any, c: Curve, right: float, budget: str) -> None:
@@ -265,14 +268,14 @@ def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool) -> list
     times = "" if sigma == 1 else f"{sigma:.2g}"
     handles: list[Any] = [
         Line2D([], [], color=GREY, lw=0.8, ls=":", label=rf"${times}\sqrt{{2\,\mathrm{{KL}}}}$"),
-        Line2D([], [], color=INK, lw=1.5, label="limit, average KL"),
-        Line2D([], [], color=PER_PROMPT, lw=0.8, label="limit, per-prompt KL"),
+        Line2D([], [], color=INK, lw=1.5, label="limit, KL bounded on average"),
+        Line2D([], [], color=PER_PROMPT, lw=0.8, label="limit, KL bounded per prompt"),
     ]
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
     for budget, c in limits.items():
         if c.doubtful:
-            handles.append(Patch(**_AREAS[budget], label=f"{budget} KL not reliable"))
+            handles.append(Patch(**_AREAS[budget], label=f"not reliable ({_BOUNDED[budget]})"))
     return handles
 
 
@@ -328,8 +331,8 @@ def panels(studies: Sequence[Panel], look: Look) -> Figure:
         lowest = min(0.0, *(float(np.nanmin(y)) for ax in axes for y in map(_heights, ax.get_lines()) if y.size))
         axes[0].set_ylim(1.1 * lowest, 1.08 * highest)
         axes[0].set_xlim(0, 1.03 * furthest)
-        axes[0].set_ylabel("gain in gold (base s.d.)")
-        figure.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
+        axes[0].set_ylabel(GAIN)
+        figure.supxlabel(KL, fontsize=look.font_size)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from alignment_limits.report.figures.curves import Curve, draw, limit_curve, pieces
-from alignment_limits.report.figures.style import BEST_OF_N, GREY, INK, LINE, Look, fold, label, outside_key
+from alignment_limits.report.figures.style import BEST_OF_N, GAIN, GREY, INK, KL, LINE, Look, fold, label, outside_key
 from alignment_limits.report.numbers import verdict, verdict_of
 
 MARKERS = "osD^vP*Xp<>h"
@@ -50,20 +50,19 @@ def policies(
         top.set_xlim(-0.02 * right, right)
         _heights(top, bottom, limit.gain[limit.kl <= right], drawn)
         shown = "gold" if evaluated == look.gold else label(evaluated)
-        top.set_ylabel(f"gain in {shown} (base s.d.)")
+        top.set_ylabel(GAIN.replace("gold", shown))
         bottom.set_ylabel("share\nof limit")
-        bottom.set_xlabel("KL from the base model (nats per sequence)")
+        bottom.set_xlabel(KL)
         _legend(figure, drawn, look)
         if lost.height:
-            text = fold(f"infinite KL, not drawn: {', '.join(lost['policy'])}", look)
+            text = fold(f"not drawn (infinite KL): {', '.join(lost['policy'])}", look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
             figure.supxlabel(text, fontsize=look.small)
     return figure
 
 
 def _at_most_one(rows: pl.DataFrame) -> pl.DataFrame:
-    """Shares of the limit, which no policy passes: what noise puts above 1 is at 1, what lies above it surely is left
-    out."""
+    """Shares of the limit, which no policy passes: 1 where noise puts one higher, none where it is significantly so."""
     shares = rows.filter(pl.col("efficiency").is_finite() & ~(pl.col("efficiency_low") > 1).fill_null(False))
     above = pl.col("efficiency") > 1
     return shares.with_columns(
@@ -115,12 +114,21 @@ def best_of(ax: Any, table: pl.DataFrame, reward: str, name: str, right: float) 
     ).sort("kl")  # fmt: skip
     if name == "efficiency":
         rows = _at_most_one(rows)
+    rows = rows.filter(pl.col("n") > 1).unique("kl", keep="first", maintain_order=True)
     look: dict[str, Any] = {"color": BEST_OF_N, "ms": 4, "mew": 0, "alpha": 0.8, "zorder": 2.5}
-    (line,) = ax.plot(rows["kl"], rows[name], ".-", lw=0.7, **look)
+    (line,) = ax.plot(rows["kl"], rows[name], ".", **look)
     line.set_gid(f"{name}:best-of-n")
+    _through(ax, rows["kl"].to_numpy(), rows[name].to_numpy())
     doubtful = rows.filter(~verdict(rows, name))
     (hollow,) = ax.plot(doubtful["kl"], doubtful[name], ".", **(look | {"mfc": "white", "mew": 0.5, "alpha": 1}))
     hollow.set_gid(f"{name}:best-of-n:unreliable")
+
+
+def _through(ax: Any, kl: np.ndarray, value: np.ndarray) -> None:
+    """A smooth thin line through the points of best-of-n; none to the origin, which is no choice among replies."""
+    if len(kl) > 1:
+        c = Curve(kl, value, value, value, np.isfinite(value))
+        ax.plot(*pieces(c, value, True), color=BEST_OF_N, lw=0.7, alpha=0.8, zorder=2.4)
 
 
 def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
@@ -145,10 +153,10 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
 
 
 PANELS = {
-    "reward": "{optimized} (base s.d.)",
-    "kl": "KL (nats)",
-    "length": "length (tokens)",
-    "entropy": "entropy (nats)",
+    "reward": "{optimized}\n(base-model s.d.)",
+    "kl": "KL from the base\n(nats per reply)",
+    "length": "length\n(tokens per reply)",
+    "entropy": "entropy\n(nats per reply)",
 }
 WINDOW = 20  # a smoothed point is the mean over one part in so many of the run
 
@@ -175,7 +183,7 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for ax in axes[:2]:
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
-        figure.supxlabel("step", fontsize=look.font_size)
+        figure.supxlabel("training step", fontsize=look.font_size)
         handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in colours.items()]
         what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
         outside_key(figure, handles, look, title=what)
@@ -229,8 +237,8 @@ def exact(
         handles.append(Line2D([], [], color=GREY, marker="o", mfc="white", ms=3.6, lw=0, label="estimates"))
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-        ax.set_xlabel("KL from the base model (nats per reply)")
-        ax.set_ylabel(f"gain in {'gold' if evaluated == look.gold else label(evaluated, 30)} (base s.d.)")
+        ax.set_xlabel(KL)
+        ax.set_ylabel(GAIN.replace("gold", "gold" if evaluated == look.gold else label(evaluated, 30)))
         outside_key(figure, handles, look)
     return figure
 
@@ -242,12 +250,13 @@ def _line(colour: Any, name: str, **look: Any) -> Line2D:
 def _pairs(
     ax: Any, rows: pl.DataFrame, key: list[str], colour: Any, marker: str, name: str, *, join: bool = False
 ) -> None:
-    """Exact KL and gain as filled markers, estimated ones hollow beside them."""
+    """Exact KL and gain as filled markers, estimated ones as hollow markers."""
     spent, gained = (rows.filter(pl.col("quantity") == q) for q in ("kl", "gain"))
     both = gained.join(spent.select(*key, x="exact", x_estimate="estimate"), on=key).sort("x")
-    (line,) = ax.plot(
-        both["x"], both["exact"], "-" if join else "", color=colour, marker=marker, ms=3.8, mew=0, lw=0.8, zorder=4
-    )
+    if join:
+        both = both.filter(pl.col("x") > 0)
+        _through(ax, both["x"].to_numpy(), both["exact"].to_numpy())
+    (line,) = ax.plot(both["x"], both["exact"], "", color=colour, marker=marker, ms=3.8, mew=0, lw=0, zorder=4)
     line.set_gid(name)
     _estimates(ax, both["x_estimate"].to_list(), both, colour, marker, name)
 

@@ -12,11 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.figures import ends
 from alignment_limits.report.figures.curves import Curve, curve, draw, limit_curve, ordered
 from alignment_limits.report.figures.style import (
     DASHED,
+    GAIN,
     GREY,
     INK,
+    KL,
     LINE,
     WIDE,
     Look,
@@ -24,8 +27,10 @@ from alignment_limits.report.figures.style import (
     height,
     key,
     label,
+    nothing_reliable,
     order,
     outside_key,
+    panel_title,
     place,
 )
 from alignment_limits.report.numbers import verdict
@@ -82,7 +87,7 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
                 color=INK,
             )
         ax.annotate(
-            "Spearman\nwith gold",
+            "rank corre-\nlation with\ngold",
             (1, 0),
             xycoords=("axes fraction", "data"),
             xytext=(4, 2),
@@ -99,7 +104,7 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
             tick.set(va="bottom" if "\n" not in label(name, _NAME) else "center", linespacing=1.0)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        figure.supxlabel("score of a base sample (base s.d., prompt mean = 0)", fontsize=look.font_size)
+        figure.supxlabel("base-model score (s.d. from the prompt's mean)", fontsize=look.font_size)
     return figure
 
 
@@ -138,7 +143,8 @@ def gold_under_proxies(
     One panel for single proxies, one for ensembles (long-short strokes, the single proxies in grey behind
     them); the ideal, gold itself optimised, is black in both. What is not reliable is dashed and pale; an estimate
     above the ideal, which nothing can pass, is drawn at it within noise, and not at all beyond.
-    Average budget. Keys are in the order of the curves from top to bottom at the KL all can be compared at.
+    Average budget. Names are at the ends of the curves where there is room. Else a key has them in the order of the
+    curves from top to bottom at the KL all can be compared at.
 
     Args:
         table: `limits/frontier.parquet`.
@@ -153,8 +159,11 @@ def gold_under_proxies(
         beside = look.width >= WIDE
         rows = 1 if beside else max(len(groups), 1)
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
-        keys = [height(g, look, columns(g, look, room)) for _, g in groups] or [0.0]
         panel = 0.46 * look.width / (1.3 if beside else 1)
+        drawn = all(c.end > 0 for c in curves.values())
+        at_ends = bool(groups) and drawn and all(ends.fits(g, look, room, 0.8 * 72 * panel) for _, g in groups)
+        keys = [LINE * look.font_size / 72 if at_ends else height(g, look, columns(g, look, room)) for _, g in groups]
+        keys = keys or [0.0]
         figure = look.figure(height=rows * panel + (max(keys) if beside else sum(keys)) + 0.45)
         axes = figure.subplots(*((1, max(len(groups), 1)) if beside else (rows, 1)), sharex=True, sharey=True)
         for ax, (title, names) in zip(np.atleast_1d(axes), groups or [("", [])], strict=True):
@@ -173,15 +182,24 @@ def gold_under_proxies(
             for name in (ranked := order(names, {n: curves[n].at(common) for n in names})):
                 style = look.stroke(name, ensemble=name in ensembles)
                 draw(ax, curves[name], colour=look.colour(name), name=name, style=style, band=0.12, under=ideal)
-            key(ax, ranked, look, ensembles, title, columns(ranked, look, room))
-            _label_ideal(ax, ideal, look)
+            if at_ends:
+                panel_title(ax, title, look)
+            else:
+                key(ax, ranked, look, ensembles, title, columns(ranked, look, room))
+            _label_limit(ax, ideal, look)
         _limits(np.atleast_1d(axes)[0], [ideal, *curves.values()])
-        figure.supylabel("gain in gold (base s.d.)", fontsize=look.font_size)
-        under = "KL from the base model (nats per sequence)"
+        if at_ends:
+            for ax, (_, names) in zip(np.atleast_1d(axes), groups, strict=True):
+                ends.draw(ax, {n: (curves[n].end, curves[n].at(curves[n].end)) for n in names}, look)
+        if groups and not any(c.reach for c in curves.values()):
+            rows_of = table.filter((pl.col("evaluated") == gold) & pl.col("optimized").is_in(list(curves)))
+            for ax in np.atleast_1d(axes):
+                nothing_reliable(ax, rows_of, "gain", look)
+        figure.supylabel(GAIN, fontsize=look.font_size)
         if beside:
-            figure.supxlabel(under, fontsize=look.font_size)
+            figure.supxlabel(KL, fontsize=look.font_size)
         else:
-            np.atleast_1d(axes)[-1].set_xlabel(under)
+            np.atleast_1d(axes)[-1].set_xlabel(KL)
     return figure
 
 
@@ -197,11 +215,11 @@ def _limits(ax: Any, curves: list[Curve]) -> None:
             other.axhline(0, color=GREY, lw=0.5, zorder=1)
 
 
-def _label_ideal(ax: Any, ideal: Curve, look: Look) -> None:
-    """The word beside the black curve, above and left of it: frontiers are concave, so nothing is there."""
+def _label_limit(ax: Any, ideal: Curve, look: Look) -> None:
+    """The word above and left of the black curve: frontiers are concave, so nothing is there."""
     x = 0.45 * ideal.end
     ax.annotate(
-        "ideal",
+        "limit",
         (x, ideal.at(x)),
         xytext=(-7, 5),
         textcoords="offset points",
@@ -263,11 +281,16 @@ def ensemble_gap(table: pl.DataFrame, look: Look, *, beta: float) -> Figure:
             rows.filter(pl.col("aggregator") == "mean").group_by("k").agg(pl.col("gap_predicted").mean()).sort("k")
         )
         handles += ax.plot(
-            predicted["k"], predicted["gap_predicted"], color=INK, lw=1.0, ls=_PREDICTED, label="predicted, mean"
+            predicted["k"],
+            predicted["gap_predicted"],
+            color=INK,
+            lw=1.0,
+            ls=_PREDICTED,
+            label="prediction for the mean",
         )
         handles[-1].set_gid("predicted")
         floor = float(rows["gap_floor"].drop_nans().to_numpy().mean())
-        handles.append(ax.axhline(floor, color=GREY, lw=0.8, ls=":", label="predicted floor", gid="floor"))
+        handles.append(ax.axhline(floor, color=GREY, lw=0.8, ls=":", label="floor of the prediction", gid="floor"))
         if not all_reliable:
             look_of: dict[str, Any] = {
                 "color": GREY,
@@ -281,8 +304,8 @@ def ensemble_gap(table: pl.DataFrame, look: Look, *, beta: float) -> Figure:
             handles.append(Line2D([], [], label="not reliable", **look_of))
         ax.set_xticks(sorted(rows["k"].unique()))
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("proxies in the ensemble, K")
-        ax.set_ylabel(f"regularised gap\nat β = {beta:g} (base s.d.)")
+        ax.set_xlabel("number of proxies in the ensemble")
+        ax.set_ylabel(f"cost in gain − β·KL\nat β = {beta:g} (base-model s.d.)")
         outside_key(figure, handles, look)
     return figure
 
@@ -311,7 +334,7 @@ def proxy_quality(proxies: pl.DataFrame, ensembles: pl.DataFrame, look: Look, *,
         _errors(top, proxies.filter(pl.col("beta") == betas[0]))
         _gaps(middle, proxies, of_beta)
         _sizes(bottom, ensembles.filter((pl.col("beta") == beta) & (pl.col("aggregator") == "mean")), look, of_shared)
-        bottom.set_ylabel(f"gap at β = {beta:g}\n(base s.d.)")
+        bottom.set_ylabel(f"cost at β = {beta:g}\n(base-model s.d.)")
     return figure
 
 
@@ -323,8 +346,8 @@ def _errors(ax: Any, rows: pl.DataFrame) -> None:
     ticks = middle["labels"].to_list()
     ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("gold labels of a proxy")
-    ax.set_ylabel("error variance\n(of gold's)")
+    ax.set_xlabel("number of gold labels that a proxy was trained on")
+    ax.set_ylabel("error variance\n(gold's variance = 1)")
     ax.set_ylim(bottom=0)
 
 
@@ -333,16 +356,16 @@ def _gaps(ax: Any, rows: pl.DataFrame, look: Look) -> None:
     for name in look.names:
         own = rows.filter(pl.col("beta") == float(name))
         colour = look.colour(name)
-        for told, face in ((True, colour), (False, "none")):
-            some = own.filter(pl.col("reliable") == told)
+        for trusted, face in ((True, colour), (False, "none")):
+            some = own.filter(pl.col("reliable") == trusted)
             ax.plot(some["error_variance"], some["gap"], "o", ms=2.2, mew=0.5, mec=colour, mfc=face, alpha=0.7)
         ax.plot([0, most], [0, most / (2 * float(name))], color=colour, lw=0.8, ls=DASHED)
         ax.plot([], [], "o", ms=2.6, mew=0, color=colour, label=f"β = {name}")
     ax.plot([], [], color=GREY, lw=0.8, ls=DASHED, label="error / (2β)")
     ax.set_ylim(0, 1.25 * float(rows["gap"].max()))  # type: ignore[arg-type]
     ax.set_xlim(left=0)
-    ax.set_xlabel("error variance (of gold's)")
-    ax.set_ylabel("regularised gap\n(base s.d.)")
+    ax.set_xlabel("error variance of a proxy (gold's variance = 1)")
+    ax.set_ylabel("cost in gain − β·KL\n(base-model s.d.)")
     ax.legend(ncols=2, loc="upper left")
 
 
@@ -355,18 +378,18 @@ def _sizes(ax: Any, rows: pl.DataFrame, style: Look, look: Look) -> None:
         colour, k = look.colour(name), own["k"]
         ax.fill_between(k, own["gap_low"], own["gap_high"], color=colour, alpha=0.15, lw=0)
         ax.plot(k, own["gap"], "-", lw=1.0, color=colour)[0].set_gid(f"gap:{name}")
-        for told, face in ((True, colour), (False, "white")):
-            some = own.filter(pl.col("reliable") == told)
+        for trusted, face in ((True, colour), (False, "white")):
+            some = own.filter(pl.col("reliable") == trusted)
             ax.plot(some["k"], some["gap"], "o", ms=2.6, mew=0.7, mec=colour, mfc=face)
         ax.plot(k, own["gap_predicted"], lw=0.9, ls=DASHED, color=colour)
         ax.axhline(own["gap_floor"][0], lw=0.8, ls=":", color=colour)
-        label = f"share {name}, ρ = {own['rho'][0]:.2f}"
+        label = f"members share {name}, ρ = {own['rho'][0]:.2f}"
         handles.append(Line2D([], [], color=colour, marker="o", ms=2.6, lw=1.0, label=label))
-    handles.append(Line2D([], [], color=GREY, lw=0.9, ls=DASHED, label="predicted"))
-    handles.append(Line2D([], [], color=GREY, lw=0.8, ls=":", label="predicted floor"))
+    handles.append(Line2D([], [], color=GREY, lw=0.9, ls=DASHED, label="prediction"))
+    handles.append(Line2D([], [], color=GREY, lw=0.8, ls=":", label="floor of the prediction"))
     ax.set_xscale("log", base=2)
     sizes = sorted(rows["k"].unique())
     ax.set_xticks(sizes, [str(k) for k in sizes])
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("proxies in the ensemble, K")
+    ax.set_xlabel("number of proxies in the ensemble")
     place(ax, handles, style, "", 2)

@@ -33,9 +33,12 @@ BEST_OF_N = "#d55e00"  # vermillion of Okabe and Ito's colour-blind safe set
 PER_PROMPT = "#0072b2"  # blue of the same set
 DASHED = (0, (3, 1.6))  # not reliable, in every figure
 ENSEMBLE = (0, (6, 1.2, 1.2, 1.2))  # ensembles, in every figure
-# of names beyond the palette's colours, which come again, darker
-STROKES = {False: ("-", (0, (1.2, 0.9))), True: (ENSEMBLE, (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)))}
-MARKS = ("o", "D")
+# the first of names that have the palette's colours; the others, in turn, of names that have them again, darker
+STROKES = {
+    False: ("-", (0, (1.2, 0.9)), (0, (0.8, 2.2))),
+    True: (ENSEMBLE, (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (10, 1.2, 1.2, 1.2))),
+}
+MARKS = ("o", "D", "s")
 GAIN = "gain in gold\n(base-model s.d.)"  # axes of all figures
 KL = "KL from the base model (nats per reply)"
 SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own font size
@@ -92,15 +95,16 @@ class Look:
 
     def stroke(self, name: str, *, ensemble: bool = False) -> Any:
         """The line style of a reward or an ensemble: with its colour, no other name of the study has it."""
-        return STROKES[ensemble][self._again(name) % 2]
+        return STROKES[ensemble][self._turn(name)]
 
     def mark(self, name: str) -> str:
         """The marker of a reward's or an ensemble's points, to tell those of like colours apart."""
-        return MARKS[self._again(name) % 2]
+        return MARKS[self._turn(name)]
 
-    def _again(self, name: str) -> int:
-        """How often the palette was used up before this name."""
-        return self.names.index(name) // len(self._colours()) if name in self.names else 0
+    def _turn(self, name: str) -> int:
+        """0 while the palette has colours; then 1 and 2 in turn, so that neighbours among darker colours differ."""
+        place = self.names.index(name) if name in self.names else 0
+        return 0 if place < len(self._colours()) else 1 + place % 2
 
     def _colours(self) -> list[tuple[float, float, float]]:
         try:
@@ -266,7 +270,7 @@ def nothing_reliable(ax: Any, rows: pl.DataFrame, quantity: str, look: Look) -> 
     reasons = rows[column].drop_nulls() if column in rows.columns else pl.Series([], dtype=pl.String)
     reasons = reasons.filter(reasons != "")
     why = f": {reasons.mode().sort()[0]}" if len(reasons) else ""
-    text = fold(f"No estimate here is reliable{why}.", look, room=0.7 * 72 * look.width)
+    text = fold(f"No estimate here is reliable{why}.", look, room=0.42 * 72 * look.width)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
     note = ax.text(
         0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=look.small, color=INK, bbox=box,
@@ -296,6 +300,12 @@ def key(ax: Any, names: Sequence[str], look: Look, ensembles: Sequence[str], tit
     ]
     if handles:
         place(ax, handles, look, title, columns)
+
+
+def panel_title(ax: Any, title: str, look: Look) -> None:
+    """A panel's title where no key has it."""
+    if title:
+        ax.set_title(title, loc="left", fontsize=look.small, fontweight="bold", color=GREY, pad=3)
 
 
 def place(ax: Any, handles: Sequence[Any], look: Look, title: str, columns: int) -> None:

@@ -259,8 +259,8 @@ _OF_RESULT = {
 }
 # and those that no figure of the workflow is about: horizontal and vertical column, with their labels
 _PLAIN = {
-    "ProxyGapTable": (("beta", "temperature β"), ("gap", "regularised gap (reward units)")),
-    "Plan": (("kl", "KL from the base model (nats per sequence)"), ("prompts", "prompts needed")),
+    "ProxyGapTable": (("beta", "temperature β"), ("gap", "cost in gain − β·KL (reward units)")),
+    "Plan": (("kl", "KL from the base model (nats per reply)"), ("prompts", "prompts needed")),
 }
 
 
@@ -313,14 +313,14 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
 
 
 def _under_a_proxy(result: Any, look: Look, *, limit: Any = None) -> Figure:
-    """The frontier of one reward as another is optimized: no limit, so it is drawn below that, or by itself."""
+    """The frontier of one reward as another is optimized: no limit, so it is drawn below the limit, or alone."""
     import polars as pl
 
     from alignment_limits.report.figures.curves import quantity
     from alignment_limits.report.figures.rewards import gold_under_proxies
 
     if limit is None:
-        x = "kl", "KL from the base model (nats per sequence)"
+        x = "kl", "KL from the base model (nats per reply)"
         return quantity(result.to_polars(), look, x=x, y=("gain", f"gain in {look.gold}"))
     named = {look.gold: limit, "proxy": result}
     labels = {name: {"optimized": pl.lit(name), "evaluated": pl.lit(look.gold)} for name in named}

@@ -15,7 +15,7 @@ from alignment_limits.policies.target import chosen, distances, main_setting, ob
 from alignment_limits.report.figures.curves import draw, limit_curve
 from alignment_limits.report.figures.learning import LEARNED, MARKERS
 from alignment_limits.report.figures.policies import bar, best_of
-from alignment_limits.report.figures.style import BEST_OF_N, GREY, INK, Look, label, outside_key
+from alignment_limits.report.figures.style import BEST_OF_N, GAIN, GREY, INK, KL, Look, label, outside_key
 from alignment_limits.study.objectives import named
 
 _KLS = {"forward_kl": "KL(target‖policy)", "reverse_kl": "KL(policy‖target)"}
@@ -112,7 +112,7 @@ def _base(ax: Any, rows: pl.DataFrame) -> None:
 
 
 def _floor(rows: pl.DataFrame) -> float:
-    """Half of the smallest distance that is surely, or else that is estimated, above zero."""
+    """Half of the smallest distance that is significantly above zero, or else is estimated above zero."""
     for column in ("low", "value"):
         above = rows.filter((pl.col(column) > 0) & pl.col(column).is_finite())["value"].to_numpy()
         if above.size:
@@ -121,7 +121,7 @@ def _floor(rows: pl.DataFrame) -> float:
 
 
 def _legend(figure: Figure, names: Sequence[str], look: Look) -> None:
-    handles = [Line2D([], [], color=GREY, lw=0.8, ls="--", label="base")]
+    handles = [Line2D([], [], color=GREY, lw=0.8, ls="--", label="base model")]
     for name in names:
         colour, marker = style(name, names, look)
         text = label(named(name), 44)
@@ -171,8 +171,8 @@ def target_plane(
         ax.set_xlim(-0.02 * right, right)
         gains = [*limit.gain[limit.kl <= right], target[1], *placed["gain_high"].drop_nans().to_list()]
         ax.set_ylim(min(0.0, *placed["gain_low"].drop_nans().to_list(), 0.0) - 0.04 * max(gains), 1.1 * max(gains))
-        ax.set_xlabel("KL from the base model (nats per sequence)")
-        ax.set_ylabel(f"gain in {'gold' if evaluated == look.gold else label(evaluated)} (base s.d.)")
+        ax.set_xlabel(KL)
+        ax.set_ylabel(GAIN.replace("gold", "gold" if evaluated == look.gold else label(evaluated)))
         _plane_legend(figure, names, sizes, bool(placed["pairs"].null_count()), look)
     return figure
 

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alignment_limits.limits.worlds import Uniform
+from alignment_limits.report.figures import ends
 from alignment_limits.report.figures.curves import Curve, pieces
 from alignment_limits.report.figures.style import (
     DASHED,
     GREY,
     INK,
+    KL,
     LINE,
     WIDE,
     Look,
@@ -26,6 +28,7 @@ from alignment_limits.report.figures.style import (
     key_columns,
     key_height,
     order,
+    panel_title,
     place,
 )
 from alignment_limits.report.numbers import verdict
@@ -53,15 +56,19 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
     methods = [m for m in METHODS if m in by_gold["method"]]
     below = len(methods) > 1
     best = rows.filter(pl.col("method") == "best-of-n")
-    last = {n: best.filter(pl.col("optimized") == n)["win_rate"].to_list()[-1:] for n in (*proxies, *ensembles)}
-    names = order([n for n, found in last.items() if found], {n: found[0] for n, found in last.items() if found})
+    points = {n: best.filter(pl.col("optimized") == n) for n in (look.gold, *proxies, *ensembles)}
+    last = {n: (own["kl"][-1], own["win_rate"][-1]) for n, own in points.items() if own.height}
+    names = order([n for n in last if n != look.gold], {n: wins for n, (_, wins) in last.items()})
     ways = _ways(by_gold, methods, look) if below else []
     with look.applied():
         beside = below and look.width >= WIDE
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
         wide, labels = columns(names, look, room), [str(h.get_label()) for *_, h in ways]
+        tall = 0.8 * 72 * (0.38 if beside else 0.52) * look.width
+        at_ends = ends.fits((look.gold, *names), look, room, tall) and bool(last.get(look.gold))
         wide_below = key_columns(labels, look, room, most=2)
-        keys = [height(names, look, wide), *([key_height(labels, look, wide_below, titles=1)] if below else [])]
+        first = LINE * look.font_size / 72 if at_ends else height(names, look, wide)
+        keys = [first, *([key_height(labels, look, wide_below, titles=1)] if below else [])]
         panels = [0.38 * look.width] if beside else [part * look.width for part in (0.52, 0.36)[: len(keys)]]
         figure = look.figure(height=sum(panels) + (max if beside else sum)(keys) + 0.5)
         layout: dict[str, Any] = {} if beside else {"height_ratios": panels}
@@ -71,21 +78,27 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
             style = look.stroke(name, ensemble=name in ensembles)
             own = best.filter(pl.col("optimized") == name)
             _points(axes[0], own, colour=look.colour(name), marker=look.mark(name), style=style, gid=name)
-        key(axes[0], names, look, ensembles, "best-of-n by gold (black) or by", wide)
+        if at_ends:
+            panel_title(axes[0], "best-of-n selected by", look)
+        else:
+            key(axes[0], names, look, ensembles, "best-of-n selected by gold (black) or by", wide)
         axes[0].set_xlim(0, right)
         axes[0].set_ylim(min(0.48, *(rows["win_rate"].to_list() or [0.5])) - 0.01, 1.0)
         axes[0].set_ylabel("win rate in gold\nagainst the base model")
+        if at_ends:
+            shown = {look.gold: "gold"}
+            ends.draw(axes[0], {n: last[n] for n in (look.gold, *names)}, look, shown)
         if below:
             axes[1].axhline(0, color=GREY, lw=0.8, ls=":", zorder=2)
             for part, style, handle in ways:
                 _points(axes[1], part, style="-", gid=str(handle.get_label()), **style)
             axes[1].invert_yaxis()
             place(axes[1], [h for *_, h in ways], look, "ways of choosing by gold", wide_below)
-            axes[1].set_ylabel("below the upper bound\n(percentage points)")
-        figure.supxlabel("KL from the base model (nats per sequence)", fontsize=look.font_size)
+            axes[1].set_ylabel("win rate below the bound\n(percentage points)")
+        figure.supxlabel(KL, fontsize=look.font_size)
         if not rows["_reliable"].all():
-            where = "nowhere reliable here: " if not rows["_reliable"].any() else ""
-            text = fold(f"{where}hollow and dashed: not reliable", look)
+            where = "Hollow points and dashed lines are" if rows["_reliable"].any() else "No estimate here is"
+            text = fold(f"{where} {'not ' if rows['_reliable'].any() else ''}reliable.", look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
             figure.suptitle(text, fontsize=look.small, color=GREY)
     return figure
@@ -94,7 +107,7 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
 def possible(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with `_reliable`, their verdict, and no win rate above what is possible at its KL.
 
-    A win rate whose interval reaches the upper bound is drawn at it; one that is surely above is left out.
+    A win rate whose interval reaches the upper bound is drawn at it; one that is significantly above is left out.
     """
     top = pl.Series(most(rows["kl"]), dtype=pl.Float64)
     rows = rows.with_columns(_reliable=verdict(rows, "win_rate"), _top=top)
@@ -160,7 +173,7 @@ def _points(ax: Any, rows: pl.DataFrame, *, colour: Any, marker: str, style: Any
 
 
 def _ceiling(ax: Any, right: float) -> None:
-    """The most that can be won, and the half that the base model itself wins."""
+    """The upper bound of the win rate, and the half that the base model itself wins."""
     x = np.linspace(0, np.sqrt(right), 80) ** 2
     (line,) = ax.plot(x, most(x), color=GREY, lw=0.8, ls=":", zorder=2)
     line.set_gid("ceiling")
