@@ -8,6 +8,7 @@ import pytest
 from alignment_limits import limits
 from alignment_limits.limits import streaming
 from alignment_limits.report.figures.table import FIGURES
+from alignment_limits.tables.schemas import limits as schemas
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -89,3 +90,29 @@ def test_every_page_is_in_the_navigation():
 def test_every_public_name_is_on_a_page_of_the_api(page, package):
     text = (DOCS / f"api/{page}.md").read_text("utf-8")
     assert [name for name in package.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def rows(section: str) -> list[list[str]]:
+    """The cells of a section's tables, their heads left out."""
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "---" not in line]
+
+
+def test_reasons_that_are_explained_are_those_that_the_estimators_give():
+    text = prose(DOCS / "results.md").partition("\n## Not reliable\n")[2].partition("\n## ")[0]
+    code = "".join(file.read_text("utf-8") for file in (ROOT / "workflow/alignment_limits/limits").glob("*.py"))
+    said = [part.strip() for cells in rows(text)[1:] for part in re.split(r"…|, ", cells[0])]
+    assert len(said) > 10
+    assert [part for part in said if part not in code] == []
+
+
+def test_columns_that_are_explained_are_those_of_the_tables():
+    text = prose(DOCS / "results.md").partition("\n## Tables\n")[2]
+    blocks = text.split("\n**`limits/")[1:]
+    assert len(blocks) == 4
+    for block in blocks:
+        names = re.findall(r"(?:limits/)?(\w+)\.parquet", block.partition("\n\n")[0])
+        known = set().union(*(getattr(schemas, name.upper()).columns for name in names))
+        named = {name for cells in rows(block)[1:] for name in re.findall(r"`(\w+)`", cells[0])}
+        assert named, names
+        assert named <= known, names
