@@ -91,7 +91,7 @@ def test_a_figure_where_nothing_is_reliable_says_so_with_the_reason():
     few = synthetic.frontier().with_columns(reliable=pl.lit(False), reason=pl.lit(why))
     drawn = gold_under_proxies(few, LOOK, proxies=PROXIES, ensembles=ENSEMBLES)
     for ax in drawn.axes:
-        assert f"No estimate here is reliable: {why}." in [t.get_text().replace("\n", " ") for t in ax.texts]
+        assert f"No estimate here is reliable. Reason: {why}." in [t.get_text().replace("\n", " ") for t in ax.texts]
     assert overlaps(drawn) == []
 
 

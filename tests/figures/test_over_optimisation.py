@@ -111,7 +111,7 @@ def test_a_panel_where_nothing_is_reliable_says_so_with_the_reason(method):
         if c.endswith(("reliable", "reason"))
     )
     notes = [t.get_text().replace("\n", " ") for t in draw(method, points=few).axes[0].texts]
-    assert notes == [f"No estimate here is reliable: {why}."]
+    assert notes == [f"No estimate here is reliable. Reason: {why}."]
     assert not draw(method).axes[0].texts
 
 

@@ -46,13 +46,14 @@ def test_the_per_prompt_limit_answers_where_the_average_one_is_not_reliable():
 
 def test_what_is_not_reliable_is_not_given_and_the_reason_is():
     nothing = answered(synthetic.frontier(reach=0), synthetic.best_of_n().with_columns(efficiency_reliable=False))
-    assert nothing[GAIN].startswith("These samples give no reliable limit at any KL: ESS below 10.")
+    assert nothing[GAIN].startswith("These samples give no reliable limit at any KL. Reason: ESS below 10.")
     assert "make plan" in nothing[GAIN]
-    assert nothing[CLOSE].startswith("The share of the limit that best-of-n reaches is not reliable at any n: ")
+    assert nothing[CLOSE].startswith("The share of the limit that best-of-n reaches is not reliable at any n. Reason: ")
     assert (
-        nothing[WRONG] == "The share of the gain that survives is not reliable for any of the 4 proxies: ESS below 10."
+        nothing[WRONG]
+        == "The share of the gain that survives is not reliable for any of the 4 proxies. Reason: ESS below 10."
     )
-    assert not any(c.isdigit() and c not in "104" for text in nothing.values() for c in text.partition(":")[0])
+    assert not any(c.isdigit() and c not in "104" for text in nothing.values() for c in text.partition("Reason")[0])
 
 
 def test_proxies_without_a_reliable_share_are_counted():

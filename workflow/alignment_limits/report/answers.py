@@ -40,8 +40,8 @@ def answers(
 def _gain(gain: Estimate, kl: float, scale: float) -> str:
     if not gain.known:
         return (
-            f"These samples give no reliable limit at any KL: {gain.reason}. The command make plan computes how many "
-            "prompts and samples are needed."
+            f"These samples give no reliable limit at any KL. Reason: {gain.reason}. The command make plan computes "
+            "how many prompts and samples are needed."
         )
     own = gain.times(scale).value
     native = f", which is {number(own)} in gold's own units" if math.isfinite(own) and scale != 1 else ""
@@ -76,7 +76,7 @@ def _close(table: pl.DataFrame, gold: str) -> str:
         reasons += [share.reason for share in shares.values()]
     if not reasons:
         return "The study has no best-of-n."
-    return f"The share of the limit that best-of-n reaches is not reliable at any n: {most_frequent(reasons)}."
+    return f"The share of the limit that best-of-n reaches is not reliable at any n. Reason: {most_frequent(reasons)}."
 
 
 def most_frequent(reasons: Sequence[str]) -> str:
@@ -92,7 +92,7 @@ def _wrong(frontier: pl.DataFrame, gold: str, proxies: Sequence[str], kl: float,
     if not known:
         reason = most_frequent([share.reason for share in shares.values()])
         each = "the proxy" if len(proxies) == 1 else f"any of the {len(proxies)} proxies"
-        return f"The share of the gain that survives is not reliable for {each}: {reason}."
+        return f"The share of the gain that survives is not reliable for {each}. Reason: {reason}."
     parts = [_keeps(shares, name) for name in dict.fromkeys((known[0], known[-1]))]
     lost = [name for name in proxies if name not in known]
     which = f" ({lost[0]})" if len(lost) == 1 else ""
@@ -121,7 +121,9 @@ def policies(table: pl.DataFrame, gold: str) -> str:
     if not shares:
         return ""
     if not known:
-        return f"No policy's share of the limit is reliable: {most_frequent([s.reason for s in shares.values()])}."
+        return (
+            f"No policy's share of the limit is reliable. Reason: {most_frequent([s.reason for s in shares.values()])}."
+        )
     worst, best = (f"{interval(shares[name], percent=True)} ({name})" for name in (known[0], known[-1]))
     if len(known) == 1:
         return f"The policy {known[0]} reaches {interval(shares[known[0]], percent=True)} of the limit at its KL."

@@ -343,6 +343,6 @@ def _forms(rows: pl.DataFrame) -> str:
     bent = fits.filter(pl.col("beta_low") > 0).height
     return (
         f"The form of Gao et al., d(α − β·d) with d = √KL, fits best-of-n for {fits.height} of {rows.height} proxies "
-        f"(misfit at most 5% of the largest gain); β is significantly positive for {bent}, so gains flatten, which "
-        "alone is no turn"
+        f"(misfit at most 5% of the largest gain); β is significantly positive for {bent} of these. A positive β means "
+        "that gains flatten, which alone is no turn"
     )

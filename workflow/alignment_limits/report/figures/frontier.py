@@ -29,6 +29,7 @@ from alignment_limits.report.figures.style import (
     fold,
     height,
     label,
+    nothing_reliable,
     order,
     outside_key,
     place,
@@ -89,6 +90,9 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
             for budget, c in limits.items():
                 _unreliable(ax, c, right, budget)
             _ceiling(ax, ceiling, right, look, name=ax is top)
+        if not (average.reach or per_prompt.reach):
+            own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
+            nothing_reliable(top, own, "gain", look)
         outside_key(figure, _handles(sigma, limits, points=bool(points.height)), look)
         top.set_ylabel(GAIN)
         bottom.set_xlabel(KL)

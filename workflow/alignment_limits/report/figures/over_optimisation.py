@@ -135,6 +135,8 @@ def _figure(
         of_names = judged.filter(pl.col("optimized").is_in(names))
         if not of_names.select(verdict(of_names, "gain").any()).item():
             nothing_reliable(ax, of_names, "gain", look)
+        if not points.filter(pl.col("optimized").is_in(names)).height:
+            ax.set(xticks=[], yticks=[])
         forest(lower, fits, ranked, look, path, ensembles)
         lower.legend(handles=_symbols(), loc="outside upper right", ncols=4, handletextpad=0.4, columnspacing=1.0)
     return figure
@@ -171,7 +173,7 @@ def forest(
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.patch.set_visible(False)  # names of the first column reach over the others
-        ax.locator_params(axis="x", nbins=3)
+        ax.locator_params(axis="x", nbins=3 if ax is axes[0] else 2)
         for y in range(len(names)):
             ax.axhline(y, color=GREY, lw=0.3, alpha=0.4, zorder=0)
     axes[0].set_yticks([])

@@ -263,17 +263,25 @@ def fold(text: str, look: Look, room: float = math.inf) -> str:
     return "\n".join(lines)
 
 
-def nothing_reliable(ax: Any, rows: pl.DataFrame, quantity: str, look: Look) -> None:
-    """Say in the panel that none of its estimates is reliable, and the most frequent reason."""
+def no_estimate(rows: pl.DataFrame, quantity: str) -> str:
+    """That none of a figure's estimates is reliable, and the most frequent reason."""
     own = f"{quantity}_reason"
     column = own if own in rows.columns else "reason"
     reasons = rows[column].drop_nulls() if column in rows.columns else pl.Series([], dtype=pl.String)
     reasons = reasons.filter(reasons != "")
-    why = f": {reasons.mode().sort()[0]}" if len(reasons) else ""
-    text = fold(f"No estimate here is reliable{why}.", look, room=0.42 * 72 * look.width)
+    why = f" Reason: {reasons.mode().sort()[0]}." if len(reasons) else ""
+    return f"No estimate here is reliable.{why}"
+
+
+def nothing_reliable(ax: Any, rows: pl.DataFrame, quantity: str, look: Look) -> None:
+    """Say that none of a panel's estimates is reliable, and the most frequent reason.
+
+    The text is at the top left, where curves of gain leave room.
+    """
+    text = fold(no_estimate(rows, quantity), look, room=0.42 * 72 * look.width)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
     note = ax.text(
-        0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=look.small, color=INK, bbox=box,
+        0.03, 0.97, text, transform=ax.transAxes, ha="left", va="top", fontsize=look.small, color=INK, bbox=box,
         zorder=7,
     )  # fmt: skip
     note.set_gid("nothing reliable")

@@ -27,6 +27,7 @@ from alignment_limits.report.figures.style import (
     key,
     key_columns,
     key_height,
+    no_estimate,
     order,
     panel_title,
     place,
@@ -97,8 +98,9 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
             axes[1].set_ylabel("win rate below the bound\n(percentage points)")
         figure.supxlabel(KL, fontsize=look.font_size)
         if not rows["_reliable"].all():
-            where = "Hollow points and dashed lines are" if rows["_reliable"].any() else "No estimate here is"
-            text = fold(f"{where} {'not ' if rows['_reliable'].any() else ''}reliable.", look)
+            some = rows["_reliable"].any()
+            text = "Hollow points and dashed lines are not reliable." if some else no_estimate(rows, "win_rate")
+            text = fold(text, look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
             figure.suptitle(text, fontsize=look.small, color=GREY)
     return figure
