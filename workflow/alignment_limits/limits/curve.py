@@ -33,7 +33,7 @@ from alignment_limits.limits.correction import (
     spending,
 )
 from alignment_limits.limits.reliability import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
-from alignment_limits.limits.samples import deal
+from alignment_limits.limits.samples import Pool, deal
 from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
 
 SPLIT_BUDGET = 1024  # prompts x splits: more random splits where few prompts would leave the correction noisy
@@ -94,9 +94,10 @@ class CorrectedCurve:
         evaluated: further rewards (prompts, samples) to carry along.
         budget: "average" (one λ for all prompts) or "per-prompt" (each prompt spends the budget).
         seed, keys: of the random splits, and the integer that names each prompt in it; default: its row.
+        pool: laws of the samples and their densities, where not all are the base's.
 
     Raises:
-        EstimateError: an unknown budget.
+        EstimateError: an unknown budget, or a pool of other samples.
 
     Example:
         >>> curve = CorrectedCurve(np.random.default_rng(0).normal(size=(200, 64)))
@@ -112,29 +113,35 @@ class CorrectedCurve:
         budget: str = "average",
         seed: int = 0,
         keys: np.ndarray | None = None,
+        pool: Pool | None = None,
     ) -> None:
         if budget not in ("average", "per-prompt"):
             raise EstimateError(f"Unknown budget '{budget}': use 'average' or 'per-prompt'.")
         self.budget = budget
-        self.enough = enough_samples(optimized)
+        if pool is not None and pool.law.shape != optimized.shape:
+            raise EstimateError(f"A pool of shape {pool.law.shape} for scores of shape {optimized.shape}.")
+        self.enough = enough_samples(optimized if pool is None else pool.base_only(optimized))
         # The optimized reward among the evaluated needs no sums of its own.
         own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
         others = [array for array, same in zip(evaluated, own, strict=True) if not same]
         names = check_keys(keys, len(optimized))
         if not self.enough.all():
             optimized, others, names = optimized[self.enough], [a[self.enough] for a in others], names[self.enough]
+            pool = None if pool is None else pool.rows(self.enough)
         units = [unit_of(array) for array in (optimized, *others)]
         optimized, *others = (
             array if u == 1 else array / u for array, u in zip((optimized, *others), units, strict=True)
         )
         self.units = np.array(units)
         self.prompts = len(optimized)
-        self.sd = within_prompt_sd(optimized)
+        base = optimized if pool is None else pool.base_only(optimized)
+        self.sd = within_prompt_sd(base)
         self.columns = np.concatenate([[0], np.where(own, 0, np.cumsum(np.logical_not(own)))]).astype(np.int64)
         self.rewards = 1 + len(others)
-        self.deal = deal(optimized, others, keys=names, seed=seed, splits=split_count(self.prompts))
+        self.deal = deal(optimized, others, keys=names, seed=seed, splits=split_count(self.prompts), pool=pool)
         self.splits = self.deal.quarters(optimized, others)
-        spread = np.nanstd(optimized, axis=1)
+        self.pooled = pool is not None
+        spread = np.nanstd(base, axis=1)
         best = np.nanmax(optimized, axis=1, keepdims=True)
         flat = best[:, 0] == np.nanmin(optimized, axis=1)
         self.known = np.sum(optimized == best, axis=1, keepdims=True) > 1  # the best reply is there more than once
@@ -301,6 +308,8 @@ class CorrectedCurve:
         slope[:, 0] = own.mean(axis=0)
         # Every block stops at its own ceiling, so what tells levels apart is the log of their sizes.
         room = np.log(np.maximum(np.median(first_sizes.sum(axis=1)), 1)) - np.log([1.0, 2.0, 4.0])
+        if self.pooled:  # where samples weigh differently, the largest KL that blocks of each level show
+            room = np.median(by_level(first.kl[:, -1], block_weights(first_sizes)), axis=0)
         reached = np.where(stopped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
         return CurvePoints(
@@ -310,14 +319,19 @@ class CorrectedCurve:
         )  # fmt: skip
 
 
-def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap) -> Verdict:
+def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap, pool: Pool | None = None) -> Verdict:
     """As `judge_points`, with the width of the optimized reward's own interval."""
     low, high = boot.interval(points.values[..., 0])
-    return judge_points(scores, points, high - low, clusters=boot.clusters)
+    return judge_points(scores, points, high - low, clusters=boot.clusters, pool=pool)
 
 
 def judge_points(
-    scores: Array, points: CurvePoints, width: Array | None = None, *, clusters: int | None = None
+    scores: Array,
+    points: CurvePoints,
+    width: Array | None = None,
+    *,
+    clusters: int | None = None,
+    pool: Pool | None = None,
 ) -> Verdict:
     """The verdict on points read off the curve of `scores`.
 
@@ -327,6 +341,7 @@ def judge_points(
         width: (K,) of the optimized reward's interval, where what the correction leaves is to be compared with it (with
             very many prompts the interval shrinks and the bias does not).
         clusters: how many the bootstrap draws (`PromptBootstrap.clusters`).
+        pool: laws of the samples, where not all are the base's.
 
     Returns:
         The verdict on each point.
@@ -344,4 +359,5 @@ def judge_points(
         capped=points.capped,
         doubtful=None if width is None else left > MOST_LEFT * width,
         clusters=clusters,
+        pool=pool,
     )

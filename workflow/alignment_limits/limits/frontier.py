@@ -22,6 +22,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.reliability import AT_BETA, judge
+from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import check_betas
 
 
@@ -80,6 +81,7 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    pool: Pool | None = None,
 ) -> dict[str, FrontierTable] | FrontierTable:
     """How much of each evaluated reward tilting by `optimized` gains, at each temperature and at each KL budget.
 
@@ -98,6 +100,8 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
             row or shard of a prompt; default: row numbers.
         clusters: labels (prompts,) of prompts that are not independent, such as the template that made each. The
             bootstrap draws whole clusters, and the verdict counts them; default: every prompt is independent.
+        pool: laws of the samples and their log-ratios to the base, where the samples are not all the base's. Samples
+            of trained policies show the tilt at KLs that no base sample reaches.
 
     Returns:
         One table, or one for each name where `evaluated` is a mapping.
@@ -119,14 +123,14 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     """
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
-    curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys)
+    curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys, pool=pool)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     beta, kappa = _vector(betas, "betas"), _vector(kls, "kls")
     parts = []
     if beta.size and budget == "average":
-        parts.append(_rows_at_beta(curve, scores, check_betas(beta), boot))
+        parts.append(_rows_at_beta(curve, scores, check_betas(beta), boot, pool))
     if kappa.size:
-        parts.append(_rows_at_kl(curve, scores, kappa, boot))
+        parts.append(_rows_at_kl(curve, scores, kappa, boot, pool))
     if not parts:
         raise EstimateError(f"Nothing to estimate: give kls{' or betas' if budget == 'average' else ''}.")
     tables = {
@@ -150,13 +154,14 @@ def limit_at(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    pool: Pool | None = None,
 ) -> FrontierTable:
     """The corrected limit at given KLs only: `frontier` without temperatures.
 
     Args:
         optimized, evaluated: scores (prompts, samples); default of the second: the first.
         kls: budgets in nats.
-        budget, replicates, seed, level, keys, clusters: as for `frontier`.
+        budget, replicates, seed, level, keys, clusters, pool: as for `frontier`.
 
     Returns:
         One row for each KL.
@@ -175,7 +180,7 @@ def limit_at(
     other = optimized if evaluated is None else evaluated
     return frontier(
         optimized, {"evaluated": other}, kls=kls, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters, pool=pool,
     )["evaluated"]  # fmt: skip
 
 
@@ -191,7 +196,9 @@ def _column(part: dict[str, np.ndarray], name: str, index: int) -> np.ndarray:
     return column[:, index] if column.ndim == 2 else column
 
 
-def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+def _rows_at_beta(
+    curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap, pool: Pool | None
+) -> dict[str, np.ndarray]:
     m = curve.moments(1.0 / beta)
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
     values, missed = extrapolate_at_beta(stacked)
@@ -218,11 +225,22 @@ def _rows_at_beta(curve: CorrectedCurve, scores: Array, beta: Array, boot: Promp
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
     return rows | vars(
-        judge(scores, 1.0 / beta, m.ess, share=m.share, doubtful=doubtful, reach=AT_BETA, clusters=boot.clusters)
+        judge(
+            scores,
+            1.0 / beta,
+            m.ess,
+            share=m.share,
+            doubtful=doubtful,
+            reach=AT_BETA,
+            clusters=boot.clusters,
+            pool=pool,
+        )
     )
 
 
-def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap) -> dict[str, np.ndarray]:
+def _rows_at_kl(
+    curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap, pool: Pool | None
+) -> dict[str, np.ndarray]:
     points = curve.at(kappa)
     gains = points.values[..., 1:]
     gain_low, gain_high = boot.interval(gains)
@@ -240,4 +258,4 @@ def _rows_at_kl(curve: CorrectedCurve, scores: Array, kappa: Array, boot: Prompt
         "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
     }
-    return rows | vars(judge_own(scores, points, boot))
+    return rows | vars(judge_own(scores, points, boot, pool))

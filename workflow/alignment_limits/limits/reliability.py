@@ -16,6 +16,7 @@ from alignment_limits.ensembles.scores import (
     sample_counts,
     within_prompt_sd,
 )
+from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import pareto_k
 
 # Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
@@ -237,14 +238,15 @@ def _noise_of_variances(scores: Array) -> Array:
     return np.asarray((fourth / np.where(second > 0, second, 1.0) ** 2 - 1).clip(0.0) / sample_counts(scores))
 
 
-def weighted_k(scores: Array, inverse: Array, share: Array | None = None) -> Array:
+def weighted_k(scores: Array, inverse: Array, share: Array | None = None, pool: Pool | None = None) -> Array:
     """Median over (at most 128) prompts of k-hat at each lambda (L,) or (P, L), weighted by each prompt's share (P,);
     NaN without a tail.
     """
     rows = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), K_PROMPTS)).astype(int))
     lam = inverse if np.ndim(inverse) == 1 else inverse[rows]
     valid = np.isfinite(lam)
-    k = pareto_k(scores[rows], np.where(valid, lam, 0.0))
+    weights = None if pool is None else pool.log_weights(~np.isnan(scores))[rows]
+    k = pareto_k(scores[rows], np.where(valid, lam, 0.0), weights)
     k = np.where(valid, k, np.nan)
     return weighted_median(k, np.ones(len(rows)) if share is None else share[rows])
 
@@ -281,6 +283,7 @@ def judge(
     prompts: int | None = None,
     left_out: int = 0,
     clusters: int | None = None,
+    pool: Pool | None = None,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
@@ -300,14 +303,17 @@ def judge(
         prompts, left_out: how many take part in the estimates, and how many have too few samples to, if `scores` are a
             part of them.
         clusters: how many clusters of prompts are independent (default: every prompt is).
+        pool: laws of the samples, where not all are the base's. The tail is judged on the base's, the weights on all.
     """
     count = ess.shape[1]
     every = len(scores) + left_out if prompts is None else prompts + left_out
+    pooled, scores = scores, scores if pool is None else pool.base_only(scores)
     enough = enough_samples(scores)
     if not enough.all():
         scores, ess = scores[enough], ess[enough]
         inverse = inverse if np.ndim(inverse) == 1 else inverse[enough]
         share = None if share is None else share[enough]
+        pooled, pool = pooled[enough], None if pool is None else pool.rows(enough)
     prompts = len(scores) if prompts is None else prompts
     counts = sample_counts(scores)
     most = int(counts.max())
@@ -317,7 +323,7 @@ def judge(
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
-    size, k = weighted_median(ess, share), weighted_k(scores, inverse, share)
+    size, k = weighted_median(ess, share), weighted_k(pooled, inverse, share, pool)
     samples = float(weighted_median(counts[:, None].astype(np.float64), share)[0]) if share.any() else float(most)
     constant = within_prompt_sd(scores) == 0
     tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
@@ -330,7 +336,8 @@ def judge(
         if constant:
             reason = "constant reward: nothing to gain"
         elif reached[j] == 0:
-            reason = f"beyond the largest KL these samples can show ({log_m_ceiling(scores):.2f} nats)"
+            most_shown = f" ({log_m_ceiling(scores):.2f} nats)" if pool is None else ""
+            reason = f"beyond the largest KL these samples can show{most_shown}"
         elif prompts < FEWEST_PROMPTS:
             reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
         elif clusters is not None and clusters < FEWEST_PROMPTS:

@@ -1,13 +1,15 @@
 """Samples dealt into random quarters, side by side for every reward: the form in which tilts are summed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 
-from alignment_limits.ensembles.scores import QUARTERS, Array, centre, prompt_means, split_labels
+from alignment_limits.ensembles.scores import QUARTERS, Array, prompt_means, split_labels
+from alignment_limits.errors import EstimateError
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Quartered:
         present: which cells are samples.
         sizes: samples of each part (P, 4).
         tops: each part's largest of `rewards` (P, 4); 0 of an empty one.
+        weights: density of the base by that of the pool the samples are from (`Pool.weights`), 0 in the padding; None
+            where all samples are the base's.
     """
 
     rewards: Array
@@ -30,13 +34,109 @@ class Quartered:
     present: NDArray[np.bool_]
     sizes: NDArray[np.int64]
     tops: Array
+    weights: Array | None = None
 
     def rows(self, start: int, stop: int) -> "Quartered":
         """Some of the prompts."""
-        return Quartered(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Quartered(**{name: array[start:stop] for name, array in arrays.items() if array is not None})
+
+    @property
+    def mass(self) -> Array | NDArray[np.int64]:
+        """Total weight of each part (P, B)."""
+        return self.sizes if self.weights is None else self.weights.sum(axis=2)
 
 
-@lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class Pool:
+    """Samples of several laws, each of known density: together they show more of the tilt than the base's alone.
+
+    Attributes:
+        names: of the laws; the first is the base.
+        law: number of the law that drew each sample (P, M), -1 where there is no such sample.
+        log_ratios: log π_k/π₀ of every sample under each law (K, P, M), nats; 0 for the base.
+    """
+
+    names: tuple[str, ...]
+    law: NDArray[np.int64]
+    log_ratios: Array
+
+    @classmethod
+    def of(cls, laws: ArrayLike, log_ratios: Mapping[str, ArrayLike], *, base: str = "base") -> "Pool":
+        """A pool from each sample's law and every law's log-ratio of it.
+
+        Args:
+            laws: name of the law that drew each sample (prompts, samples), or (samples,) where it is the same for all
+                prompts.
+            log_ratios: for each law but the base, log π/π₀ of **all** samples (prompts, samples), in nats: not of its
+                own alone. -inf where the law cannot draw it, inf where the base cannot; NaN marks a missing sample.
+            base: name of the base.
+
+        Returns:
+            The pool.
+
+        Raises:
+            EstimateError: a law without log-ratios, shapes that differ, or no samples of the base.
+
+        Example:
+            >>> rng = np.random.default_rng(0)
+            >>> scores = np.concatenate([rng.normal(size=(64, 32)), rng.normal(2.0, 1.0, size=(64, 32))], axis=1)
+            >>> laws = np.repeat(["base", "shifted"], 32)
+            >>> Pool.of(laws, {"shifted": 2.0 * scores - 2.0}).names  # log N(2, 1)/N(0, 1)
+            ('base', 'shifted')
+
+        References:
+            docs/theory.md, "Pools of known density"; the balance heuristic of Veach and Guibas (1995).
+        """
+        names = (base, *(name for name in log_ratios if name != base))
+        arrays = [np.asarray(log_ratios[name], dtype=np.float64) for name in names[1:]]
+        if not arrays:
+            raise EstimateError("A pool needs the log-ratios of at least one law besides the base.")
+        shape = arrays[0].shape
+        if len(shape) != 2 or any(array.shape != shape for array in arrays):
+            raise EstimateError(f"Log-ratios must be (prompts, samples), all alike; got {[a.shape for a in arrays]}.")
+        given = np.asarray(laws)
+        if given.shape not in (shape, shape[1:]):
+            raise EstimateError(f"Laws of shape {given.shape} for samples of shape {shape}.")
+        given = np.broadcast_to(given, shape)
+        missing = np.isnan(arrays).any(axis=0)
+        law = np.full(shape, -1, dtype=np.int64)
+        for k, name in enumerate(names):
+            law[(given == name) & ~missing] = k
+        unknown = ~missing & (law < 0)
+        if unknown.any():
+            row, column = np.argwhere(unknown)[0]
+            raise EstimateError(
+                f"Sample {column} of prompt {row} is of the law '{given[row, column]}', for which no log-ratios are "
+                f"given; they are for {', '.join(names[1:])}, and the base is '{base}'."
+            )
+        if not (law == 0).any():
+            raise EstimateError(f"No sample is of the base '{base}': name it, or add its samples.")
+        return cls(names, law, np.stack([np.zeros(shape), *arrays]))
+
+    def base_only(self, scores: Array) -> Array:
+        """Scores (P, M) of the base's samples, NaN elsewhere."""
+        return np.where(self.law == 0, scores, np.nan)
+
+    def rows(self, which: NDArray[np.bool_]) -> "Pool":
+        """Some of the prompts."""
+        return Pool(self.names, self.law[which], self.log_ratios[:, which])
+
+    def log_weights(self, present: NDArray[np.bool_]) -> Array:
+        """Log density of the base by that of the mixture a prompt's samples are from (P, M), -inf where none is."""
+        own = present & (self.law >= 0)
+        counts = np.sum((self.law == np.arange(len(self.names))[:, None, None]) & own, axis=2)
+        with np.errstate(divide="ignore"):
+            share = np.log(counts / np.maximum(counts.sum(axis=0), 1))
+        terms = share[:, :, None] + np.where(own, self.log_ratios, 0.0)
+        return np.where(own, -logsumexp(terms, axis=0), -np.inf)
+
+    def weights(self, present: NDArray[np.bool_]) -> Array:
+        """The same, not as logarithms: at most samples by base samples of a prompt, 0 where there is no sample."""
+        return np.exp(self.log_weights(present))
+
+
+@lru_cache(maxsize=32)
 def _slots(
     counts: bytes, width: int, keys: bytes, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
@@ -69,37 +169,65 @@ def _flat(columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
 class Deal:
     """The random quarters of each prompt's samples, for any reward of these samples, `splits` times over.
 
+    Samples of several laws are dealt law by law, so that each quarter has a quarter of every law's.
+
     Attributes:
-        ranks: places in the flattened scores, by ascending score (P, M).
-        counts: samples of each prompt (P,).
+        ranks: places in the flattened scores, by ascending score, of each law's samples (P, M).
+        counts: samples of each prompt, of each law (P,).
         keys: the integer that names it (P,).
         seed, splits: split s is seeded by seed + s.
+        weights: of the samples (P, M), where they are of several laws.
     """
 
-    ranks: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    ranks: tuple[NDArray[np.int64], ...]
+    counts: tuple[NDArray[np.int64], ...]
     keys: NDArray[np.int64]
     seed: int
     splits: int
+    weights: Array | None = None
 
     def quarters(self, optimized: Array, evaluated: Sequence[Array]) -> list[Quartered]:
         """One Quartered per split; different rewards dealt alike stay together sample by sample."""
         best = np.nanmax(optimized, axis=1)
-        offset = best - prompt_means(optimized)
-        below, carried = optimized - best[:, None], [centre(array) for array in evaluated]
+        offset = best - base_means(optimized, self.weights)
+        below = optimized - best[:, None]
+        carried = [array - base_means(array, self.weights)[:, None] for array in evaluated]
+        arrays = [below, *carried] if self.weights is None else [below, *carried, self.weights]
         parts = []
         for split in range(self.splits):
-            places, present, sizes = _slots(
-                self.counts.tobytes(), self.ranks.shape[1], self.keys.tobytes(), self.seed + split
-            )
-            picked, empty = self.ranks.take(places), ~present
-            dealt = [array.take(picked) for array in (below, *carried)]
-            for array in dealt:
-                array[empty] = 0.0
+            dealt, present, sizes = self._dealt(arrays, self.seed + split)
+            weights = None if self.weights is None else dealt.pop()
             # One evaluated reward after the other in memory, as the sums run through them.
             features = np.moveaxis(np.stack(dealt, axis=1)[:, 1:], 1, -1)
-            parts.append(Quartered(dealt[0], offset, features, present, sizes, _tops(dealt[0], present)))
+            parts.append(Quartered(dealt[0], offset, features, present, sizes, _tops(dealt[0], present), weights))
         return parts
+
+    def _dealt(self, arrays: Sequence[Array], seed: int) -> tuple[list[Array], NDArray[np.bool_], NDArray[np.int64]]:
+        """Arrays (P, M) as (P, 4, Q), 0 in the padding; which cells are samples, and how many of each quarter."""
+        laws = []
+        for law, (ranks, counts) in enumerate(zip(self.ranks, self.counts, strict=True)):
+            named = self.keys.tobytes()
+            places, present, sizes = _slots(counts.tobytes(), ranks.shape[1], named, seed + law * ANOTHER_LAW)
+            picked, empty = ranks.take(places), ~present
+            dealt = [array.take(picked) for array in arrays]
+            for array in dealt:
+                array[empty] = 0.0
+            laws.append((dealt, present, sizes))
+        if len(laws) == 1:
+            return laws[0]
+        dealt = [np.concatenate(each, axis=2) for each in zip(*(arrays for arrays, _, _ in laws), strict=True)]
+        present = np.concatenate([present for _, present, _ in laws], axis=2)
+        return dealt, present, np.sum([sizes for _, _, sizes in laws], axis=0)
+
+
+ANOTHER_LAW = 1_000_003  # from the seed of one law's splits to that of the next
+
+
+def base_means(scores: Array, weights: Array | None) -> Array:
+    """Mean of each prompt under the base (P,), from base samples or from weighted ones."""
+    if weights is None:
+        return prompt_means(scores)
+    return np.asarray(np.nansum(weights * scores, axis=1) / weights.sum(axis=1))
 
 
 def _tops(rewards: Array, present: NDArray[np.bool_]) -> Array:
@@ -114,6 +242,7 @@ def deal(
     keys: NDArray[np.int64] | None = None,
     seed: int = 0,
     splits: int = 1,
+    pool: "Pool | None" = None,
 ) -> Deal:
     """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt); `keys` default to row numbers.
 
@@ -121,14 +250,19 @@ def deal(
     and a table sorted by score is as good as any other. Samples tied in `scores` are told apart by `others`.
     """
     prompts, width = scores.shape
-    ranks = np.argsort(scores, axis=1, kind="stable")
-    if others:
-        ordered = scores.take(_flat(ranks, width))
-        if np.any(ordered[:, 1:] == ordered[:, :-1]):
-            ranks = np.lexsort((*reversed(others), scores), axis=1)
-    counts = np.sum(~np.isnan(scores), axis=1)
+    laws = [scores] if pool is None else [np.where(pool.law == k, scores, np.nan) for k in range(len(pool.names))]
+    ranks = []
+    for own in laws:
+        order = np.argsort(own, axis=1, kind="stable")
+        if others:
+            ordered = own.take(_flat(order, width))
+            if np.any(ordered[:, 1:] == ordered[:, :-1]):
+                order = np.lexsort((*reversed(others), own), axis=1)
+        ranks.append(_flat(order, width))
+    counts = tuple(np.sum(~np.isnan(own), axis=1) for own in laws)
     names = np.arange(prompts) if keys is None else np.asarray(keys).astype(np.int64)
-    return Deal(_flat(ranks, width), counts, names, seed, splits)
+    weights = None if pool is None else pool.weights(~np.isnan(scores))
+    return Deal(tuple(ranks), counts, names, seed, splits, weights)
 
 
 def quarter(
@@ -142,7 +276,7 @@ def whole(optimized: Array, evaluated: list[Array]) -> Quartered:
     """All samples of each prompt in one block (P, 1, M), for estimates without correction."""
     missing = np.isnan(optimized)
     best = np.nanmax(optimized, axis=1) if missing.any() else optimized.max(axis=1)
-    arrays = [optimized - best[:, None], *(centre(array) for array in evaluated)]
+    arrays = [optimized - best[:, None], *(array - prompt_means(array)[:, None] for array in evaluated)]
     if missing.any():  # real samples first
         order = np.argsort(missing, axis=1, kind="stable")
         arrays = [np.nan_to_num(np.take_along_axis(array, order, axis=1)) for array in arrays]

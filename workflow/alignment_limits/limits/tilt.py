@@ -24,8 +24,8 @@ from alignment_limits.limits.samples import Quartered, whole
 SMALLEST_TAIL = 5
 
 
-def pareto_k(rewards: Array, inverse: Array) -> Array:
-    """Shape k̂ of the generalised Pareto tail of the weights e^{λr}, one for each prompt and λ.
+def pareto_k(rewards: Array, inverse: Array, log_weights: Array | None = None) -> Array:
+    """Shape k̂ of the generalised Pareto tail of the weights w e^{λr}, one for each prompt and λ.
 
     As in Pareto-smoothed importance sampling: from the largest min(0.2 m, 3 √m) weights, with its weak prior
     (k n + 5) / (n + 10).
@@ -33,6 +33,7 @@ def pareto_k(rewards: Array, inverse: Array) -> Array:
     Args:
         rewards: scores (prompts, samples); NaN marks a missing sample.
         inverse: λ = 1/β, (L,) or (prompts, L).
+        log_weights: log w (prompts, samples) of samples that are not all the base's (`Pool.log_weights`); default 0.
 
     Returns:
         k̂ (prompts, L); NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal.
@@ -54,6 +55,11 @@ def pareto_k(rewards: Array, inverse: Array) -> Array:
         if tail < SMALLEST_TAIL:
             continue
         rows = np.flatnonzero(counts == m)
+        if log_weights is not None:  # another order at each λ
+            for j in range(lam.shape[1]):
+                logs = np.sort(lam[rows, j, None] * rewards[rows] + log_weights[rows], axis=1)[:, :m]
+                out[rows, j] = _tail_shape(logs[:, m - tail - 1 :], np.ones((len(rows), 1)))[:, 0]
+            continue
         ordered = np.sort(rewards[rows], axis=1)[:, :m]  # NaN sort last
         for start in range(0, len(rows), 32):
             part = slice(start, start + 32)
@@ -186,7 +192,7 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
     every evaluated reward. Short axes come first: NumPy then works along the long ones.
     """
     shift = inverse * parts.tops.T[:, :, None]
-    fused = compiled_sums()
+    fused = compiled_sums() if parts.weights is None else None
     if fused is not None:
         return shift, *fused(parts.rewards, parts.tops, parts.features, parts.sizes, inverse)
     return shift, *plain_sums(parts, inverse)
@@ -206,6 +212,8 @@ def plain_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array]:
         for v in np.moveaxis(parts.features[rows], -1, 0):
             columns += [v, v * r]
         e = np.exp(inverse[rows, None, :, None] * below[:, :, None, :])
+        if parts.weights is not None:
+            e *= parts.weights[rows, :, None, :]
         sums[:, :, rows] = np.matmul(e, np.stack(columns, axis=2).swapaxes(-1, -2)).transpose(3, 1, 0, 2)
         squares[:, rows] = np.einsum("pqls,pqls->qpl", e, e)
     return sums, squares
@@ -232,7 +240,7 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     """
     inverse = np.ascontiguousarray(np.broadcast_to(inverse, (len(parts.rewards), np.shape(inverse)[-1])))
     shift, sums, squares = block_sums(parts, inverse)
-    layers = [(sums, np.where(sums[0] <= 0, -np.inf, shift), parts.sizes.T)]
+    layers = [(sums, np.where(sums[0] <= 0, -np.inf, shift), parts.mass.T)]
     while len(layers[0][1]) > 1:
         layers.insert(0, _paired(*layers[0]))
     every, highest, _ = layers[0]
@@ -245,7 +253,7 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     total = np.where(none, 1.0, blocks[0])
     mean = blocks[1:] / total
     below = mean[0]  # E_w r less the prompt's largest r
-    log_mean_exp = np.log(total) + np.where(none, 0.0, tops) - np.log(np.maximum(counts, 1))
+    log_mean_exp = np.log(total) + np.where(none, 0.0, tops) - np.log(np.where(none, 1, counts))
     kl = np.where(none, 0.0, np.maximum(inverse * below - log_mean_exp, 0.0))
     log_mean_exp = np.where(none, 0.0, log_mean_exp + inverse * parts.offset[:, None])
     to_full = np.where(parts.sizes.T[:, :, None] > 0, np.exp(np.minimum(shift - highest, 0.0)), 0.0)
