@@ -254,3 +254,46 @@ def test_labels_that_no_policy_has_keep_their_types():
     table = labelled(pl.DataFrame({"policy": ["p"]}), {"p": none}, {"p": replies}, {"p": []}, {"p": replies})
     types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
     assert {name: table.schema[name] for name in types} == types
+
+
+def tilted_policy(kl, *, prompts=64, samples=64, seed=0):
+    """Scores N(0, 1) of the base and N(√(2κ), 1) of its tilt, with log π/π₀ of both."""
+    rng, mean = np.random.default_rng(seed), sqrt(2 * kl)
+    base, policy = rng.normal(size=(prompts, samples)), rng.normal(mean, 1.0, size=(prompts, samples))
+    return base, policy, tuple(mean * scores - mean**2 / 2 for scores in (base, policy))
+
+
+@pytest.mark.parametrize("kl", [3.0, 6.0])
+def test_the_limit_at_a_distant_policys_kl_is_from_its_samples_and_the_bases_together(kl):
+    base, policy, ratios = tilted_policy(kl)
+    spent = np.full((len(base), 1), kl)
+    alone, pooled = row(place(base, [policy], spent)), row(place(base, [policy], spent, log_ratios=[ratios]))
+    assert (alone["reliable"], alone["limit_from"]) == (False, "base")
+    assert (pooled["reliable"], pooled["limit_from"]) == (True, "pool")
+    assert pooled["limit"] == pytest.approx(sqrt(2 * kl), rel=0.01)
+    assert pooled["efficiency_low"] <= 1 <= pooled["efficiency_high"]
+    assert pooled["optimality_gap_low"] - 0.01 <= 0 <= pooled["optimality_gap_high"] + 0.01
+
+
+def test_where_base_samples_show_the_limit_it_is_from_them_alone():
+    base, policy, ratios = tilted_policy(0.5)
+    spent = np.full((len(base), 1), 0.5)
+    alone, pooled = row(place(base, [policy], spent)), row(place(base, [policy], spent, log_ratios=[ratios]))
+    assert pooled["limit_from"] == "base"
+    assert pooled == alone
+
+
+def test_a_policy_that_lies_elsewhere_than_the_tilt_does_not_make_the_limit_reliable():
+    """Spent on what the reward does not see: a shift of another coordinate has the KL, and no reply of the tilt."""
+    rng, kl = np.random.default_rng(3), 8.0
+    base, policy = rng.normal(size=(64, 64)), rng.normal(size=(64, 64))
+    aside = [rng.normal(mean, 1.0, size=(64, 64)) for mean in (0.0, 4.0)]
+    ratios = tuple(4.0 * each - 8.0 for each in aside)
+    got = row(place(base, [policy], np.full((64, 1), kl), log_ratios=[ratios]))
+    assert (got["reliable"], got["limit_from"]) == (False, "base")
+
+
+def test_log_ratios_of_other_samples_are_refused():
+    base, policy, ratios = tilted_policy(3.0)
+    with pytest.raises(EstimateError, match=r"Log-ratios of shapes \(64, 64\) and \(64, 63\)"):
+        place(base, [policy], np.full((64, 1), 3.0), log_ratios=[(ratios[0], ratios[1][:, 1:])])

@@ -1,6 +1,7 @@
 # in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
-# out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl}/<chunk>-<block>.parquet (shared),
-#      as for the base; policies/policies.parquet: gain and KL of each policy, compared with the limit
+# out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl,on_base}/<chunk>-<block>.parquet
+#      (shared), as for the base; on_base: the base's samples under each policy; policies/policies.parquet: gain and KL of
+#      each policy, compared with the limit
 from alignment_limits.report.figures.table import FIGURES, settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
 
@@ -148,10 +149,29 @@ rule policy_kl:
             "top_p": STUDY.sampling.top_p,
             "dtype": STUDY.model.dtype,
             "trust_remote_code": STUDY.model.trust_remote_code,
+            "exchanged": False,
         },
         code=code("policy_kl.py"),
     script:
         "../scripts/policy_kl.py"
+
+
+# KL(π₀‖π) and both log-probabilities of the base's samples: the same as of a policy's, each model in the other's place.
+use rule policy_kl as policy_on_base with:
+    input:
+        samples=shared("samples/{chunk}-{block}.parquet"),
+        prompts=shared("prompts/{chunk}.parquet"),
+        policy=LAYOUT.model,
+        base=POLICY_FOLDER,
+    output:
+        kl=LAYOUT.of_policy("on_base/{chunk}-{block}.parquet"),
+    log:
+        results("logs/policy_on_base/{policy}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/policy_on_base/{policy}/{chunk}-{block}.tsv")
+    params:
+        p=rules.policy_kl.params.p | {"exchanged": True},
+        code=code("policy_kl.py"),
 
 
 def placed():
@@ -161,6 +181,7 @@ def placed():
         files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
         for kind, folder in LAYOUT.kinds(policy_id).items():
             files[f"{policy.name}/{kind}"] = LAYOUT.policy_shards(folder)
+        files[f"{policy.name}/on_base"] = LAYOUT.on_base(policy_id)
     return files
 
 

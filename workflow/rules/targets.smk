@@ -1,29 +1,10 @@
 # in: the target of the preferences (the base's samples tilted by a reward), policies with their samples, scores and KLs
-# out: policies/<policy and its digest>/on_base/<chunk>-<block>.parquet (shared): the base's samples under each policy;
-#      policies/targets.parquet: the distance of each policy from the target; exact/targets.parquet: exact distances
+# out: policies/targets.parquet: the distance of each policy from the target; exact/targets.parquet: exact distances
 #      alongside the estimates, if all replies can be listed; figures, report/targets.html
-from alignment_limits.study.layout import POLICY_FOLDER
-
 TARGET = {
     "reward": STUDY.preferences.reward or STUDY.gold,
     "beta": STUDY.preferences.beta,
 }
-ON_BASE = LAYOUT.of_policy("on_base/{chunk}-{block}.parquet")
-
-
-# KL(π₀‖π) and both log-probabilities of the base's samples: as for a policy's samples, with the models exchanged.
-use rule policy_kl as policy_on_base with:
-    input:
-        samples=shared("samples/{chunk}-{block}.parquet"),
-        prompts=shared("prompts/{chunk}.parquet"),
-        policy=LAYOUT.model,
-        base=POLICY_FOLDER,
-    output:
-        kl=ON_BASE,
-    log:
-        results("logs/policy_on_base/{policy}/{chunk}-{block}.log"),
-    benchmark:
-        results("benchmarks/policy_on_base/{policy}/{chunk}-{block}.tsv")
 
 
 def targets_inputs():
@@ -33,9 +14,7 @@ def targets_inputs():
         of = LAYOUT.kinds(policy_id)
         for name, kind in (("scores", f"scores/{TARGET['reward']}"), ("kl", "kl")):
             files[f"{policy.name}/{name}"] = LAYOUT.policy_shards(of[kind])
-        files[f"{policy.name}/on_base"] = expand(
-            ON_BASE, policy=policy_id, chunk=LAYOUT.chunks, block=LAYOUT.blocks
-        )
+        files[f"{policy.name}/on_base"] = LAYOUT.on_base(policy_id)
     return files
 
 

@@ -40,6 +40,7 @@ with job(snakemake):
             [sent[prompt_id] for prompt_id in samples["prompt_id"]],
             samples["token_ids"].to_list(),
             SamplingLaw(p["temperature"], p["top_p"]),
+            further_tokens=p["exchanged"],
             progress=bar.update,
         )
     seconds = time.perf_counter() - start
@@ -58,7 +59,7 @@ with job(snakemake):
         f"{table['kl'].mean():.4g} nats (log-ratio {table['log_ratio'].mean():.4g}); the sampling engine's "
         f"log-probabilities differ by at most {apart.largest:.1g} nats a reply"
     )
-    if figures["infinite"]:
+    if figures["infinite"] and not p["exchanged"]:
         say(
             f"{figures['infinite']:.0%} of the replies contain a token that is in the policy's top-p nucleus but "
             "not in the base's, so their KL is infinite; set sampling.top_p: 1 to compare policies"

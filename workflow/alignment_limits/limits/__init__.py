@@ -16,6 +16,7 @@ from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.ranks import per_sequence_kl
+from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import gain_from_covariance, gain_from_jeffreys, pareto_k, tilt
 from alignment_limits.limits.worlds import WORLDS
 
@@ -26,6 +27,7 @@ __all__ = [
     "CorrectedCurve",
     "FrontierTable",
     "Plan",
+    "Pool",
     "PromptBootstrap",
     "ProxyGapTable",
     "aggregate",

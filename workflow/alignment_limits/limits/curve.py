@@ -40,6 +40,7 @@ SPLIT_BUDGET = 1024  # prompts x splits: more random splits where few prompts wo
 MOST_SPLITS = 8
 STEEPEST = 4096.0  # largest lambda x sd tried: beyond it the tilt sits on the best sample
 GRID = 48
+SLIGHT = 0.05  # first decrement of a correction, as a share of the interval's width; at most 4 times it is added
 
 
 @dataclass(frozen=True)
@@ -347,12 +348,17 @@ def judge_points(
         The verdict on each point.
     """
     left = missed(points.levels, points.correction.factor[:, None])[:, 0]
+    ratio, error = points.correction.ratio, points.correction.ratio_error
+    if pool is not None and width is not None:
+        # Where samples are so many in effect that there is next to nothing to correct, how it falls cannot be seen.
+        slight = np.abs(points.levels[0] - points.levels[1])[:, 0] <= SLIGHT * width
+        ratio, error = np.where(slight, 2.0, ratio), np.where(slight, 0.0, error)
     return judge(
         scores,
         points.inverse,
         points.ess,
-        points.correction.ratio,
-        points.correction.ratio_error,
+        ratio,
+        error,
         reached=points.reached,
         share=points.share,
         carriers=points.carriers,

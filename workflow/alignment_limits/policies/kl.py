@@ -86,7 +86,7 @@ def next_token_kl(
     """Compare two models at n positions.
 
     Args:
-        policy_logits, base_logits: [n, v]. The base may have further rows after the policy's; the policy has no
+        policy_logits, base_logits: [n, v]. One may have further rows after the other's; the other has no
             probability there. Each model's law is over its own rows, and the KL is a sum over the policy's rows.
         drawn: tokens that the policy drew there, int64 [n].
         law: how next tokens are drawn.
@@ -103,6 +103,8 @@ def next_token_kl(
         arXiv 2504.10637; docs/theory.md, "KL of a trained policy".
     """
     p, q = law.log_probs(policy_logits), law.log_probs(base_logits)[:, : policy_logits.shape[-1]]
+    if q.shape[-1] < p.shape[-1]:
+        q = torch.nn.functional.pad(q, (0, p.shape[-1] - q.shape[-1]), value=-torch.inf)
     logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
     terms = p.sub(q).mul_(p.exp())
     if law.top_p < 1:
@@ -139,6 +141,7 @@ def sequence_kl(
     *,
     tokens: int | None = None,
     logits: int | None = None,
+    further_tokens: bool = False,
     progress: Callable[[int], object] = lambda replies: None,
 ) -> SequenceKL:
     """Both estimates of the KL, for every reply.
@@ -149,6 +152,7 @@ def sequence_kl(
         law: how next tokens are drawn.
         tokens: of a batch, padding included; the default suits the device.
         logits: how many numbers of a logits tensor are in memory at once, at least one position.
+        further_tokens: whether the policy may have tokens that the base lacks. Its KL is infinite then.
         progress: called with the number of replies of each finished batch.
 
     Returns:
@@ -160,12 +164,14 @@ def sequence_kl(
     References:
         arXiv 2504.10637; docs/theory.md, "KL of a trained policy".
     """
-    if policy.vocabulary > base.vocabulary:
+    if policy.vocabulary > base.vocabulary and not further_tokens:
         raise SamplingError(f"the policy predicts {policy.vocabulary} tokens, the base {base.vocabulary}")
     if not all(map(len, prompts)) or not all(map(len, replies)):
         raise SamplingError("every prompt and every reply needs at least one token")
     device = base.device
-    rows = max(1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // base.vocabulary)
+    rows = max(
+        1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // max(policy.vocabulary, base.vocabulary)
+    )
     pairs, where = distinct_items([(tuple(p), tuple(r)) for p, r in zip(prompts, replies, strict=True)])
     out = np.empty((3, len(pairs)))
     alone = policy is base  # only its log-probabilities are needed: it runs once

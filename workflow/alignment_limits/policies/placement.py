@@ -30,6 +30,7 @@ from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import judge_draws, paired_limit
+from alignment_limits.limits.samples import Pool
 from alignment_limits.sampling.checks import deviation
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.grid import Grid
@@ -49,6 +50,7 @@ class Placement(Columns):
         beta: dG*/dκ at the policy's KL; inf at KL 0.
         optimality_gap: KL(π‖π_β), nats.
         win_rate: against a base reply; a tie counts half.
+        limit_from: "base" where the limit is from the base's samples, "pool" where it is from the policy's as well.
         reliable, reason: of the limit ("" where reliable). Gain and win rate do not need a limit and have their own
             verdicts.
 
@@ -71,6 +73,7 @@ class Placement(Columns):
     win_rate: Array
     win_rate_low: Array
     win_rate_high: Array
+    limit_from: Words
     reliable: Flags
     reason: Words
     gain_reliable: Flags
@@ -84,6 +87,7 @@ def place(
     policies: Sequence[ArrayLike],
     kl: ArrayLike,
     *,
+    log_ratios: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -92,10 +96,14 @@ def place(
 ) -> Placement:
     """Place K policies on the plane of one reward.
 
+    Where base samples alone do not show the limit at a policy's KL, and log-ratios are given, the limit is from the
+    base's and the policy's samples together (`Pool`).
+
     Args:
         base: scores of base samples [p, m]; NaN marks a missing sample.
         policies: scores of each policy's samples [p, m'], the same prompts in the same order, in the same units.
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
+        log_ratios: for each policy log π/π₀ of the base's samples [p, m] and of its own [p, m'], nats.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
     Returns:
@@ -130,13 +138,20 @@ def place(
     points = CorrectedCurve(scores, seed=seed, keys=keys).at(np.where(away, kappa, 0.0))
     limit = np.where(away, paired_limit(points, np.where(away, spent, 0.0), "average"), 0.0)
     limit[:, infinite] = np.nan
-    with np.errstate(invalid="ignore"):
-        gap = np.where(none, 0.0, (limit - gain) / points.beta)
-    mean, mean_limit = gain.mean(axis=0), limit.mean(axis=0)
-    efficiency_low, efficiency_high = boot.ratio(gain, limit)
-    reasons = judge_points(scores, points, clusters=boot.clusters).reason.copy()
+    beta, reasons = points.beta.copy(), judge_points(scores, points, clusters=boot.clusters).reason.copy()
+    limit_from = np.full(len(theirs), "base", dtype=object)
+    for k in np.flatnonzero(away & (reasons != "")):
+        if log_ratios is None:
+            break
+        pooled = _pooled_limit(scores, theirs[k], log_ratios[k], spent[:, k], boot, seed, keys)
+        if pooled.reason == "":
+            limit[:, k], beta[k], reasons[k], limit_from[k] = pooled.values, pooled.beta, "", "pool"
     reasons[none] = f"no KL to speak of (up to {RESOLUTION:g} nats)"
     reasons[infinite] = "infinite KL: its top-p nucleus leaves the base's"
+    with np.errstate(invalid="ignore"):
+        gap = np.where(none, 0.0, (limit - gain) / beta)
+    mean, mean_limit = gain.mean(axis=0), limit.mean(axis=0)
+    efficiency_low, efficiency_high = boot.ratio(gain, limit)
     gain_low, gain_high = boot.interval(gain)
     gap_low, gap_high = boot.interval(gap)
     win_low, win_high = boot.interval(wins)
@@ -149,13 +164,14 @@ def place(
         efficiency=mean / np.where(mean_limit > 0, mean_limit, np.nan),
         efficiency_low=efficiency_low,
         efficiency_high=efficiency_high,
-        beta=np.where(infinite, np.nan, points.beta),
+        beta=np.where(infinite, np.nan, beta),
         optimality_gap=gap.mean(axis=0),
         optimality_gap_low=gap_low,
         optimality_gap_high=gap_high,
         win_rate=wins.mean(axis=0),
         win_rate_low=win_low,
         win_rate_high=win_high,
+        limit_from=limit_from,
         reliable=reasons == "",
         reason=reasons,
         gain_reliable=gain_reason == "",
@@ -163,6 +179,42 @@ def place(
         win_rate_reliable=win_reason == "",
         win_rate_reason=win_reason,
     )
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """The limit at a policy's KL: contributions of the prompts [p], dG*/dκ, and why it is not reliable."""
+
+    values: Array
+    beta: float
+    reason: str
+
+
+def _pooled_limit(
+    base: Array,
+    policy: Array,
+    log_ratios: tuple[ArrayLike, ArrayLike],
+    kl: Array,
+    boot: PromptBootstrap,
+    seed: int,
+    keys: np.ndarray | None,
+) -> _Limit:
+    """From the base's samples [p, m] and the policy's [p, m'], at the policy's KLs [p]."""
+    on_base, own = (np.asarray(each, dtype=np.float64) for each in log_ratios)
+    if on_base.shape != base.shape or own.shape != policy.shape:
+        raise EstimateError(
+            f"Log-ratios of shapes {on_base.shape} and {own.shape} for samples {base.shape} and {policy.shape}."
+        )
+    both, ratios = np.concatenate([base, policy], axis=1), np.concatenate([on_base, own], axis=1)
+    pool = Pool.of(
+        np.repeat(["base", "policy"], [base.shape[1], policy.shape[1]]),
+        {"policy": np.where(np.isnan(both), np.nan, ratios)},
+    )
+    points = CorrectedCurve(both, seed=seed, keys=keys, pool=pool).at(np.array([kl.mean()]))
+    values = paired_limit(points, kl[:, None], "average")
+    low, high = boot.interval(values)
+    verdict = judge_points(both, points, high - low, clusters=boot.clusters, pool=pool)
+    return _Limit(values[:, 0], float(points.beta[0]), str(verdict.reason[0]))
 
 
 def win_rates(policy: Array, base: Array) -> Array:
@@ -272,6 +324,7 @@ def placements(
     base: Mapping[str, Array],
     policies: Mapping[str, Mapping[str, Array]],
     kl: Mapping[str, pl.DataFrame],
+    ratios: Mapping[str, tuple[Array, Array]] | None = None,
     *,
     replicates: int,
     seed: int,
@@ -284,6 +337,7 @@ def placements(
         base: every reward and ensemble of the base samples [p, m], standardised.
         policies: the same of each policy's samples, from `on_base_scale`.
         kl: table `policy_kl` of each policy.
+        ratios: log-ratios of each policy (`log_ratios`), to see the limit where base samples alone do not show it.
         replicates, seed, keys, clusters: as for `place`.
 
     Returns:
@@ -298,12 +352,38 @@ def placements(
         common |= dict(zip((column, f"{column}_low", f"{column}_high"), mean_over_prompts(values, boot), strict=True))
         common[f"{column}_reliable"] = judge_draws("KL", values, boot) == ""
     common["kl_infinite"] = [float(kl[p]["kl"].is_infinite().mean()) for p in names]  # type: ignore[arg-type]
+    pools = None if ratios is None else [ratios[p] for p in names]
     rows = []
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
-        placed = place(scores, theirs, spent, **draws)
+        placed = place(scores, theirs, spent, log_ratios=pools, **draws)
         rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
+
+
+def log_ratios(
+    kl: Mapping[str, pl.DataFrame], on_base: Mapping[str, pl.DataFrame], standardised: pl.DataFrame
+) -> dict[str, tuple[Array, Array]]:
+    """Log π/π₀ of the base's samples [p, m] and of each policy's own [p, m'], nats.
+
+    Args:
+        kl: table `policy_kl` of each policy's samples.
+        on_base: the same of the base's samples, with the base and the policy in each other's place.
+        standardised: rewards of the base's samples.
+
+    Raises:
+        ArtifactError: a policy was read on other samples than the base's.
+    """
+    keys = standardised.select(*KEY).sort(*KEY)
+    out = {}
+    for policy, table in on_base.items():
+        if not table.select(*KEY).equals(keys):
+            raise ArtifactError(
+                f"policy {policy} was read on other samples than the base's; delete its shards in on_base"
+            )
+        own = kl[policy]
+        out[policy] = (-Grid.of(table).array(table["log_ratio"]), Grid.of(own).array(own["log_ratio"]))
+    return out
 
 
 def labelled(

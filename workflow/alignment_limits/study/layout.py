@@ -138,6 +138,12 @@ class Layout:
         """All shards in a folder of a policy."""
         return list(self._filled(f"{folder}/{SHARD}", self.chunks, self._blocks(self.policy_samples)))
 
+    def on_base(self, policy: str) -> list[str]:
+        """All shards of the base's samples as a policy reads them."""
+        return list(
+            self._filled(self.of_policy(f"on_base/{SHARD}").replace("{policy}", policy), self.chunks, self.blocks)
+        )
+
     def sampling_settings(self, block: int, seed: int) -> dict[str, Any]:
         """What a block of samples is drawn with. How many there are in all, and how they are sharded, changes none."""
         return {

@@ -109,6 +109,7 @@ POLICIES = Schema(
         "gain_reliable": pl.Boolean,
         "win_rate_reliable": pl.Boolean,
         "kl_reliable": pl.Boolean,
+        "limit_from": pl.String,  # base: its samples alone show the limit; pool: with the policy's
     },
     verdicts={"reliable": ("limit",), **own_verdicts("gain", "win_rate", "kl")},
 )
