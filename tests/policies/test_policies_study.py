@@ -193,7 +193,8 @@ CHANGES = {
     "one more policy": (
         {"policies": [*STUDY["policies"], MORE]},
         PLACING
-        | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_score": 2, "figure_policies": 2}
+        | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_on_base": 1, "policy_score": 2}
+        | {"figure_policies": 2}
         | {"preflight_sampling": 1},
     ),
     "one policy fewer": (

@@ -183,6 +183,18 @@ def test_rows_that_the_base_lacks_and_empty_replies_are_refused():
         sequence_kl(SplitModel(model(1)), SplitModel(model(2)), [[0]], [[]], SamplingLaw())
 
 
+def test_replies_of_a_base_with_further_rows_have_log_ratios_under_a_policy_without_them():
+    """Read the other way around, for a pool: the KL of the base is infinite, and one reply may be impossible."""
+    base, policy = widened(model(2), VOCABULARY + 2), model(1)
+    with torch.inference_mode():
+        p, q = (torch.log_softmax(m(torch.tensor([[1, 2, 3]])).logits[0, -1], -1) for m in (policy, base))
+    prompts, replies = [[1, 2, 3]] * 2, [[0], [VOCABULARY]]
+    found = sequence_kl(split(base), split(policy), prompts, replies, SamplingLaw(), further_tokens=True)
+    assert np.isposinf(found.kl).all()
+    assert found.log_ratio[0] == pytest.approx(float(q[0] - p[0]), abs=1e-12)
+    assert np.isposinf(found.log_ratio[1])
+
+
 def test_a_model_that_is_read_alone_runs_once(monkeypatch):
     prompts, replies = PROMPTS, [[1, 2], [3], [2, 4, 0]]
     both = sequence_kl(split(model(1)), split(model(1)), prompts, replies, SamplingLaw(0.9, 0.8))

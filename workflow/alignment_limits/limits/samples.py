@@ -51,12 +51,10 @@ class Quartered:
 class Pool:
     """Samples of several laws, each of known density: together they show more of the tilt than the base's alone.
 
-    Make one with `Pool.of`.
+    `Pool.of` makes one.
 
     Args:
-        names: of the laws; the first is the base.
-        law: number of the law that drew each sample (P, M), -1 where there is no such sample.
-        log_ratios: log π_k/π₀ of every sample under each law (K, P, M), nats; 0 for the base.
+        names, law, log_ratios: the attributes.
 
     Example:
         >>> Pool.of(["base", "ppo"], {"ppo": np.array([[0.0, np.log(3.0)]])}).weights(np.ones((1, 2), bool)).round(3)

@@ -179,7 +179,8 @@ def sequence_kl(
         chosen = [pairs[i] for i in batch]
         ids, mask, row, position = (x.to(device) for x in _layout(chosen))
         own = policy.hidden(ids, mask)[row, position]
-        others = own if alone else base.hidden(ids, mask)[row, position]
+        # after a token that it lacks, the base's probability is 0 whatever it reads
+        others = own if alone else base.hidden(ids.clamp(max=base.vocabulary - 1), mask)[row, position]
         drawn = ids[row, position + 1]
         sums = torch.zeros(3, len(chosen), dtype=torch.float64, device=device)
         for start in range(0, len(row), rows):
