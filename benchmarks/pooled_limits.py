@@ -16,7 +16,7 @@ from alignment_limits.exact.markov import MarkovWorld
 from alignment_limits.limits import Pool, limit_at
 
 PROMPTS, SAMPLES, TOKENS, LENGTH = 64, 64, 20, 20
-POPULATION = 4000  # prompts that stand for all
+POPULATION = 20_000  # prompts that stand for all
 
 
 def draw_world(prompts: int, seed: int) -> tuple[MarkovWorld, np.ndarray]:

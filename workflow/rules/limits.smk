@@ -50,6 +50,11 @@ for NAME, ESTIMATOR in ESTIMATORS.items():
         name:
             NAME
         input:
+            **(
+                {"pool": results("ensembles/pool.parquet")}
+                if ESTIMATOR.pools and STUDY.scores and STUDY.scores.pool
+                else {}
+            ),
             standardised=results("ensembles/standardised.parquet"),
         output:
             table=results(f"limits/{ESTIMATOR.file}"),

@@ -1,12 +1,14 @@
 # in: a table of scores from another source (Parquet, CSV, JSONL, JSON)
 # out: scores/<reward>/table.parquet, checked, with the same columns as scores of this workflow;
-#      ensembles/clusters.parquet: the clusters of prompts that are not independent
+#      ensembles/clusters.parquet: the clusters of prompts that are not independent; if the table has samples of policies:
+#      scores/pool.parquet, and ensembles/pool.parquet on the scale of the base
 rule import_scores:
     input:
         table=users(STUDY.scores.table),
     output:
         LAYOUT.clusters,
         **{f"scores/{name}": LAYOUT.score_files(name)[0] for name in STUDY.reward_names},
+        **({"pool": results("scores/pool.parquet")} if STUDY.scores.pool else {}),
     log:
         results("logs/import_scores/scores.log"),
     benchmark:
@@ -14,10 +16,41 @@ rule import_scores:
     conda:
         ENVIRONMENT
     params:
-        p={"rewards": STUDY.reward_names, "cluster": STUDY.scores.cluster},
+        p={
+            "rewards": STUDY.reward_names,
+            "cluster": STUDY.scores.cluster,
+            "pool": STUDY.scores.pool and STUDY.scores.pool.model_dump(),
+        },
         code=code("import_scores.py"),
     script:
         "../scripts/import_scores.py"
+
+
+if STUDY.scores.pool:
+
+    rule standardise_pool:
+        input:
+            pool=results("scores/pool.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+            scales=results("ensembles/scales.parquet"),
+        output:
+            pool=results("ensembles/pool.parquet"),
+        log:
+            results("logs/standardise_pool/standardise_pool.log"),
+        benchmark:
+            results("benchmarks/standardise_pool/standardise_pool.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p={
+                "rewards": STUDY.reward_names,
+                "ensembles": {n: e.model_dump() for n, e in STUDY.ensembles.items()},
+            },
+            code=code("standardise_pool.py"),
+        script:
+            "../scripts/standardise_pool.py"
+
+    MADE += rules.standardise_pool.output
 
 
 TABLES += rules.import_scores.output

@@ -3,12 +3,13 @@
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate
-from alignment_limits.tables.schemas.samples import STANDARDISED
+from alignment_limits.tables.schemas.samples import POOL, STANDARDISED
 
 with job(snakemake):
     name = snakemake.params.estimator
     standardised = read_table(snakemake.input.standardised, STANDARDISED)
-    table = estimate(name, standardised, snakemake.params.p)
+    pool = read_table(snakemake.input.pool, POOL) if hasattr(snakemake.input, "pool") else None
+    table = estimate(name, standardised, snakemake.params.p, pool)
     for line in ESTIMATORS[name].said(table, snakemake.params.p):
         say(line)
     write_table(table, snakemake.output.table, ESTIMATORS[name].contract, provenance(snakemake, ["numba"]))

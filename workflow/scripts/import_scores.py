@@ -7,18 +7,22 @@ import polars as pl
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.schemas.samples import CLUSTERS, SCORES
-from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
+from alignment_limits.tables.schemas.samples import CLUSTERS, POOL, SCORES
+from alignment_limits.tables.scores import cluster_column, read_clusters, read_pool, read_score_table
 
 with job(snakemake):
     file, p = Path(snakemake.input.table), snakemake.params.p
-    table = read_score_table(file, p["rewards"])
+    table = read_pool(file, p["rewards"], **p["pool"]) if p["pool"] else read_score_table(file, p["rewards"])
     say(f"{file}: {table['prompt_id'].n_unique()} prompts, {table.height} samples, {len(p['rewards'])} rewards")
     column = cluster_column(file, p["cluster"], p["rewards"])
     clusters = pl.DataFrame(schema=CLUSTERS.columns) if column is None else read_clusters(file, column)
     if column is not None:
         say(f"prompts with the same '{column}' are resampled together: {clusters['cluster'].n_unique()} clusters")
     made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)})
+    if p["pool"]:
+        write_table(table, snakemake.output.pool, POOL, made)
+        table = table.filter(pl.col("law") == "base")
+        say(f"{table.height} samples are the base's; the others help to show the limit")
     for reward in p["rewards"]:
         scores = table.select("prompt_id", "sample_id", score=pl.col(reward), truncated=pl.lit(False))
         write_table(scores, snakemake.output[f"scores/{reward}"], SCORES, made)

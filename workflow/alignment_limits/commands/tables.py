@@ -101,7 +101,9 @@ def frontier_table(
     tables = read_frontier(sums, kls, betas=betas, level=level)
     log_m = log_m_ceiling(sums.specimens.scores)
     return pl.concat(
-        table.to_polars().with_columns(optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), log_m=pl.lit(log_m))
+        table.to_polars().with_columns(
+            optimized=pl.lit(sums.names[0]), evaluated=pl.lit(name), samples_from=pl.lit("base"), log_m=pl.lit(log_m)
+        )
         for name, table in tables.items()
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from alignment_limits.ensembles.scores import Array
 
@@ -66,13 +67,11 @@ class MarkovWorld:
 
     def limit(self, pairs: Array, kl: float) -> tuple[float, float]:
         """Largest mean gain at a mean KL, and the λ of the tilt that reaches it."""
-        low, high = 0.0, 1.0
+        high = 1.0
         while self.tilt(pairs, high)[1].mean() < kl:
-            low, high = high, 2 * high
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if self.tilt(pairs, middle)[1].mean() < kl else (low, middle)
-        return float(self.tilt(pairs, high)[2].mean()), high
+            high *= 2
+        inverse = float(brentq(lambda x: self.tilt(pairs, x)[1].mean() - kl, 0.0, high, xtol=1e-12))
+        return float(self.tilt(pairs, inverse)[2].mean()), inverse
 
     def sample(self, pairs: Array, inverse: float, samples: int, rng: np.random.Generator) -> Tokens:
         """Replies [p, m, length] of the tilt at λ (the base at 0)."""

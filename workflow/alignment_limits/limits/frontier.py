@@ -21,6 +21,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
+from alignment_limits.limits.means import no_shorter_than_students
 from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import check_betas
@@ -244,6 +245,9 @@ def _rows_at_kl(
     points = curve.at(kappa)
     gains = points.values[..., 1:]
     gain_low, gain_high = boot.interval(gains)
+    if pool is not None:  # intervals of weighted samples fall a little short: 92 % of 300 studies, and 94 % so
+        flat = gains.reshape(len(gains), -1), gain_low.ravel(), gain_high.ravel()
+        gain_low, gain_high = (e.reshape(gain_low.shape) for e in no_shorter_than_students(boot, *flat))
     rows = {
         "at": np.full(len(kappa), "kl", dtype=object),
         "budget": np.full(len(kappa), curve.budget, dtype=object),

@@ -59,6 +59,11 @@ def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray)
     low, high = interval(boot, values)
     if counts.max() < UNLIKE * counts.min():
         return low, high
+    return no_shorter_than_students(boot, values, low, high)
+
+
+def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """An interval of the mean of (P, K), widened on either side to Student's where that is longer."""
     mean, known = mean_of(values), np.isfinite(values)
     away = boot.sums(np.where(known, values - mean, 0.0))
     units = boot.units

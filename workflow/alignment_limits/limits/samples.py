@@ -97,7 +97,7 @@ class Pool:
         References:
             docs/theory.md, "Pools of known density"; the balance heuristic of Veach and Guibas (1995).
         """
-        names = (base, *(name for name in log_ratios if name != base))
+        names = (base, *sorted(name for name in log_ratios if name != base))
         arrays = [np.asarray(log_ratios[name], dtype=np.float64) for name in names[1:]]
         if not arrays:
             raise EstimateError("A pool needs the log-ratios of at least one law besides the base.")

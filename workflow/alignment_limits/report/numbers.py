@@ -127,8 +127,13 @@ def fixed_beta(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: s
     return _pair(frontier, optimized, evaluated, budget).filter(pl.col("at") == "beta").sort("beta", descending=True)
 
 
+def from_base(frontier: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are from the base's samples alone."""
+    return frontier.filter(pl.col("samples_from") == "base") if "samples_from" in frontier.columns else frontier
+
+
 def _pair(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str) -> pl.DataFrame:
-    return frontier.filter(
+    return from_base(frontier).filter(
         (pl.col("optimized") == optimized) & (pl.col("evaluated") == evaluated) & (pl.col("budget") == budget)
     )
 

@@ -79,6 +79,27 @@ class Report(Strict):
     )
 
 
+class Pool(Strict):
+    """Samples of further laws in the same table, whose log-ratios to the base are known."""
+
+    column: str = Field(description="the column with the name of the law that drew each row")
+    base: str = Field("base", description="the name of the base model in that column; all else is of its rows alone")
+    log_ratios: dict[str, str] = Field(
+        min_length=1,
+        max_length=50,
+        description="for each further law the column with log(its probability / the base's) of every row, in nats",
+    )
+
+    @model_validator(mode="after")
+    def _one_base(self) -> Pool:
+        if self.base in self.log_ratios:
+            raise ValueError(f"log_ratios: the base '{self.base}' needs none, its own is 0; leave it out")
+        columns = list(self.log_ratios.values())
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"log_ratios: two laws have one column, of {', '.join(columns)}")
+        return self
+
+
 class Scores(Strict):
     """A study that starts at a table of scores: nothing is sampled, no model is loaded."""
 
@@ -92,6 +113,9 @@ class Scores(Strict):
         None,
         description="a column whose equal values mark prompts that are not independent, such as their template "
         "(default: the column cluster, if there is one)",
+    )
+    pool: Pool | None = Field(
+        None, description="samples of policies in the same table, which show the limit at KLs that base samples do not"
     )
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ A new estimator is a function of `limits`, a function and an entry here, and (fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import polars as pl
 from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.ensembles import study_ensembles
-from alignment_limits.limits.frontier import frontier
+from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.over_optimisation import over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import proxy_gap
-from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.limits.samples import Pool
+from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas import limits as contracts
 
 if TYPE_CHECKING:
@@ -38,21 +39,43 @@ class Scores:
         gold: the reward taken as the truth.
         of: scores by reward or ensemble, each (prompts, samples).
         prompts: `keys` and `clusters` of the prompts, for splits and intervals.
+        pooled: scores of the base's and policies' samples of the same prompts, on the base's scale.
+        pool: their laws.
     """
 
     gold: str
     of: Mapping[str, np.ndarray]
     prompts: Mapping[str, Any]
+    pooled: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pool: Pool | None = None
 
     @classmethod
-    def read(cls, standardised: pl.DataFrame, gold: str, others: Sequence[str]) -> Scores:
-        """From the table `standardised`."""
-        arrays = reward_arrays(standardised, [*dict.fromkeys([gold, *others])])
-        return cls(gold, arrays, {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)})
+    def read(
+        cls, standardised: pl.DataFrame, gold: str, others: Sequence[str], pool: pl.DataFrame | None = None
+    ) -> Scores:
+        """From the tables `standardised` and `pool`."""
+        names = [*dict.fromkeys([gold, *others])]
+        prompts = {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)}
+        if pool is None:
+            return cls(gold, reward_arrays(standardised, names), prompts)
+        grid, prefix = Grid.of(pool), "log_ratio/"
+        ratios = {c.removeprefix(prefix): grid.array(pool[c]) for c in pool.columns if c.startswith(prefix)}
+        order = ["base", *ratios]
+        number = grid.array(pool["law"].replace_strict(order, range(len(order)), return_dtype=pl.Float64))
+        laws = np.array(order, dtype=object)[np.nan_to_num(number).astype(int)]
+        pooled = {name: grid.array(pool[name]) for name in names}
+        return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios))
 
     def evaluated(self, optimized: str) -> dict[str, np.ndarray]:
         """What a policy that optimises a reward is evaluated on: that reward, and gold."""
         return {name: self.of[name] for name in dict.fromkeys([optimized, self.gold])}
+
+    def farthest(self) -> float:
+        """Largest mean log-ratio of a policy on its own samples: its KL, in nats."""
+        if self.pool is None:
+            return 0.0
+        own = [self.pool.log_ratios[k][self.pool.law == k] for k in range(len(self.pool.names))]
+        return float(max(each.mean() for each in own if each.size))
 
 
 def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -62,8 +85,37 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
         for budget in BUDGETS:
             tables = frontier(scores.of[name], scores.evaluated(name), budget=budget, **grids, **scores.prompts)
             for evaluated, table in tables.items():
-                labels = {"optimized": pl.lit(name), "evaluated": pl.lit(evaluated), "log_m": pl.lit(log_m)}
-                yield table.to_polars().with_columns(**labels)
+                yield _labelled(table, name, evaluated, log_m, "base")
+    if scores.pool is None:
+        return
+    grids |= {"betas": (), "kls": reaching(p["kls"], scores.farthest())}
+    for name in optimized:
+        others = {each: scores.pooled[each] for each in scores.evaluated(name)}
+        for budget in BUDGETS:
+            more = {"budget": budget, "pool": scores.pool, **grids, **scores.prompts}
+            for evaluated, table in frontier(scores.pooled[name], others, **more).items():
+                yield _labelled(table, name, evaluated, log_m, "pool")
+
+
+def _labelled(table: FrontierTable, optimized: str, evaluated: str, log_m: float, samples: str) -> pl.DataFrame:
+    labels = {"optimized": optimized, "evaluated": evaluated, "samples_from": samples, "log_m": log_m}
+    return table.to_polars().with_columns(pl.lit(value).alias(name) for name, value in labels.items())
+
+
+STEP = 1.25  # from one KL of a pooled frontier to the next, beyond those of the study file
+
+
+def reaching(kls: Sequence[float], farthest: float) -> list[float]:
+    """KLs of a pooled frontier: those given, and further ones up to the farthest policy's.
+
+    Example:
+        >>> reaching([1.0, 2.0], 3.5)
+        [1.0, 2.0, 2.5, 3.125, 3.5]
+    """
+    out = list(kls)
+    while out[-1] < farthest:
+        out.append(min(STEP * out[-1], farthest))
+    return out
 
 
 def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -130,6 +182,7 @@ class Estimator:
         file: of the table, below limits/.
         priority: of the job; the longest of a level starts first.
         always: a finished study has the table.
+        pools: uses samples of policies, where a study has them.
         said: lines for the person who watches, from the table and the settings.
     """
 
@@ -140,11 +193,14 @@ class Estimator:
     file: str
     priority: int = 0
     always: bool = True
+    pools: bool = False
     said: Callable[[pl.DataFrame, Mapping[str, Any]], Iterator[str]] = lambda table, p: iter(())
 
 
 ESTIMATORS = {
-    "frontier": Estimator(_frontier, contracts.FRONTIER, "all", ("betas", "kls", "bootstrap"), "frontier.parquet"),
+    "frontier": Estimator(
+        _frontier, contracts.FRONTIER, "all", ("betas", "kls", "bootstrap"), "frontier.parquet", pools=True
+    ),
     "best_of_n": Estimator(
         _best_of_n,
         contracts.BEST_OF_N,
@@ -194,18 +250,21 @@ def made_for(study: Study) -> list[str]:
     return [name for name, e in ESTIMATORS.items() if e.always and not (few and e.optimized == "proxies")]
 
 
-def estimate(name: str, standardised: pl.DataFrame, p: Mapping[str, Any]) -> pl.DataFrame:
+def estimate(
+    name: str, standardised: pl.DataFrame, p: Mapping[str, Any], pool: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """The table of an estimator.
 
     Args:
         name: of the estimator.
         standardised: rewards and ensembles on one scale, a column each.
         p: `settings_of` the study.
+        pool: table `pool` of the base's and policies' samples, where there are any.
 
     Raises:
         EstimateError: the scores allow no estimate, or a setting is impossible.
     """
     entry = ESTIMATORS[name]
-    scores = Scores.read(standardised, p["gold"], p["optimized"])
+    scores = Scores.read(standardised, p["gold"], p["optimized"], pool)
     parts = list(entry.rows(scores, p["optimized"], p))
     return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # gold alone has no gap

@@ -43,6 +43,49 @@ def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
     return ordered.drop("row")
 
 
+def read_pool(
+    file: Path, rewards: Sequence[str], *, column: str, base: str, log_ratios: Mapping[str, str]
+) -> pl.DataFrame:
+    """A table of scores of several laws.
+
+    Args:
+        file: a table as for `read_score_table`.
+        rewards: columns of scores.
+        column: the column with each row's law.
+        base: the base's name in it.
+        log_ratios: the column of each further law.
+
+    Returns:
+        the key, the rewards, law (the base's is "base") and log_ratio/<law>, in key order.
+
+    Raises:
+        TableError: as for `read_score_table`; a row of a law that is not named; a prompt without rows of the base.
+    """
+    named = {f"log_ratio/{law}": given for law, given in log_ratios.items()}
+    table = read_score_table(file, [*rewards, *named.values()])
+    given = read_user_table(file)
+    given.require([column], f"scores.pool.column is '{column}'")
+    laws = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id"), given.texts(column).alias("law")])
+    known = [base, *log_ratios]
+    unknown = laws.with_row_index("row", offset=1).filter(~pl.col("law").is_in(known))
+    if unknown.height:
+        raise TableError(
+            f"{given.name}: {unknown.height} rows are of laws without log-ratios, the first in row "
+            f"{unknown['row'][0]}: '{unknown['law'][0]}'; scores.pool names {', '.join(known)}"
+        )
+    table = table.join(laws.cast({"sample_id": table.schema["sample_id"]}), on=KEY, how="left", maintain_order="left")
+    alone = (
+        table.group_by("prompt_id", maintain_order=True)
+        .agg((pl.col("law") == base).any().alias("has"))
+        .filter(~pl.col("has"))
+    )
+    if alone.height:
+        raise TableError(f"{given.name}: prompt {alone['prompt_id'][0]!r} has no row of the base '{base}'")
+    ratios = [pl.col(column_).alias(name) for name, column_ in named.items()]
+    law = pl.when(pl.col("law") == base).then(pl.lit("base")).otherwise(pl.col("law"))
+    return table.select(*KEY, *rewards, *ratios, law=law)
+
+
 def cluster_column(file: Path, wanted: str | None, rewards: Sequence[str]) -> str | None:
     """The column of clusters: the one asked for, or one called `cluster` that is no reward; None if there is none."""
     if wanted is not None:

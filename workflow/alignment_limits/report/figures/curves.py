@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
 from alignment_limits.report.figures.style import DASHED, INK, Look
+from alignment_limits.report.numbers import from_base
 
 _FINE = 12  # drawn steps between two tabulated budgets
 
@@ -77,13 +78,17 @@ class Curve:
 
 def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> Curve:
     """The corrected curve at fixed KL of one pair (rows `at == "kl"`); only the origin if it is absent."""
-    rows = frontier.filter(
-        (pl.col("at") == "kl")
-        & (pl.col("optimized") == optimized)
-        & (pl.col("evaluated") == evaluated)
-        & (pl.col("budget") == budget)
-        & (pl.col("kl") > 0)
-    ).sort("kl")
+    rows = (
+        from_base(frontier)
+        .filter(
+            (pl.col("at") == "kl")
+            & (pl.col("optimized") == optimized)
+            & (pl.col("evaluated") == evaluated)
+            & (pl.col("budget") == budget)
+            & (pl.col("kl") > 0)
+        )
+        .sort("kl")
+    )
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([[0.0], rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()])

@@ -294,7 +294,7 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     proxy = kind == "OverOptimisationTable"
     entry = FIGURES["over_optimisation_best_of_n" if proxy and "best_of_n" in more else _OF_RESULT[kind]]
     labels = {"optimized": pl.lit("proxy" if proxy else look.gold), "evaluated": pl.lit(look.gold)}
-    labels |= {"log_m": pl.lit(float("inf"))}  # unknown here
+    labels |= {"samples_from": pl.lit("base"), "log_m": pl.lit(float("inf"))}  # unknown here
     first = next(iter(entry.tables))
     tables: dict[str, Any] = {}
     for argument, (_, contract) in entry.tables.items():

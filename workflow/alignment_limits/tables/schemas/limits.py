@@ -52,6 +52,7 @@ FRONTIER = contract(
     "reliable",
     {"reliable": ("kl", "gain", "gain_low", "gain_high")},
     **_PAIR,
+    samples_from=pl.String,  # base, or pool: the base's and those of policies
     log_m=pl.Float64,  # mean over prompts of the log of their number of samples: no KL beyond it can be seen
 )
 BEST_OF_N = contract(

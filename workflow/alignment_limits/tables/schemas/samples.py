@@ -61,6 +61,10 @@ SCORES = Schema(
     {"prompt_id": pl.String, "sample_id": pl.Int32, "score": pl.Float64, "truncated": pl.Boolean},
 )
 
+# Samples of several laws: rewards and ensembles on the base's scale, a column each, and a column log_ratio/<law> for
+# each law but the base, which is called so.
+POOL = Schema("pool", {"prompt_id": pl.String, "sample_id": pl.Int32, "law": pl.String})
+
 # Features of replies, which all trained heads share.
 FEATURES = Schema(
     "features",

@@ -1,0 +1,115 @@
+"""A table of scores with samples of policies in it: the limit at their KLs, from all of them together."""
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from running import ROOT, snakemake
+
+from alignment_limits.errors import TableError
+from alignment_limits.exact.markov import MarkovWorld
+from alignment_limits.limits import Pool, limit_at
+from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.estimates import reaching
+from alignment_limits.tables.grid import prompt_keys
+from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.schemas.samples import STANDARDISED
+from alignment_limits.tables.scores import read_pool
+
+PROMPTS, SAMPLES, KLS = 32, 32, {"ppo": 2.0, "grpo": 4.0}
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Prompts of a Markov world, samples of the base and of two policies, scores and log-ratios of all of them."""
+    rng = np.random.default_rng(0)
+    base, pairs = MarkovWorld.random(PROMPTS, seed=0), rng.normal(size=(PROMPTS, 20, 20))
+    laws, replies = {"qwen": (pairs, 0.0)}, []
+    for name, kl in KLS.items():
+        wrong = pairs + 0.5 * rng.normal(size=pairs.shape)
+        laws[name] = wrong, base.limit(wrong, kl)[1]
+    for reward, inverse in laws.values():
+        replies.append(base.sample(reward, inverse, SAMPLES, rng))
+    every = np.concatenate(replies, axis=1)
+    scores = {"gold": base.reward(pairs, every), "rm": base.reward(pairs + rng.normal(size=pairs.shape), every)}
+    ratios = {name: base.log_ratio(*law, every) for name, law in laws.items() if name != "qwen"}
+    return base, pairs, np.repeat(list(laws), SAMPLES), scores, ratios
+
+
+@pytest.fixture
+def table(world):
+    _, _, laws, scores, ratios = world
+    prompts, samples = np.indices(scores["gold"].shape)
+    return pl.DataFrame(
+        {
+            "prompt_id": [f"p{i:02d}" for i in prompts.ravel()],
+            "sample_id": samples.ravel(),
+            "model": np.broadcast_to(laws, scores["gold"].shape).ravel(),
+            **{name: values.ravel() for name, values in scores.items()},
+            **{f"u_{name}": values.ravel() for name, values in ratios.items()},
+        }
+    ).sample(fraction=1, shuffle=True, seed=0)
+
+
+POOL = {"column": "model", "base": "qwen", "log_ratios": {"ppo": "u_ppo", "grpo": "u_grpo"}}
+
+
+def test_a_study_of_pooled_scores_shows_the_limit_at_its_policies_kls(world, table, tmp_path):
+    base, pairs, laws, scores, ratios = world
+    table.write_csv(tmp_path / "mine.csv")
+    study = {
+        "study": "test-pooled-scores",
+        "scores": {"table": str(tmp_path / "mine.csv"), "gold": "gold", "proxies": ["rm"], "pool": POOL},
+        "limits": {"bootstrap": 200, "kls": [0.5, 1.0, 2.0]},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
+    snakemake("--configfile", tmp_path / "mine.yaml", "--forceall")
+    results = ROOT / "results/test-pooled-scores"
+
+    # all but the pooled rows is of the base's samples alone
+    standardised = read_table(results / "ensembles/standardised.parquet", STANDARDISED)
+    assert standardised.height == PROMPTS * SAMPLES
+    unit = np.sqrt(scores["gold"][:, :SAMPLES].var(axis=1, ddof=1).mean())
+    frontier = read_table(results / "limits/frontier.parquet", FRONTIER)
+    own = frontier.filter((pl.col("optimized") == "gold") & (pl.col("evaluated") == "gold"))
+    assert set(own.filter(pl.col("samples_from") == "base", pl.col("at") == "kl")["kl"]) == {0.5, 1.0, 2.0}
+
+    # pooled rows go on to the farthest policy, and are those of the library
+    pooled = own.filter(pl.col("samples_from") == "pool", pl.col("budget") == "average").sort("kl")
+    assert pooled["kl"].max() == pytest.approx(KLS["grpo"], rel=0.1)
+    again = limit_at(
+        scores["gold"] / unit,
+        pooled["kl"].to_numpy(),
+        pool=Pool.of(laws, ratios, base="qwen"),
+        keys=prompt_keys(standardised),
+        replicates=200,
+    )
+    np.testing.assert_allclose(pooled["gain"].to_numpy(), again.gain, rtol=1e-6)
+    assert pooled["reliable"].to_list() == again.reliable.tolist()
+
+    # right where base samples show nothing
+    for row in pooled.filter("reliable").iter_rows(named=True):
+        truth = base.limit(pairs, row["kl"])[0] / unit
+        assert row["gain_low"] <= truth <= row["gain_high"], row["kl"]
+    assert pooled.filter("reliable")["kl"].max() > 3 > own.filter("reliable", samples_from="base")["kl"].max()
+    assert (results / "figures/frontier.pdf").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pl.col("model").replace("grpo", "dpo").alias("model"), r"1024 rows are of laws without log-ratios"),
+        (pl.lit(None, pl.Float64).alias("u_ppo"), r"u_ppo"),
+        (pl.lit("ppo").alias("model"), r"prompt 'p00' has no row of the base 'qwen'"),
+    ],
+    ids=["a law that is not named", "no log-ratios", "no row of the base"],
+)
+def test_a_pool_that_cannot_be_used_is_refused(table, tmp_path, change, message):
+    table.with_columns(change).write_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(TableError, match=message):
+        read_pool(tmp_path / "mine.parquet", ["gold", "rm"], **POOL)
+
+
+def test_kls_of_a_pooled_frontier_go_on_to_the_farthest_policy():
+    assert reaching([1.0, 2.0], 0.5) == [1.0, 2.0]
+    assert reaching([1.0, 2.0], 3.5) == [1.0, 2.0, 2.5, 3.125, 3.5]
