@@ -10,15 +10,8 @@ import pytest
 from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.policies.placement import (
-    labelled,
-    mean_over_prompts,
-    on_base_scale,
-    per_prompt,
-    place,
-    placements,
-    win_rates,
-)
+from alignment_limits.policies.placement import mean_over_prompts, place, win_rates
+from alignment_limits.policies.table import labelled, on_base_scale, per_prompt, placements
 
 P, M = 200, 256
 

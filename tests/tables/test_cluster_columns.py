@@ -70,7 +70,7 @@ def test_a_column_called_cluster_reaches_the_frontiers_intervals(table: pl.DataF
         tmp_path,
         Files(table=tmp_path / "scores.csv"),
         Files(clusters, **raw),
-        {"rewards": names, "cluster": None},
+        {"rewards": names, "cluster": None, "pool": None},
     )
     standard = {name: tmp_path / f"{name}.parquet" for name in ("scales", "standardised")}
     shards = {name: [file] for name, file in raw.items()}

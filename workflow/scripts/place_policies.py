@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.policies.placement import labelled, log_ratios, on_base_scale, placements
+from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
 from alignment_limits.tables.schemas.limits import POLICIES

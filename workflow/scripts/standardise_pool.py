@@ -3,7 +3,7 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance
-from alignment_limits.policies.placement import on_base_scale
+from alignment_limits.policies.table import on_base_scale
 from alignment_limits.tables.artifacts import KEY, read_table, write_table
 from alignment_limits.tables.grid import Grid, reward_arrays
 from alignment_limits.tables.schemas.samples import POOL, SCALES, STANDARDISED

@@ -9,31 +9,22 @@ For a policy π of mean KL κ from the base, and a reward with limit G*(κ), rea
 
 Everything is a mean, or a ratio of means, of contributions per prompt, resampled together. So intervals of efficiency
 and gap contain the uncertainty of gain, KL and limit at once. β is kept at its estimate.
-
-`placements` goes from score and KL shards of several policies to the table `policies`: one row per policy and
-evaluated reward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scales import aggregate, apply_standardisation, standardise
 from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_scores, prompt_means
-from alignment_limits.errors import ArtifactError, EstimateError
+from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import judge_draws, paired_limit
 from alignment_limits.limits.samples import Pool
-from alignment_limits.sampling.checks import deviation
-from alignment_limits.tables.artifacts import KEY
-from alignment_limits.tables.grid import Grid
 
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a ratio of rounding errors
 
@@ -257,170 +248,3 @@ def mean_over_prompts(values: Array, boot: PromptBootstrap) -> tuple[Array, Arra
     finite = np.isfinite(values).all(axis=0)
     low, high = boot.interval(np.where(finite, values, np.nan))
     return values.mean(axis=0), low, high
-
-
-ESTIMATOR = "rao-blackwell"
-
-
-def on_base_scale(
-    scores: Mapping[str, pl.DataFrame],
-    scales: pl.DataFrame,
-    base: Mapping[str, Array],
-    ensembles: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Array]:
-    """A policy's rewards and ensembles, centred and scaled as the base samples were.
-
-    Args:
-        scores: table `scores` of each reward, all of the same keys.
-        scales: table `scales`: centre per prompt and scale of each reward on base samples.
-        base: the rewards of the base samples [p, m], standardised, prompts in sorted order.
-        ensembles: members, aggregator and penalty of each.
-
-    Returns:
-        Rewards and ensembles [p, m'] by name, in base standard deviations.
-
-    Raises:
-        ArtifactError: the policy was sampled on other prompts than the base.
-    """
-    out: dict[str, Array] = {}
-    for name, table in scores.items():
-        grid, scale = Grid.of(table), scales.filter(pl.col("reward") == name).sort("prompt_id")
-        if grid.prompt_ids != scale["prompt_id"].to_list():
-            raise ArtifactError(f"reward {name}: a policy has other prompts than the base; delete its shards")
-        out[name] = apply_standardisation(
-            grid.array(table["score"]), scale["centre"].to_numpy(), float(scale["scale"][0]), name=name
-        )
-    for name, e in ensembles.items():
-        combined = standardise(_combine(base, e), name=name)
-        out[name] = apply_standardisation(_combine(out, e), combined.centre, combined.scale, name=name)
-    return out
-
-
-def _combine(rewards: Mapping[str, Array], ensemble: Mapping[str, Any]) -> Array:
-    members = np.stack([rewards[member] for member in ensemble["members"]])
-    return aggregate(members, ensemble["aggregator"], coefficient=ensemble["penalty"])
-
-
-def per_prompt(kl: pl.DataFrame, column: str) -> Array:
-    """Mean of a column over each prompt's replies.
-
-    Args:
-        kl: table `policy_kl`.
-        column: such as "kl".
-
-    Returns:
-        Means [p], prompts in sorted order, in units of the column.
-
-    Example:
-        >>> table = pl.DataFrame({"prompt_id": ["a", "a"], "sample_id": [0, 1], "kl": [0.2, 0.4]})
-        >>> per_prompt(table, "kl").round(3)
-        array([0.3])
-    """
-    with np.errstate(invalid="ignore"):
-        return np.nanmean(Grid.of(kl).array(kl[column]), axis=1)
-
-
-def placements(
-    base: Mapping[str, Array],
-    policies: Mapping[str, Mapping[str, Array]],
-    kl: Mapping[str, pl.DataFrame],
-    ratios: Mapping[str, tuple[Array, Array]] | None = None,
-    *,
-    replicates: int,
-    seed: int,
-    keys: np.ndarray | None = None,
-    clusters: np.ndarray | None = None,
-) -> pl.DataFrame:
-    """Where each policy stands: one row per policy and reward or ensemble.
-
-    Args:
-        base: every reward and ensemble of the base samples [p, m], standardised.
-        policies: the same of each policy's samples, from `on_base_scale`.
-        kl: table `policy_kl` of each policy.
-        ratios: log-ratios of each policy (`log_ratios`), to see the limit where base samples alone do not show it.
-        replicates, seed, keys, clusters: as for `place`.
-
-    Returns:
-        Rows of the table `policies`, without the labels of `labelled`.
-    """
-    names = list(policies)
-    spent, ratio = (np.stack([per_prompt(kl[p], c) for p in names], axis=1) for c in ("kl", "log_ratio"))
-    draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}
-    boot = PromptBootstrap(len(spent), **draws)
-    common: dict[str, Any] = {"policy": names}
-    for column, values in (("kl", spent), ("kl_log_ratio", ratio)):
-        common |= dict(zip((column, f"{column}_low", f"{column}_high"), mean_over_prompts(values, boot), strict=True))
-        common[f"{column}_reliable"] = judge_draws("KL", values, boot) == ""
-    common["kl_infinite"] = [float(kl[p]["kl"].is_infinite().mean()) for p in names]  # type: ignore[arg-type]
-    pools = None if ratios is None else [ratios[p] for p in names]
-    rows = []
-    for evaluated, scores in base.items():
-        theirs = [policies[p][evaluated] for p in names]
-        placed = place(scores, theirs, spent, log_ratios=pools, **draws)
-        rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
-    return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
-
-
-def log_ratios(
-    kl: Mapping[str, pl.DataFrame], on_base: Mapping[str, pl.DataFrame], standardised: pl.DataFrame
-) -> dict[str, tuple[Array, Array]]:
-    """Log π/π₀ of the base's samples [p, m] and of each policy's own [p, m'], nats.
-
-    Args:
-        kl: table `policy_kl` of each policy's samples.
-        on_base: the same of the base's samples, with the base and the policy in each other's place.
-        standardised: rewards of the base's samples.
-
-    Raises:
-        ArtifactError: a policy was read on other samples than the base's.
-    """
-    keys = standardised.select(*KEY).sort(*KEY)
-    out = {}
-    for policy, table in on_base.items():
-        if not table.select(*KEY).equals(keys):
-            raise ArtifactError(
-                f"policy {policy} was read on other samples than the base's; delete its shards in on_base"
-            )
-        own = kl[policy]
-        out[policy] = (-Grid.of(table).array(table["log_ratio"]), Grid.of(own).array(own["log_ratio"]))
-    return out
-
-
-def labelled(
-    table: pl.DataFrame,
-    labels: Mapping[str, Mapping[str, Any]],
-    samples: Mapping[str, pl.DataFrame],
-    notes: Mapping[str, Sequence[str]],
-    kl: Mapping[str, pl.DataFrame],
-) -> pl.DataFrame:
-    """Add the labels of the study file and facts about the replies: training, lengths, truncation, notes.
-
-    Args:
-        table: from `placements`.
-        labels: of each policy: objective, optimized, coefficient, seed.
-        samples: table `samples` of each policy.
-        notes: remarks on each policy.
-        kl: table `policy_kl` of each policy.
-
-    Returns:
-        The table with these columns. `logprob_deviation` is the largest difference, over the policy's replies, between
-        the log-probability of the sampling engine and the one that the KL was read with, in nats per reply.
-    """
-    rows = [
-        {
-            "policy": policy,
-            **labels[policy],
-            "truncation_rate": (s["finish_reason"] == "length").mean(),
-            "mean_tokens": s["n_tokens"].mean(),
-            "logprob_deviation": _apart(s, kl[policy]),
-            "note": "; ".join(notes[policy]),
-        }
-        for policy, s in samples.items()
-    ]
-    types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
-    return table.join(pl.DataFrame(rows, schema_overrides=types), on="policy", how="left", maintain_order="left")
-
-
-def _apart(samples: pl.DataFrame, kl: pl.DataFrame) -> float:
-    both = samples.select(*KEY, "n_tokens", drawn="logprob").join(kl.select(*KEY, "logprob"), on=KEY, validate="1:1")
-    return deviation(both["drawn"], both["logprob"], both["n_tokens"]).largest

@@ -32,7 +32,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.reliability import AT_BETA, judge
-from alignment_limits.policies.placement import on_base_scale, per_prompt
+from alignment_limits.policies.table import on_base_scale, per_prompt
 from alignment_limits.study.objectives import in_order
 from alignment_limits.tables.grid import Grid, reward_arrays
 from alignment_limits.tables.schemas.learning import TARGETS, VALUES

@@ -87,7 +87,7 @@ ENSEMBLES = contract(
     {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
 )
 PLAN = contract("plan", Plan, "kl", {})  # what a study would need
-# Where policies stand: those of policies/placement.py, with their labels.
+# Where policies stand: those of policies/placement.py (Placement), with their labels.
 POLICIES = Schema(
     "policies",
     {
