@@ -389,12 +389,8 @@ def test_the_command_gives_the_contract_s_table(
     assert "not reliable" in shown
     written = read_table(out, FRONTIER)
     in_memory = set(FrontierTable.names())
-    assert set(written.columns) == in_memory | {
-        "optimized",
-        "evaluated",
-        "samples_from",
-        "log_m",
-    }  # as tables/estimates.py adds them
+    added = {"optimized", "evaluated", "samples_from", "log_m"}  # by tables/estimates.py too
+    assert set(written.columns) == in_memory | added
     assert written["optimized"].unique().to_list() == ["rm"]
     assert set(written["evaluated"]) == {"rm", "human"}
     rows = written.filter(pl.col("at") == "kl", pl.col("evaluated") == "rm")
