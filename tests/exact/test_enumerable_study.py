@@ -176,7 +176,7 @@ def test_the_report_shows_all_that_was_made(study, tmp_path):
 
 def test_the_report_says_how_estimates_and_exact_values_agree(study):
     page = (study / "report/exact.html").read_text("utf-8")
-    for said in ("How many intervals hold the exact value", "exact-whole-0.5-s0", "below the limit", ">yes<"):
+    for said in ("How many intervals contain the exact value", "exact-whole-0.5-s0", "below the limit", ">yes<"):
         assert said in page
     assert ">no<" not in page
     assert (study / "figures/exact.png").read_bytes()[:4] == b"\x89PNG"

@@ -187,7 +187,7 @@ def test_the_report_shows_where_they_stand(project):
     assert not (folder / "figures/policies-letters.png").exists(), "no policy was trained on it"
 
 
-PLACING = {"place_policies": 1, "link_policies": 1, "policies_page": 1, "study_card": 1, "manifest": 1}
+PLACING = {"place_policies": 1, "link_policies": 1, "policies_page": 1, "first_page": 1, "study_card": 1, "manifest": 1}
 CHANGES = {
     "nothing": ({}, {}),
     "one more policy": (
