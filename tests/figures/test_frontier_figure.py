@@ -209,3 +209,27 @@ def test_error_bars_reach_from_the_lower_to_the_upper_end():
     for axes, name, (low, high) in ((0, "best-of-4", (-0.3, 0.1)), (1, "share:average:4", (-0.2, 0.04))):
         x, y = line(drawn, name, axes)
         assert (y[0] + low, y[0] + high) in [pytest.approx(bar) for bar in bars(drawn.axes[axes], x[0])]
+
+
+def test_the_limit_goes_on_with_samples_of_policies_and_marks_them():
+    base = synthetic.frontier().with_columns(samples_from=pl.lit("base"))
+    own = pl.col("at") == "kl", pl.col("optimized") == LOOK.gold, pl.col("evaluated") == LOOK.gold
+    pool = base.filter(*own).with_columns(samples_from=pl.lit("pool"), reliable=pl.lit(True), reason=pl.lit(""))
+    pool = pool.with_columns(gain=(2 * pl.col("kl")).sqrt())
+    far = pool.filter(pl.col("kl") == pl.col("kl").max()).with_columns(kl=pl.lit(6.0), gain=pl.lit(np.sqrt(12.0)))
+    drawn = frontier(pl.concat([base, pool, far]), synthetic.best_of_n(), LOOK)
+    x, y = line(drawn, "average")
+    assert (np.nanmax(x), np.nanmax(y)) == pytest.approx((6.0, np.sqrt(12)))
+    x, _ = line(drawn, "pooled")
+    assert set(x) == {kl for kl in synthetic.KLS if kl > 2} | {6.0}, "base samples show the limit up to 2 nats here"
+    assert "limit, with samples of policies" in keys(drawn)
+    assert not [g for g in gids(drawn) if "unreliable:average" in g]
+    assert drawn.axes[0].get_xlim()[1] > 6
+
+
+def test_pooled_rows_that_are_not_reliable_mark_nothing(figure):
+    base = synthetic.frontier().with_columns(samples_from=pl.lit("base"))
+    pool = base.filter(pl.col("at") == "kl").with_columns(samples_from=pl.lit("pool"), reliable=pl.lit(False))
+    drawn = frontier(pl.concat([base, pool]), synthetic.best_of_n(), LOOK)
+    assert "pooled" not in gids(drawn)
+    assert keys(drawn) == keys(figure)

@@ -127,13 +127,15 @@ def fixed_beta(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: s
     return _pair(frontier, optimized, evaluated, budget).filter(pl.col("at") == "beta").sort("beta", descending=True)
 
 
-def from_base(frontier: pl.DataFrame) -> pl.DataFrame:
-    """The rows that are from the base's samples alone."""
-    return frontier.filter(pl.col("samples_from") == "base") if "samples_from" in frontier.columns else frontier
+def from_samples(frontier: pl.DataFrame, of: str) -> pl.DataFrame:
+    """The rows that are from samples of the base alone ("base"), or of policies too ("pool")."""
+    if "samples_from" not in frontier.columns:  # older tables are of base samples
+        return frontier if of == "base" else frontier.clear()
+    return frontier.filter(pl.col("samples_from") == of)
 
 
 def _pair(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str) -> pl.DataFrame:
-    return from_base(frontier).filter(
+    return from_samples(frontier, "base").filter(
         (pl.col("optimized") == optimized) & (pl.col("evaluated") == evaluated) & (pl.col("budget") == budget)
     )
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
 from alignment_limits.report.figures.style import DASHED, INK, Look
-from alignment_limits.report.numbers import from_base
+from alignment_limits.report.numbers import from_samples
 
 _FINE = 12  # drawn steps between two tabulated budgets
 
@@ -76,10 +76,12 @@ class Curve:
         return out
 
 
-def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> Curve:
+def curve(
+    frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average", *, samples: str = "base"
+) -> Curve:
     """The corrected curve at fixed KL of one pair (rows `at == "kl"`); only the origin if it is absent."""
     rows = (
-        from_base(frontier)
+        from_samples(frontier, samples)
         .filter(
             (pl.col("at") == "kl")
             & (pl.col("optimized") == optimized)
@@ -96,6 +98,22 @@ def curve(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = 
     gain = column("gain")
     trusted = np.concatenate([[True], rows["reliable"].fill_null(False).to_numpy().astype(bool)])
     return Curve(column("kl"), gain, column("gain_low"), column("gain_high"), trusted & np.isfinite(gain))
+
+
+def furthest_curve(frontier: pl.DataFrame, reward: str, budget: str = "average") -> Curve:
+    """The limit from base samples, and from samples of policies too where only these make it reliable, or go on."""
+    base, pool = (curve(frontier, reward, reward, budget, samples=of) for of in ("base", "pool"))
+    shared = len(base.kl)
+    if len(pool.kl) < shared:
+        return base
+    further = np.ones(len(pool.kl), dtype=bool)
+    further[:shared] = ~base.reliable & pool.reliable[:shared]
+
+    def joined(name: str) -> np.ndarray:
+        theirs = getattr(pool, name)
+        return np.where(further, theirs, np.concatenate([getattr(base, name), theirs[shared:]]))
+
+    return Curve(*(joined(name) for name in ("kl", "gain", "low", "high", "reliable")))
 
 
 def limit_curve(

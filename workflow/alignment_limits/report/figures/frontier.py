@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from alignment_limits.report.figures.curves import Curve, curve, draw, limit_curve, ordered, rising
+from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, limit_curve, ordered, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
     GAIN,
@@ -43,6 +43,9 @@ _AREAS: Mapping[str, dict[str, Any]] = {  # where a budget is not reliable
 }
 
 
+POOLED: dict[str, Any] = {"color": INK, "marker": "o", "ms": 3.2, "mfc": "white", "mew": 0.9, "ls": ""}
+
+
 def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma: float = 1.0) -> Figure:
     """Gold optimised and evaluated: the limit in both budgets, its bounds, and best-of-n.
 
@@ -66,7 +69,8 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         & pl.col("gain").is_finite()
     ).sort("n")
     reached = points.filter(verdict(points, "gain")).select("kl", "gain").rows()
-    raw = {b: curve(table, gold, gold, b) for b in ("average", "per-prompt")}
+    raw = {b: furthest_curve(table, gold, b) for b in ("average", "per-prompt")}
+    alone = curve(table, gold, gold).reach
     average, per_prompt = ordered(rising(raw["average"], reached), rising(raw["per-prompt"]))
     limits = {"average": average, "per-prompt": per_prompt}
     shares, impossible = _possible(points)
@@ -84,6 +88,10 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         _bound(top, sigma, right)
         draw(top, per_prompt, colour=PER_PROMPT, name="per-prompt", width=0.8, band=0, under=average)
         draw(top, average, colour=INK, name="average", width=1.5)
+        pooled = average.reliable & (average.kl > alone)
+        if pooled.any():
+            (marks,) = top.plot(average.kl[pooled], average.gain[pooled], **POOLED)
+            marks.set_gid("pooled")
         top.set_ylim(0, _top(average, per_prompt, points))
         _best_of(top, points, look)
         for ax in {top, bottom}:
@@ -93,7 +101,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if not (average.reach or per_prompt.reach):
             own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
             nothing_reliable(top, own, "gain", look)
-        outside_key(figure, _handles(sigma, limits, points=bool(points.height)), look)
+        outside_key(figure, _handles(sigma, limits, points=bool(points.height), pooled=bool(pooled.any())), look)
         top.set_ylabel(GAIN)
         bottom.set_xlabel(KL)
         if note:
@@ -142,7 +150,7 @@ def _not_drawn(raw: Mapping[str, Curve], drawn: Mapping[str, Curve], shares: Seq
 def _right(c: Curve, points: pl.DataFrame, ceiling: float) -> float:
     """End of the KL axis: the ceiling when the data come near it, else just past the data."""
     data = max(c.end, *points["kl"].to_list(), 0.1) if points.height else max(c.end, 0.1)
-    return ceiling * 1.03 if ceiling <= 1.6 * data else data * 1.12
+    return max(ceiling, data) * 1.03 if ceiling <= 1.6 * data else data * 1.12
 
 
 def _top(a: Curve, b: Curve, points: pl.DataFrame) -> float:
@@ -267,7 +275,7 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
         )
 
 
-def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool) -> list[Any]:
+def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool, pooled: bool) -> list[Any]:
     """The key: what is drawn, and for each budget where it is not reliable."""
     times = "" if sigma == 1 else f"{sigma:.2g}"
     handles: list[Any] = [
@@ -275,6 +283,8 @@ def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool) -> list
         Line2D([], [], color=INK, lw=1.5, label="limit, KL bounded on average"),
         Line2D([], [], color=PER_PROMPT, lw=0.8, label="limit, KL bounded per prompt"),
     ]
+    if pooled:
+        handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
     for budget, c in limits.items():

@@ -30,7 +30,7 @@ from alignment_limits.report.figures.style import (
     order,
     text_width,
 )
-from alignment_limits.report.numbers import from_base, verdict
+from alignment_limits.report.numbers import from_samples, verdict
 
 ROW = 0.17  # inches
 COEFFICIENTS = {"alpha": "slope α\nof the fit", "beta": "bend β\nof the fit"}
@@ -66,7 +66,7 @@ def tilted(
         fits: `limits/over_optimisation.parquet`.
         frontier: `limits/frontier.parquet`.
     """
-    frontier = from_base(frontier)
+    frontier = from_samples(frontier, "base")
     at = frontier.filter((pl.col("at") == "kl") & (pl.col("budget") == "average") & (pl.col("evaluated") == look.gold))
     return _figure(fits, at.filter(verdict(at, "gain")).sort("kl"), at, TILT, look, proxies, ensembles)
 
