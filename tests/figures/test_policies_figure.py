@@ -98,3 +98,15 @@ def test_what_is_not_reliable_is_pale_or_hollow():
     assert alphas["gain:ppo-b"] == PALE
     assert alphas["gain:ppo-a"] == alphas["gain:still"] == alphas["efficiency:ppo-b"] == 1
     assert line(drawn, "gain:best-of-n:unreliable")[0].tolist() == line(drawn, "gain:best-of-n")[0][:1].tolist()
+
+
+def test_a_limit_that_needs_the_policys_samples_is_an_open_circle_above_it(figure):
+    assert "limit:pooled" not in gids(figure)
+    table = synthetic.policies().with_columns(
+        limit_from=pl.when(pl.col("policy") == "ppo-b").then(pl.lit("pool")).otherwise(pl.lit("base"))
+    )
+    drawn = draw(table)
+    x, y = line(drawn, "limit:pooled")
+    (row,) = table.filter((pl.col("policy") == "ppo-b") & (pl.col("evaluated") == "gold")).iter_rows(named=True)
+    assert (list(x), list(y)) == ([row["kl"]], [row["limit"]])
+    assert "limit, with the policy's samples" in {t.get_text() for t in drawn.legends[0].get_texts()}

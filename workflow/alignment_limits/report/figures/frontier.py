@@ -23,6 +23,7 @@ from alignment_limits.report.figures.style import (
     KL,
     LINE,
     PER_PROMPT,
+    POOLED,
     SHADE,
     Look,
     columns,
@@ -41,9 +42,6 @@ _AREAS: Mapping[str, dict[str, Any]] = {  # where a budget is not reliable
     "average": {"facecolor": SHADE, "lw": 0},
     "per-prompt": {"facecolor": "none", "edgecolor": HATCHED, "hatch": "////", "lw": 0},
 }
-
-
-POOLED: dict[str, Any] = {"color": INK, "marker": "o", "ms": 3.2, "mfc": "white", "mew": 0.9, "ls": ""}
 
 
 def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma: float = 1.0) -> Figure:

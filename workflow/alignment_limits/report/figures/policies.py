@@ -12,7 +12,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from alignment_limits.report.figures.curves import Curve, draw, limit_curve, pieces
-from alignment_limits.report.figures.style import BEST_OF_N, GAIN, GREY, INK, KL, LINE, Look, fold, label, outside_key
+from alignment_limits.report.figures.style import (
+    BEST_OF_N,
+    GAIN,
+    GREY,
+    INK,
+    KL,
+    LINE,
+    POOLED,
+    Look,
+    fold,
+    label,
+    outside_key,
+)
 from alignment_limits.report.numbers import verdict, verdict_of
 
 MARKERS = "osD^vP*Xp<>h"
@@ -39,6 +51,10 @@ def policies(
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
+        pooled = _from_pools(drawn)
+        if pooled.height:
+            (marks,) = top.plot(pooled["kl"], pooled["limit"], **POOLED, zorder=4)
+            marks.set_gid("limit:pooled")
         best_of(top, best_of_n, evaluated, "gain", right)
         best_of(bottom, best_of_n.filter(verdict(best_of_n, "efficiency")), evaluated, "efficiency", right)
         for group, colour, marker in _groups(drawn, look):
@@ -59,6 +75,13 @@ def policies(
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
             figure.supxlabel(text, fontsize=look.small)
     return figure
+
+
+def _from_pools(rows: pl.DataFrame) -> pl.DataFrame:
+    """Policies whose limit is from their own samples too."""
+    if "limit_from" not in rows.columns:  # older tables
+        return rows.clear()
+    return rows.filter((pl.col("limit_from") == "pool") & verdict(rows, "limit"))
 
 
 def _at_most_one(rows: pl.DataFrame) -> pl.DataFrame:
@@ -132,7 +155,13 @@ def _through(ax: Any, kl: np.ndarray, value: np.ndarray) -> None:
 
 
 def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
-    gains = [0.05, *limit[np.isfinite(limit)], *rows["gain"].to_list(), *rows["gain_high"].drop_nans().to_list()]
+    gains = [
+        0.05,
+        *limit[np.isfinite(limit)],
+        *_from_pools(rows)["limit"].to_list(),
+        *rows["gain"].to_list(),
+        *rows["gain_high"].drop_nans().to_list(),
+    ]
     losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
     top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
     placed = _at_most_one(rows)
@@ -146,6 +175,8 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
         Line2D([], [], color=INK, lw=1.5, label="limit"),
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
     ]
+    if _from_pools(rows).height:
+        handles.append(Line2D([], [], **POOLED, label="limit, with the policy's samples"))
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
