@@ -99,9 +99,9 @@ def test_a_difference_is_paired_and_a_policy_that_ran_away_is_farther():
 
 
 def test_lists_of_sizes_are_short():
-    assert listed([]) == "none"
-    assert listed([1024]) == "1,024"
-    assert listed([32, 64, 128]) == "32 to 128 (3 sizes)"
+    assert listed([]) == "no n"
+    assert listed([1024]) == "n = 1,024"
+    assert listed([32, 64, 128]) == "n = 32 to 128 (3 sizes)"
 
 
 def test_the_nearest_objective_is_named_with_those_surely_farther(tables):

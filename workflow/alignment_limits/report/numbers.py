@@ -13,7 +13,7 @@ import polars as pl
 def verdict(table: pl.DataFrame, quantity: str) -> pl.Expr:
     """The column that says whether a quantity's value is reliable in each row.
 
-    A table may have a verdict of its own for a quantity (`win_rate_reliable`); else `reliable` speaks of the whole row.
+    A table may have a verdict of its own for a quantity (`win_rate_reliable`); else `reliable` refers to the row.
     A value that is not finite is never reliable.
 
     Args:

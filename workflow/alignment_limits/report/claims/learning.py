@@ -51,10 +51,11 @@ def of_row(row: Mapping[str, Any]) -> Estimate:
 
 
 def listed(sizes_: Sequence[int]) -> str:
-    """`none`, or the sizes, runs of them by their ends."""
+    """`no n`, or `n =` and the sizes, several by their ends."""
     if not sizes_:
-        return "none"
-    return f"{sizes_[0]:,}" if len(sizes_) == 1 else f"{sizes_[0]:,} to {sizes_[-1]:,} ({len(sizes_)} sizes)"
+        return "no n"
+    several = f" to {sizes_[-1]:,} ({len(sizes_)} sizes)" if len(sizes_) > 1 else ""
+    return f"n = {sizes_[0]:,}{several}"
 
 
 THREE = ("pmle", "distillation", "reverse-kl")
@@ -160,8 +161,8 @@ def never_worse(rows: pl.DataFrame) -> Verdict:
         sure = [n for n, e in found.items() if e.high < 0]
         lost = [n for n, e in found.items() if e.low > 0]
         better, worse, cases = better + len(sure), worse + len(lost), cases + len(found)
-        by = f", significantly farther at n = {listed(lost)}" if lost else ""
-        from_n = f"significantly nearer at n = {listed(sure)}" if sure else "significantly nearer at no n"
+        by = f", significantly farther at {listed(lost)}" if lost else ""
+        from_n = f"significantly nearer at {listed(sure)}"
         way = "β of the oracle" if tuning == "oracle" else "β chosen on held-out pairs"
         parts.append(f"{way}: {from_n}{by}, of {len(found)} n")
     verdict = FAILS if worse and not better else PARTLY if worse else HOLDS if better else UNKNOWN
@@ -283,8 +284,7 @@ def smaller_class(rates: pl.DataFrame, world: Mapping[str, Any]) -> Verdict:
             found = {n: paired(own.filter(pl.col("n") == n), "held-out", "reverse-kl", rival) for n in sizes(own)}
             nearer, farther = [n for n, e in found.items() if e.high < 0], [n for n, e in found.items() if e.low > 0]
             parts.append(
-                f"d = {level:g}, compared with {named(rival)}: nearer at n = {listed(nearer)}, farther at n = "
-                f"{listed(farther)}"
+                f"d = {level:g}, compared with {named(rival)}: nearer at {listed(nearer)}, farther at {listed(farther)}"
             )
             if true <= level <= full / 2 and rival == "pmle":
                 good, bad, cases = good + bool(nearer and not farther), bad + bool(farther), cases + 1
@@ -325,7 +325,7 @@ def coverage(summary: pl.DataFrame) -> Verdict:
 
 
 def nearest(rates: pl.DataFrame, summary: pl.DataFrame) -> list[list[str]]:
-    """For every setting and level at the largest n, β held out: the objective of least mean forward KL.
+    """For every setting and level at the largest n, with β from held-out pairs: the objective of least mean forward KL.
 
     Returns:
         setting and level, the nearest objective, its distance, those significantly farther (paired by seed), those not.

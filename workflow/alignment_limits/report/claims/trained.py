@@ -83,7 +83,7 @@ def small_beta_costs(proxies: pl.DataFrame) -> Verdict:
 
 
 def size_helps(ensembles: pl.DataFrame) -> Verdict:
-    """The mean of the most members loses less than they do alone, whatever they share."""
+    """The mean of the largest number of members loses less than one member, whatever they share."""
     pairs = [(shared, one, all_) for shared, _, one, all_ in _ends(ensembles)]
     most = int(ensembles["k"].max())  # type: ignore[arg-type]
     cases = tuple(
@@ -130,7 +130,7 @@ def floor_is_predicted(ensembles: pl.DataFrame) -> Verdict:
 
 
 def _ends(ensembles: pl.DataFrame) -> list[tuple[str, float, dict[str, Any], dict[str, Any]]]:
-    """What is shared, β, the row of one member and that of the most, mean aggregator, where both are reliable."""
+    """What is shared, β, the rows of one member and of the largest number (mean), where both are reliable."""
     mean = ensembles.filter(pl.col("aggregator") == "mean").sort("shared", "beta", "k")
     out = []
     for (shared, beta), part in mean.group_by(["shared", "beta"], maintain_order=True):
@@ -191,7 +191,7 @@ def nearer(rows: pl.DataFrame, a: str, b: str) -> Verdict:
     return Verdict(
         f"With equal pairs, on-policy {named(a)} is nearer to the target than {named(b)}",
         judge(len(sure), len(lost), len(found)),
-        f"{named(a)} is significantly nearer at n = {listed(sure)}, and significantly farther at n = {listed(lost)}.",
+        f"{named(a)} is significantly nearer at {listed(sure)}, and significantly farther at {listed(lost)}.",
         "The claim holds if the first is significantly nearer at every n, and partly if at some. It does not hold if "
         "it is nearer at none and significantly farther at one",
         tuple(f"n = {n:,}: difference of KL(target‖policy) {interval(e)} nats" for n, e in found.items()),

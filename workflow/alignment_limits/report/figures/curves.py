@@ -1,4 +1,4 @@
-"""Curves of gain against KL: which points join, which parts are reliable, what lies between them.
+"""Curves of gain against KL: which points join, which parts are reliable, what is drawn between them.
 
 What no curve can do is not drawn (`limit_curve`, `ordered`).
 

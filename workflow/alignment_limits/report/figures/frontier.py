@@ -50,7 +50,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
     Above: gain (base standard deviations of gold) against KL (nats per sequence). Below, where there is
     best-of-n: the share of the limit it reaches at its own KL. What is not reliable is dashed or paler, and its range
     is shaded, grey for the average budget, hatched for the per-prompt one. Estimates that contradict an identity are
-    not drawn, and the figure says which: a limit falls with KL or lies below best-of-n, the per-prompt limit lies
+    not drawn, and the figure says which: a limit falls with KL or is below best-of-n, the per-prompt limit is
     above the average one, a share is above 1.
 
     Args:
@@ -251,7 +251,7 @@ def _unreliable(ax: Any, c: Curve, right: float, budget: str) -> None:
 
 
 def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -> None:
-    """The line at log M, which no estimate from M samples can pass; an arrow when it lies off the axis."""
+    """The line at log M, which no estimate from M samples can pass; an arrow when it is off the axis."""
     if not np.isfinite(ceiling):
         return
     inside = ceiling <= right

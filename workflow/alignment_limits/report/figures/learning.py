@@ -50,7 +50,7 @@ _KLS = {"forward_kl": "KL(target‖policy)", "reverse_kl": "KL(policy‖target)"
 
 
 def learning_rates(summary: pl.DataFrame, look: Look, objectives: Sequence[str]) -> Figure:
-    """Left: without regularisation. Right: coefficients chosen for each n, by the oracle (solid) and held out (dotted).
+    """Left: without regularisation. Right: coefficients for each n, by the oracle (solid) or held-out pairs (dotted).
 
     Above forward, below reverse KL in nats, means over seeds with 95% intervals. Black, left: the first-order
     prediction c/n; grey: the base. Shaded: some seed's data determine no policy.
@@ -77,9 +77,15 @@ def learning_rates(summary: pl.DataFrame, look: Look, objectives: Sequence[str])
         for above in axes:
             above[0].plot(predicted["n"], predicted["value"], color=INK, lw=0.8, ls=":", gid="predicted")
         _limits(axes, rows, objectives)
-        place(axes[0, 0], [Line2D([], [], color=INK, lw=0.8, ls=":", label="first order, c/n")], look, "β = 0", 1)
+        place(
+            axes[0, 0],
+            [Line2D([], [], color=INK, lw=0.8, ls=":", label="predicted rate c/n")],
+            look,
+            "no regularisation",
+            1,
+        )
         place(axes[0, 1], handles(objectives, look), look, "β chosen for each n", 2)
-        figure.supxlabel("preference pairs n", fontsize=look.font_size)
+        figure.supxlabel("number of preference pairs n", fontsize=look.font_size)
     return figure
 
 
@@ -144,26 +150,28 @@ def learning_floors(summary: pl.DataFrame, slopes: pl.DataFrame, look: Look, obj
         if least is not None:
             axes[0].set_ylim(0.5 * float(least), 300 * float(base["value"].max()))  # type: ignore[arg-type]
         axes[0].set_ylabel("KL(target‖policy) (nats)")
-        place(axes[0], handles(objectives, look), look, "dotted: the population's", 2)
-        figure.supxlabel("preference pairs n", fontsize=look.font_size)
+        place(axes[0], handles(objectives, look), look, "dotted: population minimiser", 2)
+        figure.supxlabel("number of preference pairs n", fontsize=look.font_size)
     return figure
 
 
 LEVELS = {
     "label-noise": "share of labels flipped",
-    "ties-flipped": "ties ν, a coin thrown",
+    "ties-flipped": "ties ν, decided by a coin",
     "ties-dropped": "ties ν, dropped",
-    "context-effects": "context effects (s.d. in logits)",
-    "annotator-bias": "annotators' biases (s.d.)",
+    "context-effects": "context effects (s.d. of logits)",
+    "annotator-bias": "biases of annotators (s.d.)",
     "gamma-error": "assumed γ / true γ",
     "tempered-pairs": "temperature of the pairs' sampler",
-    "best-of-n-pairs": "pairs from best-of-n, n",
+    "best-of-n-pairs": "n of best-of-n that gives the pairs",
     "reward-dimension": "dimension of the reward class",
 }
 
 
 def learning_settings(summary: pl.DataFrame, look: Look, objectives: Sequence[str]) -> Figure:
-    """Forward KL (nats) against the level of every setting, at the largest n; coefficients held out, oracle dotted.
+    """Forward KL (nats) against the level of every setting, at the largest n, with coefficients from held-out pairs.
+
+    Dotted: with those of the oracle.
 
     Args:
         summary: `learning/summary.parquet`.
@@ -190,8 +198,8 @@ def learning_settings(summary: pl.DataFrame, look: Look, objectives: Sequence[st
         for ax in axes.ravel()[len(settings) :]:
             ax.set_visible(False)
         figure.supylabel(f"KL(target‖policy) (nats), n = {n:,}", fontsize=look.font_size)
-        key = [*handles(objectives, look), Line2D([], [], color=GREY, lw=0.8, ls="--", label="base")]
-        place(axes[0, 0], key, look, "β held out (dotted: oracle)", 4 if look.width > 6 else 2)
+        key = [*handles(objectives, look), Line2D([], [], color=GREY, lw=0.8, ls="--", label="base model")]
+        place(axes[0, 0], key, look, "β from held-out pairs (dotted: oracle)", 4 if look.width > 6 else 2)
     return figure
 
 
@@ -204,9 +212,9 @@ def _scale(ax: Any, levels: Sequence[float]) -> None:
 
 
 def gamma_estimates(table: pl.DataFrame, look: Look, *, truth: float) -> Figure:
-    """Left: medians over seeds of estimate and 95% interval. Right: share of the intervals that hold the true γ.
+    """Left: medians over seeds of estimate and 95% interval. Right: share of the intervals that contain the true γ.
 
-    One colour for each dimension of the reward class beside which γ was estimated; where it is not identified,
+    One colour for each dimension of the reward class that was fitted together with γ; where γ is not identified,
     nothing is drawn.
 
     Args:
@@ -240,7 +248,7 @@ def gamma_estimates(table: pl.DataFrame, look: Look, *, truth: float) -> Figure:
             ax.set_xscale("log")
         left.set_ylim(truth - 1.5 * abs(truth), truth + 1.5 * abs(truth))
         left.set_ylabel("estimated γ")
-        right.set_ylabel("intervals that hold γ")
-        place(left, drawn, look, "rewards fitted in", 2)
-        figure.supxlabel("preference pairs n", fontsize=look.font_size)
+        right.set_ylabel("share of intervals\nthat contain γ")
+        place(left, drawn, look, "number of reward features", 2)
+        figure.supxlabel("number of preference pairs n", fontsize=look.font_size)
     return figure

@@ -109,7 +109,7 @@ def reward_distributions(scores: pl.DataFrame, agreement: pl.DataFrame, look: Lo
 
 
 def _reach(values: dict[str, np.ndarray]) -> float:
-    """Half-width of the axis: past all but one sample in 2,000 of every reward, in whole bins."""
+    """Half-width of the axis: past all but one sample in 2,000 of every reward, a multiple of the bins."""
     far = max([3.0, *(float(np.quantile(np.abs(v), 0.9995)) for v in values.values() if v.size)])
     return min(_REACH, np.ceil(far))
 

@@ -224,7 +224,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def key_columns(labels: Sequence[str], look: Look, room: float, most: int = 4) -> int:
-    """The most columns (at least 1) in which a key of these labels fits into `room` points."""
+    """The largest number of columns (at least 1) in which a key of these labels fits into `room` points."""
     for columns in range(min(most, len(labels)), 1, -1):
         parts = [part for part in np.array_split(np.array(labels, dtype=object), columns) if part.size]
         widths = (max(text_width(str(label), look.small) for label in part) for part in parts)
@@ -243,7 +243,7 @@ def key_height(labels: Sequence[str], look: Look, columns: int, titles: int = 0)
 
 
 def outside_key(figure: Figure, handles: Sequence[Any], look: Look, *, title: str = "") -> None:
-    """A key above the whole figure, which grows by its height."""
+    """A key above the figure, which grows by its height."""
     labels = [str(handle.get_label()) for handle in handles]
     columns = key_columns(labels, look, 72 * look.width - look.small, most=len(labels))
     figure.set_figheight(figure.get_figheight() + key_height(labels, look, columns, titles=int(bool(title))))

@@ -52,7 +52,7 @@ def targets(rows: pl.DataFrame, look: Look) -> Figure:
             above[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             above[0].set_ylabel(f"{text}\n(nats)")
         for ax, i in zip(axes[1], shown, strict=True):
-            ax.set_xlabel(("preference pairs n", "no pairs")[i])
+            ax.set_xlabel(("number of preference pairs n", "no pairs")[i])
         figure.align_xlabels(axes[1])
         _legend(figure, names, look)
     return figure

@@ -50,7 +50,7 @@ class Cell:
 
 
 def render(template: str, title: str, **values: Any) -> str:
-    """A whole document.
+    """A complete document.
 
     Args:
         template: its file's name.
