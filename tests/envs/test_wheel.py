@@ -75,6 +75,6 @@ def test_the_console_script_is_installed(installed, tmp_path):
     assert (tmp_path / "scores.parquet").is_file()
     words = ["stream", "sum", "--optimized", "gold_scores", "--out", "part.npz", "--tables", "scores.parquet"]
     done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert "1 prompts, 1 more with fewer than 16 samples left out, 24 samples" in done.stderr
+    assert "1 prompts, 1 more left out (fewer than 16 samples), 24 samples" in done.stderr
     listed = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert "plan" in listed.stdout

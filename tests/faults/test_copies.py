@@ -79,8 +79,8 @@ def test_settings_that_changed_are_noticed_and_nothing_else_runs(done, what):
     if what is copied:
         said = adopt(done)
         assert said.returncode == 0, said.stderr
-        assert "are as they were made" in said.stdout
-        assert "are not" not in said.stdout
+        assert "are unchanged" in said.stdout
+        assert "refused" not in said.stdout
     assert rules(done.plan(*TABLES)) == {}
     done.study(OTHER_BETAS)
     plan = done.plan(*TABLES)
@@ -109,11 +109,12 @@ def test_an_input_that_is_another_is_noticed_whatever_its_time(done):
     prompts.write_text(prompts.read_text().replace("number 3", "number three"))
     os.utime(prompts, (1e9, 1e9))
     plan = done.plan(*TABLES)
-    assert plan.reasons["fetch"] == {"made from another prompts.txt": 1}
+    assert plan.reasons["fetch"] == {"computed from another version of prompts.txt": 1}
     assert plan.jobs["sample"] > 0
     said = adopt(done)
-    assert "made from another prompts.txt" in said.stdout
-    assert done.plan(*TABLES).reasons["fetch"] == {"made from another prompts.txt": 1}, "not adopted"
+    assert "computed from another version of prompts.txt" in said.stdout
+    reasons = done.plan(*TABLES).reasons["fetch"]
+    assert reasons == {"computed from another version of prompts.txt": 1}, "not adopted"
 
 
 def test_tables_of_other_settings_put_over_ours_are_noticed(done, grown, tmp_path):
@@ -149,7 +150,7 @@ def test_nothing_is_adopted_while_a_run_is_at_work(done):
     (locks / "0.input.lock").write_text("results/x")
     said = adopt(done)
     assert said.returncode == 1
-    assert "a run is at work in this folder, or was killed" in said.stderr
+    assert "a run is in progress in this folder, or was killed" in said.stderr
 
 
 @contextlib.contextmanager
@@ -235,4 +236,4 @@ def test_a_record_is_not_of_another_s_words(done):
     record.write_text(json.dumps(content))
     forget(done)
     said = adopt(done)
-    assert "not as it was made" in said.stdout
+    assert "changed since it was written" in said.stdout

@@ -73,10 +73,10 @@ def only_new_shards(said):
 
 
 def test_the_clock_jumps_back(study):
-    """Snakemake refuses files that are older than what they are made from: told before the work, with the remedy."""
+    """Snakemake refuses files that are older than what they are made from: reported before the work, with the remedy."""
     shift(study, 86400)
     said = study.run(*TABLES, check=False)
-    command = re.search(r"the clock was set back since; run `(.*)` and again", said)
+    command = re.search(r"the clock was set back. Run `(.*)`, then", said)
     assert command, said[-4000:]
     subprocess.run(command[1], shell=True, check=True, cwd=study.folder)
     assert only_new_shards(study.run(*TABLES))

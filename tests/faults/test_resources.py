@@ -58,7 +58,7 @@ def test_the_disk_of_the_shards_is_full(study):
         shutil.rmtree(old)
         ballast = fill(folder)
         said = study.run(*TABLES, check=False)
-        assert "no space left while writing" in said
+        assert "no space left on the disk while writing" in said
         assert "b00002.parquet; free some and run again" in said
         ballast.unlink()
         study.resume(said)
@@ -111,6 +111,6 @@ def test_the_kernel_kills_a_job_for_its_memory(study):
 def test_a_job_meets_its_limit_of_memory(study):
     study.fault(EAT.format(limit="resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))"))
     said = study.run(*TABLES, check=False)
-    assert "out of memory; run again with fewer at once (--cores 1) or smaller shards" in said
+    assert "out of memory; run again with fewer jobs at once (--cores 1) or smaller shards" in said
     study.release()
     study.resume(said)

@@ -198,7 +198,7 @@ def test_split_prompts_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
     again = table.height - 4
     with pytest.raises(ArtifactError, match=rf"'p030' .* in {apart}, row 1, and again in {apart}, row {again};"):
         list(stream_prompts(apart, ["rm"]))
-    with pytest.raises(ArtifactError, match=rf"^{a}: given twice$"):
+    with pytest.raises(ArtifactError, match=rf"^{a}: given twice"):
         sum_tables([a, b, a], "rm", [])
     copy = write(table[:cut], tmp_path / "copy.parquet")
     with pytest.raises(ArtifactError, match=rf"'p000' .* begin in {a}, row 1, and again in {copy}, row 1;"):
@@ -411,7 +411,7 @@ def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_p
     folder.mkdir()
     for target, message in (
         (part, r"part\.npz: the frontier is written as \.parquet"),
-        (linked, "is a file that this command reads"),
+        (linked, "is an input of this command"),
         (mine, "was not written by this command"),
         (folder, "was not written by this command"),
         (Path(file), "was not written by this command"),

@@ -27,8 +27,8 @@ def test_only_a_file_of_the_command_s_own_may_be_written_again(tmp_path):
     refuse_to_overwrite(ours, [mine], unless=made)
     for out, inputs, message in (
         (mine, [], "was not written by this command"),
-        (ours, [ours], "reads"),
-        (tmp_path / "hard", [mine], "reads"),
+        (ours, [ours], "is an input"),
+        (tmp_path / "hard", [mine], "is an input"),
         (tmp_path, [], "was not written"),
         (tmp_path / "dangling", [], "was not written"),
     ):
@@ -38,7 +38,7 @@ def test_only_a_file_of_the_command_s_own_may_be_written_again(tmp_path):
 
 def test_a_table_of_nested_scores_is_written_once(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"gold_scores": [1.0, 2.0]}]))
-    for out, returns, said in (("t.parquet", 0, ""), ("t.parquet", 1, "exists"), ("a.json", 1, "reads")):
+    for out, returns, said in (("t.parquet", 0, ""), ("t.parquet", 1, "exists"), ("a.json", 1, "is an input")):
         command = [sys.executable, "-m", "alignment_limits", "unnest", out, "a.json"]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == returns, run.stderr

@@ -48,7 +48,7 @@ def make(project, target, **variables):
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_a_study_s_name_is_validated_before_a_shell_sees_it(tmp_path, name):
     (tmp_path / "bad.yaml").write_text(f"study: {name!r}\n")
-    with pytest.raises(ConfigError, match=r"study: .* is no name; use lower-case letters"):
+    with pytest.raises(ConfigError, match=r"study: .* is not a name; use lower-case letters"):
         study_name(tmp_path / "bad.yaml")
 
 
@@ -57,7 +57,7 @@ def test_a_bad_name_ends_a_target_with_a_message(project, target):
     (project / "bad.yaml").write_text('study: "x; touch ran; echo "\n')
     run = make(project, target, STUDY="bad.yaml")
     assert run.returncode
-    assert "'x; touch ran; echo ' is no name" in run.stderr
+    assert "'x; touch ran; echo ' is not a name" in run.stderr
     assert "Traceback" not in run.stderr
     assert not list(project.rglob("ran*"))
 

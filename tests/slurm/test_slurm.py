@@ -63,7 +63,7 @@ def test_a_cancelled_shard_alone_is_scored_again(unscored, local):
     assert status
     assert f"Slurm job {task}: CANCELLED" in said, said
     assert "last lines of" in said
-    assert "run again, finished files are kept" in said
+    assert "run again (finished files are kept)" in said
     project.through_slurm(*files)
     assert same_scores(project, local, files)
     starts = project.starts()

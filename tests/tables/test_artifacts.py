@@ -54,7 +54,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_a_full_disk_is_told_by_name(tmp_path):
     with (
-        pytest.raises(ArtifactError, match=r"no space left while writing .*s.parquet; free some"),
+        pytest.raises(ArtifactError, match=r"no space left on the disk while writing .*s.parquet; free some"),
         files.atomic(tmp_path / "s.parquet"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -16,7 +16,7 @@ SAMPLES = {"samples_summary"} | REWARDS
 PROMPTS = {"prompts", "preflight_sampling"} | SAMPLES
 ONE_PREFLIGHT = {"preflight_reward": 1, "preflight_rewards": 1}
 PREFLIGHTS = {"preflight_reward": 3, "preflight_rewards": 1}  # other prompts: rewards are tried on the study's own
-NEW = "not there"
+NEW = "missing"
 
 
 def once(*rules):
@@ -58,12 +58,12 @@ SETTINGS = {
         {"rewards": {"vowels": VOWELS, "letters": LETTERS, "words": WORDS, "short": LETTERS | {"sign": -1}}},
         once(REWARDS) | {"score": 4} | ONE_PREFLIGHT,
         {"score": NEW, "preflight_reward": NEW}
-        | dict.fromkeys(["standardise", "preflight_rewards"], "takes other files"),
+        | dict.fromkeys(["standardise", "preflight_rewards"], "the list of input files changed"),
     ),
     "one reward fewer": (
         {"rewards": {"vowels": VOWELS, "letters": LETTERS}, "ensembles": {}},
         once(REWARDS - ENSEMBLE_GAPS, {"preflight_rewards"}),
-        {"standardise": "takes other files", "preflight_rewards": "takes other files"},
+        {"standardise": "the list of input files changed", "preflight_rewards": "the list of input files changed"},
     ),
     "another ensemble": (
         {"ensembles": {"mean": {"members": ["letters", "words"], "aggregator": "minimum"}}},
@@ -73,12 +73,16 @@ SETTINGS = {
     "a reward's sign": (
         {"rewards": {"vowels": VOWELS, "letters": LETTERS | {"sign": -1}, "words": WORDS}},
         once(REWARDS) | {"score": 4} | ONE_PREFLIGHT,
-        {"score": NEW, "preflight_reward": "setting spec.sign: 1 → -1", "standardise": "takes other files"},
+        {
+            "score": NEW,
+            "preflight_reward": "setting spec.sign: 1 → -1",
+            "standardise": "the list of input files changed",
+        },
     ),
     "two rewards swapped": (
         {"rewards": {"vowels": LETTERS, "letters": VOWELS, "words": WORDS}},
         once(REWARDS) | {"score": 8, "preflight_reward": 2, "preflight_rewards": 1},
-        {"score": NEW, "preflight_reward": "setting spec.function", "standardise": "takes other files"},
+        {"score": NEW, "preflight_reward": "setting spec.function", "standardise": "the list of input files changed"},
     ),
     "the date of templates, where none is used": (
         {"prompts": {"date": "2031-02-03"}},
@@ -186,7 +190,7 @@ FILES = {
         "words.txt",
         "moron\n",
         once(REWARDS) | {"fetch": 1, "score_light": 4} | ONE_PREFLIGHT,
-        {"fetch": "changed since: words.txt"},
+        {"fetch": "input changed: words.txt"},
     ),
     "sampling: the engine in use": (
         f"{LIBRARY}/sampling/transformers_engine.py",

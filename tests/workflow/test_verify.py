@@ -22,7 +22,7 @@ def test_one_flipped_byte_is_named(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     intact = verify(project)
     assert intact.returncode == 0
-    assert "files of results/tiny are as they were made" in intact.stdout
+    assert "files of results/tiny are unchanged" in intact.stdout
     names = ["figures/frontier.png", "limits/frontier.parquet", "scores/letters/p00000-00004-b00001.parquet"]
     for file in (project.folder / "results/tiny" / name for name in names):
         content, times = bytearray(file.read_bytes()), file.stat()
@@ -103,6 +103,6 @@ def test_results_of_other_settings_are_not_verified_as_the_study_s(finished, tmp
     project.study({"limits": {"betas": [3, 1]}})
     run = verify(project, *plan)
     assert run.returncode == 1
-    assert "are as they were made" in run.stdout
-    assert "but not as the study file and the code are now" in run.stderr
+    assert "are unchanged" in run.stdout
+    assert "but the study file or the code has changed since" in run.stderr
     assert "frontier (1 job): setting betas: [1.0, 4.0] → [1.0, 3.0]" in run.stderr

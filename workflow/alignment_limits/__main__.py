@@ -1,7 +1,7 @@
-"""`alignment-limits COMMAND …` (or `python -m alignment_limits COMMAND …`): what people call around a study.
+"""`alignment-limits COMMAND …` (or `python -m alignment_limits COMMAND …`): the commands around a study.
 
 Each command is two functions in a module of `commands/`: `<name>_arguments(parser)`, and `run_<name>(arguments)`, which
-returns the message to fail with, or None. Only the module of the command asked for is imported.
+returns the message to fail with, or None. Only the module of the given command is imported.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from alignment_limits.errors import AlignmentLimitsError
 
 COMMANDS = {
-    "plan": ("studies", "how many prompts and samples a study needs, with this one as its pilot"),
-    "why": ("studies", "what a run would make, and why"),
-    "verify": ("results", "whether a finished study is still what was made"),
-    "adopt": ("results", "take over results that were copied, or that lost .snakemake"),
-    "timeline": ("figures", "when each job of a finished study ran, and what the workflow itself cost"),
-    "panels": ("figures", "finished studies side by side in one figure"),
-    "stream": ("tables", "the frontier of tables of scores that are too long for memory"),
-    "unnest": ("tables", "lists of scores, one row a prompt, to the table of a scores-only study"),
-    "where": ("studies", "the folder of a study's results"),
-    "schema": ("studies", "the JSON schema of the study file, for completion in editors"),
+    "plan": ("studies", "how many prompts and samples a study needs; this study is the pilot"),
+    "why": ("studies", "what a run would do, and why"),
+    "verify": ("results", "check that the files of a finished study are unchanged"),
+    "adopt": ("results", "keep results that were copied, or whose .snakemake was lost"),
+    "timeline": ("figures", "a figure of when each job of a finished study ran, and the overhead of the workflow"),
+    "panels": ("figures", "one figure with several finished studies side by side"),
+    "stream": ("tables", "the frontier of tables of scores that do not fit in memory"),
+    "unnest": ("tables", "convert lists of scores (one row per prompt) to the table of a scores-only study"),
+    "where": ("studies", "print the folder of a study's results"),
+    "schema": ("studies", "print the JSON schema of the study file, for completion in editors"),
 }
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code: 0, 1 after one message to the user, 2 for a command line that cannot be read."""
+    """Run a command and return its exit code: 0; 1 after a message to the user; 2 for a wrong command line."""
     words = sys.argv[1:] if given is None else [*given]
     first = argparse.ArgumentParser(
         prog="alignment-limits",
@@ -37,7 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
         epilog="\n".join(f"  {name:<10}{says}" for name, (_, says) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    first.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of these; COMMAND --help says more")
+    first.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of these; COMMAND --help explains it")
     name = first.parse_args(words[:1]).command
     module = importlib.import_module(f"alignment_limits.commands.{COMMANDS[name][0]}")
     run = getattr(module, f"run_{name}")
@@ -56,7 +56,7 @@ def main(given: Sequence[str] | None = None) -> int:
         problem = run(arguments)
     except AlignmentLimitsError as error:
         problem = f"error: {error}"
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         return 0
     if problem:
         print(problem, file=sys.stderr)

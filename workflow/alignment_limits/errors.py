@@ -1,8 +1,8 @@
-"""Errors written for the person running a study: what is wrong, where, and what to do."""
+"""Errors for the person who runs a study: what is wrong, where, and what to do."""
 
 
 class AlignmentLimitsError(Exception):
-    """Base of every error a user can mend; scripts print its message without a traceback."""
+    """Base of every error that a user can fix. Scripts print its message without a traceback."""
 
 
 class ConfigError(AlignmentLimitsError):
@@ -14,11 +14,11 @@ class SourceError(AlignmentLimitsError):
 
 
 class ModelError(AlignmentLimitsError):
-    """A checkpoint or a tokenizer cannot be loaded as what it should be, or cannot be read without a wrong number."""
+    """A checkpoint or a tokenizer cannot be loaded as configured, or would give wrong numbers."""
 
 
 class PromptError(AlignmentLimitsError):
-    """The prompts cannot be used as they are."""
+    """The prompts cannot be used."""
 
 
 class SamplingError(AlignmentLimitsError):
@@ -26,15 +26,15 @@ class SamplingError(AlignmentLimitsError):
 
 
 class RewardError(AlignmentLimitsError):
-    """A reward model gives scores no study should be built on."""
+    """A reward model gives scores that a study should not use."""
 
 
 class TrainingError(AlignmentLimitsError):
-    """A policy or a reward cannot be trained here as its settings say."""
+    """A policy or a reward cannot be trained here with its settings."""
 
 
 class ArtifactError(AlignmentLimitsError):
-    """A table is missing, incomplete, of another study, or does not keep its contract."""
+    """A table is missing, incomplete, from another study, or breaks its contract."""
 
 
 class EstimateError(AlignmentLimitsError):
@@ -42,4 +42,4 @@ class EstimateError(AlignmentLimitsError):
 
 
 class TableError(ArtifactError, PromptError):
-    """A table or text file that a user brought cannot be used as it is: with the file and the rows."""
+    """A user's table or text file cannot be used. The message names the file and the rows."""

@@ -1,4 +1,4 @@
-"""Files: hashes, writes that are complete or do not happen, and one message for a file that cannot be read."""
+"""Files: hashes, atomic writes, and one message for a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def checksums(artifacts: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 of files, and of all files in folders, by path; links are followed."""
+    """SHA-256 of files, and of all files in folders, by path. Links are followed."""
     files = [f for a in map(Path, artifacts) for f in (a.rglob("*") if a.is_dir() else [a])]
     return {str(f): file_sha256(f) for f in sorted(files) if f.is_file() and not f.name.startswith(".")}
 
@@ -46,7 +46,7 @@ def blank() -> dict[str, str]:
 
 
 def seal(path: Path) -> None:
-    """Write the SHA-256 of everything else in a file into the place its metadata keeps for it."""
+    """Write the SHA-256 of everything else in a file into the placeholder in its metadata."""
     content = path.read_bytes()
     at = content.rindex(_MARK + _UNSEALED.encode()) + len(_MARK)
     with path.open("r+b") as file:
@@ -55,8 +55,10 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: str | Path) -> bool:
-    """Whether a file is, byte for byte, the one that `seal` left. Half-read tables of Parquet go unnoticed
-    otherwise: a flipped bit in a page is read as other numbers in a quarter of all cases."""
+    """Whether a file is, byte for byte, the one that `seal` wrote.
+
+    Parquet alone does not detect all damage: in a quarter of all cases a flipped bit in a page gives other numbers.
+    """
     content = Path(path).read_bytes()
     at = content.rfind(_MARK) + len(_MARK)
     return _MARK in content and content[at : at + 64] == _sha256_around(content, at).encode()
@@ -83,12 +85,12 @@ class Stopwatch(contextlib.ContextDecorator):
         self.seconds += time.perf_counter() - self._start
 
 
-TABLES = Stopwatch()  # what reading and writing tables costs a job
+TABLES = Stopwatch()  # seconds that a job spends on reading and writing tables
 
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, moved onto it when the block succeeds, removed when it does not.
+    """A temporary file next to `path`. It replaces `path` if the block succeeds, and is removed if it fails.
 
     Raises:
         ArtifactError: the disk is full or the folder cannot be written.
@@ -102,7 +104,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ArtifactError(
-                f"no space left while writing {path}; free some and run again, finished files are kept"
+                f"no space left on the disk while writing {path}; free some and run again (finished files are kept)"
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise ArtifactError(f"cannot write {path}: {error.strerror}; check the folder's permissions") from error
@@ -113,14 +115,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def unfinished(path: Path) -> Path:
-    """The hidden name of a file or folder while this process writes it; `sweep` knows it again."""
-    # machines that share a folder may have processes of one number
+    """The hidden name of a file or folder while this process writes it. `sweep` recognises it."""
+    # processes on two machines that share a folder may have the same number
     return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
 
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A folder for the unfinished pieces of `path`, next to it; gone when the block ends, or swept by a later run."""
+    """A folder next to `path` for its unfinished pieces. It is removed when the block ends, or by a later run."""
     folder = unfinished(path)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -131,16 +133,16 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 _PART = re.compile(r"\..+\.(?P<host>[^/]+)-(?P<process>\d+)\.part")
-_ELSEWHERE = 3 * 86400.0  # seconds without a change after which a writer on another machine counts as gone
+_ELSEWHERE = 3 * 86400.0  # a writer on another machine counts as gone after so many seconds without a change
 
 
 def sweep(folders: Iterable[str | Path]) -> list[Path]:
-    """Remove what killed processes left unfinished anywhere below some folders.
+    """Remove unfinished files that killed processes left anywhere below some folders.
 
-    Only names that `unfinished` gives are touched, and only those no living process writes.
+    Only names from `unfinished` are removed, and only if no running process writes them.
 
     Returns:
-        what was removed.
+        The removed paths.
     """
     removed = []
     for where, names, files in (found for folder in folders for found in os.walk(folder)):
@@ -150,7 +152,7 @@ def sweep(folders: Iterable[str | Path]) -> list[Path]:
 
 
 def sweep_of(path: Path) -> None:
-    """Remove what killed processes left unfinished of one file."""
+    """Remove unfinished versions of one file that killed processes left."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         _swept(part)
 
@@ -179,11 +181,11 @@ def _is_written(path: Path, host: str, process: int) -> bool:
         return False
     except PermissionError:
         return True  # somebody else's process
-    return _started(process) <= last + 1.0  # else it is another process, with the number of the one that is gone
+    return _started(process) <= last + 1.0  # otherwise another process has the number now
 
 
 def _started(process: int) -> float:
-    """When a process started, in seconds since 1970; 0 where the system does not say."""
+    """When a process started, in seconds since 1970; 0 where the system does not report it."""
     try:
         ticks = float(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
         up = float(Path("/proc/uptime").read_text().split()[0])
@@ -195,58 +197,58 @@ def _started(process: int) -> float:
 def refuse_to_overwrite(
     out: Path, inputs: Iterable[str | Path], *, unless: Callable[[Path], bool] | None = None
 ) -> None:
-    """Stop before a command writes over a file that a user made or that it reads.
+    """Stop before a command overwrites a user's file or one of its own inputs.
 
     Args:
-        out: the path a user gave for what is written.
-        inputs: files the command reads.
-        unless: whether a file that exists was written by this very command, and may be written again.
+        out: the path of the output, from the user.
+        inputs: files that the command reads.
+        unless: whether an existing file is an earlier output of this command, and may be overwritten.
 
     Raises:
-        ArtifactError: `out` is an input (by whatever name or link), a folder, or a file of another kind.
+        ArtifactError: `out` is an input (under any name or link), a folder, or a file of another kind.
     """
     if not (out.exists() or out.is_symlink()):
         return
     for file in map(Path, inputs):
         if file.exists() and out.exists() and out.samefile(file):
-            raise ArtifactError(f"{out} is a file that this command reads; choose another place for what it writes")
+            raise ArtifactError(f"{out} is an input of this command; choose another path for the output")
     if not out.is_file() or unless is None or not unless(out):
-        raise ArtifactError(f"{out} exists and was not written by this command; move it away, or choose another place")
+        raise ArtifactError(f"{out} exists and was not written by this command; move it away, or choose another path")
 
 
 def link(folder: Path, shared: Path, names: Iterable[str]) -> None:
-    """A new folder of links to files of another, relative, so that both can be moved together."""
+    """Create a folder of relative links to files of another folder. Both can then be moved together."""
     folder.mkdir(parents=True)
     for name in names:
         (folder / name).symlink_to(os.path.relpath(shared / name, folder))
 
 
 def write_json(value: Any, path: str | Path) -> None:
-    """Write plain data as JSON, complete or not at all."""
+    """Write plain data as JSON, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-REMEDY = "it may be damaged, or of another kind: fetch its source again (delete its folder in results/models and run)"
+REMEDY = "it may be damaged or of another kind. To fetch it again, delete its folder in results/models and run"
 _NOT_THE_FILE = ("OutOfMemoryError", "MemoryError", "ImportError", "ModuleNotFoundError")
 
 
 @contextlib.contextmanager
 def reading(path: str | Path, error: type[AlignmentLimitsError], remedy: str = REMEDY) -> Iterator[None]:
-    """Turn whatever is raised in the block, panics of libraries written in Rust too, into one message.
+    """Turn any exception in the block, also a panic of a Rust library, into one message.
 
     Args:
         path: the file or folder that is read, for the message.
-        error: what to raise.
+        error: the type to raise.
 
     Raises:
-        AlignmentLimitsError: the block raised; one of ours passes as it is, as do interrupts and a lack of memory.
+        AlignmentLimitsError: the block raised. Errors of this library, interrupts and a lack of memory pass unchanged.
     """
     try:
         yield
     except (AlignmentLimitsError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as found:  # Rust's panics are no Exception
+    except BaseException as found:  # panics of Rust are not an Exception
         if type(found).__name__ in _NOT_THE_FILE:
             raise
         said = " ".join(str(found).split())
@@ -257,7 +259,7 @@ def reading(path: str | Path, error: type[AlignmentLimitsError], remedy: str = R
 
 
 def damaged_in(folder: Path) -> str:
-    """The first file of a model's folder that is not what its name says, looked at by itself; "" if all are."""
+    """The first file of a model's folder whose content does not fit its name; "" if there is none."""
     for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
         try:
             whole = _is_mapping(file.read_bytes()) if file.suffix == ".json" else _is_safetensors(file)
@@ -273,7 +275,7 @@ def _is_mapping(content: bytes) -> bool:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Whether a header says where each tensor lies, and the file ends where the last one does."""
+    """Whether the header gives the place of each tensor, and the file ends where the last tensor ends."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         size = file.stat().st_size

@@ -1,1 +1,1 @@
-"""The programs people call: one module a command."""
+"""The commands of `alignment-limits`, in modules by topic."""

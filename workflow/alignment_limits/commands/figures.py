@@ -1,4 +1,4 @@
-"""Commands that draw finished studies: when each job ran and what the workflow cost, several in one figure."""
+"""Commands that draw finished studies: a timeline of the jobs, and several studies in one figure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, L
 from alignment_limits.tables.artifacts import read_provenance, read_table
 from alignment_limits.tables.schemas import limits as contracts
 
-PAUSE = 30.0  # seconds without any job that end a run
+PAUSE = 30.0  # seconds without any job after which a run counts as ended
 _LAST_LINE = re.compile(r"^([\d.]+) s, of which ([\d.]+) s reading and writing tables\Z", re.M)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job: seconds since the epoch, and seconds it spent reading and writing tables."""
+    """One job: start and end in seconds since the epoch, and seconds spent on reading and writing tables."""
 
     rule: str
     start: float
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Overhead:
-    """Of the wall time, in seconds: what no job ran in, and what tables cost (as if jobs ran one by one)."""
+    """Wall time, time without any job, and time spent on tables (as if jobs ran one by one), in seconds."""
 
     wall: float
     idle: float
@@ -46,14 +46,14 @@ class Overhead:
 
 
 def read_jobs(study: Path) -> list[Job]:
-    """Jobs of the study, and of the models it uses if they ran meanwhile, by their start.
+    """Jobs of the study, and of its models if they ran at the same time, ordered by start.
 
     Raises:
         ArtifactError: no job has run.
     """
     jobs = [job for log in (study / "logs").rglob("*.log") if (job := _job(log, study))]
     if not jobs:
-        raise ArtifactError(f"{study} has no logs of finished jobs: run the study first, `make study`")
+        raise ArtifactError(f"{study} has no logs of finished jobs; run the study first: `make study`")
     first, last = min(j.start for j in jobs), max(j.end for j in jobs)
     models = study.parent / "models"
     more = [job for log in (models / "logs").rglob("*.log") if (job := _job(log, models))]
@@ -76,7 +76,7 @@ def _job(log: Path, folder: Path) -> Job | None:
 
 
 def without_pauses(jobs: list[Job], pause: float = PAUSE) -> list[Job]:
-    """The jobs in time since the first started, waits between runs (longer than `pause`) left out."""
+    """The jobs, with pauses between runs (longer than `pause`) cut out of their times."""
     out, cut, end = [], jobs[0].start, jobs[0].start
     for job in jobs:
         if job.start - end > pause:
@@ -87,7 +87,7 @@ def without_pauses(jobs: list[Job], pause: float = PAUSE) -> list[Job]:
 
 
 def overhead(jobs: list[Job]) -> Overhead:
-    """What the workflow itself cost, of jobs by their start."""
+    """The overhead of the workflow, from jobs ordered by start."""
     idle, end = 0.0, jobs[0].start
     for job in jobs:
         idle += max(0.0, job.start - end)
@@ -99,10 +99,10 @@ _COLOURS = {"sample": PER_PROMPT, "score": BEST_OF_N}
 
 
 def timeline(jobs: Sequence[Job], look: Look) -> Figure:
-    """A row per rule, in the order they began; a bar per job, those of one rule that overlap below each other.
+    """A row per rule, ordered by start, and a bar per job. Jobs of a rule that overlap are below each other.
 
     Args:
-        jobs: by their start; their times in seconds since the first began.
+        jobs: ordered by start, with times in seconds since the first began.
     """
     rows: dict[str, list[Job]] = {}
     for job in jobs:
@@ -134,7 +134,7 @@ def timeline(jobs: Sequence[Job], look: Look) -> Figure:
 
 
 def _lanes(jobs: Sequence[Job]) -> list[tuple[int, Job, int]]:
-    """Each job with a lane of its own among those it overlaps, and how many lanes there are."""
+    """A lane for each job, so that jobs in a lane do not overlap, and the number of lanes."""
     ends: list[float] = []
     placed = []
     for job in jobs:
@@ -150,19 +150,19 @@ def timeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_timeline(arguments: argparse.Namespace) -> str | None:
-    """`alignment-limits timeline results/<study>`: when each job ran, and what the workflow itself cost.
+    """`alignment-limits timeline results/<study>`: when each job ran, and the overhead of the workflow.
 
-    Times come from Snakemake's benchmark files and the logs next to them: a job ended when its benchmark was
-    written and took the seconds it states. Jobs of rules that may be cached between workflows have no benchmark;
-    theirs are in the log. What tables cost is in every log. Waits between runs are cut out."""
+    Times come from Snakemake's benchmark files: a job ended when its benchmark file was written, and took the
+    seconds in it. Rules that Snakemake may cache between workflows have no benchmark file; their times come from
+    their logs. Every log also has the seconds spent on tables. Pauses between runs are cut out."""
     try:
         jobs = without_pauses(read_jobs(arguments.study))
     except ArtifactError as error:
         return str(error)
     cost = overhead(jobs)
     print(
-        f"{len(jobs)} jobs in {cost.wall:.0f} s: in {cost.idle:.1f} s none ran, and tables took {cost.tables:.1f} s: "
-        f"{cost.share:.1%} of the time"
+        f"{len(jobs)} jobs in {cost.wall:.0f} s. Overhead: {cost.idle:.1f} s without a job and {cost.tables:.1f} s "
+        f"for tables, {cost.share:.1%} of the time"
     )
     look, figure = Look(width=6.8), arguments.study / "timeline"
     save(timeline(jobs, look), look, figure.with_suffix(".pdf"), figure.with_suffix(".png"))
@@ -171,7 +171,7 @@ def run_timeline(arguments: argparse.Namespace) -> str | None:
 
 
 def read_panel(study: Path) -> Panel:
-    """What a finished study's folder holds for its panel.
+    """The data for a panel, from a finished study's folder.
 
     Raises:
         ArtifactError: a table is missing or damaged.
@@ -189,13 +189,13 @@ def read_panel(study: Path) -> Panel:
 def panels_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("studies", type=Path, nargs="+", metavar="RESULTS", help="folders of finished studies")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the figure, without its ending")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the path of the figure, without its suffix")
 
 
 def run_panels(arguments: argparse.Namespace) -> str | None:
     """`alignment-limits panels RESULTS… OUT`: finished studies side by side as OUT.pdf and OUT.png.
 
-    For the main figure: `alignment-limits panels results/safety results/summarisation main`.
+    The main figure was drawn by `alignment-limits panels results/safety results/summarisation main`.
     """
     look = Look(width=6.8)
     files = [arguments.out.with_suffix(suffix) for suffix in (".pdf", ".png")]

@@ -1,4 +1,4 @@
-"""Commands about finished studies: whether they are as made, and taking over copies."""
+"""Commands about finished studies: check their files, and take over copies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 
 
 def drift(manifest: Mapping[str, str]) -> dict[str, str]:
-    """What became of the files that are no longer as made: `missing` or `changed`, by path."""
+    """Files that differ from the manifest: `missing` or `changed`, by path."""
     out = {}
     for name, checksum in manifest.items():
         if not Path(name).is_file():
@@ -37,21 +37,21 @@ def read_manifest(study: Path) -> dict[str, str]:
     try:
         manifest: dict[str, str] = json.loads((study / MANIFEST).read_text("utf-8"))
     except FileNotFoundError as error:
-        raise ArtifactError(f"{study / MANIFEST} is not there: finish the study first, `make study`") from error
+        raise ArtifactError(f"{study / MANIFEST} does not exist; finish the study first: `make study`") from error
     return manifest
 
 
 def other_inputs(manifest: Mapping[str, str]) -> dict[str, str]:
-    """Files that were made from inputs other than those there are now, and why we know."""
+    """Files whose inputs have changed since, each with what changed."""
     records = {name: record_of(Path(name)) for name in manifest if Path(name).is_file()}
     return {name: why for name, record in records.items() if record and (why := doubt(Path(name), record))}
 
 
 def verify(study: Path, arguments: Sequence[str] | None = None) -> str | None:
-    """Print what holds; the message to end with, if anything drifted.
+    """Compare a study with its manifest; return the message about differences, None if there are none.
 
     Args:
-        arguments: Snakemake's, for the study as it is now; None: only what was made is looked at.
+        arguments: Snakemake's, to compare with the current study file and code; None: compare the files only.
     """
     try:
         manifest = read_manifest(study)
@@ -61,11 +61,12 @@ def verify(study: Path, arguments: Sequence[str] | None = None) -> str | None:
         return str(error)
     if drifted:
         lines = [f"  {what}: {name}" for name, what in sorted(drifted.items())]
-        lines.append("Delete what changed and run the study again: it is made anew, and what comes from it.")
-        return "\n".join([f"{len(drifted)} of {len(manifest)} files of {study} are not as they were made:", *lines])
-    print(f"all {len(manifest)} files of {study} are as they were made")
+        lines.append("To fix: delete the files listed and run the study again.")
+        title = f"{len(drifted)} of {len(manifest)} files of {study} have changed since they were written:"
+        return "\n".join([title, *lines])
+    print(f"all {len(manifest)} files of {study} are unchanged")
     if plan is not None and plan.jobs:
-        return f"but not as the study file and the code are now (`make why`):\n{explain(plan)}"
+        return f"but the study file or the code has changed since (`make why`):\n{explain(plan)}"
     return None
 
 
@@ -75,16 +76,16 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan",
         nargs=argparse.REMAINDER,
-        help="Snakemake's arguments follow: also compare with what would be made now",
+        help="also compare with the current study file and code; Snakemake's arguments follow",
     )
 
 
 def run_verify(arguments: argparse.Namespace) -> str | None:
-    """`alignment-limits verify results/<study>`: is a finished study still what the workflow made?
+    """`alignment-limits verify results/<study>`: check that the files of a finished study are unchanged.
 
-    Derives the checksum of every artifact again, compares it with the study's manifest, and each table's inputs
-    with those it was made from. With `--plan` and Snakemake's arguments (`--configfile study.yaml`) also: is it
-    what the study file and the code would make now?"""
+    Compares the checksum of every file with the study's manifest, and the inputs of each table with those it was
+    computed from. With `--plan` and Snakemake's arguments (`--configfile study.yaml`) it also checks whether the
+    current study file and code would give other results."""
     return verify(arguments.study, arguments.plan)
 
 
@@ -92,7 +93,7 @@ LOCKS = Path(".snakemake/locks")
 
 
 def results_in(folder: Path) -> Iterator[Path]:
-    """Every result below a folder: tables, and what has a record next to it, the hidden file `.<name>.made`."""
+    """Every result below a folder: tables, and files or folders with a record next to them (`.<name>.made`)."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -105,20 +106,20 @@ def results_in(folder: Path) -> Iterator[Path]:
 
 
 def adopt(folders: Iterable[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Take over the results below folders, from the project's own folder.
+    """Take over the results below folders. Call it in the project's folder.
 
     Returns:
-        results taken over; of the others, why not.
+        The results taken over; the refused ones, with the reason.
 
     Raises:
-        ArtifactError: a run is at work here, or a file cannot be written.
+        ArtifactError: a run is in progress here, or a file cannot be written.
     """
     from snakemake.persistence.file import FilePersistence
 
     if LOCKS.is_dir() and any(LOCKS.iterdir()):
         raise ArtifactError(
-            "a run is at work in this folder, or was killed; wait for it, or `make study ARGS=--unlock`, then adopt "
-            "again"
+            "a run is in progress in this folder, or was killed. Wait for it, or run `make study ARGS=--unlock`; then "
+            "adopt again"
         )
     folders, now = list(folders), time.time()
     adopted, refused = dict[Path, dict[str, object]](), dict[Path, str]()
@@ -150,7 +151,7 @@ def _touch(path: Path, now: float) -> None:
 
 
 def folders_of(study: Path) -> list[Path]:
-    """Where the results of a study lie: its own folder, the shards it may share, and models.
+    """The folders of a study's results: its own, the shared shards, and the models.
 
     Raises:
         ConfigError: the study file has no valid name.
@@ -169,17 +170,17 @@ def adopt_arguments(parser: argparse.ArgumentParser) -> None:
 def run_adopt(arguments: argparse.Namespace) -> str | None:
     """`alignment-limits adopt [STUDY.yaml]`: take over results that were copied or lost `.snakemake`.
 
-    Snakemake goes by times of files and by records that do not travel with results. What is, byte for byte, as its
-    own record says, and made from inputs that are as they were, is given one new time and an entry in Snakemake's
-    records: it is not made again because it was copied. Whether settings or code have changed since, the next run
-    decides as ever."""
+    Snakemake compares file times, and its own records are not copied with results. This command checks each result
+    against the record that is stored with it, byte for byte, and checks its inputs. A result that matches gets a new
+    time and an entry in Snakemake's records, so the next run does not compute it again. The next run still checks
+    whether settings or code have changed."""
     folders = folders_of(arguments.study)
     if not folders:
-        return f"error: no folder results/ has results of {arguments.study} here; run this in the project's folder"
+        return f"error: results/ has no results of {arguments.study}; run this command in the project's folder"
     adopted, refused = adopt(folders)
-    print(f"{len(adopted)} results are as they were made, and count as made here")
+    print(f"{len(adopted)} results are unchanged and were taken over")
     if refused:
-        print(f"{len(refused)} are not, and will be made again where the study needs them:")
+        print(f"{len(refused)} were refused; a run computes them again if the study needs them:")
         print("\n".join(f"  {path}: {why}" for path, why in refused.items()))
-    print("`make why` says what a run would make")
+    print("`make why` shows what a run would do")
     return None

@@ -1,4 +1,4 @@
-"""Commands about a study file: where its results lie, its schema, what a run would make, how large it should be."""
+"""Commands about a study file: the folder of its results, its schema, what a run would do, how large it should be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT = "config/config.yaml"
 
 
 def study_name(file: Path, default: Path = Path(DEFAULT)) -> str:
-    """The name of a study file's study; a file that names none is of the default study.
+    """The name of a study file's study; the default study's name if the file has none.
 
     Raises:
         ConfigError: no such file, not YAML, or a name that is not lower-case letters, digits, `.`, `_` and `-`.
@@ -41,7 +41,7 @@ def study_name(file: Path, default: Path = Path(DEFAULT)) -> str:
         return TypeAdapter(Name).validate_python(study.get("study"), strict=True)
     except ValidationError:
         raise ConfigError(
-            f"study file {str(file)!r}: study: {study.get('study')!r} is no name; use lower-case letters, digits, "
+            f"study file {str(file)!r}: study: {study.get('study')!r} is not a name; use lower-case letters, digits, "
             "'.', '_' and '-', beginning with a letter or digit"
         ) from None
 
@@ -56,22 +56,22 @@ def where_arguments(parser: argparse.ArgumentParser) -> None:
 def run_where(arguments: argparse.Namespace) -> None:
     """`alignment-limits where [STUDY.yaml]`: the folder of a study's results.
 
-    With `--slurm`, the prefix of its jobs' names. Without a file, the variable STUDY names it, or it is the default
-    study.
+    With `--slurm`, the prefix of its jobs' names. Without a file, the study file is that of the variable STUDY, or
+    else the default study.
 
-    What is printed is safe to hand to a shell: a name that is not plain is refused.
+    The output is safe to pass to a shell: other names are refused.
     """
     name = study_name(arguments.study)
     if not arguments.slurm:
         print(f"results/{name}")
         return
-    from alignment_limits.jobs.job import job_name_prefix  # which needs a library for tables
+    from alignment_limits.jobs.job import job_name_prefix  # imports polars, which the rest does not need
 
     print(job_name_prefix(name))
 
 
 def schema_text() -> str:
-    """The schema as `config/schema.json` has it."""
+    """The content of `config/schema.json`."""
     return json.dumps(Study.model_json_schema(), indent=1) + "\n"
 
 
@@ -84,7 +84,7 @@ def run_schema(arguments: argparse.Namespace) -> None:
     print(schema_text(), end="")
 
 
-UNRECORDED = "unrecorded"  # as in jobs/records.py, which imports more than a plan needs
+UNRECORDED = "unrecorded"  # the same as in jobs/records.py, which imports more than a plan needs
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 _PARAMS = re.compile(r"Params have changed since last execution: Union.*?output: (.*)")
 _SHORT = 60  # characters of a setting's value
@@ -92,7 +92,7 @@ _SHORT = 60  # characters of a setting's value
 
 @dataclass
 class Plan:
-    """What a dry run lists: per rule, reasons of its own with the number of jobs, and jobs in all."""
+    """A dry run: jobs per rule, and each rule's own reasons with their number of jobs."""
 
     jobs: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -112,15 +112,15 @@ def read_plan(said: str) -> Plan:
 
 
 def explain(plan: Plan) -> str:
-    """The plan as text for a person."""
+    """The plan as text."""
     if not plan.jobs:
-        return "Nothing would run: all that was asked for is there and up to date."
+        return "Nothing would run: all results exist and are up to date."
     lines = [f"{_jobs(plan.jobs.total())} would run."]
     for rule, reasons in plan.reasons.items():
         lines += [f"  {rule} ({_jobs(n)}): {reason}" for reason, n in reasons.items()]
     followers = [f"{rule} ({n})" for rule, n in plan.jobs.items() if rule not in plan.reasons]
     if followers:
-        lines.append("  and because of these: " + ", ".join(followers))
+        lines.append("  as a consequence: " + ", ".join(followers))
     return "\n".join(lines)
 
 
@@ -129,28 +129,28 @@ def _jobs(n: int) -> str:
 
 
 def _reasons(text: str) -> Iterator[str]:
-    """A job's own reasons; that an input is made anew by another job is none."""
+    """A job's own reasons. That another job computes an input again is not one."""
     if params := _PARAMS.search(text):
         yield from _changed(params[1])
         text = text[: params.start()]
     if "Missing output files" in text:
-        yield "not there: new to this study, or deleted"
+        yield "missing: new in this study, or deleted"
     if "Incomplete output files" in text:
-        yield "left unfinished by a run that was killed"
+        yield "unfinished: the run was killed"
     if found := re.search(r"(?:^|; )Updated input files: ([^;]*)", text):
-        yield f"changed since: {found[1]}"
+        yield f"input changed: {found[1]}"
     if "Set of input files has changed" in text:
-        yield "takes other files than before"
+        yield "the list of input files changed"
     if "Code has changed" in text:
         yield "the script's text changed"
     if "Software environment" in text:
         yield "the software environment changed"
     if "Forced execution" in text:
-        yield "asked for"
+        yield "requested on the command line"
 
 
 def _changed(params: str) -> Iterator[str]:
-    """What differs between the params before and now: `{…},{…}` of settings and of code, each a dict's repr."""
+    """Differences between the params before and now, each `{…},{…}`: the reprs of settings and of code."""
     halves = re.fullmatch(r"before: (.*) now: (.*?);?\s*", params)
     try:
         before, now = (_by_kind(half) for half in halves.groups())  # type: ignore[union-attr]
@@ -188,10 +188,10 @@ def _short(value: Any) -> str:
 
 
 def plan_of(arguments: Sequence[str]) -> Plan:
-    """What a run with these arguments of Snakemake would do.
+    """The plan of a run with these arguments of Snakemake.
 
     Raises:
-        ArtifactError: Snakemake cannot plan it; with all that it said.
+        ArtifactError: Snakemake cannot plan it. The message is Snakemake's output.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--cores", "all", *arguments]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -207,10 +207,10 @@ def why_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_why(arguments: argparse.Namespace) -> str | None:
-    """`alignment-limits why [Snakemake's arguments]`: what would run again, and why, in plain words.
+    """`alignment-limits why [Snakemake's arguments]`: what would run again, and why.
 
-    Reads a dry run's reasons. A rule is listed with what changed for it: a setting, a module of the library, a
-    package, a file; rules that run only because of those come last.
+    Does a dry run. Each rule is listed with what changed for it: a setting, a module of the library, a package or a
+    file. Rules that run only as a consequence come last.
     """
     try:
         print(explain(plan_of(arguments.snakemake)))
@@ -226,13 +226,12 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_plan(arguments: argparse.Namespace) -> str | None:
-    """`alignment-limits plan [Snakemake's arguments]`: how many prompts and samples a study needs, with this one as
-    pilot.
+    """`alignment-limits plan [Snakemake's arguments]`: how many prompts and samples a study needs.
 
-    Runs the study as far as its plan needs it, and prints the plan.
+    This study is the pilot. Runs the jobs that the plan needs, and prints the plan.
     """
     words = ["--logger", "brief", *arguments.snakemake]
     if not {"--cores", "-c", "--jobs", "-j", "--workflow-profile"} & {word.split("=")[0] for word in words}:
         words += ["--cores", "all"]
     command = [sys.executable, "-m", "snakemake", *words, "--forcerun", "plan", "--until", "plan", "plan"]
-    return None if subprocess.run(command).returncode == 0 else "no plan was made: errors are above"
+    return None if subprocess.run(command).returncode == 0 else "there is no plan: see the errors above"

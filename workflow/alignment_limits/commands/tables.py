@@ -1,4 +1,4 @@
-"""Commands about tables of scores: the frontier of those too long for memory, and lists of scores as rows."""
+"""Commands about tables of scores: the frontier of tables that do not fit in memory; lists of scores as rows."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from alignment_limits.tables.streaming import (
     write_sums,
 )
 
-KEEP = 30.0  # seconds between writings of an unfinished part
+KEEP = 30.0  # seconds between writes of an unfinished part
 MADE = {"stage": "stream", "versions": versions(["alignment-limits", "polars", "numpy", "numba"])}
 
 
 class Progress:
-    """Rows done, on the terminal twice a second, in a log file every half minute."""
+    """Prints the rows done: on a terminal twice a second, to a file every half minute."""
 
     def __init__(self, rows: int) -> None:
         self.rows, self.done, self.start = rows, 0, time.monotonic()
@@ -64,16 +64,16 @@ def sum_tables(
     seed: int = 0,
     part: Path | None = None,
 ) -> FrontierSums:
-    """Partial sums of whole tables; `betas` join the grid `octaves(scale)` so that rows at them can be read.
+    """Partial sums of complete tables. `betas` are added to the grid `octaves(scale)`, so that they have rows.
 
-    They are written to `part`, the unfinished ones too, and a part that is there already is continued after the tables
-    it holds: whether, where and how often it was stopped leaves no trace in it.
+    The sums are written to `part`, also while unfinished. An existing part is continued after the tables it contains.
+    Interruptions do not change the result.
     """
     names = list(dict.fromkeys([optimized, *evaluated]))
     grid = np.concatenate([octaves(scale), np.asarray(betas, dtype=np.float64)])
     sums = FrontierSums.empty(names, grid, seed)
     if twice := sorted({table for table in tables if tables.count(table) > 1}):
-        raise ArtifactError(f"{', '.join(twice)}: given twice")
+        raise ArtifactError(f"{', '.join(twice)}: given twice; give each table once")
     done: dict[str, str] = {}
     if part is not None:
         sums, done = continue_sums(sums, part, tables, lambda table: table_digest(table, names))
@@ -81,7 +81,7 @@ def sum_tables(
     progress = Progress(row_count(left, names))
     written = time.monotonic()
     for table in left:
-        digest = "" if part is None else table_digest(table, names)  # before the table is read: later edits show
+        digest = "" if part is None else table_digest(table, names)  # before reading, so that later edits are noticed
         try:
             for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
                 sums.add(prompts.keys, prompts.counts, prompts.columns)
@@ -97,7 +97,7 @@ def sum_tables(
 def frontier_table(
     sums: FrontierSums, *, kls: Sequence[float], betas: Sequence[float] = (), level: float = 0.95
 ) -> pl.DataFrame:
-    """The frontier in the contract's columns, a block of rows per evaluated reward."""
+    """The frontier in the contract's columns, with a block of rows per evaluated reward."""
     tables = read_frontier(sums, kls, betas=betas, level=level)
     log_m = log_m_ceiling(sums.specimens.scores)
     return pl.concat(
@@ -115,25 +115,25 @@ def stream_arguments(parser: argparse.ArgumentParser) -> None:
     both.add_argument("--out", type=Path, required=True)
     grids = Limits.model_validate({})
     both.add_argument(
-        "--betas", type=float, nargs="*", default=grids.betas, help="rows at these betas, the same for every part"
+        "--betas", type=float, nargs="*", default=grids.betas, help="betas for further rows; the same for every part"
     )
-    add = commands.add_parser("sum", parents=[both], help="sums of some tables -> a part")
+    add = commands.add_parser("sum", parents=[both], help="sum some tables into a part")
     add.add_argument("--optimized", required=True, help="the reward the policy is tilted by")
-    add.add_argument("--evaluated", nargs="*", default=[], help="further rewards carried along")
+    add.add_argument("--evaluated", nargs="*", default=[], help="further rewards whose gain is estimated")
     add.add_argument(
         "--scale",
         type=float,
         default=1.0,
         help="typical within-prompt sd of the optimized reward, the same for every part; sets the grid of betas",
     )
-    add.add_argument("--seed", type=int, default=0, help="of the split into quarters, the same for every part")
+    add.add_argument("--seed", type=int, default=0, help="seed of the split into quarters; the same for every part")
     add.add_argument(
         "--tables",
         nargs="+",
         required=True,
-        help="Parquet, a column per reward; or a file per reward: .../{reward}/...",
+        help="Parquet files with a column per reward, or a file per reward: .../{reward}/...",
     )
-    join = commands.add_parser("merge", parents=[both], help="parts -> the frontier")
+    join = commands.add_parser("merge", parents=[both], help="compute the frontier from all parts")
     join.add_argument("--kls", type=float, nargs="*", default=grids.kls, help="KL budgets in nats")
     join.add_argument("--level", type=float, default=0.95, help="confidence level of the intervals")
     join.add_argument("--parts", nargs="+", required=True)
@@ -149,23 +149,23 @@ def _is_merged(file: Path) -> bool:
 
 
 def _size(sums: FrontierSums) -> str:
-    few = f", {sums.left_out:,} more with fewer than 16 samples left out" if sums.left_out else ""
+    few = f", {sums.left_out:,} more left out (fewer than 16 samples)" if sums.left_out else ""
     return f"{sums.prompts.sum():,} prompts{few}, {sums.samples:,} samples"
 
 
 def run_stream(a: argparse.Namespace) -> None:
-    """The frontier of tables of scores too long for memory, on one machine or several.
+    """The frontier of tables of scores that do not fit in memory, on one machine or several.
 
         alignment-limits stream sum --optimized rm --evaluated human --out part-1.npz --tables 1.parquet ...
         alignment-limits stream merge --out frontier.parquet --parts part-1.npz part-2.npz ...
 
-    See docs/streaming.md. Results do not depend on how prompts are dealt to files, parts or machines.
+    See docs/streaming.md. Results do not depend on how prompts are divided among files, parts or machines.
     """
     sweep_of(a.out)
     if a.use == "sum":
         if a.out.suffix != ".npz":
-            raise ArtifactError(f"{a.out}: partial sums are written as .npz")
-        if a.out.exists():  # a part is continued; anything else is refused there
+            raise ArtifactError(f"{a.out}: partial sums are an .npz file; use --out with this suffix")
+        if a.out.exists():  # a part is continued; other files are refused
             refuse_to_overwrite(a.out, a.tables, unless=lambda _: True)
         start = time.monotonic()
         sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
@@ -173,7 +173,7 @@ def run_stream(a: argparse.Namespace) -> None:
         print(f"{a.out}: {_size(sums)} in {seconds:.0f} s", file=sys.stderr)
     else:
         if a.out.suffix != ".parquet":
-            raise ArtifactError(f"{a.out}: the frontier is written as .parquet")
+            raise ArtifactError(f"{a.out}: the frontier is a .parquet file; use --out with this suffix")
         refuse_to_overwrite(a.out, a.parts, unless=_is_merged)
         sums = merge_files(a.parts)
         table = frontier_table(sums, kls=a.kls, betas=a.betas, level=a.level)
@@ -186,16 +186,16 @@ def run_stream(a: argparse.Namespace) -> None:
 def unnest_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", type=Path, help="the table to write, Parquet")
-    parser.add_argument("files", type=Path, nargs="+", help="JSON, JSONL or Parquet, a record a prompt")
+    parser.add_argument("files", type=Path, nargs="+", help="JSON, JSONL or Parquet, with one record per prompt")
     parser.add_argument("--scores", nargs="+", default=["gold_scores"], help="columns with lists of scores")
-    parser.add_argument("--samples", type=int, help="only the first so many of each record")
+    parser.add_argument("--samples", type=int, help="use only so many scores of each record, from the first")
 
 
 def run_unnest(arguments: argparse.Namespace) -> None:
-    """`alignment-limits unnest OUT.parquet FILE.json… [--scores COLUMN…] [--samples N]`: one row a sample.
+    """`alignment-limits unnest OUT.parquet FILE.json… [--scores COLUMN…] [--samples N]`: one row per sample.
 
-    One row a prompt with lists of scores, as ensembles of reward models are published, becomes the table of a
-    scores-only study."""
+    Converts a file with one row per prompt and lists of scores, a common format of published scores of reward
+    models, to the table of a scores-only study."""
     refuse_to_overwrite(arguments.out, arguments.files)
     table = unnest(arguments.files, arguments.scores, arguments.samples)
     with atomic(arguments.out) as temporary:

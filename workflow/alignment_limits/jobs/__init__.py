@@ -1,1 +1,1 @@
-"""What every job of the workflow does around its work: files, records, logs, fingerprints of its code, Slurm."""
+"""What all jobs of the workflow share: records, logs, fingerprints of code, Slurm."""

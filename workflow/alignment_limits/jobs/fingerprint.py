@@ -1,9 +1,9 @@
-"""Fingerprint of the code a rule runs: its script, all of our modules it imports, the packages that matter.
+"""Fingerprint of the code a rule runs: its script, our modules that it imports, and the packages that matter.
 
-Snakemake's own code trigger does not see imported modules, so every rule carries this mapping in its
-params: a hash of the syntax tree of each module, the version of each package. Comments, formatting,
-docstrings, touches and the wording of messages change nothing; an edit in an imported module, however
-deep, does. One entry a module, so that `make why` can name the one that changed.
+Snakemake's own code trigger does not see imported modules. So every rule has this mapping in its params: a
+hash of the syntax tree of each module, and the version of each package. Edits of comments, formatting,
+docstrings and messages do not change it. Any other edit of an imported module does, also of one imported
+indirectly. Each module has its own entry, so `make why` can name the one that changed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 PACKAGE = "alignment_limits"
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package
 
-# Modules in every closure that cannot change a value in any table: an edit there reruns nothing.
+# Imported everywhere, and cannot change a value in any table: an edit of these modules reruns nothing.
 LEFT_OUT = {
     "alignment_limits": "empty",
-    "alignment_limits.errors": "names of exceptions: a job that raises one makes nothing",
-    "alignment_limits.files": "moves finished files into place, hashes them",
-    "alignment_limits.jobs.records": "what made a file, kept beside it",
-    "alignment_limits.jobs.job": "logs, messages, and what is recorded beside the data",
+    "alignment_limits.errors": "names of exceptions: a job that raises one has no output",
+    "alignment_limits.files": "moves finished files to their paths, hashes them",
+    "alignment_limits.jobs.records": "records of jobs, kept next to their files",
+    "alignment_limits.jobs.job": "logs, messages, and metadata of files",
 }
 
 # Import → distributions that may provide it: packages whose release may change samples or scores.
-# NumPy and polars do the arithmetic around them, the same in every release; their versions are recorded.
+# NumPy and polars give the same results in every release, so only their versions are recorded.
 PACKAGES = {
     "torch": ("torch",),
     "transformers": ("transformers",),
@@ -44,17 +44,17 @@ _MESSAGES = ("say", "print")
 
 @functools.cache
 def code_fingerprint(*roots: str) -> dict[str, str]:
-    """What scripts (paths ending in `.py`) and modules (dotted names) run, with all they import.
+    """The code that scripts (paths ending in `.py`) and modules (dotted names) run, with all imports.
 
-    Name a module explicitly when it is reached dynamically (a reward chosen by its `kind`). A user's own
-    module is looked for in the current folder, as is what it imports from there; one that is installed
-    counts by its distribution's version, if that has the module's name.
+    Give a module explicitly if it is imported dynamically (a reward chosen by its `kind`). A user's module, and
+    its imports, are looked up in the current folder. An installed one counts by the version of the distribution
+    with its name.
 
     Returns:
-        module → hash of its syntax tree, package → its version; without the package's own prefix.
+        module → hash of its syntax tree, package → its version; without the prefix `alignment_limits.`
 
     Raises:
-        FileNotFoundError: a root is neither a script nor a module of the package.
+        FileNotFoundError: a root is not a script or a module of the package.
     """
     installed = {root for root in roots if not root.endswith(".py") and _module_file(root) is None}
     if any(root.split(".")[0] == PACKAGE for root in installed):
@@ -70,9 +70,9 @@ def code_fingerprint(*roots: str) -> dict[str, str]:
 
 
 def closure(roots: Iterable[str]) -> dict[str, Path]:
-    """Name → file of every root and of every module of our package it imports, directly or not.
+    """Name → file of every root and of all modules of our package that it imports, directly or indirectly.
 
-    What cannot change a value is in it; of what only such a module imports, only what cannot either.
+    Includes the modules of LEFT_OUT, but not what only they import (unless it is in LEFT_OUT, too).
     """
     todo, seen = list(roots), dict[str, Path]()
     while todo:
@@ -91,7 +91,7 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
 
 @functools.cache
 def _templates(file: Path) -> dict[str, str]:
-    """The templates in a module's folder → their hashes: what they say is in the page, as code is."""
+    """The templates in a module's folder → their hashes: their text is part of the output."""
     found = sorted(file.parent.glob("templates/*.html"))
     return {f"templates/{f.name}": hashlib.sha256(f.read_bytes()).hexdigest()[:8] for f in found}
 
@@ -118,14 +118,14 @@ def _last_name(function: ast.expr) -> str:
 
 
 class _WithoutTypes(ast.NodeTransformer):
-    """Drops what is imported for type checkers alone, and never runs."""
+    """Drops imports for type checkers, which never run."""
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 class _WithoutWords(ast.NodeTransformer):
-    """Drops what is only for a reader: docstrings, descriptions, progress messages, the wording of errors."""
+    """Drops text for readers: docstrings, descriptions, progress messages, wording of errors."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value
@@ -145,7 +145,7 @@ class _WithoutWords(ast.NodeTransformer):
 
 
 def _module_file(module: str) -> Path | None:
-    """A module of ours, or of the folder Snakemake runs in: a user's reward function may be there."""
+    """The file of a module: one of ours, or one in the current folder, such as a user's reward function."""
     parts = module.split(".")
     base = (ROOT if parts[0] == PACKAGE else Path.cwd()).joinpath(*parts)
     return next((f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()), None)
@@ -158,7 +158,7 @@ def _read(file: Path) -> _Module:
 
 @functools.cache
 def _ours(file: Path, module: str) -> frozenset[str]:
-    """What a file imports that has a file of its own here, and the packages above: their __init__ runs as well."""
+    """Modules with a file here that a file imports, and their parent packages, whose __init__ runs as well."""
     parent = module if file.name == "__init__.py" else module.rpartition(".")[0]
     found = {".".join(name.split(".")[: i + 1]) for name in _read(file).named for i in range(name.count(".") + 1)}
     for node in _read(file).statements:

@@ -1,7 +1,6 @@
-"""What every script of the workflow shares: its log, its users' errors without a traceback, provenance, progress.
+"""What all scripts of the workflow share: logs, errors without a traceback, provenance, progress.
 
-And what runs through Slurm need besides Snakemake's plug-in: a guard against two runs at once, and remedies for jobs
-that Slurm ended.
+For Slurm, in addition to Snakemake's plug-in: a guard against two runs at once, and remedies for jobs that Slurm ended.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ from alignment_limits.tables.artifacts import versions
 
 
 def intervals() -> dict[str, float]:
-    """How often a bar of tqdm's is drawn, for where standard error goes."""
+    """Seconds between updates of a progress bar: fewer on a terminal than in a file."""
     seconds = 0.5 if sys.stderr.isatty() else 30
     return {"mininterval": seconds, "maxinterval": seconds}
 
 
 def progress_bar(total: int, unit: str, label: str) -> Any:
-    """A bar of tqdm's that shows after ten seconds; to be closed, or used as a context."""
+    """A progress bar that appears after ten seconds. Close it, or use it as a context."""
     return tqdm(total=total, unit=unit, desc=label, delay=10, **intervals())
 
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[None]:
-    """Run a script's work: stderr also goes to the rule's log; a user's error is one message, exit 1.
+    """Run a script's work. Stderr also goes to the rule's log; an error of the user is one message and exit code 1.
 
-    The log ends with its seconds, for the timeline. A job whose Snakemake was killed stops as well.
+    The last line of the log has the job's seconds, for the timeline. If Snakemake is killed, the job stops, too.
     """
     path = Path(str(snakemake.log[0]))
     path.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half written is removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes unfinished files
     threading.Thread(target=_stop_with, args=[_parents()], daemon=True).start()
     with path.open("w", encoding="utf-8") as log, contextlib.redirect_stderr(_Tee(sys.stderr, log)):
         try:
@@ -57,43 +56,43 @@ def job(snakemake: Any) -> Iterator[None]:
             write_records(snakemake, made_by(snakemake))
         except AlignmentLimitsError as error:
             if (cause := _cause(error)) is not None:
-                traceback.print_exception(cause, file=log)  # a user's own function, or a library's
+                traceback.print_exception(cause, file=log)  # from a user's function or a library
             _give_up(snakemake.rule, str(error))
         except MemoryError:
             traceback.print_exc(file=log)
             _give_up(
                 snakemake.rule,
-                "out of memory; run again with fewer at once (--cores 1) or smaller shards (sampling.shard_tokens), "
-                "finished files are kept",
+                "out of memory; run again with fewer jobs at once (--cores 1) or smaller shards "
+                "(sampling.shard_tokens); finished files are kept",
             )
         except Exception as error:
             traceback.print_exc(file=log)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _give_up(snakemake.rule, "no space left on the disk; free some and run again, finished files are kept")
+                _give_up(snakemake.rule, "no space left on the disk; free some and run again (finished files are kept)")
             raise
         seconds = time.perf_counter() - start
         print(f"{seconds:.3f} s, of which {TABLES.seconds:.3f} s reading and writing tables", file=log)
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What lies beneath an error of ours: the exception of a user's function or of a library; None: nothing."""
+    """The exception of a user's function or a library that caused an error of ours, or None."""
     while isinstance(error, AlignmentLimitsError) and error.__cause__ is not None:
         error = error.__cause__
     return None if isinstance(error, AlignmentLimitsError) else error
 
 
 def _wait_for_the_clock(inputs: Iterable[str], patience: float = 10.0) -> None:
-    """Wait until no input is from the future: Snakemake would discard an output older than its input.
+    """Wait until no input has a time in the future: Snakemake discards an output that is older than its input.
 
     Raises:
         ArtifactError: the clock is behind by more than `patience` seconds.
     """
-    for file in filter(os.path.exists, inputs):  # a missing one is its reader's to name
+    for file in filter(os.path.exists, inputs):  # the reader of a missing file reports it
         ahead = Path(file).stat().st_mtime - time.time()
         if ahead > patience:
             raise ArtifactError(
-                f"{file} is from the future: the clock was set back since; run "
-                '`find results -newermt now -exec touch -hd "$(date)" {} +` and again'
+                f"{file} has a time in the future: the clock was set back. Run "
+                '`find results -newermt now -exec touch -hd "$(date)" {} +`, then run the study again'
             )
         time.sleep(max(0.0, ahead))
 
@@ -104,7 +103,7 @@ def _give_up(rule: str, message: str) -> None:
 
 
 def _parents() -> list[tuple[int, int]]:
-    """This process and the shells above it up to Snakemake: the process and its parent; none outside Linux."""
+    """Pairs (process, parent) from this process up to Snakemake; empty outside Linux."""
     out: list[tuple[int, int]] = []
     process = os.getpid()
     with contextlib.suppress(OSError):
@@ -112,24 +111,24 @@ def _parents() -> list[tuple[int, int]]:
             parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
             out.append((process, parent))
             command = Path(f"/proc/{parent}/cmdline").read_text().split("\0")
-            if any(Path(word).name == "snakemake" for word in command[:3]):  # it, or python -m it
+            if any(Path(word).name == "snakemake" for word in command[:3]):  # called directly or by python -m
                 return out
             process = parent
     return []
 
 
 def _stop_with(parents: list[tuple[int, int]], every: float = 1.0) -> None:
-    """Interrupt this process once one above it is gone: nobody would take what it makes, and the next run makes it."""
+    """Interrupt this process when a parent is gone: nothing would use its output, and the next run computes it."""
     while parents and _parents() == parents:
         time.sleep(every)
     if parents:
-        os.kill(os.getpid(), signal.SIGINT)  # files half written are removed on the way out
+        os.kill(os.getpid(), signal.SIGINT)  # unfinished files are removed before the exit
         time.sleep(10 * every)
         os._exit(1)
 
 
 class _Tee:
-    """Writes to the terminal and to a log; a progress bar's redraws stay out of the log."""
+    """Writes to the terminal and to a log, without a progress bar's redraws in the log."""
 
     def __init__(self, terminal: TextIO, log: TextIO) -> None:
         self._terminal, self._log = terminal, log
@@ -148,18 +147,18 @@ class _Tee:
 
 
 def placed(snakemake: Any, path: str) -> Path:
-    """A path of this workflow where it lies: below the prefix that another workflow may give it as its module."""
+    """The actual path of a file: below the prefix, if another workflow uses this one as a module."""
     study = snakemake.config["study"]
     return Path(str(snakemake.log[0]).rpartition(f"results/{study}/logs/")[0], path)
 
 
 def say(message: str) -> None:
-    """One line for the person watching."""
+    """Print a line for the user."""
     print(message, file=sys.stderr, flush=True)
 
 
 def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dict[str, Any]:
-    """What made an artifact: study, stage, settings and their digest, code fingerprint, versions."""
+    """The provenance of an artifact: study, stage, settings and their digest, code fingerprint, versions."""
     settings = dict(snakemake.params.p)
     return {
         "study": snakemake.config["study"],
@@ -178,30 +177,30 @@ class SlurmError(AlignmentLimitsError):
     """A run through Slurm would do work twice, or never end."""
 
 
-SLURM_LOGS = Path(".snakemake/slurm_logs")  # where the plug-in puts Slurm's own logs
+SLURM_LOGS = Path(".snakemake/slurm_logs")  # folder of the plug-in for Slurm's logs
 TOKENS_IN_FIVE_MINUTES = 4_500_000  # at 15,000 tokens a second: a small model on one GPU
 _RUN_NAME = re.compile(r"(?:(?P<prefix>[A-Za-z0-9_-]+)_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED_JOB = re.compile(r"SLURM-job '(\d+(?:_\d+)?)' failed.*?SLURM status is: '(\w+)'")
 _OUT_OF_MEMORY = re.compile("exceeded .*memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _REMEDIES = {
-    "OUT_OF_MEMORY": "it needed more memory than it asked for: raise mem_mb of its rule in profiles/slurm/profile.yaml",
+    "OUT_OF_MEMORY": "it needed more memory than it requested: raise mem_mb of its rule in profiles/slurm/profile.yaml",
     "TIMEOUT": "it ran out of time: raise runtime of its rule in profiles/slurm/profile.yaml, or make shards smaller "
     "(sampling.shard_tokens)",
-    "CANCELLED": "somebody cancelled it, or the site did (some do so for memory): run again, finished files are kept",
-    "NODE_FAIL": "its node failed: run again, finished files are kept",
-    "FAILED": "read its last lines above; if there are none it was killed, mostly for memory: raise mem_mb of its rule",
+    "CANCELLED": "a user or the site cancelled it (some sites do so for memory): run again (finished files are kept)",
+    "NODE_FAIL": "its node failed: run again (finished files are kept)",
+    "FAILED": "read its last lines above; without any it was killed, mostly for memory: raise mem_mb of its rule",
 }
 
 
 def job_name_prefix(study: str) -> str:
-    """A study's name as the plug-in allows it in job names: --slurm-jobname-prefix."""
+    """A study's name with the characters allowed in job names, for --slurm-jobname-prefix."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", study)[:50]
 
 
 def earlier_jobs(listing: str, folder: str | os.PathLike[str], study: str) -> list[str]:
     """Job ids of Snakemake runs of a study from a folder, in the output of `squeue -o '%F|%j|%Z'`.
 
-    A job without a prefix could be of any study, so it counts; one with another study's does not.
+    A job without a prefix counts, as it may be of any study. A job with another study's prefix does not.
     """
     here = os.path.realpath(folder)
     found = set()
@@ -214,7 +213,7 @@ def earlier_jobs(listing: str, folder: str | os.PathLike[str], study: str) -> li
 
 
 def refuse_beside_earlier_jobs(folder: str | os.PathLike[str], study: str) -> None:
-    """Stop a run that would submit again what jobs of an earlier run still compute.
+    """Stop a run that would submit jobs again that an earlier run still computes.
 
     Raises:
         SlurmError: this user's jobs of the study, submitted from this folder, are queued or running.
@@ -223,11 +222,11 @@ def refuse_beside_earlier_jobs(folder: str | os.PathLike[str], study: str) -> No
         ["squeue", "--me", "--noheader", "--format=%F|%j|%Z"], capture_output=True, text=True, check=False
     )
     if listing.returncode:
-        raise SlurmError(f"squeue does not answer, so earlier jobs cannot be seen: {listing.stderr.strip()}")
+        raise SlurmError(f"squeue failed, so jobs of earlier runs cannot be listed: {listing.stderr.strip()}")
     if jobs := earlier_jobs(listing.stdout, folder, study):
         raise SlurmError(
             f"Slurm jobs {' '.join(jobs)} of an earlier run of this study are still queued or running, and this run "
-            "would submit their work again. Let them end (squeue --me) and run again, what they finish is kept; or "
+            "would submit them again. Wait until they end (squeue --me) and run again (finished files are kept), or "
             f"cancel them: scancel {' '.join(jobs)}"
         )
 
@@ -244,25 +243,25 @@ def refuse_limited_arrays(arrays: str | None, jobs: int | None, resources: Itera
     limits += [f"--resources {name}=…" for name in resources]
     if arrays and limits:
         raise SlurmError(
-            f"with array jobs (slurm-array-jobs: {arrays}) a limit ({', '.join(limits)}) would make the Slurm plug-in "
-            "wait for ever. Leave limits to Slurm, or turn arrays off: --slurm-array-jobs ''"
+            f"with array jobs (slurm-array-jobs: {arrays}) a limit ({', '.join(limits)}) makes the Slurm plug-in wait "
+            "for ever. Remove the limit, or turn array jobs off: --slurm-array-jobs ''"
         )
 
 
 def small_shards(tasks: int, tokens: int, enough: int = TOKENS_IN_FIVE_MINUTES) -> str:
-    """What to do about tasks of at most `tokens` new tokens that end sooner than five minutes; '' if they do not."""
+    """Advice if tasks of at most `tokens` new tokens take less than five minutes, else ''."""
     if tasks < 2 or tokens >= enough:
         return ""
     return (
-        f"{tasks} sampling tasks of at most {tokens:,} tokens: on a GPU they would start for longer than they work. "
-        f"With sampling.shard_tokens at {enough:,} or more a task takes minutes (docs/clusters.md); no sample changes"
+        f"{tasks} sampling tasks have at most {tokens:,} tokens each: on a GPU, the start takes longer than the work. "
+        f"Set sampling.shard_tokens to {enough:,} or more (docs/clusters.md). The samples stay the same"
     )
 
 
 def explain_ended(log: str, logs: Path = SLURM_LOGS, lines: int = 15) -> str:
-    """Last lines and remedy of each job that failed, from Snakemake's log; the last five failures.
+    """Last lines and remedy of the last five jobs that failed, from Snakemake's log.
 
-    The plug-in looks for the logs of array tasks where they are not, so Snakemake does not show them.
+    The plug-in looks for the logs of array tasks in the wrong place, so Snakemake does not show them.
     """
     parts = []
     for number, status in list(dict.fromkeys(_ENDED_JOB.findall(log)))[-5:]:
@@ -271,6 +270,6 @@ def explain_ended(log: str, logs: Path = SLURM_LOGS, lines: int = 15) -> str:
             tail = file.read_text("utf-8", "replace").splitlines()[-lines:]
             parts += [f"  last lines of {file}:", *(f"  | {line[:200]}" for line in tail)]
             if _OUT_OF_MEMORY.search("\n".join(tail)):
-                status = "OUT_OF_MEMORY"  # some sites say FAILED or CANCELLED
+                status = "OUT_OF_MEMORY"  # some sites report FAILED or CANCELLED
         parts.append(f"  remedy: {_REMEDIES.get(status, 'read its last lines above, and run again')}")
     return "\n".join(parts)

@@ -1,12 +1,12 @@
-"""What made each result, kept with the result itself.
+"""A record of the job that wrote each result, kept with the result.
 
-Snakemake's own records (`.snakemake/metadata`) can be lost or damaged, and results can be copied without them. Then it
-would take whatever lies at a path as made by the present settings. Every job therefore leaves a record of its own: its
-params (settings and code, as Snakemake compares them), its inputs and their checksums. A table carries it in its
-metadata; of any other file or folder `x` it is the hidden file `.x.made` next to it, with its checksums.
+Snakemake's own records (`.snakemake/metadata`) can be lost or damaged, and results can be copied without them. Then
+Snakemake would accept any file at the right path as up to date. So every job leaves a record of its own: its params
+(settings and code, as Snakemake compares them), its inputs and their checksums. The record of a table is in its
+metadata. The record of any other file or folder `x` is the hidden file `.x.made` next to it, with checksums of `x`.
 
-`install` lets Snakemake read these records where it has none. A result without a record, one that is not as its record
-says, or one whose inputs have changed since, then counts as made with other settings: it is made again.
+`install` lets Snakemake read these records where it has none. A result is computed again if it has no record, if it
+differs from its record, or if its inputs have changed since.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any
 
 from alignment_limits.files import digest, file_sha256, write_json
 
-LARGEST = 100 * 2**20  # bytes of a file that is hashed each time Snakemake asks, as in its own profile
+LARGEST = 100 * 2**20  # bytes; larger files are not hashed at each of Snakemake's checks, as in its profile
 Checksums = dict[str, str]
 
 
 def sidecar(path: str | Path) -> Path:
-    """Where the record of a file or folder that is no table lies."""
+    """The path of the record of a file or folder that is not a table."""
     path = Path(path)
     return path.with_name(f".{path.name}.made")
 
 
 def made_by(snakemake: Any) -> dict[str, Any]:
-    """The record of a job: its rule, params, inputs, and the checksums of these."""
+    """The record of a job: its rule, params, inputs, and their checksums."""
     inputs = sorted({str(file) for file in snakemake.input})
     return {
         "rule": snakemake.rule,
@@ -44,7 +44,7 @@ def made_by(snakemake: Any) -> dict[str, Any]:
 
 
 def write_records(snakemake: Any, record: Mapping[str, Any]) -> None:
-    """Leave the record of a finished job with each output that is no table."""
+    """Write the record of a finished job next to each output that is not a table."""
     from alignment_limits.tables.artifacts import read_record
 
     for output in map(Path, snakemake.output):
@@ -53,7 +53,7 @@ def write_records(snakemake: Any, record: Mapping[str, Any]) -> None:
 
 
 def checksums_of(path: Path) -> Checksums:
-    """SHA-256 of a file, under ".", or of all files of a folder; of a link in a folder, where it leads."""
+    """SHA-256 of a file, under ".", or of all files of a folder. For a link in a folder: its target."""
     if path.is_file():
         return {".": file_sha256(path)}
     return {
@@ -70,9 +70,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def input_checksum(path: str, largest: float = float("inf")) -> str | None:
-    """The checksum of an input: of a file its content's; of a folder that a job made, its record's.
+    """The checksum of an input: of a file's content, or of the record of a folder that a job wrote.
 
-    None: it is larger than asked for, a folder of another kind, or not there.
+    None if it is larger than `largest`, a folder without a record, or missing.
     """
     try:
         state = os.stat(path)
@@ -98,33 +98,33 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def record_of(path: Path) -> dict[str, Any] | None:
-    """The record that a result carries; None where there is none that can be read."""
-    from alignment_limits.tables.artifacts import read_record  # polars, which a run with nothing to do needs not
+    """The record of a result; None if there is none, or it cannot be read."""
+    from alignment_limits.tables.artifacts import read_record  # imports polars, which an up-to-date study does not need
 
     table = read_record(path) if path.is_file() else None
     return table if table is not None else _read_sidecar(path)
 
 
 def doubt(path: Path, record: Mapping[str, Any] | None, *, thorough: bool = False) -> str:
-    """Why a result cannot be taken as its record says; "" if it can.
+    """Why a result does not match its record; "" if it does.
 
     Args:
-        thorough: hash everything; else only what is not larger than `LARGEST`, and of folders only the names.
+        thorough: hash everything; else only files up to `LARGEST`, and compare only the names of files in folders.
     """
     if record is None:
         return "no record of how it was made"
     largest = float("inf") if thorough else LARGEST
     if (files := record.get("files")) is not None and (what := _difference(path, files, thorough)):
-        return f"not as it was made: {what}"
+        return f"changed since it was written: {what}"
     for file, checksum in record["input_checksums"].items():
         now = input_checksum(file, largest)
         if now != checksum and not (now is None and os.path.exists(file)):
-            return f"made from another {file}" if now else f"{file} is no longer there"
+            return f"computed from another version of {file}" if now else f"{file} is missing"
     return ""
 
 
 def _difference(path: Path, files: Checksums, thorough: bool) -> str:
-    """The first file of a result that is not as its record says."""
+    """The first file of a result that differs from its record."""
     if not files:
         return ""  # a table, whose reader has checked it
     if path.is_file():
@@ -138,13 +138,13 @@ def _difference(path: Path, files: Checksums, thorough: bool) -> str:
     return str(path / different[0]) if different else ""
 
 
-UNRECORDED = "unrecorded"  # the params of a result that cannot be taken as made by any settings: why
+UNRECORDED = "unrecorded"  # key in the params of a result without a valid record; its value is the reason
 
 
 def install() -> None:
-    """Have Snakemake (9.27) ask the results themselves where its own records are missing, damaged or of another file.
+    """Let Snakemake (9.27) use the records of results where its own are missing, damaged or of another file.
 
-    Its rules then decide by these as by its own: other settings, code or inputs, and the job runs again.
+    Snakemake treats them like its own: if settings, code or inputs differ, the job runs again.
     """
     from snakemake.persistence import PersistenceBase
 
@@ -158,7 +158,7 @@ def install() -> None:
     def metadata(self: Any, target: Any) -> Any:
         try:
             record = theirs(self, target)
-        except Exception:  # damaged in whatever way
+        except Exception:  # damaged in any way
             record = None
         key = str(target)
         if key not in settled or settled[key][0] is not record:
@@ -170,25 +170,25 @@ def install() -> None:
 
 
 def _settled(path: Path, theirs: Any) -> Any:
-    """Snakemake's record of a result, or the result's own where Snakemake has none or the file was replaced."""
+    """Snakemake's record of a result; the result's own if Snakemake has none or the file was replaced."""
     time = modified(path)
     if time is None or (theirs is not None and abs(time - (theirs.endtime or 0.0)) < 0.01):
         return theirs
     ours, is_whole = _own(path, time)
-    # what is not as any record says is for its readers to notice
+    # a file that no record describes is noticed by its readers
     return theirs if theirs is not None and not is_whole else ours
 
 
 @functools.cache
 def _own(path: Path, time: float) -> tuple[Any, bool]:
-    """A result's own record, as Snakemake keeps it; and whether it is one of this very file."""
+    """A result's own record in Snakemake's format, and whether it describes this file."""
     record = record_of(path)
     is_whole = record is not None and not _difference(path, record.get("files", {}), thorough=False)
     return snakemakes(record, time, doubt(path, record)), is_whole
 
 
 def snakemakes(record: Mapping[str, Any] | None, time: float, doubtful: str = "") -> Any:
-    """A result's own record as Snakemake keeps it."""
+    """A result's own record in Snakemake's format."""
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 
     known: Mapping[str, Any] = record or {}
@@ -207,7 +207,7 @@ def snakemakes(record: Mapping[str, Any] | None, time: float, doubtful: str = ""
 
 
 def modified(path: Path) -> float | None:
-    """When a file or folder was last made, as Snakemake looks at it; None: it is not there."""
+    """When a file or folder was last written, as Snakemake sees it; None if it does not exist."""
     try:
         state = os.stat(path)
         if stat.S_ISDIR(state.st_mode):
