@@ -73,7 +73,7 @@ def only_new_shards(said):
 
 
 def test_the_clock_jumps_back(study):
-    """Snakemake refuses files that are older than what they are made from: reported before the work, with the remedy."""
+    """Snakemake refuses files older than their inputs. This is reported before the work, with the remedy."""
     shift(study, 86400)
     said = study.run(*TABLES, check=False)
     command = re.search(r"the clock was set back. Run `(.*)`, then", said)

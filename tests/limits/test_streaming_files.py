@@ -150,7 +150,7 @@ def test_one_file_per_reward_in_the_columns_of_the_contract(table: pl.DataFrame,
     with pytest.raises(ArtifactError, match=r"sample_id of 'human' differs from that of 'rm', in row 1$"):
         sum_tables([template], "rm", ["human"])
     write(moved[:-1], tmp_path / "human" / "0.parquet")
-    with pytest.raises(ArtifactError, match="must hold the same keys"):
+    with pytest.raises(ArtifactError, match="must contain the same keys"):
         sum_tables([template], "rm", ["human"])
 
 
@@ -168,7 +168,7 @@ def changed(table: pl.DataFrame, column: str, row: int, value: object) -> pl.Dat
         ("human", float("inf"), r"'human' is missing, NaN or infinite, in row 321$"),
         ("prompt_id", None, r"'prompt_id' is missing, in row 321$"),
         ("sample_id", None, r"'sample_id' is missing, in row 321$"),
-        ("sample_id", -1, r"'sample_id' is no whole number from 0 to 2\^31 - 1 \(-1\), in row 321$"),
+        ("sample_id", -1, r"'sample_id' is not a whole number from 0 to 2\^31 - 1 \(-1\), in row 321$"),
     ],
 )
 def test_bad_rows_are_named(
@@ -210,7 +210,7 @@ def test_bad_files_are_named(table: pl.DataFrame, tmp_path: Path) -> None:
     for bad, rewards, message in (
         (str(tmp_path / "no.parquet"), ["rm"], r"no\.parquet does not exist"),
         (file, ["rm", "gold"], r"t\.parquet has no column gold; it has: prompt_id"),
-        (file, ["word"], r"t\.parquet: 'word' is no number \('x'\), in row 1, 2, 3, 4, 5 and \d+ more"),
+        (file, ["word"], r"t\.parquet: 'word' is not a number \('x'\), in row 1, 2, 3, 4, 5 and \d+ more"),
         (write(table[:0], tmp_path / "empty.parquet"), ["rm"], r"empty\.parquet has no rows"),
         (
             write(table.with_columns(pl.col("sample_id") / 2), tmp_path / "h.parquet"),
@@ -314,10 +314,10 @@ def test_a_part_of_something_else_is_not_continued(table: pl.DataFrame, six: lis
     sum_tables(six[:2], "rm", ["human"], part=part)
     before = part.read_bytes()
     for change, message in (
-        ({"evaluated": []}, r"part\.npz has another rewards than what is asked for"),
-        ({"seed": 1}, r"part\.npz has another seed than what is asked for \(0, not 1\)"),
+        ({"evaluated": []}, r"part\.npz has another rewards than this command"),
+        ({"seed": 1}, r"part\.npz has another seed than this command \(0, not 1\)"),
         ({"betas": [0.77]}, r"part\.npz has another beta grid"),
-        ({"tables": six[1:3]}, r"0\.parquet is not among the tables given, but it was summed into .*part\.npz"),
+        ({"tables": six[1:3]}, r"0\.parquet is not in --tables, but was summed into .*part\.npz"),
     ):
         with pytest.raises(ArtifactError, match=message):
             sum_tables(**({"tables": six, "optimized": "rm", "evaluated": ["human"], "part": part} | change))
@@ -366,7 +366,7 @@ def test_files_that_are_no_parts_are_refused(table: pl.DataFrame, tmp_path: Path
     write_sums(sum_tables([write(table, tmp_path / "t.parquet")], "rm", []), whole, {})
     (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:5000])
     for name in ("text", "other", "cut"):
-        with pytest.raises(ArtifactError, match=rf"{name}\.npz holds no partial sums"):
+        with pytest.raises(ArtifactError, match=rf"{name}\.npz does not contain partial sums"):
             read_sums(tmp_path / f"{name}.npz")
     with pytest.raises(ArtifactError, match=r"60 prompt\(s\) would count twice, the first in .*whole.npz and .*whole"):
         merge_files([whole, whole])
@@ -398,7 +398,7 @@ def test_the_command_gives_the_contract_s_table(
     assert rows["reason"].to_list()[:2] == ["", ""]
     with pytest.raises(AlignmentLimitsError, match=r"no\.parquet does not exist"):
         command(["sum", "--optimized", "rm", "--tables", str(tmp_path / "no.parquet"), "--out", "p.npz"])
-    with pytest.raises(AlignmentLimitsError, match=r"written as \.npz"):
+    with pytest.raises(AlignmentLimitsError, match=r"are an \.npz file"):
         command(["sum", "--optimized", "rm", "--tables", "t.parquet", "--out", "p.parquet"])
 
 
@@ -410,7 +410,7 @@ def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_p
     linked.symlink_to(part)
     folder.mkdir()
     for target, message in (
-        (part, r"part\.npz: the frontier is written as \.parquet"),
+        (part, r"part\.npz: the frontier is a \.parquet file"),
         (linked, "is an input of this command"),
         (mine, "was not written by this command"),
         (folder, "was not written by this command"),
@@ -426,6 +426,9 @@ def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_p
     foreign = tmp_path / "foreign.npz"
     np.savez(foreign, x=np.zeros(1))
     (tmp_path / "t.npz").symlink_to(file)
-    for target, message in ((foreign, "holds no partial sums"), (tmp_path / "t.npz", "is a file that this command")):
+    for target, message in (
+        (foreign, "does not contain partial sums"),
+        (tmp_path / "t.npz", "is an input of this command"),
+    ):
         with pytest.raises(AlignmentLimitsError, match=message):
             command(["sum", "--optimized", "rm", "--tables", file, "--out", str(target)])

@@ -88,7 +88,10 @@ def test_a_users_pairs_get_the_models_probability(tmp_path):
             "prompt_id,chosen_id,rejected_id\nq,0,1\n",
             "no sample of the study has this prompt_id and rejected_id, in row 1",
         ),
-        ("prompt_id,chosen_id,rejected_id\np,x,1\n", "'chosen_id' is no whole number from 0 to 2^31 - 1 (x), in row 1"),
+        (
+            "prompt_id,chosen_id,rejected_id\np,x,1\n",
+            "'chosen_id' is not a whole number from 0 to 2^31 - 1 (x), in row 1",
+        ),
     ],
 )
 def test_a_users_bad_pairs_are_refused_with_the_row(text, message, tmp_path):

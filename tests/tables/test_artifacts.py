@@ -67,10 +67,10 @@ def test_readers_name_the_bad_file(tmp_path):
     with pytest.raises(ArtifactError, match="bad.parquet is damaged"):
         read_table(tmp_path / "bad.parquet", SCORES)
     scores().write_parquet(tmp_path / "foreign.parquet")
-    with pytest.raises(ArtifactError, match="carries no provenance"):
+    with pytest.raises(ArtifactError, match="has no provenance"):
         read_table(tmp_path / "foreign.parquet", SCORES)
     write_table(scores(), tmp_path / "s.parquet", SCORES, {"study": "x"})
-    with pytest.raises(ArtifactError, match="made with study='x', not 'y'; delete it"):
+    with pytest.raises(ArtifactError, match="written with study='x', not 'y'; delete it"):
         read_table(tmp_path / "s.parquet", SCORES, expect={"study": "y"})
 
 
@@ -87,7 +87,7 @@ def test_a_table_put_in_the_place_of_another_is_refused(tmp_path, monkeypatch):
     write_table(scores(), "results/shared/a/s.parquet", SCORES, {})
     (tmp_path / "results/shared/b").mkdir()
     shutil.copy("results/shared/a/s.parquet", "results/shared/b/s.parquet")
-    with pytest.raises(ArtifactError, match=r"b/s.parquet was made as shared/a/s.parquet: with other settings"):
+    with pytest.raises(ArtifactError, match=r"b/s.parquet was written as shared/a/s.parquet, with other settings"):
         read_table("results/shared/b/s.parquet", SCORES)
     # neither a link nor a move of all results is another place
     (tmp_path / "results/mine").symlink_to("shared/a")
@@ -110,7 +110,7 @@ def test_any_flipped_bit_is_noticed(tmp_path):
     content = path.read_bytes()
     for i in range(0, len(content), 7):
         path.write_bytes(content[:i] + bytes([content[i] ^ 1 << i % 8]) + content[i + 1 :])
-        with pytest.raises(ArtifactError, match="s.parquet (is damaged|carries no provenance)"):
+        with pytest.raises(ArtifactError, match="s.parquet (is damaged|has no provenance)"):
             read_table(path, SCORES)
 
 

@@ -159,22 +159,22 @@ def test_columns_nobody_asks_for_may_hold_anything(tmp_path):
     assert read_score_table(tmp_path / "t.parquet", ["rm"]).width == 3
 
 
-NO_ID = "'sample_id' is no whole number from 0 to 2^31 - 1"
+NO_ID = "'sample_id' is not a whole number from 0 to 2^31 - 1"
 TWICE = "the same prompt_id and sample_id occur more than once"
-COMMA = "'rm' is no number ('1,5'; write decimals with a point), in row 5"
+COMMA = "'rm' is not a number ('1,5'; write decimals with a point), in row 5"
 DEFECTS = [
-    ("rm", pl.Series([date(2026, 1, 1)] * 12), "'rm' holds a date or time, not numbers"),
-    ("rm", pl.Series([True] * 12), "'rm' holds true or false, not numbers"),
-    ("rm", pl.Series([[1.0]] * 12), "'rm' holds a list, not numbers"),
-    ("rm", pl.Series([b"x"] * 12), "'rm' holds bytes, not numbers"),
-    ("rm", pl.Series([{"a": 1}] * 12), "'rm' holds an object, not numbers"),
+    ("rm", pl.Series([date(2026, 1, 1)] * 12), "'rm' contains a date or time, not numbers"),
+    ("rm", pl.Series([True] * 12), "'rm' contains true or false, not numbers"),
+    ("rm", pl.Series([[1.0]] * 12), "'rm' contains a list, not numbers"),
+    ("rm", pl.Series([b"x"] * 12), "'rm' contains bytes, not numbers"),
+    ("rm", pl.Series([{"a": 1}] * 12), "'rm' contains an object, not numbers"),
     ("rm", pl.Series([*["1.5"] * 4, "1,5", *["2"] * 7]), COMMA),
     ("rm", pl.Series([*[1.0] * 11, None]), "'rm' is missing, NaN or infinite, in row 12"),
     ("rm", pl.Series([float("nan")] * 12), "'rm' is missing, NaN or infinite, in row 1, 2, 3, 4, 5 and 7 more"),
     ("prompt_id", pl.Series([*["a"] * 11, None]), "'prompt_id' is missing, in row 12"),
     ("prompt_id", pl.Series([*["a"] * 11, ""]), "'prompt_id' is missing, in row 12"),
     ("prompt_id", pl.Series([*["a"] * 11, "b\0"]), "'prompt_id' contains a NUL character, in row 12"),
-    ("prompt_id", pl.Series([1.5] * 12), "'prompt_id' holds a number, not text; give texts or whole numbers"),
+    ("prompt_id", pl.Series([1.5] * 12), "'prompt_id' contains a number, not text; give texts or whole numbers"),
     ("sample_id", pl.Series([*range(11), None]), "'sample_id' is missing, in row 12"),
     ("sample_id", pl.Series([*range(11), 2**31]), f"{NO_ID} (2147483648), in row 12"),
     ("sample_id", pl.Series([*map(float, range(11)), 0.5]), f"{NO_ID} (0.5), in row 12"),
@@ -202,7 +202,7 @@ def test_of_two_defects_the_same_one_is_named_streamed_or_not(tmp_path, monkeypa
     file = tmp_path / "t.parquet"
     table.write_parquet(file, row_group_size=4)
     for read in (lambda: read_score_table(file, ["rm"]), lambda: list(stream_prompts(str(file), ["rm"]))):
-        with pytest.raises(TableError, match=r"'sample_id' is no whole number .* \(-3\), in row 12$"):
+        with pytest.raises(TableError, match=r"'sample_id' is not a whole number .* \(-3\), in row 12$"):
             read()
 
 
@@ -235,7 +235,7 @@ def test_sample_ids_may_be_of_any_type_and_begin_anywhere(tmp_path):
         ("t.json", b'{"prompt_id": "a", "sample_id": 0, "rm": 1}', "an object with a list for each column"),
         ("t.json", b'{"columns": ["rm"], "index": [0], "data": [[1]]}', "orient='split'"),
         ("t.json", b'{"a": ', "cannot be read as json"),
-        ("t.jsonl", b'{"a": 1}\n[1]\n', "row 2 is no object"),
+        ("t.jsonl", b'{"a": 1}\n[1]\n', "row 2 is not an object"),
         ("t.jsonl", b'{"a": 1}\n{oops\n', "cannot be read as jsonl: line 2"),
         ("t.jsonl", b'{"a": 1, "a": 2}\n', "the key 'a' occurs twice in one object"),
         ("t.jsonl", b"[" * 100_000, "nested too deeply"),
@@ -259,13 +259,13 @@ def test_a_file_that_is_no_table_is_refused_with_one_message(tmp_path, name, con
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "\ud800"}, "'text' holds text with half a surrogate pair, not text; .*, in row 2"),
+        ({"text": "\ud800"}, "'text' contains text with half a surrogate pair, not text; .*, in row 2"),
         ({"text": "a\0b"}, "'text' contains a NUL character, in row 2"),
-        ({"text": {"a": 1}}, "'text' holds an object, not text; .*, in row 2"),
-        ({"text": 1.5}, "'text' holds a number, not text; .*, in row 2"),
-        ({"text": True}, "'text' holds true or false, not text; .*, in row 2"),
+        ({"text": {"a": 1}}, "'text' contains an object, not text; .*, in row 2"),
+        ({"text": 1.5}, "'text' contains a number, not text; .*, in row 2"),
+        ({"text": True}, "'text' contains true or false, not text; .*, in row 2"),
         ({"text": " "}, "'text' is missing, in row 2"),
-        ({"text": "x", "reference": ["a"]}, "'reference' holds a list"),
+        ({"text": "x", "reference": ["a"]}, "'reference' contains a list"),
         ({"text": "x", "prompt_id": None}, "'prompt_id' is missing, in row 2"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_prompt_that_is_no_text_is_refused_with_file_and_row(tmp_path, row, me
 
 def test_a_struct_in_a_parquet_files_text_column_is_refused(tmp_path):
     pl.DataFrame({"text": [{"a": "x"}]}).write_parquet(tmp_path / "p.parquet")
-    with pytest.raises(PromptError, match=r"p.parquet: 'text' holds an object, not text"):
+    with pytest.raises(PromptError, match=r"p.parquet: 'text' contains an object, not text"):
         read_prompts(tmp_path)
 
 
@@ -286,7 +286,7 @@ def test_documents_are_held_to_the_same_rules(tmp_path):
     rows = [{"doc": ["a", "b"], "ref": "x"}, {"doc": ["a", "\ud800"], "ref": "y"}]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     settings = {"text": "doc", "references": ["ref"], "instruction": "{document}"}
-    with pytest.raises(PromptError, match="d.jsonl: 'doc' holds text with half a surrogate pair, .*, in row 2"):
+    with pytest.raises(PromptError, match="d.jsonl: 'doc' contains text with half a surrogate pair, .*, in row 2"):
         read_documents(tmp_path, **settings)
     rows[1]["doc"] = ["one \u2028", "two"]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))

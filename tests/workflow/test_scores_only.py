@@ -58,5 +58,5 @@ def test_a_bad_table_stops_the_run_with_one_message(own_study):
     (own_study / "mine.csv").write_text("\n".join(text))
     run = snakemake("--configfile", own_study / "mine.yaml", check=False)
     assert run.returncode
-    assert "'tox-block' is no number ('n/a'), in row 3" in run.stdout + run.stderr
+    assert "'tox-block' is not a number ('n/a'), in row 3" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr

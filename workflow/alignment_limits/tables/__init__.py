@@ -1,1 +1,1 @@
-"""Every table of the workflow and of its users: contracts, readers, writers, one set of checks."""
+"""Tables of the workflow and of its users: contracts, readers, writers, checks."""

@@ -1,9 +1,9 @@
 """Tables between stages: their schemas, atomic writes, provenance, and readers that check.
 
-A table is a Parquet file (zstd) whose key-value metadata says which study, stage, settings, code and
-packages made it and for which place, and holds a checksum of all the rest. Nothing is ever half-written:
-a file appears under its name only when complete. A shard's place names all that decides its content, so
-one that was put in another's place is refused.
+A table is a Parquet file (zstd). Its key-value metadata contains the study, stage, settings, code and packages
+that produced it, the path it was written for, and a checksum of everything else. A file appears under its name
+only when it is complete. The path of a shard names everything that determines its content, so a shard under the
+path of another is refused.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ KEY = ("prompt_id", "sample_id")
 
 @dataclass(frozen=True)
 class Schema:
-    """A table's contract: names, types and order of its columns; a table may add more behind them.
+    """A table's contract: names, types and order of its columns. Further columns may follow them.
 
-    The contracts themselves lie in `tables/schemas/`.
+    The contracts are in `tables/schemas/`.
     """
 
     name: str
     columns: Mapping[str, Any]
-    # Columns that say whether others are reliable: those, where a table has them, must then be numbers.
+    # Columns of verdicts, and the columns that must be numbers where the verdict is true.
     verdicts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -43,7 +43,7 @@ _METADATA = "alignment_limits"
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions of the packages that matter to an artifact; absent ones are left out."""
+    """Installed versions of packages; those that are not installed are left out."""
     out = {}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -53,11 +53,11 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 @TABLES
 def write_table(table: pl.DataFrame, path: str | Path, schema: Schema, provenance: Mapping[str, Any]) -> None:
-    """Write a table in its contract's columns and types, complete or not at all.
+    """Write a table in its contract's columns and types, atomically.
 
     Raises:
-        ArtifactError: a column is missing or of another type, the key is not unique, what is called reliable is no
-            number, or the disk is full.
+        ArtifactError: a column is missing or of another type, the key is not unique, a reliable value is not a number,
+            or the disk is full.
     """
     table = _conform(table, schema, str(path))
     _check_verdicts(table, schema, str(path))
@@ -79,19 +79,19 @@ def read_table(path: str | Path, schema: Schema, *, expect: Mapping[str, Any] | 
     """Read a table and check its contract.
 
     Args:
-        expect: provenance entries the file must carry (for instance the study's name).
+        expect: provenance entries that the file must have (for instance the study's name).
 
     Raises:
-        ArtifactError: no such file, not a Parquet file, damaged, made for another place, another contract,
+        ArtifactError: no such file, not a Parquet file, damaged, written for another path, another contract,
             another provenance.
     """
     metadata = read_provenance(path)
     if not _in_place(metadata, path):
-        raise ArtifactError(f"{path} was made as {metadata['place']}: with other settings; delete it and run again")
+        raise ArtifactError(f"{path} was written as {metadata['place']}, with other settings; delete it and run again")
     for name, value in (expect or {}).items():
         if metadata.get(name) != value:
             raise ArtifactError(
-                f"{path} was made with {name}={metadata.get(name)!r}, not {value!r}; delete it and run again"
+                f"{path} was written with {name}={metadata.get(name)!r}, not {value!r}; delete it and run again"
             )
     try:
         table = pl.read_parquet(path)
@@ -107,23 +107,23 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         ArtifactError: no such file, not a Parquet file, or not one of ours.
     """
     if not Path(path).is_file():
-        raise ArtifactError(f"{path} does not exist; run the rule that makes it")
+        raise ArtifactError(f"{path} does not exist; run the rule that creates it")
     try:
         raw = pl.read_parquet_metadata(path).get(_METADATA)
-        damage = "" if raw is None or is_sealed(path) else "not as it was written"
+        damage = "" if raw is None or is_sealed(path) else "its checksum differs"
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         damage = str(error)
     if damage:
         raise ArtifactError(f"{path} is damaged ({damage}); delete it and run again")
     if raw is None:
-        raise ArtifactError(f"{path} carries no provenance of this project; delete it and run again")
+        raise ArtifactError(f"{path} has no provenance of this project; delete it and run again")
     provenance: dict[str, Any] = json.loads(raw)
     del provenance[CHECKSUM]
     return provenance
 
 
 def read_record(path: str | Path) -> dict[str, Any] | None:
-    """The record of the job that made a table (jobs/records.py); None for files that carry none of this place."""
+    """The record of the job that wrote a table (jobs/records.py); None for files without one for this path."""
     if not str(path).endswith(".parquet"):
         return None
     try:
@@ -137,7 +137,7 @@ def read_tables(paths: Sequence[str | Path], schema: Schema) -> pl.DataFrame:
     """Shards as one table in key order.
 
     Raises:
-        ArtifactError: a shard is bad (the file is named), or two shards hold the same key.
+        ArtifactError: a shard is bad (the message names the file), or two shards contain the same key.
     """
     table = pl.concat([read_table(p, schema) for p in paths])
     _check_key(table, f"the {len(paths)} files {paths[0]} …")
@@ -145,12 +145,12 @@ def read_tables(paths: Sequence[str | Path], schema: Schema) -> pl.DataFrame:
 
 
 def _place(path: str | Path) -> str:
-    """Where a file lies below the folder of all results, wherever that may be; "" for paths of another kind."""
+    """The path of a file relative to the folder of all results; "" for absolute paths."""
     return "" if Path(path).is_absolute() else "/".join(Path(path).parts[1:])
 
 
 def _in_place(provenance: Mapping[str, Any], path: str | Path) -> bool:
-    """Whether a table lies where it was made for, be it by a link or after a move of all results."""
+    """Whether a table has the path it was written for, also through a link or after a move of all results."""
     place = provenance.get("place", "")
     return any(str(p).endswith(place) for p in (path, os.path.realpath(path)))
 
@@ -170,7 +170,7 @@ def _conform(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
 
 
 def _check_verdicts(table: pl.DataFrame, schema: Schema, where: str) -> None:
-    """No row may call reliable what it has no number for."""
+    """Raise an error if a value is called reliable but is not a number."""
     for verdict, quantities in schema.verdicts.items():
         if verdict not in table.columns:
             continue
@@ -180,7 +180,7 @@ def _check_verdicts(table: pl.DataFrame, schema: Schema, where: str) -> None:
             if bad.height:
                 raise ArtifactError(
                     f"{where}: row {bad['row'][0]} of '{schema.name}' has no number in '{name}' but is true in "
-                    f"'{verdict}' ({bad.height} such rows): an estimator's fault, please report it"
+                    f"'{verdict}' ({bad.height} such rows); this is a bug of an estimator: please report it"
                 )
 
 
@@ -189,7 +189,7 @@ def _check_key(table: pl.DataFrame, where: str) -> None:
     rises = (prompt > prompt.shift()) | ((prompt == prompt.shift()) & (sample > sample.shift()))
     if table.select(
         rises.slice(1).fill_null(False).all()
-    ).item():  # in key order, as nearly always: a twentieth of the time
+    ).item():  # usually in key order; this check is 20 times as fast
         return
     twice = table.group_by(KEY).len().filter(pl.col("len") > 1)
     if twice.height:

@@ -1,4 +1,4 @@
-"""Columns that a user brings, and what each may hold: ids, texts, numbers. The rules are the same for every format."""
+"""Columns of a user's tables and their allowed values: ids, texts, numbers. The rules are the same for every format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = (
     "clash",
     "whole",
     "finite",
-)  # in the order in which a column's are looked at
+)  # in the order in which they are checked
 _SHOWN = 5
 
 
@@ -31,7 +31,7 @@ _SHOWN = 5
 class Problem:
     """A rule that rows of a column break.
 
-    what: says it of the first of them. rows: counted from 0; none if it is the whole column.
+    what: the message about the first of them. rows: counted from 0; empty if the entire column breaks it.
     """
 
     column: str
@@ -41,7 +41,7 @@ class Problem:
     count: int
 
     def after(self, earlier: Problem | None, first: int) -> Problem:
-        """The same problem of a whole table, from a part of it that begins at row `first` and the parts before."""
+        """The same problem for the table up to here, from a part that begins at row `first` and the parts before."""
         rows = [row + first for row in self.rows]
         if earlier is None:
             return Problem(self.column, self.rule, self.what, rows, self.count)
@@ -49,7 +49,7 @@ class Problem:
         return Problem(self.column, self.rule, earlier.what, rows, earlier.count + self.count)
 
     def at(self, rows: np.ndarray) -> Problem:
-        """The same problem of values that stand in these rows (values,) of a table."""
+        """The same problem, for values that are in these rows (values,) of a table."""
         return Problem(self.column, self.rule, self.what, rows[self.rows].tolist(), self.count)
 
     def error(self, name: str) -> TableError:
@@ -67,10 +67,10 @@ def raise_first(problems: Iterable[Problem], name: str) -> None:
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it was brought.
+    """A column as the user gave it.
 
     values: of any type; for JSON, the text of each value.
-    kinds: what each value is, where they may differ (JSON).
+    kinds: the kind of each value, where they may differ (JSON).
     """
 
     name: str
@@ -95,7 +95,7 @@ class Column:
 
     @property
     def kind(self) -> str:
-        """What the values are, where all are alike."""
+        """The kind of the values, where all have the same."""
         dtype = self.values.dtype
         if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
             return TEXT
@@ -111,12 +111,12 @@ class Column:
         """Rows with values of other kinds."""
         given = self.values.is_not_null()
         if self.kinds is None:
-            what = f"'{self.name}' holds {self.kind}, not {wanted}"
+            what = f"'{self.name}' contains {self.kind}, not {wanted}"
             return [] if self.kind in kinds else [Problem(self.name, "kind", what, [], 0)]
         bad = given & ~self.kinds.is_in(list(kinds))
         if not bad.any():
             return []
-        what = f"'{self.name}' holds {self.kinds.filter(bad)[0]}, not {wanted}"
+        what = f"'{self.name}' contains {self.kinds.filter(bad)[0]}, not {wanted}"
         return (
             [Problem(self.name, "kind", what, [], 0)] if bad.sum() == given.sum() else self.problems(bad, what, "kind")
         )
@@ -128,14 +128,14 @@ class Column:
 
 
 def texts(column: Column, empty: bool = False) -> tuple[pl.Series, list[Problem]]:
-    """Texts, or ids: whole numbers are read as their digits, so 7 is '7' in every format, and '007' another.
+    """Texts, or ids. Whole numbers are read as their digits: 7 is '7' in every format, and differs from '007'.
 
     Args:
         empty: a value may be missing; an empty text is a missing one.
 
     Returns:
-        the column as text, and what is wrong with it: no text, a missing value, a NUL character or half a surrogate
-        pair, an id that is a number in one row and the same text in another.
+        The column as text, and its problems: other types, a missing value, a NUL character or half a surrogate pair,
+        an id that is a number in one row and the same text in another.
     """
     name = column.name
     problems = column.not_of((TEXT, WHOLE), "text; give texts or whole numbers")
@@ -144,7 +144,7 @@ def texts(column: Column, empty: bool = False) -> tuple[pl.Series, list[Problem]
         values = values.cast(pl.String)
     if problems:
         return values, problems
-    runs = values.rle()  # ids repeat: looking at each run is enough
+    runs = values.rle()  # ids repeat, so each run is checked once
     each, lengths = runs.struct.field("value"), runs.struct.field("len")
 
     def rows(bad: pl.Series) -> pl.Series:
@@ -159,16 +159,16 @@ def texts(column: Column, empty: bool = False) -> tuple[pl.Series, list[Problem]
         twice = both.filter(pl.col("value").is_duplicated())["value"]
         if len(twice):
             first = values.filter(values.is_in(twice.implode()))[0]
-            what = f"'{name}' is the number {first} in one row and the text '{first}' in another: one id for both"
+            what = f"'{name}' is the number {first} in one row and the text '{first}' in another: write it in one way"
             problems += column.problems(values == first, what, "clash")
     return values, problems
 
 
 def numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
-    """Finite numbers; a text that is written as one is one.
+    """Finite numbers, also written as text.
 
     Returns:
-        the column as Float64 (Float32 stays), and what is wrong with it: no number, or missing, NaN or infinite.
+        The column as Float64 (Float32 stays), and its problems: not a number, or missing, NaN or infinite.
     """
     name, values = column.name, column.values
     number, problems = _as_float(column)
@@ -178,7 +178,7 @@ def numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
     if bad.any():
         first = values.filter(bad)[0]
         hint = "; write decimals with a point" if "," in first else ""
-        return number, column.problems(bad, f"'{name}' is no number ({first!r}{hint})", "number")
+        return number, column.problems(bad, f"'{name}' is not a number ({first!r}{hint})", "number")
     finite = number.is_finite()
     if number.null_count() or not finite.all():
         what = f"'{name}' is missing, NaN or infinite"
@@ -190,7 +190,7 @@ def whole_numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
     """Sample ids: whole numbers from 0 to 2^31 - 1, in any type.
 
     Returns:
-        the column as Int32, and what is wrong with it.
+        The column as Int32, and its problems.
     """
     name, values = column.name, column.values
     number, problems = (values, []) if values.dtype.is_integer() else _as_float(column)
@@ -203,7 +203,7 @@ def whole_numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
     if number.dtype.is_float():
         bad = bad | (number != number.round())
     if bad.any():
-        what = f"'{name}' is no whole number from 0 to 2^31 - 1 ({values.filter(bad)[0]})"
+        what = f"'{name}' is not a whole number from 0 to 2^31 - 1 ({values.filter(bad)[0]})"
         return number, column.problems(bad, what, "whole")
     return whole, []
 
@@ -219,5 +219,5 @@ def _as_float(column: Column) -> tuple[pl.Series, list[Problem]]:
 
 
 def _json_text(value: Any) -> str:
-    """A number as it was written; of anything else, only that it is there."""
+    """A number as it was written; for other values an empty text."""
     return str(value) if type(value) is int else repr(value) if type(value) is float else ""

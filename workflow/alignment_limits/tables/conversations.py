@@ -1,4 +1,4 @@
-"""Conversations as prompts: what is accepted, and how they read as one text."""
+"""Conversations as prompts: their checks, and their form as one text."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from typing import Any
 from alignment_limits.errors import TableError
 
 Messages = list[dict[str, str]]
-MESSAGES = "messages"  # the column that holds them
+MESSAGES = "messages"  # the column with conversations
 
 
 def check_messages(given: Any, where: str) -> Messages:
-    """Messages with `role` and `content`: a system message first, if any, then turns that end with the user's.
+    """Messages with `role` and `content`: an optional system message, then turns of which the last is the user's.
 
     Raises:
-        TableError: another shape, an unknown role, turns out of order, an empty or broken text; `where` comes first.
+        TableError: another shape, an unknown role, turns out of order, an empty or broken text; `where` is named first.
     """
     if not isinstance(given, list) or not given:
-        raise TableError(f"{where} is no list of messages, each with role and content")
+        raise TableError(f"{where} is not a list of messages, each with role and content")
     out: Messages = []
     for message in given:
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
             raise TableError(f"{where} has a message without role and content")
         if extra := [key for key, value in message.items() if key not in ("role", "content") and value]:
-            raise TableError(
-                f"{where} has a message with {', '.join(extra)}; only role and content can be put to a model"
-            )
+            raise TableError(f"{where} has a message with {', '.join(extra)}; a model takes only role and content")
         role, content = message["role"], _content(message["content"])
         wanted = ("user", "assistant")[sum(m["role"] != "system" for m in out) % 2]
         if role not in (wanted, *(() if out else ("system",))):
-            raise TableError(
-                f"{where}: message {len(out) + 1} is of the role '{role}', where one of '{wanted}' belongs"
-            )
+            raise TableError(f"{where}: message {len(out) + 1} has the role '{role}'; expected '{wanted}'")
         if content is None or not content.strip():
             raise TableError(f"{where}: message {len(out) + 1} has no text")
         if "\0" in content or not _encodable(content):
@@ -43,14 +39,14 @@ def check_messages(given: Any, where: str) -> Messages:
 
 
 def as_text(messages: Messages) -> str:
-    """A conversation as one text: the user's, if that is all; else every message behind its role."""
+    """A conversation as one text: the user's message if it is the only one, else all messages with their roles."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
 
 
 def conversation(prompt: str | Messages, system: str | None) -> Messages:
-    """A prompt as messages, behind a system message where one is given and it has none."""
+    """A prompt as messages; `system` comes first if it is given and the prompt has no system message."""
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     if system is None or messages[0]["role"] == "system":
         return messages
@@ -58,11 +54,11 @@ def conversation(prompt: str | Messages, system: str | None) -> Messages:
 
 
 def default_system(rendered: str, with_system: str, mark: str) -> str:
-    """What a chat template writes as the system message where none is given; "" if nothing.
+    """The system message that a chat template adds where none is given; "" if it adds none.
 
     Args:
-        rendered: a conversation without a system message, through the template; with_system: the same behind the system
-            message `mark`.
+        rendered: a conversation without a system message, through the template; with_system: the same with the system
+            message `mark` first.
     """
     before, _, after = with_system.partition(mark)
     end = rendered.rfind(after)

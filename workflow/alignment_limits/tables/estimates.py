@@ -1,7 +1,7 @@
-"""All estimators of the workflow in one table: what each takes of a study, what it gives, and in which contract.
+"""All estimators of the workflow in one table: their settings, their inputs, and the contract of their output.
 
-A new estimator is a function of `limits`, a function and an entry here, and (for its figure) an entry of
-`report/figures/table.py`. One rule and one script make all of them.
+A new estimator is a function of `limits`, a function and an entry here, and (for its figure) an entry in
+`report/figures/table.py`. One rule and one script run all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BUDGETS = ("average", "per-prompt")
 
 @dataclass(frozen=True)
 class Scores:
-    """A study's standardised rewards as estimators take them.
+    """A study's standardised rewards, as inputs of estimators.
 
     Attributes:
         gold: the reward taken as the truth.
@@ -67,11 +67,11 @@ class Scores:
         return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios))
 
     def evaluated(self, optimized: str) -> dict[str, np.ndarray]:
-        """What a policy that optimises a reward is evaluated on: that reward, and gold."""
+        """The rewards that evaluate a policy that optimises a reward: that reward, and gold."""
         return {name: self.of[name] for name in dict.fromkeys([optimized, self.gold])}
 
     def farthest(self) -> float:
-        """Largest mean log-ratio of a policy on its own samples: its KL, in nats."""
+        """The largest KL of a policy, in nats: the mean log-ratio of its own samples."""
         if self.pool is None:
             return 0.0
         own = [self.pool.log_ratios[k][self.pool.law == k] for k in range(len(self.pool.names))]
@@ -102,11 +102,11 @@ def _labelled(table: FrontierTable, optimized: str, evaluated: str, log_m: float
     return table.to_polars().with_columns(pl.lit(value).alias(name) for name, value in labels.items())
 
 
-STEP = 1.25  # from one KL of a pooled frontier to the next, beyond those of the study file
+STEP = 1.25  # ratio of neighbouring KLs of a pooled frontier, beyond those of the study file
 
 
 def reaching(kls: Sequence[float], farthest: float) -> list[float]:
-    """KLs of a pooled frontier: those given, and further ones up to the farthest policy's.
+    """KLs of a pooled frontier: the given ones, and further ones up to the largest KL of a policy.
 
     Example:
         >>> reaching([1.0, 2.0], 3.5)
@@ -127,7 +127,7 @@ def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
         more = {"replicates": p["bootstrap"], "clusters": scores.prompts["clusters"]}
         for budget in BUDGETS:
             for other, table in compare(choice, own, evaluated, budget=budget, **more, **draws).items():
-                nulls = pl.col("temperature").fill_nan(None)  # where a method has no such setting
+                nulls = pl.col("temperature").fill_nan(None)  # for methods without a temperature
                 labels = {"optimized": pl.lit(name), "evaluated": pl.lit(other)}
                 yield table.to_polars().with_columns(nulls, **labels)
 
@@ -160,7 +160,7 @@ def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Ite
 
 def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
     for row in table.iter_rows(named=True):
-        where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"nowhere: {row['reason']}"
+        where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"at no KL: {row['reason']}"
         yield f"{row['optimized']}, {row['path']}: gold peaks {where}"
 
 
@@ -175,15 +175,15 @@ class Estimator:
     """An estimator.
 
     Attributes:
-        rows: from the scores of these rewards and ensembles, with the settings below, to parts of the table.
+        rows: computes parts of the table from the scores, the rewards to optimise and the settings below.
         contract: of the table.
-        optimized: what is optimised: 'all' rewards and ensembles, 'other' ones than gold, 'proxies' alone, or none.
+        optimized: the rewards to optimise: 'all' rewards and ensembles, all but gold ('other'), 'proxies', or 'none'.
         settings: of the study file's `limits:`.
         file: of the table, below limits/.
         priority: of the job; the longest of a level starts first.
-        always: a finished study has the table.
-        pools: uses samples of policies, where a study has them.
-        said: lines for the person who watches, from the table and the settings.
+        always: whether every finished study has the table.
+        pools: whether it also uses samples of policies.
+        said: lines to print, from the table and the settings.
     """
 
     rows: Callable[[Scores, Sequence[str], Mapping[str, Any]], Iterator[pl.DataFrame]]
@@ -231,7 +231,7 @@ ESTIMATORS = {
 
 
 def settings_of(name: str, study: Study) -> dict[str, Any]:
-    """What an estimator's result depends on, of a study file."""
+    """The settings in a study file that an estimator's result depends on."""
     entry = ESTIMATORS[name]
     given = study.limits.model_dump(include=set(entry.settings))
     optimized = {
@@ -257,9 +257,9 @@ def estimate(
 
     Args:
         name: of the estimator.
-        standardised: rewards and ensembles on one scale, a column each.
+        standardised: rewards and ensembles on one scale, with a column each.
         p: `settings_of` the study.
-        pool: table `pool` of the base's and policies' samples, where there are any.
+        pool: table `pool` of the base's and policies' samples, if there is one.
 
     Raises:
         EstimateError: the scores allow no estimate, or a setting is impossible.
@@ -267,4 +267,4 @@ def estimate(
     entry = ESTIMATORS[name]
     scores = Scores.read(standardised, p["gold"], p["optimized"], pool)
     parts = list(entry.rows(scores, p["optimized"], p))
-    return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # gold alone has no gap
+    return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # if there is only gold

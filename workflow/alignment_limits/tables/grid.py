@@ -1,4 +1,4 @@
-"""Long tables as arrays (prompts × samples) and back; joins are by key, never by row order."""
+"""Long tables as arrays (prompts × samples) and back. Joins use the key, never the row order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignment_limits.errors import ArtifactError
 from alignment_limits.tables.artifacts import KEY, read_tables
 from alignment_limits.tables.schemas.samples import SCORES
 
-CLUSTER = "prompt_cluster"  # a column of the table `standardised` where a study's prompts have clusters
+CLUSTER = "prompt_cluster"  # column of the table `standardised` if a study's prompts have clusters
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Grid:
 
     @classmethod
     def of(cls, table: pl.DataFrame) -> Grid:
-        """The grid of a table with the key's columns."""
+        """The grid of a table that has the key's columns."""
         prompts, row = np.unique(table["prompt_id"].to_numpy().astype(str), return_inverse=True)
         samples, column = np.unique(table["sample_id"].to_numpy(), return_inverse=True)
         return cls(prompts.tolist(), row, column, (len(prompts), len(samples)))
@@ -43,7 +43,7 @@ class Grid:
         return out
 
     def values(self, array: np.ndarray) -> np.ndarray:
-        """The inverse of `array`: one value per row of the table."""
+        """The inverse of `array`: a value for each row of the table."""
         return np.asarray(array[self.row, self.column])
 
 
@@ -65,10 +65,10 @@ def read_scores(paths: Sequence[str | Path], reward: str) -> pl.DataFrame:
 
 
 def same_keys(scores: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The first table, once all are known to hold the same keys in the same order.
+    """The first table, after a check that all contain the same keys in the same order.
 
     Raises:
-        ArtifactError: names the reward and the first key it lacks or has too many.
+        ArtifactError: a reward has other keys than the first. The message gives the first one.
     """
     (first_name, first), *others = scores.items()
     for name, table in others:
@@ -88,16 +88,16 @@ def reward_arrays(table: pl.DataFrame, names: Sequence[str]) -> dict[str, np.nda
     """
     absent = [n for n in names if n not in table.columns]
     if absent:
-        raise ArtifactError(f"the standardised rewards lack {', '.join(absent)}; run the rule that makes them")
+        raise ArtifactError(f"the standardised rewards lack {', '.join(absent)}; run the rule `standardise`")
     grid = Grid.of(table)
     return {name: grid.array(table[name]) for name in names}
 
 
 def prompt_key(prompt_id: str) -> int:
-    """A 63-bit integer that names a prompt everywhere, in memory and streamed, from its id alone (SHA-256).
+    """A 63-bit integer for a prompt, from its id alone (SHA-256); the same in memory and in streams.
 
-    Random splits seeded by it do not depend on where a prompt stands or which others a study has. Odds that two of 10^7
-    prompts share one: 1 in 180,000.
+    Random splits are seeded by it, so they do not depend on a prompt's position or on a study's other prompts. The
+    probability that two of 10^7 prompts share one is 1 in 180,000.
     """
     return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
 
@@ -105,7 +105,7 @@ def prompt_key(prompt_id: str) -> int:
 def prompt_clusters(table: pl.DataFrame) -> np.ndarray | None:
     """Each prompt's cluster (P,), in the order of `reward_arrays`'s rows; None where the study has none.
 
-    A prompt without a cluster is independent of all others: it gets one of its own.
+    A prompt without a cluster is independent of all others, and gets a cluster of its own.
     """
     if CLUSTER not in table.columns:
         return None

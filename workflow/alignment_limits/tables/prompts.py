@@ -1,7 +1,7 @@
-"""Prompts from text files, tables and documents, and the choice among them: even over their strata, seeded.
+"""Prompts from text files, tables and documents, and a seeded choice of them that is even over strata.
 
-The choice is stable under growth: asking for more prompts keeps the ones already chosen, in order, so that a larger
-study samples only the new ones. A document becomes a prompt by an instruction around it; experts' replies stay with it.
+A larger count keeps the prompts already chosen, in order, so a larger study samples only the new ones. A document
+becomes a prompt through an instruction around it. Experts' replies stay with it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from alignment_limits.tables.columns import Column, raise_first, texts
 from alignment_limits.tables.conversations import MESSAGES, Messages, as_text, check_messages
 from alignment_limits.tables.user_table import FORMATS, UserTable, read_lines, read_user_table, stem_of, suffix_of
 
-OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # columns that this project writes itself
+OWN = ("prompt_id", "text", "reference", "source", "category", "prompt")  # columns that this project writes
 
 
 def files_of(source: Path, formats: Sequence[str]) -> list[Path]:
-    """The files of a source, or the one that it is; hidden ones are none of its own.
+    """The files of a source (a file or a folder), without hidden ones.
 
     Raises:
-        PromptError: none of these formats.
+        PromptError: no file has one of these formats.
     """
     there = sorted(source.iterdir()) if source.is_dir() else [source]
     files = [file for file in there if suffix_of(file) in formats and file.name[0] != "."]
@@ -40,16 +40,16 @@ def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
     """All prompts of a file or a folder of files.
 
     Returns:
-        columns prompt_id, text, reference (nullable), source, category, and others.
+        Columns prompt_id, text, reference (nullable), source, category, and others.
 
-    A `.txt` file has one prompt a line, its name is the category and ids are `<file>-<line>`; a table
+    A `.txt` file has one prompt per line; its name is the category, and ids are `<file>-<line>`. A table
     (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.json`) has a text column and optionally prompt_id, reference, category.
-    Where it has no text column but `messages` (or the text column holds them), a prompt is a conversation; the column
-    `messages` then keeps it as JSON. Any further column is kept as text for rewards that ask for it (`columns`): lists
-    and structs as JSON, and null where a file has no such column.
+    If it has conversations in the text column, or a column `messages` and no text column, the conversations are the
+    prompts, and the column `messages` of the result contains them as JSON. Other columns are kept as text for rewards
+    that use them (`columns`): lists and structs as JSON, and null where a file has no such column.
 
     Raises:
-        PromptError: no file, empty file, not UTF-8, missing column, empty prompt, duplicate id; named with its row.
+        PromptError: no file, empty file, not UTF-8, missing column, empty prompt, duplicate id; with its row.
     """
     files = files_of(folder, (".txt", *FORMATS))
     tables = [_read_text(f) if suffix_of(f) == ".txt" else _read_table(f, text_column) for f in files]
@@ -60,7 +60,7 @@ def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
 
 
 def repeats(table: pl.DataFrame) -> str:
-    """What is to be said of prompts whose text occurs more than once; "" if there are none."""
+    """A warning about prompts whose text occurs more than once; "" if there are none."""
     again = table.filter(~pl.col("text").is_first_distinct())
     if not again.height:
         return ""
@@ -68,16 +68,16 @@ def repeats(table: pl.DataFrame) -> str:
     earlier = table.filter(pl.col("text") == first["text"])["prompt_id"][0]
     return (
         f"{again.height} of {table.height} prompts repeat the text of another one (first: {first['prompt_id']} repeats "
-        f"{earlier}). They are kept, as prompts that were drawn more than once; intervals count them as independent. "
-        "Remove them from the file if they are there by mistake"
+        f"{earlier}). They are kept, and intervals count them as independent. If that is a mistake, remove them from "
+        "the file"
     )
 
 
 def conversations(table: pl.DataFrame, template: str) -> list[str | Messages]:
-    """What is put to the model: each prompt's messages, or its text where it has none.
+    """The model's inputs: each prompt's messages, or its text if it has none.
 
     Raises:
-        PromptError: messages without a chat template to put them through.
+        PromptError: messages without a chat template.
     """
     if MESSAGES not in table.columns or not table[MESSAGES].is_not_null().any():
         return table["text"].to_list()
@@ -89,7 +89,7 @@ def conversations(table: pl.DataFrame, template: str) -> list[str | Messages]:
 
 
 def _refuse_repeats(tables: list[pl.DataFrame]) -> None:
-    """Raises PromptError: names an id that occurs more than once, with its files and rows."""
+    """Raise PromptError if an id occurs more than once, with its files and rows."""
     places = pl.concat([t.select("prompt_id", "source").with_row_index("row", offset=1) for t in tables])
     twice = places.filter(pl.col("prompt_id").is_duplicated())
     first = twice.filter(pl.col("prompt_id") == twice["prompt_id"][0])
@@ -98,22 +98,22 @@ def _refuse_repeats(tables: list[pl.DataFrame]) -> None:
     raise PromptError(
         f"prompt_id '{first['prompt_id'][0]}' occurs {first.height} times ({shown})"
         + (f" (and {more} more ids)" if more else "")
-        + "; ids must be unique over all files"
+        + "; ids must be unique across all files"
     )
 
 
 def choose_prompts(table: pl.DataFrame, count: int, seed: int, stratify_by: str | None) -> pl.DataFrame:
-    """The first `count` prompts of a seeded order that takes the strata in turn.
+    """The first `count` prompts of a seeded order that alternates between the strata.
 
     Raises:
-        PromptError: fewer prompts than asked for, or no such column.
+        PromptError: fewer prompts than `count`, or no such column.
     """
     if table.height < count:
         raise PromptError(f"prompts.count is {count}, but the source has only {table.height} prompts")
     if stratify_by is not None and stratify_by not in table.columns:
         raise PromptError(f"prompts.stratify_by: no column '{stratify_by}'; there are: {', '.join(table.columns)}")
     stratum = pl.col(stratify_by) if stratify_by else pl.lit("")
-    # a hash per prompt, not a shuffle: the order of the ones chosen does not depend on the others
+    # a hash per prompt, not a shuffle: the order of the chosen ones does not depend on the others
     keys = [hashlib.sha256(f"{seed}/{i}".encode()).hexdigest() for i in table["prompt_id"]]
     return (
         table.with_columns(_key=pl.Series(keys), _stratum=stratum)
@@ -138,8 +138,8 @@ def _read_table(file: Path, text_column: str) -> pl.DataFrame:
     column = MESSAGES if conversations else text_column
     if column not in given.columns:
         raise PromptError(
-            f"{file.name} has no column '{text_column}', but: {', '.join(given.columns)}; say which in "
-            f"prompts.text_column, or bring conversations in a column '{MESSAGES}'"
+            f"{file.name} has no column '{text_column}', but: {', '.join(given.columns)}. Set prompts.text_column to "
+            f"one of them, or give conversations in a column '{MESSAGES}'"
         )
     given.require([column])
     further: list[pl.Series] = []
@@ -160,7 +160,7 @@ def _read_table(file: Path, text_column: str) -> pl.DataFrame:
 
 
 def _messages(given: UserTable, column: str, needed: bool) -> list[Messages]:
-    """The conversations of a column; none if it holds texts."""
+    """The conversations of a column; none if it contains texts."""
     values = given.values(column)
     if not needed and not any(isinstance(value, list) for value in values):
         return []
@@ -171,7 +171,7 @@ def _messages(given: UserTable, column: str, needed: bool) -> list[Messages]:
 
 
 def _parsed(value: Any) -> Any:
-    """A conversation that a CSV file holds as JSON."""
+    """A conversation in a CSV file, as JSON."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -200,17 +200,17 @@ def read_documents(
     """All documents of a folder's tables as prompts.
 
     Args:
-        folder: a file, or a folder that holds Parquet, CSV, TSV, JSONL or JSON files.
-        text, references, id, category: names of columns; dots lead into nested ones, lists are joined by spaces.
-        instruction: the prompt, `{document}` standing for the document.
+        folder: a file, or a folder of Parquet, CSV, TSV, JSONL or JSON files.
+        text, references, id, category: names of columns. Dots lead into nested ones; lists are joined by spaces.
+        instruction: the prompt, with `{document}` in place of the document.
         max_words: documents with more words are left out.
 
     Returns:
-        prompt_id, text (the instruction with its document), document (one line), reference (one line per
+        Columns prompt_id, text (the instruction with its document), document (one line), reference (one line per
         reference), category.
 
     Raises:
-        PromptError: no file, missing column, empty document or reference, or all are too long; named with its row.
+        PromptError: no file, missing column, empty document or reference (with its row), or all are too long.
     """
     tables = []
     for file in files_of(folder, FORMATS):

@@ -1,6 +1,6 @@
-"""A user's tables of scores, clusters and preference pairs: any row order, any number of samples per prompt.
+"""A user's tables of scores, clusters and preference pairs, in any row order, with any number of samples per prompt.
 
-Nothing is silently mended: a bad row is refused with its number.
+Nothing is fixed silently: a bad row is refused with its number.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
     """A table with prompt_id (text), sample_id (whole number) and one number column per reward.
 
     Returns:
-        the key and the rewards, in key order, rewards as float64.
+        The key and the rewards (as float64), in key order.
 
     Raises:
-        TableError: not readable, a column is missing or holds no numbers, a key is missing or occurs twice, a
+        TableError: not readable, a column is missing or does not contain numbers, a key is missing or occurs twice, a
             score is missing, NaN or infinite; with the file, the column and the first rows (counted from 1).
     """
     given = read_user_table(file)
@@ -52,14 +52,14 @@ def read_pool(
         file: a table as for `read_score_table`.
         rewards: columns of scores.
         column: the column with each row's law.
-        base: the base's name in it.
-        log_ratios: the column of each further law.
+        base: the base's name in that column.
+        log_ratios: the column of log-ratios for each other law.
 
     Returns:
-        the key, the rewards, law (the base's is "base") and log_ratio/<law>, in key order.
+        The key, the rewards, law (the base's is "base") and log_ratio/<law>, in key order.
 
     Raises:
-        TableError: as for `read_score_table`; a row of a law that is not named; a prompt without rows of the base.
+        TableError: as for `read_score_table`; a law that is not in `log_ratios`; a prompt without rows of the base.
     """
     named = {f"log_ratio/{law}": given for law, given in log_ratios.items()}
     table = read_score_table(file, [*rewards, *named.values()])
@@ -87,14 +87,14 @@ def read_pool(
 
 
 def cluster_column(file: Path, wanted: str | None, rewards: Sequence[str]) -> str | None:
-    """The column of clusters: the one asked for, or one called `cluster` that is no reward; None if there is none."""
+    """The column of clusters: the given one, or one called `cluster` that is not a reward; None if there is none."""
     if wanted is not None:
         return wanted
     return "cluster" if "cluster" in read_user_table(file).columns and "cluster" not in rewards else None
 
 
 def read_clusters(file: Path, column: str) -> pl.DataFrame:
-    """Which prompts of a table of scores are not independent: prompt_id and cluster (text, null: of all others).
+    """Clusters of dependent prompts in a table of scores: prompt_id, cluster (text; null: independent of all others).
 
     Raises:
         TableError: no such column, or a prompt has two clusters; with the file and the rows (counted from 1).
@@ -117,7 +117,7 @@ def read_clusters(file: Path, column: str) -> pl.DataFrame:
 def checked_scores(
     columns: Mapping[str, Column], rewards: Sequence[str]
 ) -> Iterator[tuple[str, tuple[pl.Series, list[Problem]]]]:
-    """The key and the rewards as they are used, and what is wrong with each; the same for a part of a table."""
+    """The key and the rewards in the types that are used, each with its problems; also for a part of a table."""
     prompt, sample = KEY
     yield prompt, texts(columns[prompt])
     yield sample, whole_numbers(columns[sample])
@@ -126,7 +126,7 @@ def checked_scores(
 
 
 def repeated(prompt_id: str, sample_id: int, rows: Sequence[int]) -> str:
-    """What is said of a key that occurs twice, in the rows counted from 1."""
+    """The message about a key that occurs twice; rows are counted from 1."""
     return (
         f"the same prompt_id and sample_id occur more than once ({prompt_id!r}, sample {sample_id}), "
         f"in row {rows[0]} and {rows[1]}"
@@ -134,7 +134,7 @@ def repeated(prompt_id: str, sample_id: int, rows: Sequence[int]) -> str:
 
 
 def _refuse_repeats(table: pl.DataFrame, name: str) -> None:
-    """Raises TableError: names the first prompt with a repeated key, and its first such sample."""
+    """Raise TableError if a key is repeated, with the first such prompt and sample."""
     rows = table.with_row_index("row").filter(pl.struct(KEY).is_duplicated())
     of_prompt = rows.filter(pl.col("prompt_id") == rows["prompt_id"][0])
     first = of_prompt.filter(pl.col("sample_id") == pl.col("sample_id").min())
@@ -147,12 +147,13 @@ def unnest(files: Sequence[Path], columns: Sequence[str], samples: int | None = 
     """prompt_id (file and row), sample_id and one column per list of scores.
 
     Args:
-        files: JSON, JSONL or Parquet, a record a row.
+        files: JSON, JSONL or Parquet, with one record per row.
         columns: lists of scores, equally long within a record.
-        samples: only the first so many of each record.
+        samples: how many samples to use of each record, from the first.
 
     Raises:
-        TableError: a record lacks a column, its lists differ in length or hold no finite numbers; named with its row.
+        TableError: a record lacks a column, or its lists differ in length or contain anything but finite numbers; with
+            its row.
     """
     tables = []
     for file in files:
@@ -186,14 +187,14 @@ _PAIR = ("chosen_id", "rejected_id")
 def judged_samples(
     standardised: str, shards: Iterable[str], *, gold: str, reward: str | None, beta: float
 ) -> pl.DataFrame:
-    """Every sample with what preferences go by.
+    """Every sample with the values that preferences depend on.
 
     Args:
-        shards: of the samples; none in a study of scores alone, whose log-probabilities are then 0.
-        reward: preferences follow it alone; without it, gold's tilt of the base at beta.
+        shards: of the samples; none in a scores-only study, where log-probabilities are 0.
+        reward: the reward that preferences follow; without it they follow gold's tilt of the base at beta.
 
     Returns:
-        prompt_id, sample_id, logprob, reward, value (log π* up to a prompt's constant, or the reward).
+        Columns prompt_id, sample_id, logprob, reward, value (log π* up to a prompt's constant, or the reward).
     """
     scores = read_table(standardised, STANDARDISED).select(*KEY, reward=reward or gold)
     samples = [read_table(file, SAMPLES).select(*KEY, "logprob") for file in shards]
@@ -206,8 +207,8 @@ def read_preference_table(file: Path, judged: pl.DataFrame, *, gamma: float) -> 
     """A user's pairs (prompt_id, chosen_id, rejected_id) with the model's probability of each.
 
     Raises:
-        TableError: not readable, a column is missing or holds no sample ids, a pair is of one sample with itself or
-            of samples the study does not have; with the file and the first rows (counted from 1).
+        TableError: not readable, a column is missing or does not contain sample ids, a pair has one sample twice or
+            samples that are not in the study; with the file and the first rows (counted from 1).
     """
     given = read_user_table(file)
     given.require(["prompt_id", *_PAIR], "It needs prompt_id, chosen_id and rejected_id")

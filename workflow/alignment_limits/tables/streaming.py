@@ -1,9 +1,9 @@
-"""Tables that do not fit in memory: scores read in batches of whole prompts, partial sums of the frontier as files.
+"""Tables that do not fit in memory: scores read in batches of complete prompts, partial sums of the frontier as files.
 
-A table of scores is one Parquet file with prompt_id, sample_id and a column per reward, or one file per reward in the
-contract's columns (prompt_id, sample_id, score), written as a name with {reward} in it. The rows of a prompt stand
-together, in one file; prompts may have different numbers of samples, in any order. Memory is that of a few row groups,
-and 16 bytes per prompt. Partial sums are .npz files, so that machines can share the work.
+A table of scores is one Parquet file with prompt_id, sample_id and a column per reward. It can also be one file per
+reward in the contract's columns (prompt_id, sample_id, score), given as a name with {reward} in it. The rows of a
+prompt must be adjacent, in one file. Prompts may have different numbers of samples, in any order. Memory holds a few
+row groups, and 16 bytes per prompt. Partial sums are .npz files, so that machines can share the work.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NONE = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Prompts:
-    """Some whole prompts: keys and sample counts (P,), and each reward's scores one prompt behind the other."""
+    """Some complete prompts: keys and sample counts (P,), and each reward's scores, prompt after prompt."""
 
     keys: np.ndarray
     counts: np.ndarray
@@ -43,12 +43,12 @@ class Prompts:
 
 
 def row_count(tables: Sequence[str], rewards: Sequence[str]) -> int:
-    """Rows of all tables, from the files' own metadata."""
+    """The number of rows of all tables, from the files' metadata."""
     return sum(_table(table, rewards)[1] for table in tables)
 
 
 def table_digest(table: str, rewards: Sequence[str]) -> str:
-    """A hash of all bytes of a table's files: an edited score shows nowhere in a Parquet file's footer.
+    """A hash of all bytes of a table's files, as a Parquet file's footer does not show an edited score.
 
     Raises:
         ArtifactError: a file does not exist.
@@ -67,15 +67,15 @@ def stream_prompts(
     earlier: Sequence[str] = (),
     known: np.ndarray = _NONE,
 ) -> Iterator[Prompts]:
-    """Prompts of a table, in batches of about 262,144 rows; `seen` is told of every batch's rows.
+    """Prompts of a table, in batches of about 262,144 rows; `seen` is called with the number of rows of each.
 
     Args:
-        earlier: tables already read, and `known`: the keys of their prompts, ascending; none may come again.
+        earlier: tables already read. `known`: the keys of their prompts, ascending; none may occur again.
 
     Raises:
-        ArtifactError: not readable, a column is missing or holds no numbers, a score is missing, NaN or infinite, a key
-            is missing or occurs twice, a prompt's rows do not stand together or are in two files; with the file and the
-            row (counted from 1).
+        ArtifactError: not readable, a column is missing or does not contain numbers, a score is missing, NaN or
+            infinite, a key is missing or occurs twice, a prompt's rows are not adjacent or are in two files; with the
+            file and the row (counted from 1).
     """
     frame, _ = _table(table, rewards)
     rows = _Rows(table, rewards)
@@ -91,7 +91,7 @@ def stream_prompts(
             seen(batch.height)
         prompts, start = rows.rest()
     except TableError:
-        _refuse_first(frame, table, rewards)  # as if the whole table had been looked at, column by column
+        _refuse_first(frame, table, rewards)  # as if the entire table had been checked, column by column
         raise
     yield prompts
     found, begins = np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]])
@@ -106,7 +106,7 @@ def _batches(frame: pl.LazyFrame, table: str) -> Iterator[pl.DataFrame]:
 
 
 def _refuse_first(frame: pl.LazyFrame, table: str, rewards: Sequence[str]) -> None:
-    """Raises TableError with all rows of the first problem, in the words of `read_score_table`; if there is one."""
+    """Raise TableError with all rows of the first problem, as `read_score_table` reports it, if there is one."""
     found: dict[tuple[int, int], Problem] = {}
     first = 0
     for batch in _batches(frame, table):
@@ -124,7 +124,7 @@ def _columns(batch: pl.DataFrame, rewards: Sequence[str]) -> dict[str, Column]:
 
 
 def _again(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of the keys (P,) came before, among themselves or among the known ones (ascending)."""
+    """Which of the keys (P,) occurred before, among themselves or among the known ones (ascending)."""
     order = np.argsort(keys, kind="stable")
     twice = order[1:][keys[order][1:] == keys[order][:-1]]
     if not len(known):
@@ -134,7 +134,7 @@ def _again(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _refuse_again(tables: Sequence[str], rewards: Sequence[str], again: int) -> None:
-    """Raises ArtifactError: row `again` of the last table begins a prompt that came before; says where."""
+    """Raise ArtifactError: row `again` of the last table begins a prompt that occurred before; with both places."""
     ids = [
         pl.scan_parquet(next(iter(_files(table, rewards).values()))).select(pl.col("prompt_id").cast(pl.String))
         for table in tables
@@ -143,8 +143,8 @@ def _refuse_again(tables: Sequence[str], rewards: Sequence[str], again: int) -> 
     same = (c.with_row_index("row", offset=1).filter(pl.col("prompt_id") == name).first().collect() for c in ids)
     where, row = next((table, rows["row"].item()) for table, rows in zip(tables, same, strict=True) if rows.height)
     raise ArtifactError(
-        f"the rows of prompt {name!r} do not stand together: they begin in {where}, row {row}, and again in "
-        f"{tables[-1]}, row {again}; bring each prompt's rows together, in one file (for instance "
+        f"the rows of prompt {name!r} are not adjacent: they begin in {where}, row {row}, and again in "
+        f"{tables[-1]}, row {again}; put each prompt's rows together, in one file (for instance "
         "polars: scan_parquet(files).sort('prompt_id', 'sample_id').sink_parquet(file))"
     )
 
@@ -163,7 +163,7 @@ def _table(table: str, rewards: Sequence[str]) -> tuple[pl.LazyFrame, int]:
         frames.append(frame.rename({c: f"{c}:{i}" for c in KEY}) if i else frame)
     if len(set(heights.values())) > 1:
         shown = ", ".join(f"{file} has {height} rows" for file, height in heights.items())
-        raise ArtifactError(f"the files of one table must hold the same keys: {shown}")
+        raise ArtifactError(f"the files of one table must contain the same keys: {shown}")
     return pl.concat(frames, how="horizontal"), next(iter(heights.values()))
 
 
@@ -174,7 +174,7 @@ def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
     given.require([*KEY, *columns], NEEDED)
     if "cluster" in given.columns and "cluster" not in columns:
         raise TableError(
-            f"{file} has a column 'cluster', and the command does not resample clusters of prompts. Sum the table in "
+            f"{file} has a column 'cluster', but this command does not resample clusters of prompts. Sum the table in "
             "Python (sum_shard(..., clusters=...)), or drop the column if the prompts are independent"
         )
     chosen = pl.scan_parquet(file).select(cs.by_name(*KEY, *columns, require_all=True))
@@ -182,7 +182,7 @@ def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
 
 
 class _Rows:
-    """Cuts batches of rows into whole prompts; the last prompt of a batch waits for the next."""
+    """Cuts batches of rows into complete prompts. The last prompt of a batch waits for the next batch."""
 
     def __init__(self, table: str, rewards: Sequence[str]) -> None:
         self.table, self.rewards = table, rewards
@@ -190,7 +190,7 @@ class _Rows:
         self.id, self.start = "", 1
 
     def take(self, batch: pl.DataFrame, first: int) -> Iterator[tuple[Prompts, int]]:
-        """Prompts that end in this batch, whose first row is `first` of the table; with their own first row."""
+        """Prompts that end in this batch, with their first rows. The batch's first row is row `first` of the table."""
         batch = self._checked(batch, first)
         runs = batch["prompt_id"].rle()
         ids, counts = runs.struct.field("value").to_list(), runs.struct.field("len").to_numpy().astype(np.int64)
@@ -215,7 +215,7 @@ class _Rows:
 
     def _prompts(self, ids: list[str], counts: np.ndarray, arrays: list[np.ndarray], start: int) -> Prompts:
         samples, *columns = arrays
-        samples = samples.astype(np.int64)  # together with a prompt's place in one number
+        samples = samples.astype(np.int64)  # in one number with a prompt's place
         rises = samples[1:] > samples[:-1]
         rises[np.cumsum(counts)[:-1] - 1] = True
         if not rises.all():
@@ -228,7 +228,7 @@ class _Rows:
         return Prompts(np.array([prompt_key(i) for i in ids], dtype=np.int64), counts, columns)
 
     def _checked(self, batch: pl.DataFrame, first: int) -> pl.DataFrame:
-        """The key and the rewards as they are used."""
+        """The key and the rewards in the types that are used."""
         checked = dict(checked_scores(_columns(batch, self.rewards), self.rewards))
         if problems := [problem for _, found in checked.values() for problem in found]:
             raise problems[0].error(self.table)
@@ -247,7 +247,7 @@ FORMAT = 3
 
 
 def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, Any]) -> None:
-    """Write sums as an .npz file, complete or not at all."""
+    """Write sums as an .npz file, atomically."""
     header = {
         "format": FORMAT,
         "names": sums.names,
@@ -271,12 +271,12 @@ def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, An
 
 
 def read_sums(path: str | Path) -> FrontierSums:
-    """Read sums; see read_part."""
+    """Read sums; see `read_part`."""
     return read_part(path)[0]
 
 
 def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
-    """Read sums and what was written beside them.
+    """Read sums and the metadata that was written with them.
 
     Raises:
         ArtifactError: no such file, not one of ours, damaged, or of another version.
@@ -286,7 +286,7 @@ def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:
-                raise ArtifactError(f"{path} has format {header['format']}, this version reads {FORMAT}; sum again")
+                raise ArtifactError(f"{path} has format {header['format']}, but this version reads {FORMAT}; sum again")
             specimens = Specimens()
             specimens.add(file["marks"], file["scores"])
             sums = FrontierSums(
@@ -308,12 +308,12 @@ def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
         raise ArtifactError(f"{path} does not exist") from error
     except ArtifactError:
         raise
-    except Exception as error:  # zipfile, zlib, json and NumPy have each their own
-        raise ArtifactError(f"{path} holds no partial sums of this project ({error}); sum again") from error
+    except Exception as error:  # zipfile, zlib, json and NumPy each have their own exceptions
+        raise ArtifactError(f"{path} does not contain partial sums of this project ({error}); sum again") from error
 
 
 def _check_sizes(path: str | Path) -> None:
-    """Refuse arrays that claim more than lies in the file, before NumPy makes room for them.
+    """Refuse arrays whose header claims more than the file contains, before NumPy allocates memory for them.
 
     Raises:
         ValueError: the first of them.
@@ -325,29 +325,29 @@ def _check_sizes(path: str | Path) -> None:
                 read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
                 if dtype.kind not in "biufUS" or math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
-                    raise ValueError(f"{entry.filename} is not filled by its content")
+                    raise ValueError(f"the content of {entry.filename} does not fit its header")
 
 
 def continue_sums(
     empty: FrontierSums, path: Path, tables: Sequence[str], digest: Callable[[str], str]
 ) -> tuple[FrontierSums, dict[str, str]]:
-    """The sums of a part that was begun, and the digests of the tables in it; the empty ones where there is no part.
+    """The sums of an unfinished part, and the digests of the tables in it; empty sums if there is no part.
 
     Raises:
-        ArtifactError: the part was begun with other rewards, betas or seed, or of other tables.
+        ArtifactError: the part has other rewards, betas or seed, or other tables.
     """
     if not path.exists():
         return empty, {}
     begun, header = read_part(path)
     done: dict[str, str] = header["tables"]
     try:
-        empty.include(begun, str(path), "what is asked for")
+        empty.include(begun, str(path), "this command")
     except EstimateError as error:
         raise ArtifactError(f"{error}; delete it, or choose another --out") from error
     for table, known in done.items():
         if table not in tables or digest(table) != known:
-            what = "has changed since" if table in tables else "is not among the tables given, but"
-            raise ArtifactError(f"{table} {what} it was summed into {path}; delete {path}, or choose another --out")
+            what = "has changed since it was summed" if table in tables else "is not in --tables, but was summed"
+            raise ArtifactError(f"{table} {what} into {path}; delete {path}, or choose another --out")
     return empty, done
 
 

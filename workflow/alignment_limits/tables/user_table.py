@@ -1,6 +1,6 @@
-"""Tables and text files that a user brings: Parquet, CSV, TSV, JSON, JSONL, text.
+"""A user's tables and text files: Parquet, CSV, TSV, JSON, JSONL, text.
 
-All but Parquet are UTF-8 and may be compressed (.gz, .zst). Lines end at the line feed alone.
+All but Parquet are UTF-8 and may be compressed (.gz, .zst). Only a line feed ends a line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMPRESSED = (".gz", ".zst")
 
 
 def suffix_of(file: Path) -> str:
-    """A file's format by its name, without a compression's suffix: `.csv` for `scores.CSV.gz`."""
+    """A file's format from its name, without the suffix of a compression: `.csv` for `scores.CSV.gz`."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
@@ -34,7 +34,7 @@ def suffix_of(file: Path) -> str:
 
 
 def stem_of(file: Path) -> str:
-    """A file's name without its format and its compression."""
+    """A file's name without the suffixes of its format and its compression."""
     return Path(file.stem).stem if file.suffix.lower() in COMPRESSED else file.stem
 
 
@@ -42,7 +42,7 @@ def read_bytes(file: Path, name: str) -> bytes:
     """The content of a text file: decompressed, without a byte order mark.
 
     Raises:
-        TableError: not there, damaged, empty, UTF-16, or with NUL characters; `name` stands for the file.
+        TableError: missing, damaged, empty, UTF-16, or with NUL characters. `name` is the file's name in the message.
     """
     try:
         content = _decompressed(file)
@@ -78,7 +78,7 @@ def decoded(content: bytes, name: str) -> str:
 
 
 def read_lines(file: Path, name: str | None = None) -> list[str]:
-    """The lines of a text file. They end at \\n, or \\r\\n; any other character, U+2028 too, is text.
+    """The lines of a text file. They end at \\n, or \\r\\n. Any other character, such as U+2028, is text.
 
     Raises:
         TableError: as `read_bytes` and `decoded`.
@@ -91,7 +91,7 @@ def read_lines(file: Path, name: str | None = None) -> list[str]:
 def _decompressed(file: Path) -> bytes:
     if file.suffix.lower() == ".gz":
         return gzip.decompress(file.read_bytes())
-    if file.suffix.lower() == ".zst":  # Python 3.11 has no zstd; polars has
+    if file.suffix.lower() == ".zst":  # polars reads zstd, which Python 3.11 does not
         return "\n".join(pl.read_lines(file).to_series(0).to_list()).encode()
     return file.read_bytes()
 
@@ -100,7 +100,7 @@ FORMATS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
 class UserTable:
-    """A table whose columns are read when they are asked for: what nobody asks for cannot be wrong.
+    """A table whose columns are read when they are used; other columns are not checked.
 
     name: of the file, in messages. columns: their names, in the file's order.
     """
@@ -112,7 +112,7 @@ class UserTable:
         """Refuse a table without these columns, with one of them twice, or without rows.
 
         Args:
-            needed: what the table should have, for the message.
+            needed: the columns a table should have, for the message.
         """
         if missing := [name for name in names if name not in self.columns]:
             had = f"{self.name} has no column {', '.join(missing)}; it has: {', '.join(self.columns)}"
@@ -129,7 +129,7 @@ class UserTable:
         raise NotImplementedError
 
     def values(self, name: str) -> list[Any]:
-        """A column as Python values, whatever they are."""
+        """A column as Python values of any type."""
         return self.read([name])[name].values.to_list()
 
     def texts(self, name: str) -> pl.Series:
@@ -141,11 +141,11 @@ class UserTable:
         return self._checked(texts(self.read([name])[name]))
 
     def optional_texts(self, name: str) -> pl.Series:
-        """A column of texts, some of them perhaps missing."""
+        """A column of texts that may be missing."""
         return self._checked(texts(self.read([name])[name], empty=True))
 
     def anything(self, name: str) -> pl.Series:
-        """A column of any kind as text, nested values as JSON; missing values stay so."""
+        """A column of any kind as text, nested values as JSON. Missing values stay missing."""
         column = self.read([name])[name]
         if column.kinds is None and not column.values.dtype.is_nested() and column.values.dtype != pl.Binary:
             return column.values.cast(pl.String)
@@ -165,13 +165,13 @@ class UserTable:
 
 
 def read_user_table(file: str | Path, name: str | None = None) -> UserTable:
-    """Open a table; its format is that of its name.
+    """Open a table; its name gives the format.
 
     Args:
         name: for messages, if not the file's path.
 
     Raises:
-        TableError: no such file, no table, another format, not UTF-8.
+        TableError: no such file, not a table, another format, not UTF-8.
     """
     file = Path(file)
     name = name or str(file)
@@ -179,7 +179,7 @@ def read_user_table(file: str | Path, name: str | None = None) -> UserTable:
     if suffix not in FORMATS:
         raise TableError(f"{name}: a table is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not '{suffix}'")
     if not file.is_file():
-        raise TableError(f"{name} does not exist, or is no file")
+        raise TableError(f"{name} does not exist, or is not a file")
     if suffix == ".parquet":
         return _Parquet(file, name)
     content = read_bytes(file, name)
@@ -197,12 +197,12 @@ class _Parquet(UserTable):
     def read(self, names: Sequence[str]) -> dict[str, Column]:
         self.require(names)
         with polars_errors(self.name, "parquet"):
-            frame = self.frame.select(cs.by_name(*names)).collect()  # a name is no pattern
+            frame = self.frame.select(cs.by_name(*names)).collect()  # the name is not a pattern
         return {name: Column(name, frame[name]) for name in names}
 
 
 class _Csv(UserTable):
-    """Every value is text: nothing is guessed. All columns are parsed, as of some alone polars sees no row too long."""
+    """Every value is text: no type is guessed. All columns are parsed, else polars would miss rows too long."""
 
     def __init__(self, content: bytes, name: str, separator: str) -> None:
         content = content.rstrip(b"\r\n") + b"\n"
@@ -212,7 +212,7 @@ class _Csv(UserTable):
                 head = read(has_header=False, n_rows=1)
                 self.frame = read()
         except TableError:
-            _refuse_long_rows(decoded(content, name), name, separator)  # which says where it is not UTF-8
+            _refuse_long_rows(decoded(content, name), name, separator)  # reports where it is not UTF-8
             raise
         super().__init__(name, [value or "" for value in head.row(0)], self.frame.height)
 
@@ -245,7 +245,7 @@ class _Json(UserTable):
 
 
 def _as_text(value: Any) -> str | None:
-    """As polars writes it: 'true', 0.1, JSON."""
+    """A value as polars writes it: 'true', 0.1, JSON."""
     if value is None or isinstance(value, str):
         return value and value.encode(errors="replace").decode()
     if isinstance(value, float):
@@ -301,10 +301,10 @@ def _json_lines(text: str, name: str) -> list[Any]:
 
 
 def _of_records(records: list[Any], name: str) -> dict[str, list[Any]]:
-    """Columns of records, in the order in which they first occur; a key that a record lacks is missing there."""
+    """Columns of records, in the order of their first occurrence. If a record lacks a key, the value is missing."""
     for row, record in enumerate(records, start=1):
         if not isinstance(record, dict):
-            raise TableError(f"{name}: row {row} is no object with a value for each column")
+            raise TableError(f"{name}: row {row} is not an object with a value for each column")
     columns = dict.fromkeys(key for record in records for key in record)
     return {column: [record.get(column) for record in records] for column in columns}
 

@@ -1,1 +1,1 @@
-"""The tables' contracts: a public interface, names and units fixed."""
+"""The tables' contracts. They are a public interface: names and units do not change."""

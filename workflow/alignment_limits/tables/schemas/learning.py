@@ -4,18 +4,18 @@ import polars as pl
 
 from alignment_limits.tables.artifacts import Schema
 
-# Learned policies: all of them, the chosen ones, and what they come to over seeds.
+# Learned policies: all, the chosen ones, and summaries over seeds.
 _POLICY = {
     "objective": pl.String,
-    "n": pl.Int64,  # pairs; 0 stands for the population
+    "n": pl.Int64,  # pairs; 0 means the population
     "seed": pl.Int64,
     "setting": pl.String,
-    "forward_kl": pl.Float64,  # mean over contexts of KL(target‖policy), nats; infinite for a policy that ran away
-    "reverse_kl": pl.Float64,  # mean over contexts of KL(policy‖target), nats; NaN for a policy that ran away
-    "gain": pl.Float64,  # in the reward whose tilt of the base at beta = 1 is the target, nats
+    "forward_kl": pl.Float64,  # mean over contexts of KL(target‖policy), nats; infinite for a policy that diverged
+    "reverse_kl": pl.Float64,  # mean over contexts of KL(policy‖target), nats; NaN for a policy that diverged
+    "gain": pl.Float64,  # in nats, for the reward whose tilt of the base at beta = 1 is the target
     "level": pl.Float64,  # of the setting
     "beta": pl.Float64,  # 0: without regularisation
-    "held_out": pl.Float64,  # mean log-loss of preferences, each under the policy learned without its fold
+    "held_out": pl.Float64,  # mean log-loss of preferences, each with the policy learned without its fold
     "predicted": pl.Float64,  # forward_kl to first order, without regularisation
 }
 SWEEP = Schema("sweep", _POLICY)
@@ -33,7 +33,7 @@ LEARNING_SUMMARY = Schema(
         "value": pl.Float64,
         "low": pl.Float64,
         "high": pl.Float64,
-        "finite": pl.Float64,  # share of seeds whose policy did not run away
+        "finite": pl.Float64,  # share of seeds whose policy did not diverge
     },
 )
 SLOPES = Schema(
@@ -56,7 +56,7 @@ SLOPES = Schema(
 GAMMA = Schema(
     "gamma",
     {
-        "dimension": pl.Int64,  # of the reward class beside which gamma was estimated
+        "dimension": pl.Int64,  # of the reward class that gamma was estimated with
         "n": pl.Int64,
         "seed": pl.Int64,
         "gamma": pl.Float64,
@@ -67,7 +67,7 @@ GAMMA = Schema(
 )
 
 # Exact values next to estimates, and log-probabilities of every reply.
-# and one column for each policy: log π(y|x) of every reply
+# and a column for each policy: log π(y|x) of every reply
 EXACT_POLICIES = Schema("exact_policies", {"prompt_id": pl.String, "sample_id": pl.Int32})
 
 VALUES = {
@@ -140,7 +140,7 @@ TARGETS = Schema(
 )
 EXACT_TARGETS = Schema("exact_targets", _LABELS | {"reliable": pl.Boolean} | VALUES)
 
-# What proxies of every quality cost.
+# The cost of proxies of different quality.
 PROXIES = Schema(
     "proxies",
     {
@@ -166,7 +166,7 @@ PROXY_ONSETS = Schema(
         "labels": pl.Int32,
         "member": pl.Int32,
         "path": pl.String,  # tilt or best-of-n
-        "peak": pl.Float64,  # nats or draws, as are its interval and the end
+        "peak": pl.Float64,  # in nats or draws, like its interval and `end`
         "peak_low": pl.Float64,
         "peak_high": pl.Float64,
         "gain": pl.Float64,
@@ -181,7 +181,7 @@ PROXY_ONSETS = Schema(
 PROXY_ENSEMBLES = Schema(
     "proxy_ensembles",
     {
-        "shared": pl.String,  # what members share: labels, features, neither
+        "shared": pl.String,  # shared by members: labels, features, neither
         "aggregator": pl.String,
         "k": pl.Int32,
         "beta": pl.Float64,
@@ -191,7 +191,7 @@ PROXY_ENSEMBLES = Schema(
         "gap": pl.Float64,
         "gap_low": pl.Float64,
         "gap_high": pl.Float64,
-        "saved": pl.Float64,  # gap of members alone less this one, on the same prompts
+        "saved": pl.Float64,  # gap of single members minus this one, on the same prompts
         "saved_low": pl.Float64,
         "saved_high": pl.Float64,
         "gap_predicted": pl.Float64,

@@ -1,7 +1,7 @@
 """Contracts of estimates. Types and further columns are those of the results of `limits`.
 
-A contract lists the columns that are public, in order. Behind them stand the result's other columns: a new one is a new
-field of the result, and nothing here.
+A contract lists the public columns, in order. The result's other columns follow them. A new column is a new field of
+the result and needs no change here.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ _PAIR = {"optimized": pl.String, "evaluated": pl.String}
 
 
 def contract(name: str, result: type[Columns], public: str, verdicts: Mapping[str, Any], **labels: Any) -> Schema:
-    """The contract of a table that a result fills.
+    """The contract of a table of a result of `limits`.
 
     Args:
         name: of the table, for messages.
         result: its class.
         public: the columns whose order is fixed.
-        verdicts: columns that say whether others are reliable.
-        labels: columns that are not the result's own, and their types.
+        verdicts: columns of verdicts, with the columns that they are about.
+        labels: columns that are not from the result, and their types.
     """
     known = result.polars_schema() | labels
     return Schema(name, {column: known[column] for column in public.split()} | known, verdicts)
@@ -41,7 +41,7 @@ def with_interval(name: str) -> tuple[str, str, str]:
 
 
 def own_verdicts(*names: str) -> dict[str, tuple[str, ...]]:
-    """Quantities that have a verdict of their own."""
+    """Columns of verdicts for quantities that have their own."""
     return {f"{name}_reliable": with_interval(name) for name in names}
 
 
@@ -52,8 +52,8 @@ FRONTIER = contract(
     "reliable",
     {"reliable": ("kl", "gain", "gain_low", "gain_high")},
     **_PAIR,
-    samples_from=pl.String,  # base, or pool: the base's and those of policies
-    log_m=pl.Float64,  # mean over prompts of the log of their number of samples: no KL beyond it can be seen
+    samples_from=pl.String,  # base, or pool: samples of the base and of policies
+    log_m=pl.Float64,  # mean over prompts of log(number of samples), an upper bound of the KL that samples can show
 )
 BEST_OF_N = contract(
     "best_of_n",
@@ -86,8 +86,8 @@ ENSEMBLES = contract(
     "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl reliable reason gold_gain_at_kl_reliable",
     {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
 )
-PLAN = contract("plan", Plan, "kl", {})  # what a study would need
-# Where policies stand: those of policies/placement.py (Placement), with their labels.
+PLAN = contract("plan", Plan, "kl", {})  # the size that a study needs
+# Policies compared with the limit: the columns of policies/placement.py (Placement), with labels.
 POLICIES = Schema(
     "policies",
     {
@@ -106,11 +106,11 @@ POLICIES = Schema(
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
-        "reliable": pl.Boolean,  # of the limit, and so of what is read off it
+        "reliable": pl.Boolean,  # of the limit, and of values computed from it
         "gain_reliable": pl.Boolean,
         "win_rate_reliable": pl.Boolean,
         "kl_reliable": pl.Boolean,
-        "limit_from": pl.String,  # base: its samples alone show the limit; pool: with the policy's
+        "limit_from": pl.String,  # base: the limit is from the base's samples; pool: also from the policy's
     },
     verdicts={"reliable": ("limit",), **own_verdicts("gain", "win_rate", "kl")},
 )

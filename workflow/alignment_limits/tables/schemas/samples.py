@@ -1,4 +1,4 @@
-"""Contracts of what models make, which takes time: from prompts to training curves; and rewards on one scale."""
+"""Contracts of tables from prompts to training curves, and of rewards on one scale."""
 
 import polars as pl
 
@@ -10,14 +10,14 @@ PROMPTS = Schema(
     {"prompt_id": pl.String, "text": pl.String, "reference": pl.String, "source": pl.String},
 )
 
-# Documents that prompts are about, and experts' replies.
+# Documents of prompts, and experts' replies.
 DOCUMENTS = Schema(
     "documents",
     # one line per document; one line per reference
     {"prompt_id": pl.String, "text": pl.String, "document": pl.String, "reference": pl.String},
 )
 
-# Replies of a model, and what they look like prompt by prompt.
+# Replies of a model, and their statistics per prompt.
 SAMPLES = Schema(
     "samples",
     {
@@ -43,7 +43,7 @@ SAMPLES_SUMMARY = Schema(
         "unknown_share": pl.Float64,
     },
 )
-# The same replies read by a plain forward pass.
+# Log-probabilities of the same replies, from a plain forward pass.
 READ_AGAIN = Schema(
     "read_again",
     {
@@ -62,16 +62,16 @@ SCORES = Schema(
 )
 
 # Samples of several laws: rewards and ensembles on the base's scale, a column each, and a column log_ratio/<law> for
-# each law but the base, which is called so.
+# each law except `base`.
 POOL = Schema("pool", {"prompt_id": pl.String, "sample_id": pl.Int32, "law": pl.String})
 
-# Features of replies, which all trained heads share.
+# Features of replies, shared by all trained heads.
 FEATURES = Schema(
     "features",
     {"prompt_id": pl.String, "sample_id": pl.Int32, "features": pl.List(pl.Float32), "truncated": pl.Boolean},
 )
 
-# How rewards judge experts' replies: single scores, and the shares that make one fit to be gold.
+# Scores of experts' replies, and the shares that decide whether a reward can be gold.
 TRIALS = Schema("trials", {"prompt_id": pl.String, "role": pl.String, "score": pl.Float64})
 GOLD = Schema(
     "gold",
@@ -104,7 +104,7 @@ PREFERENCES = Schema(
         "setting": pl.String,
         "seed": pl.Int64,
         "level": pl.Float64,  # of the setting
-        "observed": pl.Float64,  # P(chosen ≻ rejected) as judged in the setting; null for a user's pairs
+        "observed": pl.Float64,  # P(chosen ≻ rejected) with the setting's departure; null for a user's pairs
     },
 )
 FITTED_REWARDS = Schema(
@@ -113,12 +113,12 @@ FITTED_REWARDS = Schema(
         "setting": pl.String,
         "level": pl.Float64,
         "prompt_id": pl.String,
-        "reply_id": pl.Int32,  # a sample_id; there are as many rows of a sample as levels
+        "reply_id": pl.Int32,  # a sample_id; a sample has a row for each level
         "score": pl.Float64,  # Bradley-Terry, mean 0 over a prompt's samples that are in some pair
     },
 )
 
-# Training curves: what each batch of replies was like, drawn before the step that it trained.
+# Training curves: statistics of each batch of replies, drawn before its training step.
 CURVES = Schema(
     "curves",
     {
@@ -155,7 +155,7 @@ SCALES = Schema(
     "scales",
     {"reward": pl.String, "prompt_id": pl.String, "centre": pl.Float64, "scale": pl.Float64},
 )
-CLUSTERS = Schema(  # which prompts are not independent: those with the same text here; null: independent of all others
+CLUSTERS = Schema(  # clusters of dependent prompts, by name; null: independent of all others
     "clusters",
     {"prompt_id": pl.String, "cluster": pl.String},
 )
