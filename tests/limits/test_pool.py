@@ -48,6 +48,8 @@ def test_missing_samples_have_no_weight_and_do_not_count_in_the_mixture():
         (["ppo", "ppo"], {"ppo": np.zeros((1, 2))}, "No sample is of the base 'base'"),
         (["base"] * 3, {"ppo": np.zeros((1, 2))}, r"Laws of shape \(3,\) for samples of shape \(1, 2\)"),
         (["base", "ppo"], {"ppo": np.zeros((1, 2)), "dpo": np.zeros((1, 3))}, "all alike"),
+        (["base", "ppo"], {"ppo": np.array([[np.inf, 0.0]])}, "Sample 0 of prompt 0 is of 'base', which cannot have"),
+        (["base", "ppo"], {"ppo": np.array([[0.0, -np.inf]])}, "Sample 1 of prompt 0 is of 'ppo', which cannot have"),
     ],
 )
 def test_a_pool_that_cannot_be_is_refused_with_what_is_wrong(laws, ratios, message):
@@ -59,6 +61,55 @@ def test_a_pool_of_other_samples_than_the_scores_is_refused():
     scores, laws, ratio = two_laws()
     with pytest.raises(EstimateError, match=r"A pool of shape \(64, 128\) for scores of shape \(64, 127\)"):
         frontier(scores[:, 1:], kls=[0.5], pool=Pool.of(laws, {"policy": ratio}))
+
+
+# --- log-ratios that contradict the samples
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ratio, laws: (-ratio, laws),
+        lambda ratio, laws: (ratio / np.log(2), laws),
+        lambda ratio, laws: (ratio / 20, laws),
+        lambda ratio, laws: (ratio + 0.5, laws),
+        lambda ratio, laws: (np.where(laws == "base", 0.0, ratio), laws),
+        lambda ratio, laws: (ratio, laws[::-1]),
+        lambda ratio, laws: (ratio, np.where(np.arange(len(laws)) < 96, laws, "base")),
+    ],
+    ids=["swapped sign", "bits", "per token", "not normalised", "only own samples", "swapped laws", "policy as base"],
+)
+def test_log_ratios_that_contradict_the_samples_make_every_row_unreliable(change):
+    """Without the check such rows are wrong by up to 50 % and reported as reliable."""
+    scores, laws, ratio = two_laws(mean=2.4)
+    ratio, laws = change(ratio, laws)
+    row = frontier(scores, betas=[4.0], kls=[1.0, 2.0, 3.0], pool=Pool.of(laws, {"policy": ratio}), replicates=100)
+    assert not row.reliable.any()
+    assert all(why.startswith("log-ratios of 'policy' contradict the samples") for why in row.reason)
+
+
+def test_two_policies_with_each_others_log_ratios_are_found():
+    rng = np.random.default_rng(0)
+    means = {"near": 1.5, "far": 2.6}
+    drawn = [rng.normal(mean, 1.0, (PROMPTS, 32)) for mean in (0.0, *means.values())]
+    scores, laws = np.concatenate(drawn, axis=1), np.repeat(["base", *means], 32)
+    ratios = [mean * scores - mean**2 / 2 for mean in means.values()]
+    right = Pool.of(laws, dict(zip(means, ratios, strict=True)))
+    swapped = Pool.of(laws, dict(zip(means, ratios[::-1], strict=True)))
+    present = np.ones(scores.shape, dtype=bool)
+    assert right.misfit(present) == ""
+    assert "contradict" in swapped.misfit(present)
+
+
+@pytest.mark.parametrize(
+    ("mean", "prompts", "base", "policy"), [(2.4, 16, 16, 16), (5.0, 16, 16, 256), (0.1, 16, 64, 64), (4.0, 64, 16, 16)]
+)
+def test_right_log_ratios_are_not_refused(mean, prompts, base, policy):
+    refused = 0
+    for seed in range(100):
+        scores, laws, ratio = two_laws(mean, prompts=prompts, base=base, policy=policy, seed=seed)
+        refused += Pool.of(laws, {"policy": ratio}).misfit(np.ones(scores.shape, dtype=bool)) != ""
+    assert refused <= 1
 
 
 # --- estimates

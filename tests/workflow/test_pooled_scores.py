@@ -10,7 +10,7 @@ from alignment_limits.errors import TableError
 from alignment_limits.exact.markov import MarkovWorld
 from alignment_limits.limits import Pool, limit_at
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.estimates import reaching
+from alignment_limits.tables.estimates import ESTIMATORS, estimate, reaching
 from alignment_limits.tables.grid import prompt_keys
 from alignment_limits.tables.schemas.limits import FRONTIER
 from alignment_limits.tables.schemas.samples import STANDARDISED
@@ -98,16 +98,39 @@ def test_a_study_of_pooled_scores_shows_the_limit_at_its_policies_kls(world, tab
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (pl.col("model").replace("grpo", "dpo").alias("model"), r"1024 rows are of laws without log-ratios"),
+        (
+            pl.col("model").replace("grpo", "dpo").alias("model"),
+            r"1024 rows are of laws without log-ratios, the first in row \d+: 'dpo'.*'qwen' and ppo, grpo: correct",
+        ),
+        (pl.col("model").replace("qwen", "qwem").alias("model"), r"'qwem'. scores.pool names the base 'qwen'"),
         (pl.lit(None, pl.Float64).alias("u_ppo"), r"u_ppo"),
-        (pl.lit("ppo").alias("model"), r"prompt 'p00' has no row of the base 'qwen'"),
+        (pl.lit("ppo").alias("model"), r"prompt 'p00' has no row of the base 'qwen': add"),
     ],
-    ids=["a law that is not named", "no log-ratios", "no row of the base"],
+    ids=["a law that is not named", "a base that is not named", "no log-ratios", "no row of the base"],
 )
 def test_a_pool_that_cannot_be_used_is_refused(table, tmp_path, change, message):
     table.with_columns(change).write_parquet(tmp_path / "mine.parquet")
     with pytest.raises(TableError, match=message):
         read_pool(tmp_path / "mine.parquet", ["gold", "rm"], **POOL)
+
+
+def test_a_column_of_log_ratios_that_is_not_there_is_named_with_its_key(table, tmp_path):
+    table.drop("u_ppo").write_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(TableError, match=r"no column u_ppo; it has: .* scores.pool.log_ratios"):
+        read_pool(tmp_path / "mine.parquet", ["gold", "rm"], **POOL)
+
+
+def test_log_ratios_of_the_wrong_sign_are_reported(table, tmp_path):
+    changed = table.with_columns(-pl.col("u_ppo"))
+    changed.write_parquet(tmp_path / "mine.parquet")
+    pool = read_pool(tmp_path / "mine.parquet", ["gold", "rm"], **POOL)
+    base = pool.filter(law="base").select("prompt_id", "sample_id", "gold", "rm")
+    settings = {"gold": "gold", "optimized": ["gold"], "kls": [0.5, 3.0], "betas": [4.0], "bootstrap": 200, "seed": 0}
+    rows = estimate("frontier", base, settings, pool)
+    pooled = rows.filter(samples_from="pool")
+    assert not pooled["reliable"].any()
+    assert pooled["reason"].str.starts_with("log-ratios of 'ppo' contradict the samples").all()
+    assert [line[:28] for line in ESTIMATORS["frontier"].said(rows, settings)] == ["no pooled row is reliable: l"]
 
 
 def test_kls_of_a_pooled_frontier_go_on_to_the_farthest_policy():

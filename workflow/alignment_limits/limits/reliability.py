@@ -326,6 +326,7 @@ def judge(
     size, k = weighted_median(ess, share), weighted_k(pooled, inverse, share, pool)
     samples = float(weighted_median(counts[:, None].astype(np.float64), share)[0]) if share.any() else float(most)
     constant = within_prompt_sd(scores) == 0
+    misfit = "" if pool is None else pool.misfit(~np.isnan(pooled))
     tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
     # Clusters whose prompts are alike count as one prompt each.
     units = prompts if clusters is None else clusters * prompts / every
@@ -335,6 +336,8 @@ def judge(
         e, shape = size[j], k[j]
         if constant:
             reason = "constant reward: nothing to gain"
+        elif misfit:
+            reason = misfit
         elif reached[j] == 0:
             most_shown = f" ({log_m_ceiling(scores):.2f} nats)" if pool is None else ""
             reason = f"beyond the largest KL these samples can show{most_shown}"

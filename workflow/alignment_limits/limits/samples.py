@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from alignment_limits.ensembles.scores import QUARTERS, Array, prompt_means, split_labels
 from alignment_limits.errors import EstimateError
@@ -85,7 +85,8 @@ class Pool:
             The pool.
 
         Raises:
-            EstimateError: a law without log-ratios, shapes that differ, or no samples of the base.
+            EstimateError: a law without log-ratios, shapes that differ, no samples of the base, or a sample that its
+                own law cannot draw.
 
         Example:
             >>> rng = np.random.default_rng(0)
@@ -121,6 +122,14 @@ class Pool:
             )
         if not (law == 0).any():
             raise EstimateError(f"No sample is of the base '{base}': name it, or add its samples.")
+        for k, array in enumerate(arrays, start=1):
+            never = ((law == 0) & np.isposinf(array)) | ((law == k) & np.isneginf(array))
+            if never.any():
+                row, column = np.argwhere(never)[0]
+                raise EstimateError(
+                    f"Sample {column} of prompt {row} is of '{given[row, column]}', which cannot have drawn it: its "
+                    f"log-ratio of '{names[k]}' is {array[row, column]}."
+                )
         return cls(names, law, np.stack([np.zeros(shape), *arrays]))
 
     def base_only(self, scores: Array) -> Array:
@@ -143,6 +152,39 @@ class Pool:
     def weights(self, present: NDArray[np.bool_]) -> Array:
         """The same, not as logarithms: at most samples by base samples of a prompt, 0 where there is no sample."""
         return np.exp(self.log_weights(present))
+
+    def misfit(self, present: NDArray[np.bool_]) -> str:
+        """Which law's log-ratios contradict the samples, and how clearly; "" if none do.
+
+        The log-ratios give the probability r_k that a pooled sample is of law k. Of right ones, r_k has the mean n_k/n,
+        and r_k (1 − r_k) summed over the samples of law k equals r_k² summed over the others, up to noise.
+        """
+        own = present & (self.law >= 0)
+        number = np.maximum(own.sum(axis=1), 1)
+        is_law = (self.law == np.arange(len(self.names))[:, None, None]) & own
+        with np.errstate(divide="ignore"):
+            share = np.maximum(np.log(is_law.sum(axis=2) / number), -IMPOSSIBLE)
+        ratios = np.clip(np.where(own, self.log_ratios, 0.0), -IMPOSSIBLE, IMPOSSIBLE)
+        chance = softmax(share[:, :, None] + ratios, axis=0) * own
+        off = np.stack([chance - is_law, chance * (is_law - chance)]).sum(axis=3) / number  # (2, K, P)
+        prompts = off.shape[2]
+        if prompts < 2:
+            return ""
+        mean, error = np.abs(off.mean(axis=2)), off.std(axis=2, ddof=1) / np.sqrt(prompts)
+        wrong = np.where(mean > SLIGHT_MISFIT, mean / np.maximum(error, 1e-12), 0.0).max(axis=0)
+        if wrong.max() <= MISFIT:
+            return ""
+        law = self.names[1 + int(np.argmax(wrong[1:]))]
+        return (
+            f"log-ratios of '{law}' {CONTRADICTION}: they must be log π(y) − log π₀(y) of complete replies, in "
+            "nats, under the laws that drew the samples"
+        )
+
+
+CONTRADICTION = "contradict the samples"
+IMPOSSIBLE = 1e6  # nats; stands for an infinite log-ratio
+MISFIT = 5.0  # standard errors; right log-ratios of 16 to 64 prompts stay below, see tests/limits/test_pool.py
+SLIGHT_MISFIT = 0.005  # of the samples; less, such as rounding of log-probabilities, matters little
 
 
 @lru_cache(maxsize=32)

@@ -20,7 +20,7 @@ from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.over_optimisation import over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import proxy_gap
-from alignment_limits.limits.samples import Pool
+from alignment_limits.limits.samples import CONTRADICTION, Pool
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas import limits as contracts
 
@@ -95,6 +95,11 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
             more = {"budget": budget, "pool": scores.pool, **grids, **scores.prompts}
             for evaluated, table in frontier(scores.pooled[name], others, **more).items():
                 yield _labelled(table, name, evaluated, log_m, "pool")
+
+
+def _contradictions(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
+    reasons = table.filter(pl.col("samples_from") == "pool")["reason"].unique().sort()
+    yield from (f"no pooled row is reliable: {why}" for why in reasons if CONTRADICTION in why)
 
 
 def _labelled(table: FrontierTable, optimized: str, evaluated: str, log_m: float, samples: str) -> pl.DataFrame:
@@ -199,7 +204,13 @@ class Estimator:
 
 ESTIMATORS = {
     "frontier": Estimator(
-        _frontier, contracts.FRONTIER, "all", ("betas", "kls", "bootstrap"), "frontier.parquet", pools=True
+        _frontier,
+        contracts.FRONTIER,
+        "all",
+        ("betas", "kls", "bootstrap"),
+        "frontier.parquet",
+        pools=True,
+        said=_contradictions,
     ),
     "best_of_n": Estimator(
         _best_of_n,

@@ -62,16 +62,19 @@ def read_pool(
         TableError: as for `read_score_table`; a law that is not in `log_ratios`; a prompt without rows of the base.
     """
     named = {f"log_ratio/{law}": given for law, given in log_ratios.items()}
-    table = read_score_table(file, [*rewards, *named.values()])
     given = read_user_table(file)
     given.require([column], f"scores.pool.column is '{column}'")
+    given.require([*log_ratios.values()], "scores.pool.log_ratios names the column of each law's log-ratios")
+    table = read_score_table(file, [*rewards, *named.values()])
     laws = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id"), given.texts(column).alias("law")])
     known = [base, *log_ratios]
     unknown = laws.with_row_index("row", offset=1).filter(~pl.col("law").is_in(known))
     if unknown.height:
         raise TableError(
             f"{given.name}: {unknown.height} rows are of laws without log-ratios, the first in row "
-            f"{unknown['row'][0]}: '{unknown['law'][0]}'; scores.pool names {', '.join(known)}"
+            f"{unknown['row'][0]}: '{unknown['law'][0]}'. scores.pool names the base '{base}' and "
+            f"{', '.join(log_ratios)}: correct these names, add the law to scores.pool.log_ratios, or "
+            "remove its rows"
         )
     table = table.join(laws.cast({"sample_id": table.schema["sample_id"]}), on=KEY, how="left", maintain_order="left")
     alone = (
@@ -80,7 +83,10 @@ def read_pool(
         .filter(~pl.col("has"))
     )
     if alone.height:
-        raise TableError(f"{given.name}: prompt {alone['prompt_id'][0]!r} has no row of the base '{base}'")
+        raise TableError(
+            f"{given.name}: prompt {alone['prompt_id'][0]!r} has no row of the base '{base}': "
+            "add samples of the base, or remove the prompt"
+        )
     ratios = [pl.col(column_).alias(name) for name, column_ in named.items()]
     law = pl.when(pl.col("law") == base).then(pl.lit("base")).otherwise(pl.col("law"))
     return table.select(*KEY, *rewards, *ratios, law=law)
