@@ -34,6 +34,6 @@ with job(snakemake):
     with scratch(folder) as work:
         pairs = [texts[i] for i in better], [texts[i] for i in worse]
         told = fine_tune(Path(snakemake.input.start), *pairs, p, folder, work)
-    say(f"{told['steps']} steps; at the end loss {told['loss']:.3f}, accuracy {told['accuracy']:.2f}")
+    say(f"{told['steps']} steps; final loss {told['loss']:.3f}, accuracy {told['accuracy']:.2f}")
     made = provenance(snakemake, ["torch", "transformers", "trl"], run=told | {"prompts": prompts.height})
     write_json(made, folder / "alignment_limits.json")

@@ -57,7 +57,7 @@ with job(snakemake):
     say(
         f"{snakemake.wildcards.policy}: {samples['n_tokens'].sum() / seconds:.0f} tokens/s, mean KL "
         f"{table['kl'].mean():.4g} nats (log-ratio {table['log_ratio'].mean():.4g}); the sampling engine's "
-        f"log-probabilities differ by at most {apart.largest:.1g} nats a reply"
+        f"log-probabilities differ by at most {apart.largest:.1g} nats per reply"
     )
     if figures["infinite"] and not p["exchanged"]:
         say(

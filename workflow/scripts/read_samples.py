@@ -22,6 +22,6 @@ with job(snakemake):
     table = read_again(samples, prompts, Path(files.model), law, **options)
     apart = deviation(table["logprob"], table["logprob_read"], table["n_tokens"])
     check_deviation(apart, p["dtype"], f"base model {p['model']}")
-    say(f"{apart.replies} replies read again: log-probabilities differ by at most {apart.largest:.1g} nats a reply")
+    say(f"{apart.replies} replies read again: log-probabilities differ by at most {apart.largest:.1g} nats per reply")
     more = {"run": {"deviation": asdict(apart)}, "source": {"samples_sha256": file_sha256(files.samples)}}
     write_table(table, snakemake.output.read, READ_AGAIN, provenance(snakemake, ["torch", "transformers"], **more))

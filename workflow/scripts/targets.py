@@ -33,5 +33,5 @@ with job(snakemake):
             f"{row['policy']}: KL(target‖policy) {row['estimate']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
             f"{row['reason'] and ' — ' + row['reason']}"
         )
-    say(f"effective sample size of the target {table['ess'][0]:.1f} of {base.shape[1]}, at least {found.ess.min():.1f}")
+    say(f"target: effective sample size {table['ess'][0]:.1f} of {base.shape[1]}, at least {found.ess.min():.1f}")
     write_table(table, snakemake.output.targets, TARGETS, provenance(snakemake, ["numba"]))

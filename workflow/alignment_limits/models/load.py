@@ -1,12 +1,12 @@
-"""The one place where weights are loaded: causal models and classifiers, for sampling, scoring, KL and training.
+"""Load weights of causal models and classifiers, for sampling, scoring, KL and training.
 
-What every use has in common is decided here:
+All weights are loaded here, so that three rules hold everywhere:
 
-- attention: the fastest kernels that compute what the checkpoint's configuration says. transformers' sdpa takes a
-  soft-cap of the attention logits for granted and drops it, so eager attention is the reference: such models have it,
-  and so has any model whose logits differ between the two on a probe;
-- generation: no setting of the checkpoint's generation_config.json (a repetition penalty, say) enters a law;
-- weights: all of them are there, none is invented.
+- attention: the fastest kernels that compute what the checkpoint's configuration says. The sdpa kernels of
+  transformers ignore a soft-cap of the attention logits, so eager attention is the reference. It is used for models
+  with such a cap, and for models whose logits differ between the two kernels on a short text;
+- generation: no setting of the checkpoint's generation_config.json (such as a repetition penalty) changes a law;
+- weights: a checkpoint with missing weights is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alignment_limits.files import damaged_in, reading
 from alignment_limits.models.tokenizer import first_lines, load_config, stated_context
 
 PROBE = 24  # tokens of the text on which kernels are compared
-# of the largest logit; kernels round alike, and what they leave out is larger
+# as a share of the largest logit: kernels differ by less in rounding, and by more where one leaves something out
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
@@ -46,16 +46,16 @@ def load_model(
     Args:
         auto: one of transformers' auto classes: AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModel.
         folder: a plain transformers folder with safetensors.
-        dtype: of the weights; 'auto': as they are stored.
-        what: what it should be, for messages. lacking: what it is when trained weights are missing.
-        new_head: weights may be missing: a head will be trained.
-        unread: how the names of weights begin that are not used, and may be missing.
-        options: of `from_pretrained`, such as num_labels.
+        dtype: precision of the weights; 'auto': as they are stored.
+        what: the type of model, for messages. lacking: what a model without trained weights is, for messages.
+        new_head: weights may be missing, because a head will be trained.
+        unread: first letters of the names of weights that are not used; they may be missing.
+        options: further arguments of `from_pretrained`, such as num_labels.
 
     Raises:
-        ModelError: transformers cannot load it as that, or weights are missing.
+        ModelError: transformers cannot load this type of model from the folder, or weights are missing.
     """
-    transformers.utils.logging.disable_progress_bar()  # a bar per load drowns the study's own
+    transformers.utils.logging.disable_progress_bar()  # one bar per load would hide the study's progress
     dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
     config = load_config(folder, trust_remote_code)
     capped = {"attn_implementation": "eager"} if caps_attention(config) else {}
@@ -74,7 +74,7 @@ def load_model(
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             if damaged_in(folder):
                 raise
-            raise ModelError(f"{folder} is no {what} that transformers can load: {first_lines(error)}") from error
+            raise ModelError(f"{folder} is not a {what} that transformers can load: {first_lines(error)}") from error
     lacks = sorted(key for key in info["missing_keys"] if not key.startswith(unread))
     if lacks and not new_head:
         missing = ", ".join(lacks[:4])
@@ -87,7 +87,7 @@ def load_model(
 
 
 def caps_attention(config: Any) -> bool:
-    """Whether a configuration, or a part of it, caps the logits of attention."""
+    """Whether a configuration, or a part of it, caps the attention logits."""
     settings = config.to_dict()
     parts = [settings, *(value for value in settings.values() if isinstance(value, dict))]
     return any(
@@ -99,7 +99,7 @@ def caps_attention(config: Any) -> bool:
 
 
 def honour_configuration(model: Any) -> None:
-    """Give a model eager attention if its faster kernels leave out something that eager attention computes."""
+    """Switch a model to eager attention if its faster kernels give other logits."""
     fast = getattr(model.config, "_attn_implementation", None)
     if fast in (None, "eager") or not hasattr(model, "set_attn_implementation"):
         return
@@ -108,7 +108,7 @@ def honour_configuration(model: Any) -> None:
             before = _probe(model)
             model.set_attn_implementation("eager")
             after = _probe(model)
-        except (ValueError, TypeError, NotImplementedError):  # nothing to compare with, or not read as one text
+        except (ValueError, TypeError, NotImplementedError):  # no eager attention, or the model reads no plain text
             model.set_attn_implementation(fast)
             return
     largest = float(after.abs().max())
@@ -117,16 +117,16 @@ def honour_configuration(model: Any) -> None:
 
 
 def _probe(model: Any) -> torch.Tensor:
-    """What a model makes of a short text of tokens spread over its vocabulary."""
+    """A model's output for a short text of tokens spread over its vocabulary."""
     rows = model.get_input_embeddings().weight.shape[0]
-    length = min(PROBE, (stated_context(model.config) or PROBE) - 4)  # some encoders keep positions for themselves
+    length = min(PROBE, (stated_context(model.config) or PROBE) - 4)  # some encoders reserve a few positions
     ids = (torch.arange(1, length + 1, device=model.device) * 7919 % max(1, rows - 1))[None]
     out = model(input_ids=ids, attention_mask=torch.ones_like(ids))
     return (out.logits if hasattr(out, "logits") else out.last_hidden_state).float()
 
 
 def ready(model: Any) -> Any:
-    """A model that is only read, with the fastest exact kernels there are for it.
+    """A model for inference only, with the fastest exact kernels available.
 
     torch multiplies float32 matrices on a CPU with MKL, which leaves AVX-512 unused outside Intel's own
     processors; oneDNN, which torch ships too, uses it: 2.4 × the matrix rate on AMD's, the same float32.
@@ -137,7 +137,7 @@ def ready(model: Any) -> Any:
 
 
 def _with_onednn(module: torch.nn.Module) -> None:
-    """Give all linear layers oneDNN's kernels; torch's own `to_mkldnn` stops at the convolutions of vision towers."""
+    """Give all linear layers oneDNN's kernels; torch's `to_mkldnn` fails on the convolutions of vision parts."""
     for name, child in module.named_children():
         if type(child) is torch.nn.Linear:
             setattr(module, name, mkldnn.MkldnnLinear(child, torch.float))
@@ -146,21 +146,21 @@ def _with_onednn(module: torch.nn.Module) -> None:
 
 
 def device_of_job() -> str:
-    """The one device a job computes on."""
+    """The device that a job computes on."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_causal(
     folder: Path, *, dtype: torch.dtype | str = torch.float32, device: str = "cpu", trust_remote_code: bool = False
 ) -> Any:
-    """A causal language model as its configuration describes it; see `models.load` for what that settles.
+    """A causal language model, loaded by the rules of this module.
 
     Args:
         folder: a plain transformers folder with safetensors.
-        dtype: of the weights; 'auto': as they are stored.
+        dtype: precision of the weights; 'auto': as they are stored.
 
     Raises:
-        ModelError: it is none, or trained weights are missing.
+        ModelError: the folder contains no causal language model, or trained weights are missing.
     """
     return load_model(
         AutoModelForCausalLM,
@@ -182,15 +182,15 @@ def load_classifier(
     device: str = "cpu",
     trust_remote_code: bool = False,
 ) -> Any:
-    """A sequence classifier as its configuration describes it; see `models.load` for what that settles.
+    """A sequence classifier, loaded by the rules of this module.
 
     Args:
         folder: a plain transformers folder with safetensors.
-        labels: how many it is to have; default: its own.
-        new_head: a language model will do: it gets an untrained head.
+        labels: number of labels; default: as in the checkpoint.
+        new_head: accept a language model, too, and give it an untrained head.
 
     Raises:
-        ModelError: it is none, or trained weights are missing.
+        ModelError: the folder contains no sequence classifier, or trained weights are missing.
     """
     shape: dict[str, Any] = {} if labels is None else {"num_labels": labels}
     return load_model(

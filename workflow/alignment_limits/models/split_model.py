@@ -1,11 +1,11 @@
-"""A causal language model in two halves, tokens → hidden states → logits; and batches of a fixed number of tokens.
+"""A causal language model in two halves (tokens → hidden states → logits), and batches with a fixed number of tokens.
 
-A batch's logits are tokens × vocabulary numbers, 5 GB for 8,192 tokens of a 150k vocabulary in float32, and two
-models and their log-softmax are needed at once. Hidden states are a hundred times smaller. Logits are therefore
-made for a few positions at a time; a position's whole vocabulary is at hand, which top-p needs.
+The logits of a batch are tokens × vocabulary numbers: 5 GB for 8,192 tokens of a 150k vocabulary in float32. Two
+models and their log-softmax are in memory at once. Hidden states are a hundred times smaller. So logits are computed
+for a few positions at a time, each over the full vocabulary, which top-p needs.
 
-Batches in file order are padded to their longest text, and reply lengths have a long tail: most of the work is then
-padding. Sorting removes nearly all of it, and a token budget keeps memory level.
+A batch is padded to its longest text, and reply lengths have a long tail. In file order most of the work would be
+padding. Sorting by length removes nearly all of it, and a token budget limits memory.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from alignment_limits.errors import ModelError
 from alignment_limits.jobs.job import progress_bar
 from alignment_limits.models.load import load_causal, ready
 
-# of the largest logit; the halves run the same operations on other shapes
+# as a share of the largest logit: the halves run the same operations on other shapes
 CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 
 
 class SplitModel:
-    """Both halves of a model on one device; the model itself stays whole, and may go on being trained.
+    """Both halves of a model on one device; the model itself is not changed and can be trained further.
 
     Raises:
-        ModelError: the halves do not give the whole model's logits (an architecture that is no plain stack).
+        ModelError: the halves give other logits than the model (its architecture is not a plain stack).
     """
 
     def __init__(self, model: Any, name: str = "the model") -> None:
@@ -45,11 +45,11 @@ class SplitModel:
         self._body = model.get_decoder()
         self._parent, self._place = _place(model, self._body)
         if self._parent is None:
-            raise ModelError(f"{name}: {type(model).__name__} has no plain body and head to take apart")
+            raise ModelError(f"{name}: {type(model).__name__} has no plain body and head that can be split")
         self._model = model
         halves = self.logits(self.hidden(probe, torch.ones_like(probe))[0])
         if not torch.allclose(halves, whole[0], rtol=0, atol=CLOSE[model.dtype] * float(probed.abs().max())):
-            raise ModelError(f"{name}: {type(model).__name__} gives other logits when taken apart; report this model")
+            raise ModelError(f"{name}: {type(model).__name__} gives other logits when split; please report this model")
 
     @torch.inference_mode()
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ class SplitModel:
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Next-token logits [n, v] of hidden states [n, d]."""
-        # the model's own forward on given hidden states: head, and whatever it does to logits (soft caps, scales)
+        # the model's own forward pass on given hidden states: the head, with its soft caps and scales of logits
         setattr(self._parent, self._place, _Given())
         try:
             logits: torch.Tensor = self._model(inputs_embeds=hidden[None], use_cache=False).logits[0]
@@ -70,14 +70,14 @@ class SplitModel:
 
 
 class _Given(torch.nn.Module):
-    """Stands in for a body: its hidden states are the ones it is given."""
+    """Replaces a body: returns the hidden states that it is given."""
 
     def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> BaseModelOutputWithPast:
         return _States(last_hidden_state=inputs_embeds)
 
 
 class _States(BaseModelOutputWithPast):
-    """Hidden states alone; what else a body may give (router logits, cross-attentions) is not there."""
+    """Hidden states only; other outputs of a body (router logits, cross-attentions) are absent."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -85,7 +85,7 @@ class _States(BaseModelOutputWithPast):
 
 
 def _place(model: Any, body: Any) -> tuple[Any, str]:
-    """The module that holds a model's body, and the name by which it does; it may be nested (OPT, wrappers)."""
+    """The module that contains a model's body, and the body's name in it; it may be nested (OPT, wrappers)."""
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is body:
@@ -96,10 +96,10 @@ def _place(model: Any, body: Any) -> tuple[Any, str]:
 def load_split(
     folder: Path, *, device: str, trust_remote_code: bool = False, dtype: torch.dtype | str = torch.float32
 ) -> SplitModel:
-    """A plain model folder, for reading; in float32, whatever precision it is sampled in.
+    """The model in a plain folder, for forward passes only; in float32 whatever its sampling precision.
 
     Args:
-        dtype: of the body; the head is float32, or logits of 8 bits would tie different texts.
+        dtype: precision of the body. The head is float32: with 8 bits of mantissa different texts would have ties.
     """
     model = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     if model.dtype in (torch.bfloat16, torch.float16):
@@ -108,7 +108,7 @@ def load_split(
 
 
 def _float32_head(model: Any) -> None:
-    head = copy.deepcopy(model.get_output_embeddings()).float()  # the embeddings it may be tied to stay as they are
+    head = copy.deepcopy(model.get_output_embeddings()).float()  # tied embeddings are not changed
     head.register_forward_pre_hook(lambda _, states: (states[0].float(),))
     model.set_output_embeddings(head)
 
@@ -123,11 +123,11 @@ def token_budget(device: str) -> int:
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.intp]]:
-    """Indices of each batch, longest first, so that running out of memory happens at once or never.
+    """Indices of each batch, longest first, so that a lack of memory shows at once.
 
     Args:
         lengths: tokens of each text [n].
-        budget: tokens of a batch, padding included; a longer text makes a batch of its own.
+        budget: tokens of a batch, padding included; a longer text is a batch alone.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     start = 0
@@ -152,7 +152,7 @@ def in_batches(
         ids: token ids of each text, special tokens included.
         forward: (input ids [b, t], attention mask [b, t]) → [b, k].
         pad: id of the padding token.
-        more: an integer of each text, which `forward` then gets as a third argument [b].
+        more: one integer for each text; `forward` gets it as a third argument [b].
 
     Returns:
         float64 [n, k], in the order of `ids`.

@@ -1,8 +1,8 @@
-"""Tokenizers, their chat templates and stop tokens: the same wherever text becomes tokens, for every engine.
+"""Tokenizers, their chat templates and stop tokens: the same for every engine and for rewards.
 
-Templates may print today's date. Prompts of two days would then differ under one name, so the date is frozen: a
-template that asks for it gets the study's own (`prompts.date`), in prompts and in rewards alike. `DATE` is its default:
-the day that Llama's templates fall back on, our choice for all.
+A chat template may print the current date, so the same prompt would differ between two days. The date is therefore
+fixed by the study (`prompts.date`), for prompts and rewards. `DATE` is the default: the fallback of Llama's templates,
+which we use for all.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ DATE = "2024-07-26"
 
 
 def frozen(date: str) -> dict[str, Any]:
-    """What templates read of a clock: both names in use, `date_string` and the function `strftime_now`."""
+    """The two names by which templates ask for the date: `date_string` and the function `strftime_now`."""
     now = datetime.datetime.fromisoformat(date)
     strftime: Callable[[str], str] = now.strftime
     return {"date_string": now.strftime("%d %b %Y"), "strftime_now": strftime}
 
 
-# names of the same number in different architectures; with rotary or learned positions each model has one
+# names of this number in different architectures; a model with rotary or learned positions has one of them
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "n_ctx")
 
 
 def stop_tokens(folder: Path, tokenizer: Any) -> list[int]:
-    """Tokens that end a reply: the tokenizer's EOS, and all that config.json and generation_config.json name."""
+    """Tokens that end a reply: the tokenizer's EOS, and those in config.json and generation_config.json."""
     ids = {tokenizer.eos_token_id}
     for name in ("config.json", "generation_config.json"):
         file = Path(folder) / name
@@ -42,7 +42,7 @@ def stop_tokens(folder: Path, tokenizer: Any) -> list[int]:
 
 
 def _named(settings: dict[str, Any]) -> set[int]:
-    """EOS ids of a configuration: a number or a list, there or in the part that is about text."""
+    """EOS ids of a configuration or of its text part: one number or a list."""
     out: set[int] = set()
     for part in (settings, settings.get("text_config")):
         eos = part.get("eos_token_id") if isinstance(part, dict) else None
@@ -51,7 +51,7 @@ def _named(settings: dict[str, Any]) -> set[int]:
 
 
 def stated_context(config: Any) -> int | None:
-    """Positions a model was built for, as its configuration (or the part about text) says; None: it does not say."""
+    """Number of positions a model was built for, from its configuration or its text part; None if not stated."""
     text = config.get_text_config()
     for name in _CONTEXT:
         if isinstance(positions := getattr(text, name, None), int) and positions > 0:
@@ -62,23 +62,23 @@ def stated_context(config: Any) -> int | None:
 def context_length(
     folder: Path, trust_remote_code: bool = False, asked: int | None = None, whose: str = "the model"
 ) -> int:
-    """Tokens of a prompt and its reply, at most.
+    """Maximum number of tokens of a prompt with its reply.
 
     Args:
         folder: of the checkpoint.
         whose: the model's name, for messages.
-        asked: `model.context` of the study; needed where the model has no positions of its own (ALiBi).
+        asked: `model.context` of the study; needed for models without position embeddings (ALiBi).
 
     Raises:
-        ModelError: neither the model nor the study says, or the study asks for more than the model has.
+        ModelError: neither the model nor the study states it, or the study asks for more than the model has.
     """
     stated = stated_context(load_config(folder, trust_remote_code))
     if asked is not None and stated is not None and asked > stated:
         raise ModelError(f"model.context is {asked}, but {whose} was built for {stated} positions; lower it")
     if asked is None and stated is None:
         raise ModelError(
-            f"{folder}/config.json does not say how long the model's context is; set model.context to the number of "
-            "tokens it was trained on"
+            f"{folder}/config.json does not state the length of the model's context; set model.context to the number "
+            "of tokens that it was trained on"
         )
     return int(asked or stated or 0)
 
@@ -87,7 +87,7 @@ def load_config(folder: Path, trust_remote_code: bool = False) -> Any:
     """A model's configuration.
 
     Raises:
-        ModelError: there is none, or transformers does not know the architecture.
+        ModelError: the folder has none, or transformers does not know the architecture.
     """
     from transformers import AutoConfig
 
@@ -96,10 +96,10 @@ def load_config(folder: Path, trust_remote_code: bool = False) -> Any:
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False, **options: Any) -> Any:
-    """The tokenizer of a model folder; nothing is looked for outside it.
+    """The tokenizer in a model folder; only this folder is read.
 
     Raises:
-        ModelError: there is none, or transformers cannot read it.
+        ModelError: the folder has none, or transformers cannot read it.
     """
     from transformers import AutoTokenizer
 
@@ -114,8 +114,8 @@ def chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, date: str = D
 
     Args:
         messages: role and content of each turn.
-        date: the day that the template takes for today, as 2024-07-26; the hour is 0.
-        options: of transformers' `apply_chat_template`.
+        date: the current day for the template, such as 2024-07-26; the hour is 0.
+        options: further arguments of transformers' `apply_chat_template`.
 
     Returns:
         Text, or with `tokenize=True` token ids.
@@ -133,7 +133,7 @@ def chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, date: str = D
 
 
 def control_tokens(tokenizer: Any) -> list[str]:
-    """Tokens that steer the model when they occur in a text: special ones, and those that the chat template writes."""
+    """Tokens that control the model when a text contains them: special tokens, and those of the chat template."""
     added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
     written = ""
     if tokenizer.chat_template:
@@ -142,12 +142,12 @@ def control_tokens(tokenizer: Any) -> list[str]:
         turns = [{"role": "user", "content": "a"}]
         try:
             written = chat(tokenizer, turns, tokenize=False, add_generation_prompt=True)
-        except jinja2.TemplateError:  # one turn is not what it is for
+        except jinja2.TemplateError:  # a template may refuse a single turn
             written = str(tokenizer.chat_template)
     return sorted(token for token, special in added.items() if token.strip() and (special or token in written))
 
 
 def first_lines(error: Exception) -> str:
-    """The beginning of another library's message."""
+    """The first lines of another library's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300]

@@ -1,1 +1,1 @@
-"""Sampling: prompts to replies, through one of two engines behind one interface."""
+"""Sampling replies to prompts, with one of two engines behind one interface."""

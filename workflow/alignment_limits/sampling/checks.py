@@ -1,14 +1,14 @@
-"""What a study's samples look like, and how far two engines differ on the same replies.
+"""Summary of a study's samples, and the difference between two engines on the same replies.
 
-The engine that drew a reply and the one that reads it give its log-probability under one law. They round differently, a
-random walk over the reply's tokens, so what may be is counted in nats per root of the number of tokens:
+The engine that drew a reply and the one that reads it compute its log-probability under the same law. They differ by
+rounding, a random walk over the reply's tokens. So the allowed difference grows with the root of the number of tokens:
 
     |log p(engine) − log p(reader)| ≤ bound · √tokens.
 
-Bounds are our choice. In float32 rounding comes to 10⁻⁵, and the smallest fault that we have met (a repetition penalty
-that entered the sampling) to 2·10⁻², so 2·10⁻³ lies a factor of ten from the latter and a hundred from the former.
-Replies drawn in 16 bits are read in float32: their rounding is part of the law that was sampled, and only gross faults
-differ visibly from it.
+The bounds are our choice. In float32 rounding is 10⁻⁵ nats per √token. The smallest fault that we have met (a
+repetition penalty that entered the sampling) is 2·10⁻². The bound 2·10⁻³ is ten times below this fault and a hundred
+times above rounding. Replies drawn in 16 bits are read in float32. Their rounding is part of the law that was
+sampled, so only large faults can be detected.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from alignment_limits.tables.schemas.samples import SAMPLES
 
 
 def summarise(shards: Sequence[str]) -> pl.DataFrame:
-    """Per prompt: number of samples, rates and means (the table `samples_summary`).
+    """Number of samples, rates and means of each prompt (the table `samples_summary`).
 
-    truncation_rate is the share of replies cut at max_new_tokens, distinct_share the share of different
-    texts, mean_logprob in nats per reply; unknown_share is the share of sampled tokens that the tokenizer does not
-    know and that have no text: what a checkpoint's padded rows are given (null where the shards do not say).
+    truncation_rate is the share of replies cut at max_new_tokens. distinct_share is the share of different texts.
+    mean_logprob is in nats per reply. unknown_share is the share of sampled tokens that the tokenizer does not know,
+    such as a checkpoint's padding rows; they have no text (null where the shards do not have this number).
     """
     samples = read_tables(shards, SAMPLES)
     if "n_unknown" not in samples.columns:
@@ -51,7 +51,7 @@ def summarise(shards: Sequence[str]) -> pl.DataFrame:
 
 
 BOUND = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.5}  # nats per √token, by the precision of sampling
-# share of replies with a token outside the reader's top-p nucleus, whose edge rounding moves
+# allowed share of replies with a token outside the reader's top-p nucleus: rounding moves its edge
 OUTSIDE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.5}
 
 
@@ -60,7 +60,8 @@ class Deviation:
     """Over n replies: the largest |difference| in nats, the largest in nats per √token, and the mean difference.
 
     The mean of log p(engine) − log p(reader) over the engine's own replies estimates KL(engine ‖ reader). outside : the
-    share of replies that are impossible to the reader, which only a top-p below 1 can make them; left out of the rest.
+    share of replies with probability 0 under the reader, possible only with a top-p below 1; the other numbers omit
+    them.
     """
 
     replies: int
@@ -88,13 +89,13 @@ def deviation(drawn: ArrayLike, read: ArrayLike, n_tokens: ArrayLike) -> Deviati
 
 
 def check_deviation(found: Deviation, dtype: str, whose: str) -> None:
-    """Stop where two engines disagree by more than rounding.
+    """Raise an error if two engines differ by more than rounding.
 
     Args:
-        dtype: the precision of sampling. whose: whose replies they are, for the message.
+        dtype: the precision of sampling. whose: the model that drew the replies, for the message.
 
     Raises:
-        SamplingError: they do; every KL and gain would be of another law than the sampled one.
+        SamplingError: they differ; every KL and gain would belong to another law than the sampled one.
     """
     remedy = (
         "so one of them does not compute what the model's configuration says; set sampling.engine to the other engine "
@@ -108,6 +109,6 @@ def check_deviation(found: Deviation, dtype: str, whose: str) -> None:
         )
     if found.outside > OUTSIDE[dtype]:
         raise SamplingError(
-            f"{whose}: {found.outside:.0%} of the replies hold a token that a plain forward pass leaves out of its "
+            f"{whose}: {found.outside:.0%} of the replies contain a token that a plain forward pass leaves out of its "
             f"top-p nucleus, {remedy}"
         )

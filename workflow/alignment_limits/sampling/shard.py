@@ -1,4 +1,4 @@
-"""Sample one shard: prompts to token ids, to replies of an engine, to a table; the same for every engine."""
+"""Sample one shard: prompts → token ids → replies of an engine → a table; the same for every engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from alignment_limits.tables.conversations import Messages, conversation, defaul
 
 @dataclass(frozen=True)
 class Request:
-    """`n` samples to draw after `token_ids` from one seed."""
+    """`n` samples to draw from one seed as continuations of `token_ids`."""
 
     prompt_id: str
     token_ids: list[int]
@@ -49,16 +49,16 @@ def render(
     date: str = DATE,
     ids: Sequence[str] | None = None,
 ) -> list[str]:
-    """Prompts in the model's chat template: texts as one user turn each, conversations as they are.
+    """Prompts in the model's chat template: each text as one user turn, each conversation unchanged.
 
     Args:
-        system: the system message of prompts that bring none; None: none is given, and the template may write its own.
-        date: what the template takes for today. ids: names of the prompts, for messages.
+        system: the system message of prompts that have none; None: no message, and the template may write its own.
+        date: the current day for the template. ids: names of the prompts, for messages.
 
     Raises:
         SamplingError: the model has no chat template.
-        PromptError: a prompt's text holds one of the model's control tokens. It would be read as that token, so the
-            prompt could end its own turn and begin another; which of both was meant is the user's to say.
+        PromptError: a prompt's text contains a control token of the model. The model would read it as that token, so
+            the prompt could end its turn and begin another. Only the user knows if that was intended.
     """
     if not tokenizer.chat_template:
         raise SamplingError("prompts.template is 'chat', but the model has no chat template; use 'none'")
@@ -78,24 +78,24 @@ def render(
 
 
 def own_system(tokenizer: Any, date: str = DATE) -> str:
-    """The system message that a model's chat template writes where none is given; "" if it writes none."""
+    """The system message that a model's chat template writes for prompts without one; "" if it writes none."""
     mark = "SYSTEM-MESSAGE"
     try:
         (plain,), (marked,) = (render(["a"], tokenizer, system=system, date=date) for system in (None, mark))
-    except jinja2.TemplateError:  # has no system role
+    except jinja2.TemplateError:  # the template has no system role
         return ""
     return default_system(plain, marked, mark)
 
 
 def with_control_tokens(texts: Sequence[str], tokenizer: Any) -> dict[int, str]:
-    """Of the texts that hold a control token of the model: place → the first such token."""
+    """Position of each text that contains a control token of the model → the first such token."""
     tokens = control_tokens(tokenizer)
     found = {i: next((token for token in tokens if token in text), None) for i, text in enumerate(texts)}
     return {i: token for i, token in found.items() if token is not None}
 
 
 def encode(texts: Sequence[str], tokenizer: Any, template: str) -> list[list[int]]:
-    """Token ids as sent to the model; a chat template brings its own special tokens, so none are added then.
+    """Token ids as sent to the model; no special tokens are added to a chat template, which has its own.
 
     Raises:
         SamplingError: a prompt would start with two BOS tokens.
@@ -104,7 +104,7 @@ def encode(texts: Sequence[str], tokenizer: Any, template: str) -> list[list[int
     bos = tokenizer.bos_token_id
     for text, row in zip(texts, ids, strict=True):
         if bos is not None and row[:2] == [bos, bos]:
-            raise SamplingError(f"the prompt starting {text[:20]!r} gets two BOS tokens; drop one from the text")
+            raise SamplingError(f"the prompt that starts {text[:20]!r} gets two BOS tokens; remove one from the text")
     return ids
 
 
@@ -115,27 +115,27 @@ def check_lengths(
     context: int,
     whose: str = "the model",
 ) -> None:
-    """Every prompt and its reply must fit the model's context.
+    """Check that every prompt fits the model's context together with its reply.
 
     Args:
         prompt_ids, token_ids: names and tokens of the prompts.
         max_new_tokens: of a reply.
-        context: tokens that the model reads at most.
+        context: maximum number of tokens that the model reads.
         whose: the model's name, for the message.
 
     Raises:
-        PromptError: names the prompts that do not, and by how much.
+        PromptError: names the prompts that do not fit, with their lengths.
     """
     long = [(i, len(t)) for i, t in zip(prompt_ids, token_ids, strict=True) if len(t) + max_new_tokens > context]
     if long:
         shown = ", ".join(f"{i} ({n} tokens)" for i, n in long[:5]) + (" …" if len(long) > 5 else "")
         raise PromptError(
             f"{len(long)} prompt(s) leave no room for {max_new_tokens} new tokens in the context of {whose} "
-            f"({context} tokens): {shown}; shorten or drop them"
+            f"({context} tokens): {shown}; shorten or remove them"
         )
     empty = [i for i, t in zip(prompt_ids, token_ids, strict=True) if not t]
     if empty:
-        raise PromptError(f"prompt(s) without a single token: {', '.join(empty[:5])}")
+        raise PromptError(f"prompt(s) without a single token: {', '.join(empty[:5])}; remove them")
 
 
 def decode(
@@ -143,8 +143,8 @@ def decode(
 ) -> list[str]:
     """Replies as text, without the stop token and without control tokens.
 
-    A reply that continues a text keeps its first space, which tokenizers of SentencePiece's kind drop at a text's
-    beginning; in a conversation it is the beginning, and the template writes the space.
+    A reply that continues a text keeps its first space; tokenizers of SentencePiece's kind remove it at the beginning
+    of a text. A reply in a conversation is such a beginning, and the template writes the space.
     """
     bare = [list(ids[:-1]) if len(ids) and ids[-1] in stop else list(ids) for ids in token_ids]
     before = _one_letter(tokenizer) if template == "none" else []
@@ -154,7 +154,7 @@ def decode(
 
 
 def _one_letter(tokenizer: Any) -> list[int]:
-    """One token of plain text to stand before a reply; none where the tokenizer has no such token."""
+    """One token of plain text to put before a reply; empty if the tokenizer has no such token."""
     ids: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
     return ids if tokenizer.decode(ids, skip_special_tokens=True).strip() == "a" else []
 
@@ -171,12 +171,13 @@ def sample_shard(
     threads: int = 1,
     label: str = "",
 ) -> tuple[pl.DataFrame, dict[str, float]]:
-    """`sampling.block` replies to every prompt: the block's number decides their sample ids and seeds.
+    """Sample `sampling.block` replies to every prompt; the block's number decides their sample ids and seeds.
 
     Returns:
-        the table `samples` of the contract, with the number of each reply's tokens that the tokenizer does not know
-        (rows of a padded vocabulary; they have no text), and figures of the run: tokens, seconds, tokens per second
-        (start-up apart), truncation rate, share of duplicates within a prompt, share of unknown tokens.
+        the table `samples`, and numbers of the run. The table has for each reply the number of tokens that the
+        tokenizer does not know (padding rows of the vocabulary; they have no text). The numbers are tokens, seconds,
+        tokens per second (without start-up), truncation rate, share of duplicates within a prompt, share of unknown
+        tokens.
 
     Raises:
         PromptError: a prompt does not fit the model's context.
@@ -229,16 +230,16 @@ _ENGINES = {"vllm": "VllmEngine", "transformers": "TransformersEngine"}
 
 
 def _engine(name: str) -> Any:
-    """The engine's class; only its own module is imported, and only that one counts in the fingerprint."""
+    """The engine's class; only its module is imported, and only this module counts in the fingerprint."""
     return getattr(importlib.import_module(f"alignment_limits.sampling.{name}_engine"), _ENGINES[name])
 
 
 def _progress(label: str) -> Any:
-    """A progress bar named after its shard, as vLLM wants it: a class."""
+    """A progress bar with its shard's name; a class, as vLLM requires."""
 
     class Labelled(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            # vLLM has a bar for tokenising too, which is over at once
+            # vLLM also has a bar for tokenising, which takes no time
             options["disable"] = options.get("desc") not in (None, "Processed prompts")
             options["desc"] = f"sampling {label}".strip()
             super().__init__(*args, **options)

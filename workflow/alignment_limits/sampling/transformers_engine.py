@@ -1,4 +1,4 @@
-"""Sampling with transformers' own generate: slower, for models or machines vLLM does not serve."""
+"""Sampling with `generate` of transformers: slower, for models or machines that vLLM does not support."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from alignment_limits.study.sampling import Model, Sampling
 
 
 class TransformersEngine:
-    """A model held in this process; one request (a block of one prompt) is one batch.
+    """A model in this process; one request (a block of one prompt) is one batch.
 
-    A batch never mixes prompts, so there is no padding and no sample depends on the shard's layout.
+    A batch never mixes prompts. So there is no padding, and no sample depends on the shard's layout.
     """
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
@@ -71,7 +71,7 @@ class TransformersEngine:
 
 
 def _until_stop(ids: list[int], logprobs: list[float], stop: list[int]) -> Completion:
-    """Cut the padding that generate adds once a reply has ended; the stop token belongs to the reply."""
+    """Remove the padding that `generate` adds after the end of a reply; the stop token belongs to the reply."""
     end = next((t + 1 for t, token in enumerate(ids) if token in stop), None)
     reason = "length" if end is None else "stop"
     return Completion(ids[:end], sum(logprobs[:end]), reason)

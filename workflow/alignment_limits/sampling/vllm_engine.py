@@ -1,4 +1,4 @@
-"""Sampling with vLLM: the CPU build here, the official one on a GPU; the Python API is the same."""
+"""Sampling with vLLM: its CPU build, or the official build on a GPU; both have the same Python API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.shard import Completion, Request
 from alignment_limits.study.sampling import Model, Sampling
 
-# Seeded requests crash in chunked prefill on the CPU; small blocks share more of a prompt's cache; more
+# Seeded requests crash in chunked prefill on the CPU. Small blocks share more of a prompt's cache. More
 # concurrent sequences were slower on two cores.
 CPU_OPTIONS: dict[str, Any] = {
     "enable_chunked_prefill": False,
@@ -25,14 +25,14 @@ CPU_OPTIONS: dict[str, Any] = {
     "enforce_eager": True,
 }
 
-# architectures that vLLM computes otherwise than their checkpoints were trained: no rounding, another law
+# architectures for which vLLM computes another law than the checkpoints' (more than rounding)
 OTHER_LAW = {"bloom": "it takes the exact GELU for BLOOM's own, which is off by 10⁻³ nats a reply and more"}
 
 REMEDY = "set sampling.engine: transformers"
 
 
 class VllmEngine:
-    """A model held in this process.
+    """A model in this process.
 
     Args:
         folder: a plain transformers folder.
@@ -44,11 +44,11 @@ class VllmEngine:
         _quiet()
         config = load_config(folder, model.trust_remote_code)
         if why := OTHER_LAW.get(config.model_type):
-            raise SamplingError(f"vLLM samples another law than {folder}'s: {why}; {REMEDY}")
+            raise SamplingError(f"vLLM does not sample the law of the model in {folder}: {why}; {REMEDY}")
         import torch
         from vllm import LLM
 
-        # the law that is sampled (temperature and top-p applied) is the one whose log-probs are kept
+        # log-probabilities of the law that is sampled (after temperature and top-p)
         options: dict[str, Any] = {"logprobs_mode": "processed_logprobs"}
         if not torch.cuda.is_available():
             tokens = max(CPU_OPTIONS["max_num_batched_tokens"], context)
@@ -65,7 +65,7 @@ class VllmEngine:
             disable_log_stats=True,
             use_tqdm_on_load=False,
             generation_config="vllm",  # the study's settings only, never the model's defaults
-            seed=0,  # every request has its own seed; this one keeps vLLM from warning
+            seed=0,  # every request has its own seed; this one avoids a warning of vLLM
             **options,
         )
 
@@ -105,10 +105,10 @@ class VllmEngine:
 
 
 def _started(llm: Any, folder: Path, config: Any, **options: Any) -> Any:
-    """vLLM on a model, or the reason why it does not serve it.
+    """Start vLLM on a model.
 
     Raises:
-        SamplingError: it does not.
+        SamplingError: vLLM does not support the model; with the reason.
     """
     try:
         return llm(**options)
@@ -116,7 +116,7 @@ def _started(llm: Any, folder: Path, config: Any, **options: Any) -> Any:
         if "out of memory" in str(e):
             raise
         why = _reason(e, config)
-        raise SamplingError(f"vLLM does not serve the model in {folder} on this machine: {why[:300]}; {REMEDY}") from e
+        raise SamplingError(f"vLLM cannot run the model in {folder} on this machine: {why[:300]}; {REMEDY}") from e
 
 
 def _reason(error: Exception, config: Any) -> str:
@@ -134,11 +134,11 @@ def _reason(error: Exception, config: Any) -> str:
 
 def prepare_environment(threads: int) -> None:
     defaults = {
-        "HF_HUB_OFFLINE": "1",  # models are local folders by now
+        "HF_HUB_OFFLINE": "1",  # all models are local folders
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; unset takes a share of all memory
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; if unset, vLLM takes a share of all memory
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a child process would import vLLM again: 40 s
         "TORCH_COMPILE_DISABLE": "1",  # no compiler needed, no warm-up; equal throughput on the CPU
         "OMP_NUM_THREADS": str(threads),
@@ -149,6 +149,6 @@ def prepare_environment(threads: int) -> None:
 
 
 def _quiet() -> None:
-    """Start-up warnings of the libraries beneath that no user of ours can act on."""
+    """Hide start-up warnings of other libraries that a user cannot act on."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm|torch")
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
