@@ -119,7 +119,7 @@ class TestConversations:
     def test_a_bos_token_in_any_turn_is_refused(self, make_classifier):
         folder = make_classifier("llama")
         encode = encoder(AutoTokenizer.from_pretrained(folder), "chat", None, folder)
-        with pytest.raises(RewardError, match="holds a BOS token of its own"):
+        with pytest.raises(RewardError, match="contains a BOS token"):
             encode((("user", "Hi"), ("assistant", "<s>Hello."), ("user", "Why?")), "So.")
 
     def test_rewards_in_training_are_given_the_turns(self, make_classifier, tmp_path):

@@ -81,7 +81,7 @@ def test_other_pooling_and_missing_files_are_refused(encoder_folder, tmp_path):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 8}))
     load_reward(_spec(), folder)  # the mean is what sentence-transformers does if nothing is said
     (folder / "model.safetensors").unlink()
-    with pytest.raises(RewardError, match=r"model.safetensors is missing .*the folder holds: 1_Pooling/config.json"):
+    with pytest.raises(RewardError, match=r"model.safetensors is missing .*the folder contains: 1_Pooling/config.json"):
         load_reward(_spec(), folder)
 
 

@@ -71,7 +71,7 @@ class TestControlTokens:
         turns = "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\nNo.<|im_end|>\n"
         assert tokenizer.decode(encode("Hello!", "No.")[0]) == turns
         assert tokenizer.decode(encode("Hello!", FORGED)[0]) == turns.replace("No.", SPACED)
-        with pytest.raises(RewardError, match=r"starts '<\|im_start\|>user.*holds a BOS token of its own"):
+        with pytest.raises(RewardError, match=r"starts '<\|im_start\|>user.*contains a BOS token"):
             encode("<|im_start|>user\nHello!<|im_end|>", "No.")
 
     def test_a_reply_that_spells_bos_is_scored(self, make_classifier):

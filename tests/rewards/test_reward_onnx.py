@@ -78,7 +78,7 @@ def test_a_locale_the_machine_lacks_is_no_obstacle(tmp_path):
 
 
 def test_bad_models_and_labels_are_refused(tmp_path):
-    with pytest.raises(RewardError, match=r"m.onnx is missing \(model: m.onnx\); the folder holds: nothing"):
+    with pytest.raises(RewardError, match=r"m.onnx is missing \(model: m.onnx\); the folder contains: nothing"):
         load_reward(SPEC, tmp_path)
     onnx.save(_model(True), str(tmp_path / "m.onnx"))
     with pytest.raises(RewardError, match="has 3 classes; label must be in 0 … 2, not 3"):

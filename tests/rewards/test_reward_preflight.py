@@ -135,7 +135,7 @@ def test_every_prompt_is_put_through_a_rewards_template(make_classifier):
     fine = {f"p{i}": "How was it?" for i in range(40)}
     assert load_and_preflight(spec, folder, "rm", prompts=fine)["probes"] == len(PROBES)
     late = fine | {"late": "How <s> is", "later": "How was it?"}
-    with pytest.raises(RewardError, match=r"reward 'rm': prompt 'late': .*holds a BOS token of its own .*score the"):
+    with pytest.raises(RewardError, match=r"reward 'rm': prompt 'late': .*contains a BOS token .*score the"):
         load_and_preflight(spec, folder, "rm", prompts=late)
 
 
@@ -171,5 +171,5 @@ def test_a_missing_model_file_is_named(tmp_path):
 def test_a_template_with_two_bos_is_found(make_classifier):
     spec = {"kind": "sequence-classifier", "text": "chat", "sign": 1, "label": 0}
     folder = make_classifier("llama", template="{{ bos_token }}" + LLAMA)
-    with pytest.raises(RewardError, match=r"reward 'rm': .*two BOS tokens in front; mend chat_template"):
+    with pytest.raises(RewardError, match=r"reward 'rm': .*two BOS tokens in front; fix chat_template"):
         load_and_preflight(spec, folder, "rm")

@@ -68,7 +68,7 @@ def test_a_classifier_without_probabilities_is_refused(tmp_path):
     vectorizer = TfidfVectorizer()
     joblib.dump(LinearSVC().fit(vectorizer.fit_transform(CIVIL + RUDE), [0] * 6 + [1] * 6), tmp_path / "m.joblib")
     joblib.dump(vectorizer, tmp_path / "v.joblib")
-    with pytest.raises(RewardError, match="holds a LinearSVC without probabilities"):
+    with pytest.raises(RewardError, match="contains a LinearSVC without probabilities"):
         load_reward(SPEC, tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Reward models behind one interface; a module a kind."""
+"""Reward models behind one interface; one module for each kind."""

@@ -1,4 +1,4 @@
-"""What a reward model is: texts in, float64 scores out. Light: NumPy only."""
+"""The interface of a reward model: texts in, float64 scores out. This module needs NumPy only."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Scores:
     """Scores of n texts, in the order the texts were given.
 
     Attributes:
-        score: float64 [n], larger is better, in the reward's own units (logits, cosine, counts).
-        truncated: bool [n], True where the model did not see the whole text.
+        score: float64 [n], larger is better, in the reward's units (logits, cosine, counts).
+        truncated: bool [n], True where the model did not read the complete text.
     """
 
     score: NDArray[np.float64]
@@ -29,11 +29,11 @@ class Scores:
 
 
 class Prompt(str):
-    """A prompt as one text, with what else its row in the prompt file holds.
+    """A prompt as one text, with further columns of its row in the prompt file.
 
     Attributes:
         columns: name of a column → its value as text, or None, for rewards that ask for them.
-        messages: its turns where it is a conversation, for rewards that read through a chat template; else ().
+        messages: the turns of a conversation, for rewards that read through a chat template; otherwise ().
 
     Example:
         >>> prompt = Prompt("What is 6 · 7?", {"answer": "42"})
@@ -52,31 +52,31 @@ class Prompt(str):
 
 
 class RewardModel(Protocol):
-    """A reward model, batching inside."""
+    """A reward model; it makes its own batches."""
 
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
         """Score each reply to the prompt at the same place (or to the document or reference: `beside`).
 
         Raises:
-            RewardError: the two sequences differ in length, the model refuses a text, or a score is not a
-                finite number.
+            RewardError: the two sequences differ in length, the model refuses a text, or a score is not
+                finite.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ItemReward:
-    """A reward model made of two functions; scores each distinct item once.
+    """A reward model of two functions; it scores each distinct item once.
 
     Attributes:
-        items: (prompts, replies) → one hashable item each, what the model reads.
+        items: (prompts, replies) → for each reply a hashable item, which the model reads.
         score_items: distinct items → raw scores, before `sign`.
-        sign: 1, or -1 to turn a badness into a reward.
-        tolerance: how far a score may move with its batch, in units of the spread of scores; None: the
-            preflight's own.
-        flat: it may give one score to all texts of a preflight: a verifier that nothing passes, a list of rare words.
-        readable: (item, tokens that its reply may take besides) → anything, or RewardError where the model cannot read
-            it; runs no model, so that a preflight can ask for every prompt of a study.
+        sign: 1, or -1 where large scores are bad.
+        tolerance: allowed change of a score with its batch, in units of the spread of scores; None: the
+            default of the preflight.
+        flat: all texts of a preflight may have the same score (a verifier that none passes, a list of rare words).
+        readable: (item, further tokens that its reply may take) → anything; raises RewardError if the model cannot read
+            the item. It runs no model, so a preflight can check every prompt of a study.
     """
 
     items: Callable[[Sequence[str], Sequence[str]], list[Any]]
@@ -89,7 +89,7 @@ class ItemReward:
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> Scores:
         """See `RewardModel.score`."""
         if len(prompts) != len(replies):
-            raise RewardError(f"{len(prompts)} prompts but {len(replies)} replies; give one prompt per reply")
+            raise RewardError(f"{len(prompts)} prompts but {len(replies)} replies; give one prompt for each reply")
         distinct, where = distinct_items(self.items(prompts, replies))
         if not distinct:
             return Scores(np.empty(0), np.empty(0, dtype=bool))
@@ -98,7 +98,7 @@ class ItemReward:
         if len(bad):
             raise RewardError(
                 f"{len(bad)} of {len(where)} scores are NaN or infinite, the first for text number {bad[0]} "
-                "(from 0); no study can use them: mend the reward"
+                "(counted from 0); fix the reward"
             )
         return Scores(self.sign * raw.score[where] + 0.0, raw.truncated[where])  # + 0.0: no negative zeros
 
@@ -114,12 +114,12 @@ def text_reward(
 
 
 def pairs(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
-    """Items of a reward that reads the reply and what is beside it: (beside, reply)."""
+    """Items of a reward that reads the reply and one more text: (that text, reply)."""
     return list(zip(prompts, replies, strict=True))
 
 
 def turns_of(prompt: str | Turns) -> Turns:
-    """A prompt as the turns of a conversation: its own, or the user's one."""
+    """A prompt as the turns of a conversation; a plain text is one turn of the user."""
     if isinstance(prompt, tuple):
         return prompt
     return getattr(prompt, "messages", ()) or (("user", str(prompt)),)
@@ -131,20 +131,20 @@ def conversations(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
 
 
 def untruncated(score: Any) -> Scores:
-    """Scores of a model that always reads the whole text."""
+    """Scores of a model that always reads the complete text."""
     array = np.asarray(score, dtype=np.float64)
     return Scores(array, np.zeros(len(array), dtype=bool))
 
 
 def distinct_items(items: Sequence[Hashable]) -> tuple[list[Any], NDArray[np.intp]]:
-    """Distinct items in order of first appearance, and for every item its index among them [n]."""
+    """Distinct items in order of first appearance, and the index among them of every item [n]."""
     index: dict[Hashable, int] = {}
     where = np.fromiter((index.setdefault(item, len(index)) for item in items), np.intp, len(items))
     return list(index), where
 
 
 def log_odds(p: NDArray[np.floating], q: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-    """log p − log q in float64, finite also where a probability rounded to 0 or 1.
+    """log p − log q in float64; finite also if a probability was rounded to 0 or 1.
 
     Args:
         p: probabilities [n].
@@ -152,15 +152,15 @@ def log_odds(p: NDArray[np.floating], q: NDArray[np.floating] | None = None) -> 
     """
     p64 = np.asarray(p, dtype=np.float64)
     q64 = 1 - p64 if q is None else np.asarray(q, dtype=np.float64)
-    floor = np.finfo(np.asarray(p).dtype).epsneg  # below it 1 − p is not resolved in the model's own type
+    floor = np.finfo(np.asarray(p).dtype).epsneg  # the resolution of 1 − p in the model's precision
     return np.log(np.maximum(p64, floor)) - np.log(np.maximum(q64, floor))
 
 
 def need_file(folder: Path | None, name: str, key: str) -> Path:
-    """Path of a file the reward needs.
+    """Path of a file that the reward needs.
 
     Raises:
-        RewardError: it is missing; the message names it and what the folder holds.
+        RewardError: it is missing; the message names it and lists the folder's files.
     """
     if folder is None:
         raise RewardError(f"{key}: {name} needs a source, none was given; add `source:` to the reward")
@@ -169,7 +169,7 @@ def need_file(folder: Path | None, name: str, key: str) -> Path:
         held = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
         listing = ", ".join(held[:12]) + (" …" if len(held) > 12 else "")
         raise RewardError(
-            f"{path} is missing ({key}: {name}); the folder holds: {listing or 'nothing'}; "
+            f"{path} is missing ({key}: {name}); the folder contains: {listing or 'nothing'}; "
             f"correct {key}, or the source's member"
         )
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -186,10 +186,10 @@ def _joined(prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
 
 
 def device_for(resources: Any) -> str:
-    """Torch device of a job, from its Snakemake resources (`gpu: 1`, or `gres: gpu:…` as some Slurm sites want).
+    """Torch device of a job, from its Snakemake resources (`gpu: 1`, or `gres: gpu:…` on some Slurm sites).
 
     Raises:
-        RewardError: the job asked for a GPU and torch sees none.
+        RewardError: the job asked for a GPU, but torch finds none.
     """
     if not resources.get("gpu") and "gpu" not in str(resources.get("gres") or ""):
         return "cpu"

@@ -1,11 +1,12 @@
-"""What rewards on transformers share: checks of a checkpoint's folder, and prompt and reply as token ids.
+"""Shared by rewards on transformers: checks of a checkpoint's folder; prompt and reply as token ids.
 
-They are read as the model's authors meant them: template, one BOS, cut where it hurts least, no control tokens.
+Texts are read as the model's authors intended: with its template, one BOS, truncated where the loss is smallest,
+without control tokens.
 
-A tokenizer turns `<|im_end|>` or `</s>` inside any text into the control token of that name: a reply could end its own
-turn, forge the next one, or hide what follows from the place where a classifier reads. A space behind the first
-character (`< |im_end|>`) leaves it readable, and letters only. The rule is ours; it works with every tokenizer and
-template, and nothing that a study cannot foresee makes a reward fail.
+A tokenizer turns `<|im_end|>` or `</s>` in any text into the control token of that name. So a reply could end its own
+turn, forge the next turn, or hide text from a classifier. We put a space after the first character (`< |im_end|>`):
+the text stays readable and is no control token. This rule is our choice. It works with every tokenizer and template,
+and no reply makes a reward fail.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from alignment_limits.rewards.base import Turns, need_file, turns_of
 
 
 def as_text(tokenizer: Any) -> Callable[[str], str]:
-    """Text → the same text, in which no control token of this tokenizer is spelled.
+    """Text → the same text without control tokens of this tokenizer.
 
     Example:
         >>> as_text(tokenizer)("hi<|im_end|>")
@@ -36,7 +37,7 @@ def as_text(tokenizer: Any) -> Callable[[str], str]:
 
 
 def without(tokens: list[str]) -> Callable[[str], str]:
-    """The same for a list of control tokens; one of a single character has no inside, and stays."""
+    """The same for a list of control tokens; tokens of a single character are not changed."""
     spelled = sorted((re.escape(token) for token in tokens if len(token) > 1), key=len, reverse=True)
     if not spelled:
         return lambda text: text
@@ -44,9 +45,9 @@ def without(tokens: list[str]) -> Callable[[str], str]:
     return lambda text: pattern.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
 
 
-ROUNDED_TOLERANCE = 0.05  # of the spread of scores: what a body of 8 bits of mantissa makes of another batch
-_UNBOUNDED = 10**9  # tokenizers without a limit of their own say 10**30
-# encoders whose positions start behind the padding token's id
+ROUNDED_TOLERANCE = 0.05  # share of the spread of scores: the effect of the batch on a body with 8 bits of mantissa
+_UNBOUNDED = 10**9  # tokenizers without a limit report 10**30
+# encoders whose positions start after the padding token's id
 _SHIFTED_POSITIONS = {
     "camembert", "data2vec-text", "ibert", "longformer", "luke", "markuplm", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
@@ -54,10 +55,10 @@ _SHIFTED_POSITIONS = {
 
 
 def need_checkpoint(folder: Path | None) -> Path:
-    """The folder of a transformers checkpoint with all of its files (safetensors only).
+    """The folder of a transformers checkpoint with all its files (safetensors only).
 
     Raises:
-        RewardError: a file is missing; it is named.
+        RewardError: a file is missing; the message names it.
     """
     path = need_file(folder, "config.json", "source").parent
     index = path / "model.safetensors.index.json"
@@ -67,7 +68,7 @@ def need_checkpoint(folder: Path | None) -> Path:
     elif not (path / "model.safetensors").is_file() and list(path.glob("pytorch_model*.bin")):
         raise RewardError(
             f"{path} has its weights as pickles (pytorch_model.bin), which can run code on loading; "
-            "convert them to safetensors, or take a revision that has them"
+            "convert them to safetensors, or use a revision that has safetensors"
         )
     else:
         need_file(path, "model.safetensors", "source")
@@ -75,7 +76,7 @@ def need_checkpoint(folder: Path | None) -> Path:
 
 
 def context_of(tokenizer: Any, config: Any) -> int | None:
-    """Tokens the model can read, special tokens included; None: no limit is known."""
+    """Number of tokens that the model can read, special tokens included; None: no known limit."""
     text_config = config.get_text_config()
     positions = stated_context(config)
     if positions and text_config.model_type in _SHIFTED_POSITIONS:
@@ -85,10 +86,10 @@ def context_of(tokenizer: Any, config: Any) -> int | None:
 
 
 def most_tokens(asked: int | None, context: int | None, path: Path) -> int | None:
-    """Tokens of a text at most: what is asked for, or all the model can read.
+    """Maximum number of tokens of a text: the number asked for, or all that the model can read.
 
     Raises:
-        RewardError: more is asked for than the model can read.
+        RewardError: the number asked for is more than the model can read.
     """
     if asked is not None and context is not None and asked > context:
         raise RewardError(f"{path} reads at most {context} tokens; lower max_length={asked}")
@@ -108,27 +109,26 @@ def encoder(
     wording: str = "{prompt}{reply}",
     date: str = DATE,
 ) -> Encode:
-    """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether text was cut.
+    """(prompt, reply) → token ids with exactly one BOS (if the model has one), and whether the text was truncated.
 
-    A prompt is a text or, for the template, the turns of a conversation; the reply is the turn that follows.
+    A prompt is a text or, for the template, the turns of a conversation. The reply is the next turn.
 
-    Control tokens that a reply spells out are read as text (`control_tokens`), and so are those of a prompt that goes
-    through the template. A prompt that goes through none is read as the tokenizer reads it: one that was written in a
-    template of its own keeps it.
+    Control tokens in a reply are read as text (`control_tokens`); so are those of a prompt in a chat template. Without
+    a template the tokenizer reads the prompt unchanged, so a prompt can contain its own template.
 
     Args:
         text: 'reply', 'prompt+reply' (joined) or 'chat' (the tokenizer's template).
-        limit: most tokens; longer texts lose the beginning of the prompt, then of the reply. A conversation loses its
-            first exchanges, its system message, then the beginning of the user's last turn.
+        limit: maximum number of tokens; a longer text loses the beginning of the prompt, then of the reply. A
+            conversation loses its first exchanges, its system message, then the beginning of the user's last turn.
         path: for messages.
-        lead: what the model is taken to have said already when it is asked for its next token: the template then
-            opens the model's turn, and these tokens follow; None: nothing is asked.
-        wording: around texts that go through no template.
-        date: what the template takes for today.
+        lead: the beginning of the model's answer, where the next token is asked for: the template opens the model's
+            turn, and these tokens follow; None: no next token is asked for.
+        wording: the text around prompt and reply if no template is used.
+        date: the current day for the template.
 
     Raises:
-        RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice
-            or does not fit into `limit`; a prompt that went through a template before; a text without any token.
+        RewardError: no chat template, or (from the returned function) a template that fails, adds BOS twice or does
+            not fit into `limit`; a prompt that is already in a template; a text without any token.
     """
     bos = tokenizer.bos_token_id
     said: list[int] = tokenizer(lead or "", add_special_tokens=False)["input_ids"]
@@ -146,7 +146,7 @@ def encoder(
             raise RewardError(_refused(tokenizer, messages, path, error)) from error
         ids = [bos, *ids] if adds_bos and ids[:1] != [bos] else list(ids)
         if bos is not None and ids[:2] == [bos, bos]:
-            raise RewardError(f"{path}: the chat template puts two BOS tokens in front; mend chat_template")
+            raise RewardError(f"{path}: the chat template puts two BOS tokens in front; fix chat_template")
         return ids + said
 
     def plain(prompt: Turns, reply: str) -> list[int]:
@@ -154,14 +154,14 @@ def encoder(
         asked = prompt[0][1]
         whole = re.sub(r"\{(prompt|reply)\}", lambda place: asked if place[1] == "prompt" else told, wording)
         ids: list[int] = tokenizer(whole, verbose=False)["input_ids"]
-        own = adds_bos and ids[:2] == [bos, bos]  # the prompt brought its own, as chat-templated prompts do
+        own = adds_bos and ids[:2] == [bos, bos]  # the prompt has a BOS, as prompts in a chat template have
         ids = ids[1:] if own else ids
         if not ids + said and tokenizer.eos_token_id is None:
             raise RewardError(
-                f"{path}: an empty reply has no token here, as the tokenizer knows neither BOS nor EOS; set `wording` "
-                "so that there is something to read"
+                f"{path}: an empty reply has no token here, as the tokenizer has neither BOS nor EOS; set `wording` "
+                "so that there is text to read"
             )
-        return ids + said or [tokenizer.eos_token_id]  # no BOS and an empty reply: all there is to read is its end
+        return ids + said or [tokenizer.eos_token_id]  # no BOS and an empty reply: its end is the only token
 
     render = chat if text == "chat" else plain
     if text == "chat" and not tokenizer.chat_template:
@@ -187,7 +187,7 @@ def encoder(
 
 def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
     """`text` without its first `count` tokens, at least one character shorter."""
-    if not tokenizer.is_fast:  # no character offsets: keep a like share of the characters
+    if not tokenizer.is_fast:  # no character offsets: keep the same share of the characters
         tokens = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         return text[max(1, len(text) * count // max(1, tokens)) :]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -196,7 +196,7 @@ def drop_tokens(tokenizer: Any, text: str, count: int) -> str:
 
 
 def _shorter(tokenizer: Any, turns: Turns, excess: int) -> Turns:
-    """A prompt without its first exchange; else with a shorter system message; else with a shorter last turn."""
+    """A prompt without its first exchange, or with a shorter system message, or with a shorter last turn."""
     system = turns[: turns[0][0] == "system"]
     if (asked := turns[len(system) :])[1:]:
         return (*system, *asked[2:])
@@ -208,7 +208,7 @@ def _shorter(tokenizer: Any, turns: Turns, excess: int) -> Turns:
 
 
 def _refused(tokenizer: Any, messages: Sequence[Mapping[str, str]], path: Path, error: Exception) -> str:
-    """What is to be said of a conversation that a template fails on."""
+    """The message for a conversation that a template refuses."""
     roles = ", ".join(message["role"] for message in messages)
     if messages[0]["role"] == "system":
         with contextlib.suppress(jinja2.TemplateError):
@@ -222,10 +222,10 @@ def _refused(tokenizer: Any, messages: Sequence[Mapping[str, str]], path: Path, 
 
 
 def _not_templated(prompt: str, tokenizer: Any, path: Path) -> None:
-    """Refuse a prompt that holds the token which begins a conversation (or, in some templates, each turn of it)."""
+    """Refuse a prompt that contains the token that begins a conversation (in some templates, each turn)."""
     bos = tokenizer.bos_token
     if bos is not None and bos != tokenizer.eos_token and bos in prompt:
         raise RewardError(
-            f"{path}: the prompt that starts {prompt[:40]!r} holds a BOS token of its own ({bos}), as prompts do that "
-            "went through a chat template before; score the plain prompt, or set `text: prompt+reply`"
+            f"{path}: the prompt that starts {prompt[:40]!r} contains a BOS token ({bos}); it seems to be in a "
+            "chat template already: score the plain prompt, or set `text: prompt+reply`"
         )

@@ -1,4 +1,4 @@
-"""Sentence-embedding rewards: how much nearer a text is to good prototypes than to bad ones."""
+"""Sentence-embedding rewards: similarity of a text to good prototypes minus similarity to bad ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(
     Raises:
         RewardError: the folder is not a mean-pooled transformers encoder.
     """
-    # Where prompt and reply are read together, the end (the reply) is what must not be cut off.
+    # where prompt and reply are one text, its end (the reply) must not be truncated
     encode = load_encoder(folder, device, truncation_side="left" if text == "prompt+reply" else "right")
     good, _ = encode(list(toward))
     bad = encode(list(away))[0] if away else None
@@ -76,7 +76,7 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
         truncated = np.array([limit is not None and len(i) > limit for i in ids], dtype=bool)
         for row in np.flatnonzero(truncated):
             ids[row] = tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
-        # where a tokenizer adds no special tokens, an empty text has none at all, and their mean is no number
+        # if a tokenizer adds no special tokens, an empty text has no token, and the mean would be NaN
         ids = [i or [tokenizer.pad_token_id] for i in ids]
         return in_batches(ids, forward, pad=tokenizer.pad_token_id, device=device), truncated
 
@@ -84,7 +84,7 @@ def load_encoder(folder: Path | None, device: str, truncation_side: str = "right
 
 
 def _context(path: Path, limit: int | None) -> int | None:
-    """Tokens the encoder reads: what sentence-transformers was told, within the model's own limit."""
+    """Number of tokens that the encoder reads: the setting of sentence-transformers, within the model's limit."""
     file = path / "sentence_bert_config.json"
     told = json.loads(file.read_text("utf-8")).get("max_seq_length") if file.is_file() else None
     return min((n for n in (told, limit) if n), default=None)
@@ -93,4 +93,4 @@ def _context(path: Path, limit: int | None) -> int | None:
 def _refuse_other_pooling(path: Path) -> None:
     file = path / "1_Pooling" / "config.json"
     if file.is_file() and not json.loads(file.read_text("utf-8")).get("pooling_mode_mean_tokens", True):
-        raise RewardError(f"{file} asks for another pooling than the mean over tokens, which is not supported")
+        raise RewardError(f"{file} asks for another pooling than the mean over tokens; only the mean is supported")

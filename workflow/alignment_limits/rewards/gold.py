@@ -1,8 +1,8 @@
-"""Is a reward fit to be gold? It should put an expert's reply above the base model's, and above another document's.
+"""Test whether a reward can be gold: it should score an expert's reply above the base model's and another document's.
 
-Held-out replies: of each document's references one, in turn, is the expert's reply; rewards that read references
-read the others only. It is compared with replies of the base model and with the same kind of reference of other
-documents. Ties count half.
+One reference of each document, in turn, is the expert's reply. It is held out: rewards that read references read only
+the others. It is compared with replies of the base model, and with references of other documents at the same position.
+Ties count half.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ EXPERT, OTHER, SAMPLE = "expert", "other", "sample"
 
 
 def trials(documents: pl.DataFrame, samples: pl.DataFrame, beside: str, per_document: int) -> pl.DataFrame:
-    """What a reward must score to be judged.
+    """The texts that a reward scores for this test.
 
     Args:
-        documents: prompt_id, text, document, reference (one a line).
-        samples: prompt_id, sample_id, text: replies of the base model; the first of each document are taken, which
-            are as random as any.
-        beside: what the reward reads: 'prompt', 'document' or 'reference'.
-        per_document: base replies and other documents' references to compare each expert's reply with; the
-            documents that follow it, as many as there are.
+        documents: prompt_id, text, document, reference (one per line).
+        samples: prompt_id, sample_id, text: replies of the base model; the first ones of each document are used.
+        beside: the text that the reward reads with the reply: 'prompt', 'document' or 'reference'.
+        per_document: number of base replies, and of next documents' references, to compare each expert's reply with;
+            at most as many as there are.
 
     Returns:
         prompt_id, role ('expert', 'other', 'sample'), beside, reply; no rows for a reward that reads references
@@ -36,7 +35,7 @@ def trials(documents: pl.DataFrame, samples: pl.DataFrame, beside: str, per_docu
     documents = documents.sort("prompt_id")
     experts = [r.split("\n") for r in documents["reference"]]
     if len(experts) < 2 or len({len(e) for e in experts}) != 1:
-        raise PromptError("judging a gold reward takes two documents or more with equally many references each")
+        raise PromptError("judging a gold reward needs at least two documents with equally many references each")
     lines = len(experts[0])
     if beside == "reference" and lines == 1:
         return pl.DataFrame(schema=dict.fromkeys(("prompt_id", "role", "beside", "reply"), pl.String))
@@ -56,7 +55,7 @@ def trials(documents: pl.DataFrame, samples: pl.DataFrame, beside: str, per_docu
 
 
 def shares(scores: pl.DataFrame, *, replicates: int = 2000, seed: int = 0) -> dict[str, float]:
-    """How often the expert's reply scores above base replies and above another document's.
+    """Share of comparisons where the expert's reply scores above base replies, and above another document's.
 
     Args:
         scores: prompt_id, role, score.

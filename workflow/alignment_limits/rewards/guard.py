@@ -1,7 +1,7 @@
-"""Guard models: the log-odds that a causal language model would answer 'safe' rather than 'unsafe'.
+"""Guard models: the log-odds that a causal language model answers 'safe' rather than 'unsafe'.
 
-The answer is not generated: its two first tokens are compared where the model would begin it, so that a
-score is a number without ties, and no parsing can fail.
+The answer is not generated. The probabilities of the two possible first tokens are compared at the beginning of the
+answer. So scores have no ties, and no parsing can fail.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def load(
     """A reward in nats: log p(first token of `safe`) − log p(first token of `unsafe`); `text` is not used.
 
     Args:
-        date: what the chat template takes for today.
+        date: the current day for the chat template.
 
     Raises:
-        RewardError: no causal language model or chat template, the two answers begin with the same token or with
-            none that means anything, or `max_length` exceeds what the model can read.
+        RewardError: no causal language model or chat template; the two answers begin with the same token or with a
+            token without meaning; or `max_length` is more than the model can read.
     """
     path = need_checkpoint(folder)
     tokenizer = load_tokenizer(path, trust_remote_code)
@@ -69,18 +69,18 @@ def load(
 
 
 def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tuple[int, int]:
-    """First tokens of the two answers, as they follow what the model has said already.
+    """First tokens of the two answers after the beginning of the model's turn.
 
     Raises:
-        RewardError: the two are the same token, or one of them is white space, a control token or unknown; both are
-            shown.
+        RewardError: the two are the same token, or one of them is white space, a control token or unknown; the message
+            shows both.
     """
     said: list[int] = tokenizer(lead, add_special_tokens=False)["input_ids"] if lead else []
     first = []
     for answer in (safe, unsafe):
         alone: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
         whole: list[int] = tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
-        # in its place where the tokenizer leaves the lead as it is: many put a space before the first word of a text
+        # after the lead if the lead's tokens do not change: many tokenizers put a space before a text's first word
         tokens = whole[len(said) :] if whole[: len(said)] == said else alone
         first.append(tokens[0] if tokens else None)
     shown = [
@@ -90,7 +90,7 @@ def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tu
     good, bad = first
     if good is None or bad is None or any(_means_nothing(tokenizer, token) for token in (good, bad)):
         raise RewardError(
-            f"{path}: {' and '.join(shown)}; such a token says nothing of the answer: give safe and unsafe as the "
+            f"{path}: {' and '.join(shown)}; such a token does not identify the answer: give safe and unsafe as the "
             "model writes them, without white space in front"
         )
     if good == bad:

@@ -1,4 +1,4 @@
-"""Linear heads on an encoder's features: fitted to labels or preferences, kept in files, scoring any reply."""
+"""Linear heads on an encoder's features: fitted to labels or preferences, stored in files; they score any reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-PENALTIES = tuple(10.0 ** np.arange(-4, 5))  # times the mean square length of a centred feature vector
+PENALTIES = tuple(10.0 ** np.arange(-4, 5))  # in units of the mean square length of a centred feature vector
 FOLDS = 5
 
 
@@ -28,9 +28,9 @@ class Head:
     """score = features @ weight + bias, in the units of the labels (Bradley-Terry: nats of preference).
 
     Attributes:
-        weight: float64 [d], 0 where a feature was not used.
-        penalty: the ridge penalty chosen, on ‖weight‖².
-        held_out: its mean squared error (regression) or log loss in nats (Bradley-Terry) on labels left out.
+        weight: float64 [d], 0 for features that were not used.
+        penalty: the chosen ridge penalty on ‖weight‖².
+        held_out: mean squared error (regression) or log loss in nats (Bradley-Terry) on held-out labels.
     """
 
     weight: Array
@@ -44,7 +44,7 @@ class Head:
 
 
 def ridge(features: Array, labels: Array) -> Head:
-    """argmin Σ(y − w·x − b)² + λ‖w‖², λ by the exact error of leaving each label out.
+    """argmin Σ(y − w·x − b)² + λ‖w‖², with λ chosen by the exact leave-one-out error.
 
     Args:
         features: [n, d]. labels: [n], n ≥ 3.
@@ -72,11 +72,11 @@ def ridge(features: Array, labels: Array) -> Head:
 
 
 def bradley_terry(differences: Array, offset: Array | float = 0.0) -> Head:
-    """argmin −Σ log σ(w·x + o) + λ/2 ‖w‖² over differences x = chosen − rejected, λ by 5-fold cross-validation.
+    """argmin −Σ log σ(w·x + o) + λ/2 ‖w‖² over differences x = chosen − rejected, with λ by 5-fold cross-validation.
 
     Args:
-        differences: [n, d], n ≥ 5. A bias cannot be told from preferences: it is 0.
-        offset: o [n], what is known of each pair's logit beforehand; no part of the head.
+        differences: [n, d], n ≥ 5. Preferences do not identify a bias: it is 0.
+        offset: o [n], the known part of each pair's logit; not part of the head.
 
     Raises:
         EstimateError: too few preferences.
@@ -86,7 +86,7 @@ def bradley_terry(differences: Array, offset: Array | float = 0.0) -> Head:
         raise EstimateError(f"{n} preferences cannot train a head; give {FOLDS} or more")
     _, s, vt = np.linalg.svd(differences, full_matrices=False)
     vt = vt[s > 1e-10 * max(float(s.max(initial=0.0)), 1e-300)]
-    reduced = differences @ vt.T  # the optimum lies in the span of the differences
+    reduced = differences @ vt.T  # the optimum is in the span of the differences
     known = np.broadcast_to(offset, n)
     fold = np.arange(n) % FOLDS
     best: tuple[float, float] = (np.inf, np.inf)
@@ -105,7 +105,7 @@ def _penalties(scale: float) -> Array:
 
 
 def _newton(x: Array, offset: Array, penalty: float, steps: int = 60) -> Array:
-    """The unique minimiser; the objective is strictly convex, so halved Newton steps always reach it."""
+    """The unique minimiser; the objective is strictly convex, so Newton steps with halving always reach it."""
 
     def objective(w: Array) -> float:
         return float(np.logaddexp(0, -x @ w - offset).sum() + penalty / 2 * w @ w)
@@ -130,7 +130,7 @@ def read_head(file: Path) -> dict[str, NDArray[np.float64]]:
     """A head's arrays: weight [d] and bias [1].
 
     Raises:
-        RewardError: the file is damaged, or no head.
+        RewardError: the file is damaged, or contains no head.
     """
     with reading(file, RewardError, "delete it and run again"):
         fitted = load_file(file)
@@ -139,7 +139,7 @@ def read_head(file: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -> ItemReward:
-    """The reward of a head that a study trained, from its encoder's folder and its file.
+    """The reward of a head that a study trained, from the encoder's folder and the head's file.
 
     Raises:
         RewardError: the folder is not a mean-pooled transformers encoder.
@@ -154,10 +154,10 @@ def load_head(encoder: Path, head: Path, *, device: str, text: str, sign: int) -
 def trained_head(
     encode: Encoder, weight: NDArray[np.float64], bias: float = 0.0, *, text: str, sign: int = 1
 ) -> ItemReward:
-    """features · weight + bias; a text that comes again is not encoded again.
+    """features · weight + bias; each distinct text is encoded once.
 
     Args:
-        encode: texts → features [n, d]. weight: [d]. text: what the encoder reads, reply or prompt+reply.
+        encode: texts → features [n, d]. weight: [d]. text: the text that the encoder reads, reply or prompt+reply.
     """
     known: dict[str, tuple[float, bool]] = {}
 

@@ -1,10 +1,9 @@
-"""Information gain: how many nats a reply saves a language model on the text beside it.
+"""Information gain: how much a reply increases a language model's log-probability of a text, in nats.
 
 log p(text | "Summary: reply") − log p(text | "Summary: (none)"), the Shannon score of Egan et al. (2022,
-arXiv 2103.10918) in nats: a summary is good when who has read it is less surprised by what it sums up. A
-list of keywords or an invented fact saves less than it seems to, so it is harder to fool than overlap or
-similarity; it costs a forward pass over the text for each reply. As longer replies can only tell more, each
-word may be given a price: what a summary saves, less what it costs to read.
+arXiv 2103.10918) in nats. A summary is good if it makes the text less surprising. A list of keywords or an invented
+fact gains little, so this reward is harder to exploit than overlap or similarity. It costs one forward pass over the
+text for each reply. A longer reply can contain more information, so a price per word may be subtracted.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ def load(
     price: float = 0.0,
     dtype: str = "float32",
 ) -> ItemReward:
-    """A reward in nats; `text` is not used. Lines beside the reply count as one text.
+    """A reward in nats; `text` is not used. Several references count as one text.
 
     Args:
-        max_tokens: only so many tokens of the text count, for cost.
-        price: nats taken off for each word of the reply.
+        max_tokens: only the first `max_tokens` tokens of the text count, to limit cost.
+        price: nats subtracted for each word of the reply.
 
     Raises:
-        RewardError: no causal language model, or (when scoring) a reply and its text exceed its context.
+        RewardError: no causal language model, or (when scoring) a reply with its text is longer than its context.
     """
     path = need_checkpoint(folder)
     tokenizer = load_tokenizer(path)
@@ -56,7 +55,7 @@ def load(
         return ids
 
     def forward(ids: torch.Tensor, mask: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Log-probability [b, 1] of the tokens behind the first `known` of each row."""
+        """Log-probability [b, 1] of the tokens after the first `known` ones of each row."""
         hidden = model.hidden(ids, mask)[:, :-1]
         place = torch.arange(1, ids.shape[1], device=ids.device)
         counted = (place >= known[:, None]) & mask[:, 1:].bool()
@@ -80,7 +79,7 @@ def load(
     def target(beside: str) -> list[int]:
         return encode(" " + " ".join(beside.split()))
 
-    # tokenised apart from the text, so that the same tokens are predicted whatever the reply
+    # tokenised separately from the text, so that every reply predicts the same tokens
     def prefix(reply: str) -> list[int]:
         return start + encode(f"Summary: {' '.join(reply.split()) or _NOTHING}\nText:")
 

@@ -1,15 +1,15 @@
 """Keras text classifiers Embedding → BiLSTM → max over time → Dense(ReLU) → Dense(sigmoid), run in torch.
 
-TensorFlow is not needed: weights come from HDF5, the tokenizer from its pickle by an allow-list. What
-must be kept to reproduce Keras' numbers:
+TensorFlow is not needed. Weights come from HDF5, the tokenizer from its pickle by an allow-list. Three details
+are needed to reproduce Keras' numbers:
 
 - The recurrent activation. Keras before 2.3 / tf.keras 1 saved LSTMs with `hard_sigmoid`, which
-  torch.nn.LSTM does not have; it is read from the file's `model_config` (absent in weights-only files of
+  torch.nn.LSTM does not have. It is read from the file's `model_config` (absent in weights-only files of
   Keras 3, whose LSTM uses `sigmoid`).
-- Padding. Texts are left-padded with token 0 to 100 and nothing is masked, so the padding is part of the
-  input (the backward LSTM runs on through it): a shorter padding would change the scores.
-- Text cleaning. Both packages feed raw text to the Keras tokenizer. tox-block also defines a stop-word
-  remover, but its shipped encoder does not contain it and its predictions are made without.
+- Padding. Texts are left-padded with token 0 to 100 tokens, and nothing is masked. So the padding is part of the
+  input of the backward LSTM, and a shorter padding would change the scores.
+- Text cleaning. Both packages give raw text to the Keras tokenizer. tox-block also defines a stop-word
+  remover, but its encoder does not contain it, and its predictions do not use it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class KerasTokenizer:
     """The part of Keras' Tokenizer that turns a text into token ids.
 
     Attributes:
-        index: word → id, only words the model has an embedding for.
+        index: word → id, only for words that have an embedding.
         oov: id of unknown words; None: they are skipped.
         separators: table for str.translate that maps filtered characters to `split`.
     """
@@ -129,7 +129,7 @@ def read_tokenizer(path: Path, vocabulary: int) -> KerasTokenizer:
     """The tokenizer in a pickled Keras Tokenizer, or in tox-block's wrapper of one.
 
     Raises:
-        RewardError: the file holds something else.
+        RewardError: the file contains something else.
     """
     pickled = load_pickle(path, _ALLOWED, _STUBS)
     state: dict[str, Any] = getattr(getattr(pickled, "tokenizer", pickled), "__dict__", {})
@@ -142,7 +142,7 @@ def read_tokenizer(path: Path, vocabulary: int) -> KerasTokenizer:
     kinds = {"word_index": dict, "num_words": int | None, "filters": str, "split": str, "oov_token": str | None}
     wrong = [key for key, kind in kinds.items() if not isinstance(state[key], kind)]
     if wrong or not all(type(word) is str and type(i) is int and i >= 0 for word, i in index.items()):
-        raise RewardError(f"{path}: {(wrong or ['word_index'])[0]} is not what Keras' Tokenizer has there; refused")
+        raise RewardError(f"{path}: {(wrong or ['word_index'])[0]} is not as in Keras' Tokenizer; refused")
     limit = min(state["num_words"] or vocabulary, vocabulary)
     return KerasTokenizer(
         index={word: i for word, i in index.items() if i < limit},
@@ -154,7 +154,7 @@ def read_tokenizer(path: Path, vocabulary: int) -> KerasTokenizer:
 
 
 def read_weights(path: Path) -> Weights:
-    """Weights in either of Keras' HDF5 layouts: a whole Keras 2 model, or Keras 3 `.weights.h5`.
+    """Weights in either of Keras' HDF5 layouts: a complete Keras 2 model, or Keras 3 `.weights.h5`.
 
     Raises:
         RewardError: not HDF5, or not this architecture.
@@ -178,7 +178,7 @@ def _weights(path: Path) -> Weights:
     lstms = [groups["forward"], groups["backward"]]
     if [len(g) for g in (embedding, *lstms, *dense)] != [1, 3, 3, 2, 2]:
         raise RewardError(
-            f"{path} is not an Embedding → BiLSTM → Dense → Dense classifier; it holds: {', '.join(sorted(arrays))}"
+            f"{path} is not an Embedding → BiLSTM → Dense → Dense classifier; it contains: {', '.join(sorted(arrays))}"
         )
     gate = _recurrent_activation(model_config, version, path)
     weights = Weights(embedding[0], lstms[0], lstms[1], dense[0], dense[1], gate)
@@ -193,20 +193,20 @@ def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
 
 
 def _plain(dataset: h5py.Dataset, path: Path) -> NDArray[np.float32]:
-    """A dataset's numbers, which must lie in this file.
+    """A dataset's numbers, which must be in this file.
 
     Raises:
-        RewardError: they are no numbers, lie in another file, or are more than the file can contain.
+        RewardError: they are not numbers, are in another file, or are more than the file can contain.
     """
     if dataset.dtype.kind not in "fiu" or dataset.external or dataset.is_virtual:
-        raise RewardError(f"{path}: {dataset.name} is no array of numbers in this file; refused")
+        raise RewardError(f"{path}: {dataset.name} is not an array of numbers in this file; refused")
     if dataset.nbytes > max(2**26, 100 * path.stat().st_size):
         raise RewardError(f"{path}: {dataset.name} claims {dataset.nbytes:,} bytes, more than the file can contain")
     return np.asarray(dataset[()])
 
 
 def _layer(name: str) -> str:
-    """Which layer a dataset belongs to, from its path in either layout."""
+    """The layer of a dataset, from its path in either layout."""
     for direction in ("forward", "backward"):
         if f"/{direction}_" in name:
             return direction

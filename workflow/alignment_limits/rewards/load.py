@@ -1,7 +1,7 @@
-"""From a reward's settings to a reward model; what it reads with a reply (prompt, document, references, columns); sums.
+"""Load a reward model from its settings, with what it reads with a reply (prompt, document, references, columns); sums.
 
-A kind's module is imported by name only when it is asked for, so that scoring with a lexicon never imports torch, and
-an edit in one kind's module reruns that kind alone.
+The module of a kind is imported only when it is needed. So scoring with a lexicon never imports torch, and an edit in
+the module of one kind reruns only this kind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alignment_limits.errors import ArtifactError, ModelError, RewardError
 from alignment_limits.rewards.base import Prompt, RewardModel, Scores, Turns
 from alignment_limits.tables.conversations import MESSAGES
 
-# module, or module:function where it has several kinds
+# module, or module:function if the module has several kinds
 _LOADERS = {
     "keras-bilstm": "keras_bilstm",
     "sklearn": "sklearn_scorer",
@@ -39,10 +39,10 @@ _NOT_FOR_THE_MODEL = {"kind", "source", "note", "beside"}
 
 
 def module_of(kind: str, function: str | None = None) -> str:
-    """Dotted name of the module that scores; for kind python, given its `function`, the user's module.
+    """Dotted name of the module that scores; for kind python, with its `function`, the user's module.
 
     Raises:
-        RewardError: no such kind.
+        RewardError: unknown kind.
     """
     if kind == "python" and function is not None:
         return function.partition(":")[0]
@@ -52,12 +52,12 @@ def module_of(kind: str, function: str | None = None) -> str:
 
 
 def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> RewardModel:
-    """The reward model a study's `rewards.<name>` describes.
+    """The reward model that a study's `rewards.<name>` describes.
 
     Args:
-        spec: the validated section (a model of `config.study`) or the same as a plain dict.
-        folder: what its `source` held; None for rewards without one.
-        device: torch device of the kinds that use torch.
+        spec: the validated section (a class of `study.rewards`) or the same as a plain dict.
+        folder: the fetched `source`; None for rewards without one.
+        device: torch device, for the kinds that use torch.
 
     Raises:
         RewardError: a file is missing or unreadable, or a setting does not fit the model.
@@ -68,7 +68,7 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
     if folder is not None:
         folder = Path(folder)
         if not folder.is_dir():
-            raise RewardError(f"{folder} does not exist; run the rule that fetches the reward's source")
+            raise RewardError(f"{folder} does not exist; run the rule that fetches the reward's source first")
     arguments = {key: value for key, value in settings.items() if key not in _NOT_FOR_THE_MODEL}
     try:
         model: RewardModel = load(folder, device=device, **arguments)
@@ -78,10 +78,10 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
 
 
 def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, float]) -> pl.DataFrame:
-    """The first table with `score` Σ weight · score, and `truncated` (where there is one) if any of them is.
+    """The first table with `score` = Σ weight · score, and `truncated` (if the tables have it) where any of them is.
 
     Raises:
-        ArtifactError: the tables are not of the same replies in the same order.
+        ArtifactError: the tables do not have the same replies in the same order.
     """
     (first, table), *others = tables.items()
     key = [column for column in table.columns if column not in ("score", "truncated")]
@@ -89,7 +89,7 @@ def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, floa
         if not other.select(key).equals(table.select(key)):
             raise ArtifactError(
                 f"{name} has scores of other replies ({other.height}) than {first} ({table.height}), so they cannot be "
-                "added; do both read the same of a document, and are all shards of one run?"
+                "added; check that both read the same texts and that all shards are of one run"
             )
     total = sum(weights[name] * tables[name]["score"] for name in tables)
     made = table.with_columns(score=total)
@@ -100,7 +100,7 @@ def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, floa
 
 @dataclass(frozen=True)
 class ReadBeside:
-    """A reward that is given prompts, but reads the document or the references that belong to them."""
+    """A reward that gets prompts, but reads the document or the references that belong to them."""
 
     model: RewardModel
     of: Mapping[str, str]
@@ -126,18 +126,18 @@ class SumOfRewards:
 def read_beside(
     spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
 ) -> dict[str, Prompt]:
-    """What one reward reads beside the replies to each prompt.
+    """The text that one reward reads with the replies to each prompt.
 
     Args:
-        spec: the reward's settings; `beside` and `columns` decide.
-        prompts: the table of the contract, with a column `prompt` (as rewards read it) and the prompt file's own.
-        documents: needed where `beside` is 'document' or 'reference'.
+        spec: the reward's settings, of which `beside` and `columns` are used.
+        prompts: the table `prompts`, with a column `prompt` (as rewards read it) and those of the prompt file.
+        documents: needed if `beside` is 'document' or 'reference'.
 
     Returns:
-        prompt_id → text, which carries the columns asked for, and the prompt's turns where it is a conversation.
+        prompt_id → text, with the columns asked for, and the turns of a conversation.
 
     Raises:
-        RewardError: there is no such column.
+        RewardError: a column does not exist.
     """
     column = spec.get("beside", "prompt")
     context = prompts if column == "prompt" or documents is None else documents
@@ -151,7 +151,7 @@ def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict
     """The columns that a reward asks for: prompt_id → name → value.
 
     Raises:
-        RewardError: there is no such column.
+        RewardError: a column does not exist.
     """
     names = list(spec.get("columns") or ())
     lacking = [name for name in names if name not in prompts.columns]
@@ -167,10 +167,10 @@ def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict
 def with_rows(
     model: RewardModel, spec: Mapping[str, Any], prompts: pl.DataFrame, documents: pl.DataFrame | None = None
 ) -> RewardModel:
-    """A reward that is given prompts as plain texts, and reads what else belongs to them; see `read_beside`.
+    """A reward that gets prompts as plain texts, and reads what belongs to them; see `read_beside`.
 
     Raises:
-        RewardError: prompts of one text differ in what the reward reads beside their replies.
+        RewardError: prompts with the same text differ in what the reward reads.
     """
     if spec.get("beside", "prompt") == "prompt" and not spec.get("columns") and MESSAGES not in prompts.columns:
         return model
@@ -178,10 +178,10 @@ def with_rows(
 
 
 def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Prompt]:
-    """The same by the prompt's text, where replies are scored while they are drawn.
+    """The same by the prompt's text, for replies that are scored in training.
 
     Raises:
-        RewardError: prompts of one text differ in what the reward reads beside their replies.
+        RewardError: prompts with the same text differ in what the reward reads.
     """
     out: dict[str, Prompt] = {}
     for prompt_id, text in prompts.select("prompt_id", "prompt").iter_rows():
@@ -189,14 +189,14 @@ def by_prompt(read: Mapping[str, Prompt], prompts: pl.DataFrame) -> dict[str, Pr
         known = out.setdefault(text, own)
         if (str(known), known.columns, known.messages) != (str(own), own.columns, own.messages):
             raise RewardError(
-                f"prompt '{prompt_id}' has the text of another prompt, but other columns, turns or another document: "
-                "while a policy is trained a reward is known by the prompt's text; leave out one of the two"
+                f"prompt '{prompt_id}' has the text of another prompt, but other columns, turns or another document; "
+                "in training a reward finds its prompt by the text: remove one of the two prompts"
             )
     return out
 
 
 def _turns(prompts: pl.DataFrame) -> dict[str, Turns]:
-    """prompt_id → the messages that a prompt was given as."""
+    """prompt_id → the messages of the prompt."""
     if MESSAGES not in prompts.columns:
         return {}
     given = prompts.select("prompt_id", MESSAGES).drop_nulls().iter_rows()

@@ -28,7 +28,7 @@ def load(
     """A reward whose score is the log-odds of class `label`.
 
     Raises:
-        RewardError: the file is missing or no ONNX text classifier, or there is no such class.
+        RewardError: the file is missing or not an ONNX text classifier, or the class does not exist.
     """
     path = need_file(folder, model, "model")
     session = _session(path)
@@ -58,14 +58,14 @@ def _session(path: Path) -> Any:
     try:
         model = onnx.load(str(path))
         for node in model.graph.node:
-            if node.op_type == "StringNormalizer":  # its default, en_US.UTF-8, is absent on many machines
+            if node.op_type == "StringNormalizer":  # its default, en_US.UTF-8, is not installed on many machines
                 kept = [a for a in node.attribute if a.name != "locale"]
                 del node.attribute[:]
                 node.attribute.extend([*kept, onnx.helper.make_attribute("locale", "C")])
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # protobuf and onnxruntime raise types of their own
+    except Exception as error:  # protobuf and onnxruntime raise their own types
         raise RewardError(f"{path} cannot be loaded as an ONNX model: {error}") from error
 
 

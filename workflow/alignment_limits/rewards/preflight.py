@@ -1,8 +1,8 @@
-"""Score a handful of texts before a study does: a reward that is broken fails here, within seconds.
+"""Score a few texts before the study does: a broken reward fails here, within seconds.
 
-The texts are the study's own prompts with replies of ours, and what the prompt file holds beside them: a function that
-looks its prompt up, or checks a reply against its prompt's answer, is asked for nothing else in the study either. Of
-every prompt there is it is asked whether the reward could read it.
+The texts are prompts of the study with replies of ours, and with the further columns of the prompt file. A function
+that looks up its prompt, or checks a reply against its prompt's answer, gets what it gets in the study. For every
+prompt the preflight checks that the reward can read it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from alignment_limits.errors import AlignmentLimitsError, RewardError
 from alignment_limits.rewards.base import ItemReward, Prompt, RewardModel, turns_of
 from alignment_limits.rewards.load import load_reward
 
-Prompts = Sequence[str] | Mapping[str, str]  # by prompt_id, where errors are to name one
-OWN_REPLIES = 4  # references and other columns of prompts that are scored as if they were replies
+Prompts = Sequence[str] | Mapping[str, str]  # by prompt_id, if errors should name the prompt
+OWN_REPLIES = 4  # references and other columns of prompts, scored as if they were replies
 
 # Civil, rude (for word lists: their words must occur), long, empty, not English; no slurs.
 PROBES: tuple[tuple[str, str], ...] = (
@@ -41,7 +41,7 @@ PROBES: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt and a reply that a reward is tried on; `prompt_id` is "" where a prompt has no name."""
+    """A prompt and a reply to test a reward with; `prompt_id` is "" if a prompt has no name."""
 
     prompt_id: str
     prompt: str
@@ -49,13 +49,13 @@ class Probe:
 
 
 def probes(prompts: Prompts, own: Sequence[tuple[str, str]] = (), reward: RewardModel | None = None) -> list[Probe]:
-    """What a reward is tried on.
+    """The texts to test a reward with.
 
     Args:
-        prompts: the study's; none: prompts of ours. The first ten are taken, and those that differ from all others:
-            see `_unlike`.
-        own: prompts with replies of the study's own, such as references; a few are taken, as are columns of prompts.
-        reward: replies are cut to what it can read of them, if it says so.
+        prompts: those of the study; none: prompts of ours. The first ten are used, and those that differ from all
+            others (`_unlike`).
+        own: prompts with replies from the study, such as references; a few are used, as are columns of prompts.
+        reward: replies are truncated to what it can read, if it states that.
     """
     if not prompts:
         return [_cut(Probe("", *pair), reward) for pair in PROBES]
@@ -69,10 +69,10 @@ def probes(prompts: Prompts, own: Sequence[tuple[str, str]] = (), reward: Reward
 
 
 def _unlike(prompts: Sequence[str]) -> list[int]:
-    """Places of prompts that a reward may trip over though it reads most others.
+    """Positions of unusual prompts, on which a reward may fail although it reads most others.
 
-    The longest and the shortest; of conversations one of each kind (with a system message or not, one turn or more) and
-    the one of most turns; of each column the longest value and the shortest, or the first that is missing.
+    The longest and the shortest prompt. One conversation of each kind (with or without a system message, one turn or
+    more), and the one with most turns. The longest value of each column and the shortest, or the first missing one.
     """
     turns = [turns_of(prompt) for prompt in prompts]
     kinds = {(t[0][0], len(t) > 2): i for i, t in reversed(list(enumerate(turns)))}
@@ -86,7 +86,7 @@ def _unlike(prompts: Sequence[str]) -> list[int]:
 
 
 def _cut(probe: Probe, reward: RewardModel | None) -> Probe:
-    """With a reply that a reward can read: no study has longer ones than fit."""
+    """A probe whose reply is short enough for the reward: no study has longer ones."""
     while (why := _unreadable(probe, reward)) and len(probe.reply) > 1:
         probe = replace(probe, reply=probe.reply[: len(probe.reply) // 2])
     if why:
@@ -95,7 +95,7 @@ def _cut(probe: Probe, reward: RewardModel | None) -> Probe:
 
 
 def _unreadable(probe: Probe, reward: RewardModel | None, reply_tokens: int = 0) -> RewardError | None:
-    """Why a reward could not read a prompt and a reply; None if it can, or cannot say so without running its model."""
+    """Why a reward cannot read a prompt and a reply; None if it can, or if only running its model would show it."""
     if not (isinstance(reward, ItemReward) and reward.readable):
         return None
     try:
@@ -106,7 +106,7 @@ def _unreadable(probe: Probe, reward: RewardModel | None, reply_tokens: int = 0)
 
 
 def check_readable(reward: RewardModel, name: str, prompts: Prompts, reply_tokens: int) -> None:
-    """Refuse a reward that could not read one of the prompts; its model does not run."""
+    """Refuse a reward that cannot read one of the prompts; its model does not run."""
     for prompt_id, prompt in zip(*_named_prompts(prompts), strict=True):
         if why := _unreadable(Probe(prompt_id, prompt, ""), reward, reply_tokens):
             raise RewardError(f"reward '{name}': {why}") from why
@@ -122,7 +122,7 @@ def at(probe: Probe) -> str:
     return f"prompt '{probe.prompt_id}': " if probe.prompt_id else ""
 
 
-TOLERANCE = 1e-4  # how far a score may move with its batch, in units of the spread of the probes' scores
+TOLERANCE = 1e-4  # allowed change of a score with its batch, in units of the spread of the probes' scores
 
 
 def preflight(
@@ -137,18 +137,18 @@ def preflight(
     Args:
         reward: the loaded model.
         name: its name in the study, for messages.
-        prompts: all of the study's, as the reward reads them, by name; none: prompts of ours. A few are scored (see
-            `probes`); of all it is asked whether the reward could read them, if it says so without running its model.
-        own: prompts with replies of the study's own; see `probes`.
-        reply_tokens: new tokens of a reply at most, for which a reward with a bounded context needs room.
+        prompts: all prompts of the study by name, as the reward reads them; none: prompts of ours. A few are scored
+            (see `probes`). All are checked for readability, if the reward can state that without running its model.
+        own: prompts with replies from the study; see `probes`.
+        reply_tokens: maximum number of tokens of a reply, for which a reward with a bounded context needs room.
 
     Returns:
         Figures: `reward`, `probes`, `ms_per_text`, `lowest`, `highest`, `spread` (standard deviation),
         `max_batch_deviation` (in units of highest − lowest), `truncated` (how many probes), `constant`.
 
     Raises:
-        RewardError: it fails, or cannot read a prompt (which is named); scores are NaN or infinite, depend on the
-            batch, or are constant where they cannot be.
+        RewardError: it fails, or cannot read a prompt (the message names it); scores are NaN or infinite, depend on
+            the batch, or are constant although the kind of reward cannot be.
     """
     check_readable(reward, name, prompts, reply_tokens)
     asked = _named(name, lambda: probes(prompts, own, reward))
@@ -170,9 +170,9 @@ def preflight(
     allowed = getattr(reward, "tolerance", None) or TOLERANCE
     if not moved <= allowed:
         raise RewardError(
-            f"reward '{name}': a text's score depends on the texts scored with it (it moves by {moved:.2g} "
+            f"reward '{name}': a text's score depends on the texts scored with it (it changes by {moved:.2g} "
             f"of the scores' range, {allowed:.2g} is allowed); look for padding that is read as text, "
-            "for batch statistics, for state kept between calls or randomness, or set dtype: float32"
+            "batch statistics, state kept between calls or randomness, or set dtype: float32"
         )
     return {
         "reward": name,
@@ -197,15 +197,15 @@ def load_and_preflight(
     own: Sequence[tuple[str, str]] = (),
     reply_tokens: int = 0,
 ) -> dict[str, Any]:
-    """`load_reward`, then `preflight`; all messages carry the reward's name.
+    """`load_reward`, then `preflight`; all messages have the reward's name.
 
     Returns:
-        `preflight`'s figures; for a body of less than float32 also `dtype`, and `dtype_deviation` and
-        `dtype_deviation_rms`: how far that moves the probes' scores, at most and as a root mean square, in units of
-        their spread in float32. The two are null where memory does not hold the body in float32.
+        `preflight`'s figures; for a body below float32 also `dtype`, `dtype_deviation` and `dtype_deviation_rms`:
+        the maximum and the root mean square of the change of the probes' scores against float32, in units of their
+        spread in float32. The two are null if the float32 body does not fit into memory.
 
     Raises:
-        RewardError: as the two do.
+        RewardError: as `load_reward` and `preflight`.
     """
     settings = dict(spec) if isinstance(spec, dict) else dict(spec.model_dump())
     reward = _named(name, lambda: load_reward(settings, folder, device=device))
@@ -215,7 +215,7 @@ def load_and_preflight(
     asked = probes(prompts, own, reward)
     rounded = _scored(reward, name, asked)[0]
     del reward
-    gc.collect()  # the two are never held together
+    gc.collect()  # never both bodies in memory at once
     figures |= {"dtype": dtype, "dtype_deviation": None, "dtype_deviation_rms": None}
     if folder is None or _fits_in_float32(folder):
         full = _named(name, lambda: load_reward(settings | {"dtype": "float32"}, folder, device=device))
@@ -226,7 +226,7 @@ def load_and_preflight(
 
 
 def warnings_of(figures: dict[str, Any]) -> list[str]:
-    """What a person should know of a reward that passed."""
+    """Warnings about a reward that passed."""
     name, out = figures["reward"], []
     if figures["constant"]:
         out.append(
@@ -246,7 +246,7 @@ def warnings_of(figures: dict[str, Any]) -> list[str]:
 
 
 def _fits_in_float32(folder: Path) -> bool:
-    """Whether the machine's free memory holds a checkpoint's weights in float32, with a fifth to spare."""
+    """Whether a checkpoint's weights in float32, plus a fifth, fit into the machine's free memory."""
     from safetensors import safe_open
 
     numbers = 0
@@ -257,7 +257,7 @@ def _fits_in_float32(folder: Path) -> bool:
 
 
 def _free_memory() -> float:
-    """Bytes that a process may still take; infinite where the system does not say."""
+    """Bytes of memory that a process can still use; infinite if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     except OSError:
@@ -270,7 +270,7 @@ def _scored(reward: RewardModel, name: str, asked: list[Probe]) -> tuple[NDArray
         where = at(asked[0]) if len(asked) == 1 else ""
         scores = _named(name, lambda: reward.score([p.prompt for p in asked], [p.reply for p in asked]), where)
     except RewardError:
-        for probe in asked if len(asked) > 1 else ():  # one alone says which prompt it is
+        for probe in asked if len(asked) > 1 else ():  # one probe alone shows which prompt fails
             _scored(reward, name, [probe])
         raise
     score = np.asarray(scores.score)
@@ -280,7 +280,7 @@ def _scored(reward: RewardModel, name: str, asked: list[Probe]) -> tuple[NDArray
             f"not {score.dtype} of shape {score.shape}"
         )
     if not np.isfinite(score).all():
-        raise RewardError(f"reward '{name}' gives NaN or infinite scores to probe texts; mend it before a study")
+        raise RewardError(f"reward '{name}' gives NaN or infinite scores to probe texts; fix it before a study")
     return score, scores.truncated
 
 

@@ -1,4 +1,4 @@
-"""A reward of the user's own: `function(prompts, replies, **columns, **options)` → one float per reply."""
+"""A user's own reward: `function(prompts, replies, **columns, **options)` → one float per reply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(
     """A reward that calls the user's function with distinct (prompt, reply) pairs; `text` is not used.
 
     Args:
-        columns: of the prompt file; each is passed by its name, as a list with one text (or None) per reply.
+        columns: columns of the prompt file; each is passed by its name, as a list with one text (or None) per reply.
 
     Raises:
         RewardError: the function cannot be imported; when scoring: it raises, or returns something else
@@ -71,7 +71,7 @@ def _imported(function: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module can raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise any error
         raise RewardError(
             f"cannot import '{module_name}' of the reward function '{function}' "
             f"({type(error).__name__}: {error}); it is looked for in the folder "
@@ -84,10 +84,10 @@ def _imported(function: str) -> Callable[..., Any]:
 
 
 def _place(error: BaseException, call: Callable[..., Any] | None = None) -> str:
-    """Where the user's own code raised: file, line, function and source, on lines of their own.
+    """Where the user's code raised the error: file, line, function and source, on separate lines.
 
-    That is the innermost frame in the project's folder or in the function's own file; an error that a library raised
-    far inside belongs to the line that called it.
+    This is the innermost frame in the project's folder or in the function's file. An error from inside a library
+    belongs to the line that called the library.
     """
     ours = Path(__file__).parents[1]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(ours)]

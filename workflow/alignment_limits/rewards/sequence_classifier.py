@@ -1,13 +1,13 @@
 """transformers sequence classifiers (reward models): the raw logit of one label, or a weighted sum of logits.
 
-Where comparable code goes wrong, and what is done here:
+Four common errors in such code, and how they are avoided here:
 
-- Two BOS, the chat template's and the tokenizer's: the ids of the template are taken as they are, and one
-  BOS is put before them only if the tokenizer would and the template did not.
-- pad = EOS: decoders pool the last token that is not padding, so a reply that ends with EOS would be read
-  one token early. Padding here is an id that no text can produce.
-- bfloat16 heads give ties between different texts: the head is always float32.
-- A checkpoint without a trained head loads with a random one and a warning: refused.
+- Two BOS tokens, from the chat template and the tokenizer. Here the template's ids are not changed. One BOS is
+  added only if the tokenizer adds one and the template has none.
+- pad = EOS. Decoders pool the last token that is not padding, so a reply that ends with EOS would be read
+  one token early. Here padding is an id that no text can produce.
+- bfloat16 heads give ties between different texts. Here the head is always float32.
+- A checkpoint without a trained head loads with a random head and a warning. Here it is refused.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def load(
     """A reward whose score is the logit of `label`; never a sigmoid or softmax.
 
     Args:
-        label: number or name of one; a classifier of one label needs none.
-        weights: one for each label; the score is then the weighted sum of the logits: [−1, 1] is the log-odds of
-            the second of two classes, and heads with several objectives are weighed by it. `label` is not used.
-        wording: around prompt and reply where there is no chat template, `{prompt}` and `{reply}` in it.
-        date: what the chat template takes for today.
+        label: number or name of a label; not needed for a classifier with one label.
+        weights: one for each label; the score is the weighted sum of the logits, and `label` is not used. [−1, 1] is
+            the log-odds of the second of two classes. Heads with several objectives are added with these weights.
+        wording: text around prompt and reply without a chat template; contains `{prompt}` and `{reply}`.
+        date: the current day for the chat template.
 
     Raises:
         RewardError: a file or the trained head is missing, labels and settings do not fit, the tokenizer has no
-            chat template, or `max_length` exceeds what the model can read.
+            chat template, or `max_length` is more than the model can read.
     """
     path = need_checkpoint(folder)
     tokenizer = load_tokenizer(path, trust_remote_code)
@@ -86,17 +86,17 @@ def load(
 
 
 def what_is_read(text: str) -> Callable[[Sequence[str], Sequence[str]], list[Any]]:
-    """(prompts, replies) → what `encoder` is given of each."""
+    """(prompts, replies) → the items that `encoder` gets."""
     return {"chat": conversations, "reply": _replies_only}.get(text, pairs)
 
 
 def label_weights(
     config: Any, label: int | str | None, weights: Sequence[float] | None, path: Path
 ) -> NDArray[np.float64]:
-    """What each label's logit counts [labels].
+    """Weight of each label's logit [labels].
 
     Raises:
-        RewardError: neither `label` nor `weights` says what to read of several labels, or there is no such label.
+        RewardError: neither `label` nor `weights` selects from several labels, or the label does not exist.
     """
     count = int(config.num_labels)
     names = [str((config.id2label or {}).get(i, f"LABEL_{i}")) for i in range(count)]
@@ -123,7 +123,7 @@ def label_weights(
 def _float32_head(model: Any, path: Path) -> None:
     head = next((getattr(model, name) for name in _HEADS if hasattr(model, name)), None)
     if head is None:
-        raise RewardError(f"{path}: {type(model).__name__} has no known head to keep in float32; set dtype: float32")
+        raise RewardError(f"{path}: the head of {type(model).__name__} is not known; set dtype: float32")
     head.float()
 
     def widen(_module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -133,8 +133,8 @@ def _float32_head(model: Any, path: Path) -> None:
 
 
 def set_padding(model: Any, tokenizer: Any, path: Path) -> int:
-    """Choose the padding id and tell the model; decoders get one that no text can produce."""
-    if not hasattr(model, "score"):  # encoders: the mask alone decides, and some count positions by this id
+    """Choose the padding id and set it in the model; decoders get an id that no text can produce."""
+    if not hasattr(model, "score"):  # encoders: only the mask matters, and some count positions by this id
         own = model.config.get_text_config().pad_token_id
         own = tokenizer.pad_token_id if own is None else own
         if own is None:

@@ -1,4 +1,4 @@
-"""scikit-learn text classifiers (vectoriser and classifier as joblib files), read by an allow-list."""
+"""scikit-learn text classifiers (vectoriser and classifier as joblib files), read with an allow-list."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def load(
     """A reward whose score is the log-odds of the classifier's second class.
 
     Raises:
-        RewardError: a file is missing or unsafe, or was made by another scikit-learn.
+        RewardError: a file is missing or unsafe, or was saved by another version of scikit-learn.
     """
     transform = _loaded(need_file(folder, vectorizer, "vectorizer"))
     path = need_file(folder, classifier, "classifier")
     model = _loaded(path)
     if not hasattr(transform, "transform"):
-        raise RewardError(f"{vectorizer} holds a {type(transform).__name__}, which turns no text into features")
+        raise RewardError(f"{vectorizer} contains a {type(transform).__name__}, which does not turn text into features")
     if not hasattr(model, "predict_proba") or len(model.classes_) != 2:
         raise RewardError(
-            f"{path} holds a {type(model).__name__} without probabilities of two classes; "
+            f"{path} contains a {type(model).__name__} without probabilities of two classes; "
             "calibrate it (CalibratedClassifierCV), or write a reward of kind 'python'"
         )
 
@@ -91,7 +91,7 @@ def _loaded(path: Path) -> Any:
 
 
 class _Arrays(numpy_pickle.NumpyArrayWrapper):
-    """Plain arrays only, and none larger than the file: those of objects are pickles within the pickle."""
+    """Plain arrays only, none larger than the file; an array of objects would be a pickle within the pickle."""
 
     def read(self, unpickler: Any, ensure_native_byte_order: bool) -> Any:
         plain = plain_dtype(self.dtype.str if isinstance(self.dtype, np.dtype) and not self.dtype.fields else "O")
@@ -106,7 +106,7 @@ class _Arrays(numpy_pickle.NumpyArrayWrapper):
 _STUBS = {
     **PLAIN_NUMPY,
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Arrays,
-    ("scipy.sparse.csr", "csr_matrix"): csr_matrix,  # as old files call it, which then say their scikit-learn
+    ("scipy.sparse.csr", "csr_matrix"): csr_matrix,  # its name in old files, refused later
 }
 
 
@@ -127,7 +127,7 @@ def load_joblib(path: Path) -> Any:
     """Read an uncompressed joblib file with an allow-list.
 
     Raises:
-        RewardError: the file asks for anything else, is damaged, or was made by another scikit-learn.
+        RewardError: the file asks for other classes, is damaged, or was saved by another version of scikit-learn.
     """
 
     def read() -> Any:
@@ -139,7 +139,7 @@ def load_joblib(path: Path) -> Any:
                 raise RewardError(
                     f"{path} was made by scikit-learn {error.original_sklearn_version}, installed is "
                     f"{sklearn.__version__}; its scores could differ. Install scikit-learn=="
-                    f"{error.original_sklearn_version}, or take the release of the package that fits"
+                    f"{error.original_sklearn_version}, or use a release of the package that fits"
                 ) from error
         _check_sparse(loaded, set())
         return loaded
@@ -148,10 +148,10 @@ def load_joblib(path: Path) -> Any:
 
 
 def _check_sparse(value: Any, seen: set[int]) -> None:
-    """Have SciPy check every index of a sparse matrix, which its compiled code follows unchecked.
+    """Check every index of a sparse matrix with SciPy, whose compiled code does not check them later.
 
     Raises:
-        ValueError: one is out of range.
+        ValueError: an index is out of range.
     """
     if id(value) in seen:
         return

@@ -1,9 +1,9 @@
-"""Reading other people's pickles without running their code.
+"""Read pickles from other people without running their code.
 
-An allow-list says which classes a file may name; everything else is refused. That alone is no protection: NumPy's own
-types, rebuilt with a state made for it, read and write anywhere in memory. So dtypes and arrays are rebuilt here, from
-plain numbers and texts only. And a file is read in a child process first, with limits of memory and time: what crashes
-or eats all memory there ends that process, and is refused.
+An allow-list states which classes a file may name; everything else is refused. This alone is not enough: NumPy's types
+with a malicious state can read and write anywhere in memory. So dtypes and arrays are rebuilt here, from plain numbers
+and texts only. A file is first read in a child process with limits of memory and time. If it crashes that process or
+uses too much memory, it is refused.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ Global = tuple[str, str]  # module, name
 REMEDY = "fetch its source again, or write a reward of kind 'python' if you trust the file"
 _PLAIN = re.compile(r"[<>=|]?([biufSU])(\d{1,9})")  # numbers and texts of a fixed length
 _SECONDS = 300  # of CPU time to read a file in
-_MEMORY = 2 * 2**30  # bytes to read a small file in; large ones take more
-_STACK = 2**22  # bytes; less than a process has, so that what overflows a stack does it in the child
+_MEMORY = 2 * 2**30  # bytes for reading a small file; large files may use more
+_STACK = 2**22  # bytes; less than a process has, so that a stack overflow happens in the child
 
 
 class Refused(Exception):
-    """A file contains what is never read; `readable` says it with the file's name."""
+    """A file contains something that is never read; `readable` adds the file's name to the message."""
 
 
 class Stub:
-    """Stands for a class of a package we do not import; holds its attributes and does nothing."""
+    """Replaces a class of a package that we do not import; it only keeps the attributes."""
 
 
 def find_global(
     module: str, name: str, path: str, allowed: Set[Global], stubs: Mapping[Global, Any] | None = None
 ) -> Any:
-    """The object a pickle asks for, if it is on the list.
+    """The object that a pickle asks for, if it is on the list.
 
     Raises:
-        RewardError: it is not; nothing of it was imported.
+        RewardError: it is not on the list; nothing was imported.
     """
     if stubs and (module, name) in stubs:
         return stubs[module, name]
@@ -65,7 +65,7 @@ def load_pickle(path: Path, allowed: Set[Global], stubs: Mapping[Global, type]) 
     """Read a pickle with an allow-list.
 
     Raises:
-        RewardError: the file asks for anything else, or is no pickle.
+        RewardError: the file asks for other classes, or is not a pickle.
     """
 
     class Restricted(pickle.Unpickler):
@@ -76,7 +76,7 @@ def load_pickle(path: Path, allowed: Set[Global], stubs: Mapping[Global, type]) 
 
 
 def readable(path: Path, read: Callable[[], Any], what: str = "read", remedy: str = REMEDY) -> Any:
-    """What `read` makes of a file; whatever a damaged file makes it raise is one message.
+    """The result of `read` for a file; any error from a damaged file becomes one message.
 
     Raises:
         RewardError: the file cannot be read.
@@ -95,10 +95,10 @@ def readable(path: Path, read: Callable[[], Any], what: str = "read", remedy: st
 
 
 def tried_in_a_child(path: Path, read: Callable[[], object], what: str = "read") -> None:
-    """Do something with a file in a process of its own, to see whether this one survives it.
+    """Test in a child process whether a file can be read without harm.
 
     Raises:
-        RewardError: it raises, crashes, or takes more memory or time than a file of this size may.
+        RewardError: the child raises an error, crashes, or needs more memory or time than allowed for the file's size.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -129,7 +129,7 @@ def tried_in_a_child(path: Path, read: Callable[[], object], what: str = "read")
 
 
 def _limit(memory: int) -> None:
-    """Give this process so many bytes more than it has, and only so much time and stack."""
+    """Limit this process's further memory, CPU time and stack."""
     faulthandler.disable()
     for kind in (signal.SIGSEGV, signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
         signal.signal(kind, signal.SIG_DFL)
@@ -149,14 +149,14 @@ def _limit(memory: int) -> None:
 
 
 class Array:
-    """An array that a pickle has begun and not yet filled."""
+    """An array that a pickle has created but not filled yet."""
 
 
 def plain_dtype(name: Any, *_: Any) -> np.dtype[Any]:
     """A dtype of numbers or texts.
 
     Raises:
-        Refused: of anything else: Python objects, fields, dates.
+        Refused: the dtype has Python objects, fields or dates.
     """
     match = _PLAIN.fullmatch(name) if isinstance(name, str) else None
     if match is None:
@@ -165,18 +165,18 @@ def plain_dtype(name: Any, *_: Any) -> np.dtype[Any]:
 
 
 def begin_array(*_: Any) -> Array:
-    """What `numpy._reconstruct` makes: an array still without a shape."""
+    """The result of `numpy._reconstruct`: an array without a shape."""
     return Array()
 
 
 def plain_scalar(dtype: Any, content: Any = b"") -> Any:
-    """A number or text of NumPy's.
+    """A NumPy number or text.
 
     Raises:
-        Refused: of another type, or with another number of bytes.
+        Refused: the type or the number of bytes is wrong.
     """
     if not isinstance(dtype, np.dtype) or not isinstance(content, bytes) or len(content) != dtype.itemsize:
-        raise Refused("a NumPy scalar that is no plain number or text")
+        raise Refused("a NumPy scalar that is not a plain number or text")
     return np.frombuffer(content, _plain(dtype))[0]
 
 
@@ -185,10 +185,10 @@ def _plain(dtype: Any) -> np.dtype[Any]:
 
 
 def filled(state: Any) -> np.ndarray[Any, Any]:
-    """An array from its pickled state: version, shape, dtype, whether in Fortran's order, bytes.
+    """An array from its pickled state: version, shape, dtype, Fortran order or not, bytes.
 
     Raises:
-        Refused: the bytes do not fill the shape, or are no plain numbers or texts.
+        Refused: the bytes do not fill the shape, or are not plain numbers or texts.
     """
     match state:
         case (int(), tuple() as shape, np.dtype() as dtype, fortran, bytes() | bytearray() as content):
@@ -199,7 +199,7 @@ def filled(state: Any) -> np.ndarray[Any, Any]:
     raise Refused("an array of Python objects, or one that its content does not fill")
 
 
-# what a pickle may name of NumPy, and what it gets
+# the NumPy names that a pickle may use, and their replacements
 PLAIN_NUMPY: Mapping[Global, Any] = {
     ("numpy", "dtype"): plain_dtype,
     ("numpy", "ndarray"): Array,
@@ -215,10 +215,10 @@ class PlainBuild:
     memo: dict[int, Any]
 
     def built(self) -> bool:
-        """Do what the opcode BUILD asks, if it is about NumPy.
+        """Apply the opcode BUILD to NumPy objects.
 
         Raises:
-            Refused: the state is none of a plain dtype or array, or the object is no instance.
+            Refused: the state does not belong to a plain dtype or array, or the object is not an instance.
         """
         state, begun = self.stack[-1], self.stack[-2]
         if isinstance(begun, type) or (not hasattr(type(begun), "__dict__") and callable(begun)):
@@ -238,7 +238,7 @@ class PlainBuild:
 
 
 def _with_state(dtype: np.dtype[Any], state: Any) -> np.dtype[Any]:
-    """A dtype in the byte order of its pickled state; all else there must be as a plain dtype's."""
+    """A dtype in the byte order of its pickled state; the rest of the state must be that of a plain dtype."""
     match state:
         case (3 | 4, "<" | ">" | "|" | "=" as order, None, None, None, int(size), int(alignment), int(flags), *_) if (
             size in (-1, dtype.itemsize) and alignment in (-1, dtype.alignment) and flags in (0, 8)

@@ -1,4 +1,4 @@
-"""Rewards that cost next to nothing: length, word lists, ROUGE, similarity to the text beside the reply."""
+"""Cheap rewards: length, word lists, ROUGE, similarity of the reply to a document or reference."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_lexicon(
     sign: int,
     lexicon: str,
 ) -> ItemReward:
-    """`vader`: compound sentiment in [−1, 1]; `words`: minus listed words per word, in [−1, 0].
+    """`vader`: compound sentiment in [−1, 1]; `words`: minus the share of listed words, in [−1, 0].
 
     Raises:
         RewardError: the word list is missing, empty or not UTF-8.
@@ -63,8 +63,8 @@ def _words(path: Path, text: str, sign: int) -> ItemReward:
         raise RewardError(f"the word list {error}") from error
     entries = {line.strip().lower() for line in lines if line.strip() and not line.startswith("#")}
     if not entries:
-        raise RewardError(f"{path} lists no word; give one word or phrase a line")
-    # Longest first, so that a phrase is counted whole; \w guards instead of \b, for entries such as 'a$$'.
+        raise RewardError(f"{path} lists no word; give one word or phrase per line")
+    # Longest first, so that a phrase is counted once. \w guards instead of \b, for entries such as 'a$$'.
     alternatives = "|".join(re.escape(e) for e in sorted(entries, key=lambda e: (-len(e), e)))
     listed = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
 
@@ -80,11 +80,11 @@ def _words(path: Path, text: str, sign: int) -> ItemReward:
 
 
 def _only_file(folder: Path | None) -> Path:
-    """The list; hidden files are no part of a source (Snakemake keeps a timestamp in folders it made)."""
+    """The list's file; hidden files are ignored (Snakemake writes a timestamp into its folders)."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != ".") if folder is not None else []
     if len(files) != 1:
         raise RewardError(
-            f"{folder}: a word list needs one text file, found {len(files)}; name it as the source's member"
+            f"{folder}: a word list needs one text file, found {len(files)}; give it as the source's member"
         )
     return files[0]
 
@@ -93,11 +93,11 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def load_rouge(folder: Path | None, *, device: str, text: str, sign: int, measure: str, part: str) -> ItemReward:
-    """A reward in [0, 1]; `text` is not used. Lines beside the reply count as one text.
+    """A reward in [0, 1]; `text` is not used. Several references count as one text.
 
     Args:
         measure: 'rouge-1', 'rouge-2' or 'rouge-l'.
-        part: 'precision' (share of the reply), 'recall' (share of the text beside it) or 'f1'.
+        part: 'precision' (share of the reply), 'recall' (share of the other text) or 'f1'.
     """
 
     def score_pairs(items: list[tuple[str, str]]) -> Scores:
@@ -107,7 +107,7 @@ def load_rouge(folder: Path | None, *, device: str, text: str, sign: int, measur
 
 
 def rouge(reply: str, reference: str, measure: str, part: str) -> float:
-    """ROUGE of lower-cased words without stemming; 0 where either text has no word (or too few for an n-gram)."""
+    """ROUGE of lower-cased words without stemming; 0 if either text has no word (or too few for an n-gram)."""
     ours, theirs = _WORD.findall(reply.lower()), _WORD.findall(reference.lower())
     if measure == "rouge-l":
         shared, mine, its = _longest_common(ours, theirs), len(ours), len(theirs)
@@ -154,7 +154,7 @@ def load_static_encoder(
     with reading(path, RewardError), safe_open(path, "pt") as file:
         names = list(file.keys())
         if len(names) != 1:
-            raise RewardError(f"{path} holds {len(names)} arrays; static embeddings are one matrix")
+            raise RewardError(f"{path} contains {len(names)} arrays; static embeddings are one matrix")
         matrix = file.get_tensor(names[0]).double().numpy()
     words = need_file(folder, tokenizer, "static.tokenizer")
     with reading(words, RewardError):
@@ -179,13 +179,13 @@ def load_static_encoder(
 def load_similarity(
     folder: Path | None, *, device: str, text: str, sign: int, static: Mapping[str, Any] | None = None
 ) -> ItemReward:
-    """A reward in cosine units, [−1, 1]: the mean cosine of the reply to each line beside it; `text` is not used.
+    """A reward in cosine units, [−1, 1]: the reply's mean cosine to each line of the other text; `text` is not used.
 
     Args:
         static: `weights` and `tokenizer` of static embeddings; None: a mean-pooled transformers encoder.
 
     Raises:
-        RewardError: a file is missing or no such encoder.
+        RewardError: a file is missing, or the folder is not such an encoder.
     """
     if static is not None:
         encode = load_static_encoder(folder, **static)
