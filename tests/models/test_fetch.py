@@ -146,7 +146,7 @@ def test_a_killed_download_leaves_no_half_folder(wheel, tmp_path, monkeypatch):
 def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path):
     (tmp_path / "fetched").mkdir()
     (tmp_path / "fetched/pytorch_model.bin").write_text("")
-    with pytest.raises(SourceError, match=r"pytorch_model.bin.*must be converted to safetensors"):
+    with pytest.raises(SourceError, match=r"pytorch_model.bin.*Convert pickled checkpoints"):
         convert(tmp_path / "fetched", tmp_path / "model")
 
 

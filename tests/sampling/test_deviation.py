@@ -69,7 +69,7 @@ def job_of(script, shard, folder, output, models, **more):
     columns = {"prompt": pl.col("text"), "source": pl.lit("x"), "reference": pl.lit(None, pl.String)}
     write_table(TEXTS.with_columns(**columns), folder / "prompts.parquet", PROMPTS, {})
     files = models | {name: folder / f"{name}.parquet" for name in ("samples", "prompts")}
-    p = {"model": "tiny", "template": "none", "temperature": 0.8, "top_p": 1.0, "dtype": "float32"}
+    p = {"model": "tiny", "template": "none", "temperature": 0.8, "top_p": 1.0, "dtype": "float32", "exchanged": False}
     params = {"p": p | {"trust_remote_code": False}, "code": {}}
     files = {name: str(file) for name, file in files.items()}
     file = folder / f"{output}.parquet"

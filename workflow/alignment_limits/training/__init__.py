@@ -1,1 +1,1 @@
-"""Training: policies through TRL or by the exact gradient, proxy rewards from gold labels."""
+"""Training: policies with TRL or with exact gradients, and proxy rewards from gold labels."""

@@ -1,7 +1,7 @@
-"""Training by the exact gradient, for models whose replies can all be listed: nothing is drawn, TRL has no part in it.
+"""Training by the exact gradient, for models whose replies can all be listed: without sampling and without TRL.
 
-`steps` of the recipe is the most iterations of L-BFGS; it stops earlier once it is close to the optimum. All weights
-are trained; batches, learning rate and seed mean nothing.
+`steps` of the recipe is the maximum number of L-BFGS iterations. Training stops earlier once it is close to the
+optimum. All weights are trained. Batches, learning rate and seed have no effect.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from alignment_limits.training.task import Task
 
 
 def trainer(task: Task, folder: Path) -> list[dict[str, float]]:
-    """Train a policy, write it to `folder`, and return the rows of its curves: exact values, not a batch's.
+    """Train a policy, write it to `folder`, and return the rows of its curves (exact values, not batch means).
 
     Raises:
-        EstimateError: it did not come close to the optimum.
+        EstimateError: training did not come close to the optimum.
     """
     model = load_exact(task.base, task.trust_remote_code)
     replies = replies_of(model, task.stop, task.longest)
-    exact_logprobs(model, task.sent, replies, task.law)  # refuses a model that cannot be read as a tree
+    exact_logprobs(model, task.sent, replies, task.law)  # refuses a model that cannot read a tree of replies
     reward = np.stack([task.score([i] * len(replies), replies.tokens) for i in range(len(task.sent))])
 
     def told(p: Progress) -> None:

@@ -1,7 +1,7 @@
-"""A sequence classifier, all of its weights trained on preferences through TRL's RewardTrainer.
+"""Train all weights of a sequence classifier on preferences, with TRL's RewardTrainer.
 
-It reads the very token ids that it will read when it scores, and pads as it will then: a reward model trained under
-another template, or pooled at another token, is another model.
+In training the model reads the same token ids and padding as in scoring. With another template, or pooled at another
+token, it would be another reward model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from alignment_limits.rewards.checkpoints import Encode, context_of, encoder, mo
 from alignment_limits.rewards.sequence_classifier import set_padding, what_is_read
 from alignment_limits.training.task import one_device, plain
 
-REPLY = "Yes, of course."  # a reply that stands for those to come
+REPLY = "Yes, of course."  # a placeholder for later replies
 
 
 def fine_tune(
@@ -34,19 +34,19 @@ def fine_tune(
     folder: Path,
     scratch: Path,
 ) -> dict[str, float]:
-    """Train on pairs (prompt, reply), the first of which is preferred to the second; write the model to `folder`.
+    """Train on pairs (prompt, reply), where the first is preferred to the second; write the model to `folder`.
 
     Args:
         start: folder of a checkpoint: a sequence classifier of one label, or a language model, which gets a head.
-        settings: of a reward of kind fine-tuned; and the date of its chat template.
+        settings: settings of a reward of kind fine-tuned, and the date of its chat template.
         scratch: a folder for what TRL writes.
 
     Returns:
-        steps, and the mean loss (nats) and accuracy of the last tenth of them, each on pairs not yet trained on in
-        that pass.
+        steps, and the mean loss (nats) and accuracy of the last tenth of them, each on pairs that were not yet trained
+        on in that pass.
 
     Raises:
-        RewardError: the checkpoint is not whole, is neither of both, or cannot read the texts as asked.
+        RewardError: the checkpoint is incomplete, is neither of both, or cannot read the texts.
     """
     path, remote = need_checkpoint(start), settings["trust_remote_code"]
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -70,7 +70,7 @@ def fine_tune(
         "gradient_accumulation_steps": settings["parts"],
         "num_train_epochs": settings["epochs"],
         "bf16": settings["dtype"] == "bfloat16",
-        "gradient_checkpointing": torch.cuda.is_available(),  # memory is what such a model lacks there
+        "gradient_checkpointing": torch.cuda.is_available(),  # saves memory, which is scarce there
         "max_length": None,
     }
     trainer = RewardTrainer(
@@ -81,8 +81,8 @@ def fine_tune(
         processing_class=tokenizer,
     )
     for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
-        config.pad_token_id = pad  # TRL has set the tokenizer's own, which a text may end with
-    trainer.processing_class = None  # or training starts by setting it again
+        config.pad_token_id = pad  # TRL has set the tokenizer's padding, which a text may end with
+    trainer.processing_class = None  # otherwise training would set it again
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     model.save_pretrained(folder)
@@ -92,24 +92,24 @@ def fine_tune(
 
 
 def check_start(start: Path, prompts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-    """Refuse, before anything is sampled, a start of training that could not become a reward of this study.
+    """Check, before anything is sampled, that a checkpoint can be trained to a reward of this study.
 
     No weights are loaded.
 
     Args:
         start: as in `fine_tune`.
-        prompts: all that the reward will read, in training or when it scores, by prompt_id.
+        prompts: all prompts that the reward will read, in training or scoring, by prompt_id.
         settings: as in `fine_tune`.
 
     Raises:
-        RewardError: the checkpoint is not whole, is no start, or cannot read a prompt, which is named.
+        RewardError: the checkpoint is incomplete, cannot be trained, or cannot read a prompt (the message names it).
     """
     path, remote = need_checkpoint(start), settings["trust_remote_code"]
     config = load_config(path, remote)
     try:
         with torch.device("meta"):
             AutoModelForSequenceClassification.from_config(config, trust_remote_code=remote)
-    except ValueError as error:  # transformers knows no classifier of this architecture
+    except ValueError as error:  # transformers has no classifier of this architecture
         raise RewardError(_no_start(path, error)) from error
     classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
     if classifier and config.num_labels != 1:
@@ -121,7 +121,7 @@ def check_start(start: Path, prompts: Mapping[str, str], settings: Mapping[str, 
             encode(*item)
         except RewardError as error:
             raise RewardError(f"prompt '{name}': {error}") from error
-        except Exception as error:  # a template is code, which may fail in any way
+        except Exception as error:  # a template is code, which can raise any error
             raise RewardError(f"prompt '{name}': {type(error).__name__}: {error}") from error
 
 

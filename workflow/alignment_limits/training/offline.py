@@ -1,25 +1,26 @@
-"""Objectives that learn from the base's samples, through TRL: on a reward, or on preference pairs.
+"""Objectives that learn from the base's samples, with TRL: on a reward, or on preference pairs.
 
-DPO: of a pair, a is preferred with probability σ(r(a) − r(b)), r in base standard deviations. Its optimum then has
-β·log(π/π₀) = r + const, which is the tilt at β. (Best against worst can be separated, and would have no optimum.)
+DPO on a reward: of a pair, a is preferred with probability σ(r(a) − r(b)), with r in base standard deviations. The
+optimum has β·log(π/π₀) = r + const, which is the tilt at β. (Pairs of best and worst can be separated, so they would
+have no optimum.)
 
-Best-of-n: the coefficient is n. Each pick is the best of n samples of a prompt drawn without replacement, so it has
-best-of-n's law, and the model of least cross-entropy to such picks is best-of-n itself.
+Best-of-n: the coefficient is n. Each target is the best of n samples of a prompt drawn without replacement, so it has
+the law of best-of-n. The model with the smallest cross-entropy to such targets is best-of-n.
 
 On a study's preference pairs: PMLE, distillation, DPO, IPO and REBEL, by TRL's DPO trainer with the losses of "Beyond
 RLHF: A Unified Theoretical Framework of Alignment" (arXiv 2506.01523).
 
-Each loss is that of `preferences.objectives`, on log-probabilities of whole replies: sums over a reply's tokens, its
-stop token included; a reply that was cut counts as the prefix that it is, as in a sample's `logprob`.
-(So IPO's margins are sums, where TRL's are means over tokens.)
+Each loss is that of `preferences.objectives`, on log-probabilities of complete replies: sums over a reply's tokens,
+with its stop token. A truncated reply counts as a prefix, as in a sample's `logprob`. (So IPO's margins are sums; those
+of TRL are means over tokens.)
 
-PMLE and distillation take + β KL(π‖π₀). Its estimate on a batch is our choice: the pairs' replies are the base's, so
-with w = π/π₀ the mean of w log w − w + 1 over them is unbiased, and no term of it is negative.
+PMLE and distillation add β KL(π‖π₀). Its estimate on a batch is our choice. The pairs' replies are the base's, so with
+w = π/π₀ the mean of w log w − w + 1 over them is unbiased, and no term is negative.
 
-REBEL is one of its iterations, from π₀ on the base's own pairs, with η = 1/β: it ends at π₀ e^{R̂/β}, RLHF's optimum, on
-replies that the pairs show. Further iterations, on the policy's own replies, are left out (our choice).
+REBEL is one of its iterations, from π₀ on the base's pairs, with η = 1/β. It ends at π₀ e^{R̂/β}, the optimum of RLHF,
+on replies in the pairs. Further iterations, on the policy's own replies, are left out (our choice).
 
-Replies are drawn only to be watched.
+Replies are sampled only for the curves.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from alignment_limits.training.task import Task, common, one_device
 
 
 def pairs(task: Task) -> list[dict[str, Any]]:
-    """All the run's pairs, steps × batch of them: two different samples of a prompt each, the preferred one named."""
+    """All pairs of the run, steps × batch: two different samples of a prompt each, with the preferred one."""
     rng = np.random.default_rng([task.settings["seed"], 2])
     out = []
     for row in task.rows.ravel().tolist():
@@ -56,7 +57,7 @@ def pairs(task: Task) -> list[dict[str, Any]]:
 
 
 def picks(task: Task) -> list[dict[str, Any]]:
-    """All the run's replies, steps × batch of them; only their own tokens count in the loss."""
+    """All replies of the run, steps × batch; only the replies' tokens count in the loss."""
     rng = np.random.default_rng([task.settings["seed"], 2])
     n = int(task.settings["coefficient"])
     out = []
@@ -69,10 +70,10 @@ def picks(task: Task) -> list[dict[str, Any]]:
 
 
 class Watching(TrainerCallback):
-    """Before each step, draws as many replies as it trains on, and adds them to the curves.
+    """Before each step, sample as many replies as the step trains on, and add them to the curves.
 
     Args:
-        always: False: only before steps whose KL is due, too; drawing can cost more than the step itself.
+        always: False: only before steps whose KL is measured; sampling can cost more than the step.
     """
 
     def __init__(self, task: Task, progress: Progress, padding: int, always: bool = True) -> None:
@@ -91,7 +92,7 @@ class Watching(TrainerCallback):
 
 
 class PairsTrainer(DPOTrainer):
-    """TRL's; pairs come as token ids, in their order."""
+    """TRL's trainer; pairs are token ids and keep their order."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -118,7 +119,7 @@ def dpo_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft
 
 
 class _Sft(SFTTrainer):
-    """Replies come as token ids, in their order."""
+    """TRL's trainer; replies are token ids and keep their order."""
 
     def _get_train_sampler(self, dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(dataset or self.train_dataset)
@@ -147,14 +148,14 @@ def best_of_n_trainer(
     )
 
 
-AGAINST_THE_BASE = ("dpo", "ipo", "rebel")  # have the base in their margins, and take no penalty
+AGAINST_THE_BASE = ("dpo", "ipo", "rebel")  # have the base in their margins, and no penalty
 Loss = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor | None], torch.Tensor]
 
 
 def loss_of(objective: str, *, coefficient: float, gamma: float) -> Loss:
-    """The loss of a batch: of its replies' log π [2, n], chosen ones first; their log π₀; and R̂'s margins [n].
+    """The loss of a batch from its replies' log π [2, n] (chosen first), their log π₀, and R̂'s margins [n].
 
-    log π₀ is None where the objective has no use for it (`reads_base`), and so are the margins.
+    log π₀ and the margins are None for objectives that do not use them (`reads_base`).
     """
 
     def loss(policy: torch.Tensor, base: torch.Tensor | None, reward: torch.Tensor | None) -> torch.Tensor:
@@ -180,12 +181,12 @@ def loss_of(objective: str, *, coefficient: float, gamma: float) -> Loss:
 
 
 def reads_base(objective: str, coefficient: float) -> bool:
-    """Whether the loss has log π₀ in it."""
+    """Whether the loss uses log π₀."""
     return objective in AGAINST_THE_BASE or coefficient > 0
 
 
 def kl_on_base_replies(log_ratio: torch.Tensor) -> torch.Tensor:
-    """KL(π‖π₀) from log π/π₀ of replies of π₀."""
+    """KL(π‖π₀) from log π/π₀ of replies drawn from π₀."""
     ratio = log_ratio.exp()
     return (ratio * log_ratio - ratio + 1).mean()
 
@@ -197,7 +198,7 @@ def reply_logprobs(logits: torch.Tensor, ids: torch.Tensor, inside: torch.Tensor
 
 
 class _Collator(DataCollatorForPreference):
-    """TRL's, with the fitted reward's margins."""
+    """TRL's data collator, with the margins of the fitted reward."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super().torch_call(examples)
@@ -207,7 +208,7 @@ class _Collator(DataCollatorForPreference):
 
 
 class FromPairs(PairsTrainer):
-    """TRL's DPO trainer with another loss: how it batches, reads the base and steps is its own."""
+    """TRL's DPO trainer with another loss; batches, the base's log-probabilities and steps are TRL's."""
 
     loss: Loss
     needs_base: bool

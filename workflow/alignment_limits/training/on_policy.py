@@ -1,22 +1,21 @@
-"""Objectives that learn from the policy's own replies, through TRL: GRPO, RLOO and PPO.
+"""Objectives that learn from the policy's own replies, with TRL: GRPO, RLOO and PPO.
 
-All are told so that rewards are not rescaled and the optimum is the tilt.
+All are configured so that rewards are not rescaled and the optimum is the tilt.
 
-RLOO subtracts β·log(π/π₀) of the whole reply from its reward: its optimum is the tilt at β.
+RLOO subtracts β·log(π/π₀) of the complete reply from its reward. Its optimum is the tilt at β.
 
 GRPO adds β times a per-token KL to the loss. With `scale_rewards="none"` and `loss_type="dr_grpo"` rewards are not
-divided by their spread, nor replies by their length, so both terms keep their proportion. The mean that is subtracted
-from a group of G includes the reply itself, which shrinks the reward's gradient by 1 − 1/G; β is shrunk likewise.
-What TRL cannot be told: the gradient of the KL at a token leaves out what that token does to the KL of later ones,
-so GRPO's optimum is near the tilt, not at it.
+divided by their spread, and replies not by their length, so both terms keep their proportion. The mean that is
+subtracted from a group of G includes the reply itself. This shrinks the reward's gradient by 1 − 1/G, and we shrink β
+by the same factor. One difference remains in TRL: the gradient of the KL at a token omits the token's effect on the
+KL of later tokens. So GRPO's optimum is near the tilt, not at it.
 
-Reverse KL and RLHF on a reward fitted to preference pairs are RLOO on the signal that is made of them
-(`training.rewards.Signal`).
+Reverse KL and RLHF on a reward fitted to preference pairs are RLOO on another signal (`training.rewards.Signal`).
 
-PPO, TRL's experimental trainer, subtracts β·log(π/π₀) of each token from its reward and adds the reply's score at its
-end. With γ = λ = 1 a token's advantage is then all that follows it, less the critic's guess: its gradient is that of
-E r − β·KL(π‖π₀) whatever the critic thinks. What TRL cannot be told: advantages are brought to mean 0 and spread 1 over
-the batch, which changes the size of a step and no optimum.
+PPO, TRL's experimental trainer, subtracts β·log(π/π₀) of each token from its reward and adds the reply's score at the
+end. With γ = λ = 1 a token's advantage is the sum of all later rewards minus the critic's value. Its gradient is that
+of E r − β·KL(π‖π₀) for any critic. One difference remains in TRL: advantages are scaled to mean 0 and spread 1 over
+the batch. This changes the size of a step, but not the optimum.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from alignment_limits.training.task import Task, common, lora, one_device
 
 
 class _StudyReplies:
-    """Replies are drawn by the study's law; a prompt is known by its row."""
+    """TRL's trainer; replies follow the study's sampling law, and a prompt is identified by its row."""
 
     task: Task
     progress: Progress
@@ -105,7 +104,7 @@ def grouped_trainer(
 
 
 class _Batches:
-    """The prompts of each step, as TRL's loop takes them; taking them starts the step's noise."""
+    """The prompts of each step, for TRL's loop; reading them starts the step's noise."""
 
     def __init__(self, task: Task, progress: Progress, padding: int) -> None:
         self._task, self._progress, self.padding = task, progress, padding
@@ -122,7 +121,7 @@ class _Batches:
 
 
 class _Reward(torch.nn.Module):
-    """A reward on token ids, as TRL wants it: a body whose hidden states are the score, and a head that keeps them."""
+    """A reward on token ids as TRL requires it: a body whose hidden states are the score, and an identity head."""
 
     base_model_prefix = "body"
 
@@ -137,7 +136,7 @@ class _Scores(torch.nn.Module):
         self._task, self._progress, self._batches = task, progress, batches
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> BaseModelOutput:
-        """The score at every position [n, t, 1]: TRL takes the last one's."""
+        """The score at every position [n, t, 1]; TRL uses the last one."""
         at = slice(self._batches.width, None)
         padding = self._batches.padding
         replies = cut(input_ids[:, at].masked_fill(~attention_mask[:, at], padding), self._task.stop, padding)
@@ -147,7 +146,7 @@ class _Scores(torch.nn.Module):
 
 
 class _Value(torch.nn.Module):
-    """The critic's head, which starts at the standardised reward's mean over the base's replies: 0."""
+    """The critic's head; it starts at 0, the mean of the standardised reward over the base's replies."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -161,7 +160,7 @@ class _Value(torch.nn.Module):
 
 
 def critic(task: Task, dtype: torch.dtype) -> Any:
-    """The base with a scalar head and, where the policy has one, an adapter of the same shape of its own."""
+    """The base with a scalar head; if the policy has an adapter, the critic has its own of the same shape."""
     model = load_classifier(task.base, labels=1, new_head=True, dtype=dtype, trust_remote_code=task.trust_remote_code)
     adapter = lora(task.settings["lora"], model, "SEQ_CLS")
     if adapter:
@@ -176,7 +175,7 @@ def critic(task: Task, dtype: torch.dtype) -> Any:
 
 def ppo_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
     """TRL's trainer for what is left of the run."""
-    from trl.experimental.ppo import PPOConfig, PPOTrainer  # may go: the others need nothing experimental
+    from trl.experimental.ppo import PPOConfig, PPOTrainer  # experimental: TRL may remove it; the others do not need it
 
     settings = task.settings
     left = task.steps - progress.start
@@ -210,7 +209,7 @@ def ppo_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft
         peft_config=peft_config,
         callbacks=[progress],
     )
-    # TRL knows one stop token; generation knows them all, and pads after them
+    # TRL has one stop token; generation uses all of them, and pads after them
     made.policy_model.generation_config.eos_token_id = list(task.stop) or None
     made.dataloader = batches
     return made

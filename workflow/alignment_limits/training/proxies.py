@@ -1,4 +1,4 @@
-"""Proxy rewards of chosen quality: heads fitted to gold labels of prompts that the study does not use."""
+"""Proxy rewards of chosen quality: heads fitted to gold labels on prompts that the study does not evaluate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alignment_limits.tables.artifacts import KEY
 
 
 def held_out(training: pl.DataFrame, evaluation: pl.DataFrame) -> pl.DataFrame:
-    """The training prompts (prompt_id, text) whose text is none of the evaluation prompts'.
+    """The training prompts (prompt_id, text), without those whose text is also an evaluation prompt.
 
     Raises:
-        ArtifactError: a prompt_id is among both, or none is left.
+        ArtifactError: a prompt_id is in both sets, or no prompt is left.
     """
     both = training.join(evaluation, on="prompt_id", how="semi")
     if both.height:
@@ -34,7 +34,7 @@ def training_arrays(
     """Features [n, d], gold [n] and prompt number [n] of the samples of `prompts`, in key order.
 
     Raises:
-        ArtifactError: a sample has features and no gold score, or the other way round.
+        ArtifactError: a sample has features but no gold score, or a gold score but no features.
     """
     ours, theirs = (t.join(prompts, on="prompt_id", how="semi").sort(KEY) for t in (features, scores))
     if not ours.select(KEY).equals(theirs.select(KEY)):
@@ -61,12 +61,12 @@ def fit_proxy(
     """A head trained on `labels` labels (regression) or preferences (Bradley-Terry) drawn without replacement.
 
     Args:
-        features: [n, d] of all training samples. gold: [n]. prompt: [n] which prompt each sample answers.
-        labels: how many samples (pairs of one prompt's samples) are labelled.
-        noise: regression: standard deviation of the error on a label. Bradley-Terry: a is preferred to b with
-            probability σ((gold_a − gold_b)/noise); 0: always the better one, ties by a coin. In gold's spreads.
+        features: [n, d] of all training samples. gold: [n]. prompt: [n], the prompt of each sample.
+        labels: number of labelled samples (Bradley-Terry: pairs of one prompt's samples).
+        noise: in units of gold's spread. Regression: standard deviation of the error of a label. Bradley-Terry: a is
+            preferred to b with probability σ((gold_a − gold_b)/noise); 0: always the better one, ties at random.
         loss: 'regression' or 'bradley-terry'.
-        seed: of labels and their noise. feature_seed: of the features used; default: seed.
+        seed: seed of labels and their noise. feature_seed: seed of the features used; default: seed.
         dimensions: share of features used, in (0, 1].
 
     Raises:
@@ -91,10 +91,10 @@ def fit_proxy(
 def preferences(
     gold: Array, prompt: NDArray[np.intp], *, labels: int, noise: float, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The pairs that `fit_proxy` learns from with these settings: indices [labels] of the preferred, of the other.
+    """The pairs that `fit_proxy` learns from: indices [labels] of the preferred samples, and of the others.
 
     Raises:
-        EstimateError: as there.
+        EstimateError: as in `fit_proxy`.
     """
     return _preferences(_standard(gold, prompt), prompt, labels, noise, np.random.default_rng([seed, _LABELS]))
 
@@ -104,7 +104,7 @@ def _preferences(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     a, b = _pairs(prompt, labels, rng)
     margin = values[a] - values[b]
-    uniform = rng.random(labels)  # drawn whatever the noise, so that noise alone changes
+    uniform = rng.random(labels)  # the same numbers for every noise, so that only the noise differs
     with np.errstate(over="ignore"):
         chance = 1 / (1 + np.exp(-margin / noise)) if noise > 0 else 0.5 + 0.5 * np.sign(margin)
     chosen = uniform < chance
@@ -112,7 +112,7 @@ def _preferences(
 
 
 def _standard(gold: Array, prompt: NDArray[np.intp]) -> Array:
-    """Gold less its overall mean, in units of its pooled within-prompt spread."""
+    """Gold minus its overall mean, in units of its pooled within-prompt spread."""
     _, row, count = np.unique(prompt, return_inverse=True, return_counts=True)
     centred = gold - (np.bincount(row, gold) / count)[row]
     freedom = len(gold) - len(count)
@@ -132,7 +132,7 @@ def _pairs(prompt: NDArray[np.intp], count: int, rng: np.random.Generator) -> tu
     order = rng.permutation(len(prompt))
     groups = [order[prompt[order] == p] for p in np.unique(prompt)]
     rounds = max((len(g) // 2 for g in groups), default=0)
-    # in every round each prompt gives one pair of samples not used before, then pairs are dealt anew
+    # in every round each prompt gives one pair of unused samples; then the samples are paired again
     pairs: list[tuple[int, int]] = []
     seen: set[tuple[int, int]] = set()
     most = sum(len(g) * (len(g) - 1) // 2 for g in groups)

@@ -1,8 +1,8 @@
-"""A dial of proxy quality: what proxies with few or many labels cost, and how far ensembles of them help.
+"""Proxies with few or many labels: the loss of gold that they cause, and how much ensembles of them help.
 
-Members of an ensemble are linear heads on a share of the features, so that they can differ in their labels, in
-their features, in both; single proxies read all of them. All rewards are standardised on the evaluated samples
-first, as everywhere.
+Members of an ensemble are linear heads on a share of the features. They can differ in their labels, in their features,
+or in both. Single proxies read all features. All rewards are first standardised on the evaluated samples, as in all
+analyses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alignment_limits.limits.tilt import check_betas
 from alignment_limits.rewards.heads import Array
 from alignment_limits.training.proxies import fit_proxy
 
-# what members share -> their seeds of labels and of features
+# what the members share → their seeds of labels and of features
 SHARED = {
     "labels": lambda member: (0, member),
     "features": lambda member: (member, 0),
@@ -40,7 +40,7 @@ def fit_members(
     Args:
         training: features [n, d], gold [n] and prompt [n] of held-out prompts.
         shared: 'labels', 'features' or 'neither'.
-        settings: of `fit_proxy` (labels, noise, loss, dimensions).
+        settings: further arguments of `fit_proxy` (labels, noise, loss, dimensions).
     """
     out = []
     for member in range(count):
@@ -61,10 +61,10 @@ def proxies(
     keys: Any,
     clusters: Any = None,
 ) -> pl.DataFrame:
-    """Single proxies with few to many labels: error, gap at each β, gold gained at a fixed KL.
+    """Single proxies with few to many labels: error, gap at each β, gain of gold at a fixed KL.
 
     Args:
-        members: number of labels -> standardised scores (P, M) of the proxies trained on so many.
+        members: number of labels → standardised scores (P, M) of the proxies trained on this number.
         gold: (P, M).
     """
     rows = []
@@ -99,7 +99,7 @@ def proxies(
 def onsets(
     members: Mapping[int, Sequence[Array]], gold: Array, *, replicates: int, seed: int, keys: Any, clusters: Any = None
 ) -> pl.DataFrame:
-    """Where gold peaks as each proxy is optimised ever harder: tilted (hacking onset), and along best-of-n.
+    """KL at which gold peaks as each proxy is optimised more strongly: by the tilt (hacking onset) and by best-of-n.
 
     Args:
         members, gold: as for `proxies`.
@@ -134,10 +134,11 @@ def ensembles(
     keys: Any,
     clusters: Any = None,
 ) -> pl.DataFrame:
-    """Ensembles whose members share labels, features or neither: gap against size, and what ρ predicts.
+    """Ensembles whose members share labels, features or neither: gap against size, and the prediction from ρ.
 
-    Of the largest size there is one ensemble; smaller ones are disjoint runs of its members, averaged over.
-    `saved` is how much smaller the gap is than that of members alone (always among the sizes), prompt by prompt.
+    There is one ensemble of the largest size. Smaller ensembles are disjoint subsets of its members, averaged.
+    `saved` is the difference between the gap of single members (always among the sizes) and the ensemble's gap, paired
+    by prompt.
     """
     rows = []
     draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "keys": keys, "clusters": clusters}

@@ -1,17 +1,17 @@
-"""The reward a policy is trained on: the study's reward in base standard deviations, or one fitted to preference pairs.
+"""The reward in training: a reward of the study in base standard deviations, or a reward fitted to preference pairs.
 
-Each reward of the study is centred per prompt and scaled by its spread over the base's samples, and an ensemble is the
-aggregate of such rewards, centred and scaled once more: the numbers that the policy's replies will have in the tables.
+Each reward of the study is centred per prompt and scaled by its spread over the base's samples. An ensemble is the
+aggregate of such rewards, centred and scaled again. The tables have the policy's replies on the same scale.
 
-The fitted R̂ is γ log π₀ plus a Bradley-Terry head, linear in an encoder's features: preferences follow
-σ(γ log π*(a)/π*(b)), and the target is a tilt of the base, so the reward that they hold, γ log π*, is γ log π₀ plus
-what the encoder has to see. The head is shrunk to 0, so R̂ to the base's: were the weight of log π₀ shrunk as well, the
-reward would prefer replies that the base finds unlikely.
+The fitted R̂ is γ log π₀ plus a Bradley-Terry head that is linear in an encoder's features. Preferences follow
+σ(γ log π*(a)/π*(b)), and the target is a tilt of the base. So their reward γ log π* is γ log π₀ plus a part that the
+encoder has to represent. The head is shrunk to 0, so R̂ is shrunk to the base's reward. If the weight of log π₀ were
+shrunk as well, the reward would prefer replies that are unlikely under the base.
 
-Reverse KL maximises E_π[R̂ − γ log π − β log(π/π₀)] = E_π[(R̂ − γ log π₀) − (γ + β) log(π/π₀)]: it is RLHF on the
-reward R̂ − γ log π₀ at the KL coefficient γ + β, whose optimum is π₀^{β/(β+γ)} e^{R̂/(β+γ)} (docs/theory.md,
-"Three ways to learn it"). RLHF itself is E_π[R̂ − β log(π/π₀)], of optimum π₀ e^{R̂/β}, as REBEL (`offline`). Both are
-divided by γ here, so that a reward is on the scale of log π* whatever γ is.
+Reverse KL maximises E_π[R̂ − γ log π − β log(π/π₀)] = E_π[(R̂ − γ log π₀) − (γ + β) log(π/π₀)]. This is RLHF on the
+reward R̂ − γ log π₀ at the KL coefficient γ + β, with optimum π₀^{β/(β+γ)} e^{R̂/(β+γ)} (docs/theory.md,
+"Three ways to learn it"). RLHF is E_π[R̂ − β log(π/π₀)], with optimum π₀ e^{R̂/β}, as for REBEL (`offline`). Both are
+divided by γ here, so that a reward is on the scale of log π* for every γ.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class StandardReward:
     Args:
         models: the reward, or the ensemble's members.
         base: each one's scores of the base's samples [p, m], in its own units.
-        ensemble: aggregator and penalty; None where there is one reward.
+        ensemble: aggregator and penalty; None for a single reward.
 
     Raises:
-        EstimateError: a reward ranks nothing.
+        EstimateError: a reward is constant within every prompt.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ Index = NDArray[np.intp]
 class FittedReward:
     """R̂ = features · weight + base_weight · log π₀, in nats of preference.
 
-    held_out : its log loss in nats on pairs left out of the fit.
+    held_out : its log loss in nats on held-out pairs.
     """
 
     weight: Array
@@ -96,7 +96,7 @@ def fit_reward(
     Args:
         features: of the base's samples [p, m, d]. log_base: their log π₀ [p, m].
         row: each pair's prompt [n]. chosen, rejected: its samples [n].
-        base_weight: R̂'s weight of log π₀: γ where the target is a tilt of the base.
+        base_weight: R̂'s weight of log π₀: γ if the target is a tilt of the base.
 
     Raises:
         EstimateError: too few pairs.
@@ -107,7 +107,7 @@ def fit_reward(
 
 
 def as_rlhf(reward: Any, log_base: Any, *, objective: str, gamma: float, coefficient: float) -> tuple[Any, float]:
-    """The reward, and its KL coefficient, whose RLHF is 1/γ times the objective (reverse-kl or rlhf) on `reward`."""
+    """The reward and the KL coefficient for which RLHF is 1/γ times the objective (reverse-kl or rlhf) on `reward`."""
     if objective == "rlhf":
         return reward / gamma, coefficient / gamma
     return reward / gamma - log_base, 1 + coefficient / gamma
@@ -115,7 +115,7 @@ def as_rlhf(reward: Any, log_base: Any, *, objective: str, gamma: float, coeffic
 
 @dataclass(frozen=True)
 class Signal:
-    """What RLOO is given in place of a study's reward, and the KL coefficient that goes with it.
+    """The reward that RLOO maximises instead of a study's reward, with its KL coefficient.
 
     model : the encoder's part of R̂. base_weight : R̂'s weight of log π₀. objective : reverse-kl or rlhf.
     """

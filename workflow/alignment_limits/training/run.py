@@ -1,8 +1,7 @@
-"""One training run: from a study's files to what it learns from, to a folder with the policy and rows of curves.
+"""One training run: from a study's files to a folder with the policy and the rows of its curves.
 
-What it says of itself while it trains (replies to look at, a row of the curves per step, checkpoints) is one TRL
-callback for all objectives. A row is measured on the step's own replies before the optimiser uses them, so it belongs
-to the policy that drew them.
+One TRL callback for all objectives writes the progress, a row of the curves per step, and checkpoints. A row is
+measured on the step's replies before the optimiser uses them, so it belongs to the policy that drew them.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def left_padded(prompts: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
 
 
 def cut(replies: torch.Tensor, stop: Sequence[int], padding: int) -> list[list[int]]:
-    """Token ids of each reply up to its first stop token, which belongs to it; without padding."""
+    """Token ids of each reply up to and including its first stop token; without padding."""
     out = []
     for row in replies.tolist():
         end = next((t + 1 for t, token in enumerate(row) if token in stop), len(row))
@@ -67,7 +66,7 @@ def cut(replies: torch.Tensor, stop: Sequence[int], padding: int) -> list[list[i
 def draw(
     model: Any, prompts: Sequence[Sequence[int]], law: SamplingLaw, longest: int, stop: Sequence[int], padding: int
 ) -> list[list[int]]:
-    """One reply to each prompt, token ids with the stop token; one that meets none is cut at `longest`."""
+    """One reply to each prompt: token ids with the stop token, truncated at `longest` tokens."""
     ids = left_padded(prompts, padding).to(model.device)
     made = model.generate(
         input_ids=ids,
@@ -84,12 +83,12 @@ def draw(
 
 
 def refuse_absolute_positions(model: Any, padding: int) -> None:
-    """Prompts of unequal lengths are padded on the left, and TRL's GRPO and RLOO do not say where they begin.
+    """Check that padding on the left does not change logits: TRL's GRPO and RLOO pass no positions for it.
 
     Raises:
-        TrainingError: the model's logits depend on how much padding stands in front.
+        TrainingError: the model's logits depend on the amount of padding in front.
     """
-    ids = torch.arange(8, device=model.device)[None] % padding  # the padding's row comes after the vocabulary's
+    ids = torch.arange(8, device=model.device)[None] % padding  # the padding's row is the one after the vocabulary
     padded = torch.cat([torch.full((1, 5), padding, device=model.device), ids], 1)
     with torch.inference_mode():
         alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :, :padding]
@@ -107,12 +106,12 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress(TrainerCallback):
-    """Rows of the curves so far; where it goes on if a checkpoint of the same settings and code is there.
+    """Rows of the curves so far; continues from a checkpoint with the same settings and code, if there is one.
 
-    Where a run maximises a `signal`, replies are read by both models at every step: `log_base` is their log π₀ [n].
+    If a run maximises a `signal`, both models read the replies at every step: `log_base` is their log π₀ [n].
 
     Args:
-        file: the checkpoint's. stamp: what must be equal for it to be taken up.
+        file: of the checkpoint. stamp: a checkpoint is used only if its stamp is equal.
     """
 
     def __init__(self, task: Task, file: Path, stamp: str, every: float = SECONDS_BETWEEN_CHECKPOINTS) -> None:
@@ -134,7 +133,7 @@ class Progress(TrainerCallback):
         set_seed(step_seed(self._task.settings["seed"], len(self.rows)))
 
     def due(self, step: int) -> bool:
-        """Whether the step's KL belongs in the curves: every few, and the last."""
+        """Whether the curves show the KL of this step: every few steps, and the last one."""
         return step % self._task.settings["kl_every"] == 0 or step == self._task.steps - 1
 
     def unseen(self) -> None:
@@ -150,13 +149,13 @@ class Progress(TrainerCallback):
             sent = [self._task.sent[i] for i in row]
             read = sequence_kl(self._policy, self._base, sent, replies, self._task.law)
             self.log_base = read.logprob_base
-            # minus the log-probability is unbiased for the entropy of the law of replies
+            # minus the log-probability is an unbiased estimate of the entropy of the replies' law
             means = {"kl": read.kl.mean(), "kl_log_ratio": read.log_ratio.mean(), "entropy": -read.logprob.mean()}
             self.rows[-1] |= {name: float(value) for name, value in means.items()}
         return reward
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take up the checkpoint's weights and optimiser."""
+        """Load weights and optimiser from the checkpoint."""
         if self._saved:
             with torch.no_grad():
                 for name, weight in _trained(self._trained).items():
@@ -165,7 +164,7 @@ class Progress(TrainerCallback):
             self._saved = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """The step is over: its loss, the log's line, and perhaps a checkpoint."""
+        """At the end of a step: its loss, a line in the log, and a checkpoint if it is time."""
         loss = logs.get("loss", logs.get("loss/policy_avg"))
         if loss is None or not self.rows:
             return
@@ -181,12 +180,12 @@ class Progress(TrainerCallback):
                 f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
             )
             self._last_line = now
-        if now - self._last_save >= self._every and done < self._task.steps:  # at least one step is left to go on with
+        if now - self._last_save >= self._every and done < self._task.steps:  # at least one step is left
             self.save()
             self._last_save = time.monotonic()
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint completely or not at all."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         weights = {name: weight.detach().cpu() for name, weight in _trained(self._trained).items()}
         content = {
@@ -200,14 +199,14 @@ class Progress(TrainerCallback):
 
 
 def read(file: Path, stamp: str) -> dict[str, Any] | None:
-    """A checkpoint made by the same settings and code, or None."""
+    """A checkpoint with the same settings and code, or None."""
     if not os.path.exists(file):
         return None
     with reading(file, TrainingError, "delete it and run again: the training starts afresh"):
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         made_by = saved["stamp"]
     if made_by != stamp:
-        say(f"{file} is of other settings or code: starting afresh")
+        say(f"{file} has other settings or code: training starts from the beginning")
         return None
     return saved
 
@@ -217,8 +216,8 @@ def _trained(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def trainer_of(settings: Mapping[str, Any]) -> Callable[..., Any]:
-    """What makes TRL's trainer from a `Task`, by a run's objective, on rewards or on a study's pairs."""
-    # TRL imports whatever vLLM is installed, and fails at releases it does not know; nothing here samples through it
+    """The function that creates TRL's trainer from a `Task`, for the run's objective on rewards or on pairs."""
+    # TRL imports any installed vLLM, and fails at unknown releases; nothing here samples with vLLM
     known: Any = importlib.import_module("trl.import_utils")
     known.is_vllm_available = lambda *_, **__: False
     module, function = trainer(settings["objective"], on_pairs="setting" in settings)
@@ -236,15 +235,15 @@ def learned(
     encoder: str | None = None,
     device: str = "cpu",
 ) -> tuple[PairData, Signal | None]:
-    """A run's pairs, with R̂ where it is fitted, and the signal where replies are scored by it.
+    """A run's pairs, with R̂ if it is fitted, and the signal if it scores replies.
 
     Args:
-        run: its settings. made: how the pairs were made: reward, gamma, level, and what an encoder reads, text.
+        run: its settings. made: settings of the pairs (reward, gamma, level), and `text`, which an encoder reads.
         samples: the base's, in key order. table: file of the pairs. features: shards of the samples' features; none:
-            no reward is fitted. encoder: folder; none: no reply is scored.
+            no reward is fitted. encoder: its folder; none: no reply is scored.
 
     Raises:
-        ArtifactError: there are too few pairs, or features are of other samples. EstimateError: too few for a fit.
+        ArtifactError: too few pairs, or features of other samples. EstimateError: too few pairs for a fit.
     """
     grid = Grid.of(samples)
     own = dealt(read_table(table, PREFERENCES), made["level"], run["pairs"], run["seed"])
@@ -258,11 +257,11 @@ def learned(
     of_samples = np.full((*grid.shape, vectors.shape[1]), np.nan)
     of_samples[grid.row, grid.column] = vectors
     log_base = grid.array(samples["logprob"])
-    # pairs that a reward judged, and not the target, say nothing of the base
+    # pairs judged by a reward, not by the target, have no information about the base
     weight = 0.0 if made["reward"] else made["gamma"]
     reward = fit_reward(of_samples, log_base, pairs.row, pairs.chosen, pairs.rejected, base_weight=weight)
     say(
-        f"the reward fitted to {run['pairs']} pairs: log loss {reward.held_out:.3f} nats on pairs left out "
+        f"the reward fitted to {run['pairs']} pairs: log loss {reward.held_out:.3f} nats on held-out pairs "
         f"(by the model {-np.log(own['probability'].to_numpy()).mean():.3f})"
     )
     pairs = replace(pairs, fitted=reward(of_samples, log_base))
@@ -276,10 +275,10 @@ def learned(
 def train(
     task: Task, folder: Path, checkpoint: Path, stamp: str, every: float = SECONDS_BETWEEN_CHECKPOINTS
 ) -> list[dict[str, float]]:
-    """Train, and write the adapter, or the checkpoint with its tokenizer, to `folder`.
+    """Train, and write the adapter, or the full model with its tokenizer, to `folder`.
 
     Args:
-        checkpoint: file to go on from, and to leave behind if killed. stamp: what it must carry.
+        checkpoint: file to continue from, and to keep if the job is killed. stamp: the stamp it must have.
         every: seconds between checkpoints.
 
     Returns:
@@ -306,7 +305,7 @@ def train(
     base = WithoutAdapter(policy) if peft_config else SplitModel(reference)
     progress.watch(live, base, trainer.model, trainer)
     trainer.remove_callback(PrinterCallback)
-    gc.freeze()  # PPO collects garbage thrice a step, at 0.2 s each where all modules' objects are looked at
+    gc.freeze()  # PPO collects garbage three times a step; each takes 0.2 s unless imported objects are frozen
     trainer.train()
     if folder.exists():
         shutil.rmtree(folder)

@@ -1,8 +1,8 @@
-"""What a training job is given, whatever its objective: prompts, pairs, rewards, random numbers; the base as a model to
-be trained, its adapter, padding, and what all of TRL's trainers are given alike.
+"""The inputs of a training job, for every objective: prompts, pairs, rewards and random numbers; the base as a model to
+be trained, its adapter, its padding, and the common settings of TRL's trainers.
 
-Which prompts a step sees, and the noise it draws, depend on the seed and the step's number alone. So a run that was
-killed goes on as it would have, and runs that differ in their coefficient or reward have prompts and noise in common.
+The prompts of a step and its noise depend only on the seed and the step's number. So a killed run continues as if it
+had not been killed, and runs with another coefficient or reward have the same prompts and noise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PairData:
     """n pairs of the base's samples.
 
     row : each pair's prompt [n]. chosen, rejected : which of that prompt's samples [n]. gamma : preferences follow
-    σ(γ log π*(a)/π*(b)). fitted : R̂ of the base's samples [p, m]; None where no reward is fitted.
+    σ(γ log π*(a)/π*(b)). fitted : R̂ of the base's samples [p, m]; None if no reward is fitted.
     """
 
     row: NDArray[np.intp]
@@ -56,9 +56,9 @@ class PairData:
         sent: Sequence[Sequence[int]],
         samples: Sequence[Sequence[Sequence[int]]],
     ) -> Iterator[dict[str, Any]]:
-        """The run's steps × batch pairs as token ids: all of them once, in another order each time through.
+        """The run's steps × batch pairs as token ids: all pairs once per pass, each pass in another order.
 
-        Where a reward was fitted, with its difference, R̂(chosen) − R̂(rejected).
+        If a reward was fitted, with its difference R̂(chosen) − R̂(rejected).
         """
         rng, size = np.random.default_rng([seed, 2]), len(self.row)
         order = np.concatenate([rng.permutation(size) for _ in range(-(-steps * batch // size))])[: steps * batch]
@@ -72,10 +72,10 @@ class PairData:
 
 
 def dealt(table: pl.DataFrame, level: float, size: int, seed: int) -> pl.DataFrame:
-    """`size` pairs of the table's level: prompts take turns, and no pair is dealt to two seeds.
+    """`size` pairs of the table's level: prompts take turns, and no pair goes to two seeds.
 
     Raises:
-        ArtifactError: the table has too few (ties that were dropped leave fewer than were asked for).
+        ArtifactError: the table has too few pairs (dropped ties reduce their number).
     """
     own = table.filter(pl.col("level") == level)
     turns = own.with_columns(turn=pl.int_range(pl.len()).over("prompt_id")).sort("turn", "prompt_id")
@@ -89,7 +89,7 @@ def dealt(table: pl.DataFrame, level: float, size: int, seed: int) -> pl.DataFra
 
 
 def placed(pairs: pl.DataFrame, samples: Grid, ids: NDArray[Any], gamma: float) -> PairData:
-    """Pairs by their places in the arrays of the base's samples; `ids` are the sample_ids of its columns."""
+    """Pairs by their positions in the arrays of the base's samples; `ids` are the sample_ids of its columns."""
     row = np.searchsorted(samples.prompt_ids, pairs["prompt_id"].to_numpy().astype(str))
     chosen, rejected = (np.searchsorted(ids, pairs[c].to_numpy()) for c in ("chosen_id", "rejected_id"))
     return PairData(row, chosen, rejected, gamma)
@@ -101,8 +101,8 @@ class Task:
 
     settings : the recipe's, with its coefficient and seed. base : the base model's plain folder. sent : token ids of
     each prompt as sent to the model. prompts : each prompt as rewards read it. law, longest : of sampling. samples :
-    token ids of the base's samples, prompt by prompt, in the order of `reward.base`. pairs : that it learns from, if it
-    does. signal : what it maximises in place of `reward`, if it does; the curves are of `reward` all the same.
+    token ids of the base's samples, prompt by prompt, in the order of `reward.base`. pairs : the pairs it learns from,
+    if any. signal : what it maximises instead of `reward`, if anything; the curves always show `reward`.
     """
 
     settings: dict[str, Any]
@@ -131,7 +131,7 @@ class Task:
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """Prompts of each step [steps, prompts per step]: every prompt once, in another order each time through."""
+        """Prompts of each step [steps, prompts per step]: every prompt once per pass, each pass in another order."""
         per_step = self.batch // self.settings["group"]
         rng = np.random.default_rng([self.settings["seed"], 1])
         rounds = -(-self.steps * per_step // len(self.sent))
@@ -143,7 +143,7 @@ class Task:
         return self.reward(row, *self._texts(row, replies))
 
     def signal_of(self, row: Sequence[int], replies: Sequence[Sequence[int]], log_base: Array) -> Array:
-        """Rewards [n] to be maximised by these replies, whose log π₀ are given [n]."""
+        """Rewards [n] that training maximises, of these replies with log π₀ [n]."""
         assert self.signal
         return self.signal(*self._texts(row, replies), log_base)
 
@@ -157,22 +157,22 @@ def step_seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.sha256(f"training/{seed}/{step}".encode()).digest()[:4], "big")
 
 
-NEVER = -1e4  # a logit whose probability is 0 in every precision, and 0 · log 0 still 0
+NEVER = -1e4  # a logit with probability 0 in every precision, for which 0 · log 0 is 0
 PADDING = "<|padding of training|>"
 
 
 def load_base(folder: Path, dtype: str, stop: list[int], trust_remote_code: bool = False) -> Any:
-    """The base with one token more than its vocabulary, for padding, which it never says; logits in float32.
+    """The base with one more token than its vocabulary, for padding, which it never generates; logits in float32.
 
-    A model's own padding token may be its stop token (then TRL's PPO drops the stop from the reply) or one that it
-    says (then it ends there).
+    A model's own padding token may be its stop token (then TRL's PPO drops the stop from the reply) or a token that it
+    generates (then the reply would end there).
     """
     model = load_causal(folder, dtype=dtype, device=device_of_job(), trust_remote_code=trust_remote_code)
     padding = int(model.get_output_embeddings().weight.shape[0])
     model.generation_config = GenerationConfig(eos_token_id=stop or None, pad_token_id=padding)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: (ids[0].clamp(max=padding - 1),))
     head = model.get_output_embeddings()
-    # hidden states of a few positions are a slice; torch would copy a frozen head for every reply to multiply them
+    # hidden states of a few positions are a slice; torch would copy a frozen head for every reply
     head.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
     head.register_forward_hook(lambda _module, _input, logits: functional.pad(logits.float(), (0, 1), value=NEVER))
     return model
@@ -218,7 +218,7 @@ class WithoutAdapter(SplitModel):
 
 
 def common(task: Task) -> dict[str, Any]:
-    """What a run's own configuration, of any objective, starts from."""
+    """The common part of the configuration of every objective."""
     return plain(
         task.scratch, learning_rate=task.settings["learning_rate"], batch=task.batch, seed=task.settings["seed"]
     )
@@ -234,7 +234,7 @@ def plain(scratch: Path, *, learning_rate: float, batch: int, seed: int) -> dict
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": 1,
         "gradient_checkpointing": False,
-        "bf16": False,  # the weights' own precision is the recipe's; no autocasting on top
+        "bf16": False,  # the recipe sets the precision of the weights; no autocast
         "use_cpu": not torch.cuda.is_available(),
         "seed": seed,
         "logging_steps": 1,
@@ -246,23 +246,23 @@ def plain(scratch: Path, *, learning_rate: float, batch: int, seed: int) -> dict
 
 
 def one_device(arguments: Any) -> Any:
-    """Any of TRL's configurations, kept to one device.
+    """Any of TRL's configurations, restricted to one device.
 
-    Where a process sees several GPUs, the Trainer would give each of them a batch: a step would be taken on several
-    times the study's batch, and the results would depend on the machine.
+    If a process sees several GPUs, the Trainer would give each of them a batch. A step would then use several times the
+    study's batch, and the results would depend on the machine.
 
     Args:
         arguments: a configuration of TRL; it is changed in place.
 
     Raises:
-        TrainingError: it cannot be kept to one, or several processes train together.
+        TrainingError: it cannot be restricted to one device, or several processes train together.
     """
-    processes = arguments.distributed_state.num_processes  # PPO's configuration has a `world_size` of its own
+    processes = arguments.distributed_state.num_processes  # PPO's configuration has its own `world_size`
     if (seen := arguments.n_gpu) > 1:
         arguments._n_gpu = 1
         say(
-            f"torch sees {seen} GPUs; this job trains on one of them ({arguments.device}), as a batch is the study's "
-            "and not the machine's. Set CUDA_VISIBLE_DEVICES to choose another"
+            f"torch sees {seen} GPUs; this job trains on one of them ({arguments.device}), so that results do not "
+            "depend on the machine. Set CUDA_VISIBLE_DEVICES to choose another"
         )
     if arguments.n_gpu > 1 or processes > 1:
         raise TrainingError(
