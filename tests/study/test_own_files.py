@@ -185,14 +185,14 @@ def test_what_no_machine_could_do_is_refused_at_once(here, text, message):
 def test_runs_of_a_recipe_are_counted_before_they_are_listed(here):
     recipe = {"objective": "ppo", "optimize": ["vader"], "coefficients": [1, 2], "steps": 1, "seeds": list(range(900))}
     text = "training: " + json.dumps({"t": recipe})
-    assert "these lists make 1800 runs, each a policy; at most 1000" in refused(here, text)
+    assert "these lists give 1800 runs, each with one policy; at most 1000" in refused(here, text)
 
 
 def test_problems_name_the_file_that_wrote_the_key(here):
     second = "scores: {table: t.csv, gold: a}\n"
     (here / "t.csv").write_text("prompt_id,sample_id,a\n")
     said = refused(here, OWN, second)
-    assert "no use for model, prompts, sampling, rewards; leave them out" in said
+    assert "does not use model, prompts, sampling, rewards; leave them out" in said
     for place in ("b.yaml line 1", "a.yaml line 2", "a.yaml line 3", "a.yaml line 6", "a.yaml line 7"):
         assert place in said
     both = refused(here, OWN, "model: {source: {package: x==1}}\n")

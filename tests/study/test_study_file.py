@@ -67,17 +67,17 @@ def test_the_default_study_is_valid_and_names_its_proxies():
         (
             "rewards.vader",
             {"kind": "trained", "features": {"path": "x"}, "labels": 50},
-            "say on what in `gold_labels:`",
+            "add its training labels as `gold_labels:`",
         ),
-        ("rewards.vader", {"kind": "fine-tuned", "labels": 50}, "say on what in `gold_labels:`"),
+        ("rewards.vader", {"kind": "fine-tuned", "labels": 50}, "add its training labels as `gold_labels:`"),
         ("rewards.vader", {"kind": "fine-tuned", "labels": 50, "parts": 3}, "must be a multiple of parts (3)"),
         ("rewards.vader", {"kind": "fine-tuned", "labels": 50, "text": "chat", "wording": "{reply}"}, "wording is for"),
         ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1, "nobody": 1}}, "names the reward 'nobody'"),
-        ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1, "vader": 1}}, "by themselves, not of vader"),
+        ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1, "vader": 1}}, "a sum cannot contain vader, which is a sum or"),
         ("rewards.vader", {"kind": "sum", "terms": {"tox-block": 1}}, "at least 2 items"),
         ("gold_labels", {"prompts": 8, "samples_per_prompt": 40}, "must be a multiple of sampling.block (32)"),
-        ("documents", {"text": "a", "references": ["b"], "instruction": "Sum up"}, "must hold {document} once"),
-        ("rewards.vader", {"kind": "guard", "source": {"path": "x"}, "wording": "Bad?"}, "must hold {reply}"),
+        ("documents", {"text": "a", "references": ["b"], "instruction": "Sum up"}, "must contain {document} once"),
+        ("rewards.vader", {"kind": "guard", "source": {"path": "x"}, "wording": "Bad?"}, "must contain {reply}"),
         ("model.source", {"package": "x"}, "must be pinned as 'name==version'"),
         ("model.source", {"package": "x==1"}, "needs the sha256 of its wheel"),
         ("model.source", {"hub": "a/b@main"}, "owner/name@<40-digit commit>"),
@@ -101,7 +101,7 @@ def test_the_default_study_is_valid_and_names_its_proxies():
         ("policies", [{"name": "p"}], "exactly one of package, hub, path"),
         ("policies", [{"name": "p", "path": "a", "adapter": "b"}], "leave out path"),
         ("policies", [{"name": "p", "path": "a", "revision": "0" * 40}], "paths and packages have none"),
-        ("policies", [{"name": "p", "hub": "a/b@" + "1" * 40, "revision": "0" * 40}], "give one of them"),
+        ("policies", [{"name": "p", "hub": "a/b@" + "1" * 40, "revision": "0" * 40}], "give only one of them"),
         ("policies", [{"name": "p", "hub": "a/b", "revision": "main"}], "owner/name@<40-digit commit>"),
         ("policies", [{"name": "p", "path": "a"}, {"name": "p", "path": "b"}], "a name occurs twice"),
         ("policies", [{"name": "p", "path": "a", "optimized": "nobody"}], "names the reward 'nobody'"),
@@ -175,7 +175,7 @@ def test_a_policys_source_is_a_folder_a_hub_commit_or_an_adapter():
 
 def test_a_study_of_scores_has_no_policies():
     scores = {"table": "t.csv", "gold": "a", "proxies": ["b"]}
-    with pytest.raises(ConfigError, match="no use for policies"):
+    with pytest.raises(ConfigError, match="does not use policies"):
         load_study({"study": "s", "gold": "a", "scores": scores, "policies": [{"name": "p", "path": "x"}]})
 
 
@@ -205,9 +205,9 @@ def test_every_key_of_a_study_of_learning_is_in_the_toy():
     [
         ({"sedes": 3}, "learning.sedes: unknown key; did you mean 'seeds'?"),
         ({"settings": {"label-noise": [0.7]}}, "settings.label-noise must be from 0 to 0.5, not 0.7"),
-        ({"settings": {"label-noise": []}}, "settings.label-noise needs levels, each once"),
-        ({"settings": {"reward-dimension": [2]}}, "rewards of some dimension need world.target_dimension"),
-        ({"estimate_gamma": [2]}, "rewards of some dimension need world.target_dimension"),
+        ({"settings": {"label-noise": []}}, "settings.label-noise needs 1 to 100 levels without duplicates"),
+        ({"settings": {"reward-dimension": [2]}}, "rewards with a dimension need world.target_dimension"),
+        ({"estimate_gamma": [2]}, "rewards with a dimension need world.target_dimension"),
         ({"fixed_betas": [0.3]}, "fixed_betas must be among betas; 0.3 is not"),
         ({"n": [4, 4]}, "values are repeated"),
         ({"objectives": ["ppo"]}, "learning.objectives.0: Input should be"),
@@ -242,7 +242,7 @@ def test_preferences_of_a_target_need_log_probabilities():
 
 
 def test_a_study_of_learning_takes_no_model_and_no_scores():
-    with pytest.raises(ConfigError, match="a study of learning has no use for scores; leave them out"):
+    with pytest.raises(ConfigError, match="a study of learning does not use scores; leave them out"):
         load_study({"study": "mine", "learning": {}, "scores": {"table": "x.csv", "gold": "g"}})
     merged = over_default(DEFAULT, {"study": "mine", "learning": {}})
     assert load_study(merged).model is None

@@ -65,14 +65,14 @@ REFUSED = {
     "group": (
         {"objective": "ppo", "group": 4},
         {},
-        "group is for reverse-kl, rlhf, grpo, rloo; ppo compares no replies",
+        "group is for reverse-kl, rlhf, grpo, rloo; ppo does not compare replies",
     ),
     "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for reverse-kl, rlhf, ppo, grpo, rloo"),
-    "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo takes no account of top-p"),
+    "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo ignores top-p"),
     "precision": ({"lora": None, "dtype": "bfloat16"}, {}, "dtype bfloat16 rounds away"),
     "no penalty": ({"coefficients": [0]}, {}, "coefficients must be positive"),
     "twice": ({"seeds": [1, 1]}, {}, "seeds names a value twice"),
-    "n": ({"objective": "best-of-n", "coefficients": [2.5]}, {}, "whole, at least 2"),
+    "n": ({"objective": "best-of-n", "coefficients": [2.5]}, {}, "whole numbers, at least 2"),
     "n of M": ({"objective": "best-of-n", "coefficients": [128]}, {}, "best of 128 of 64 samples per prompt"),
     "typo": ({"learning_rat": 1}, {}, "did you mean 'learning_rate'?"),
     "name": (
@@ -115,7 +115,7 @@ def test_a_head_does_not_score_every_reply():
 
 def test_a_table_of_scores_trains_nothing():
     scores = {"study": "s", "scores": {"table": "x.parquet", "gold": "a"}, "training": {"short": GRPO}}
-    with pytest.raises(ConfigError, match="no use for training"):
+    with pytest.raises(ConfigError, match="does not use training"):
         load_study(scores)
 
 
@@ -194,7 +194,7 @@ UNLEARNABLE = {
         {},
         "pmle learns from preference pairs",
     ),
-    "no learner": ({"objective": "grpo"}, {}, "grpo learns from no pairs"),
+    "no learner": ({"objective": "grpo"}, {}, "grpo does not learn from pairs"),
     "no such setting": ({"learn_from": ["tempered-pairs"]}, {}, "preferences.settings has: as-modelled, label-noise"),
     "no preferences": ({}, {"preferences": "none"}, "the study has no `preferences:` to learn from"),
     "too many pairs": ({"pairs": [1025], "seeds": [1]}, {}, "2050 pairs, but there are 2048 (64 prompts"),
@@ -203,12 +203,12 @@ UNLEARNABLE = {
     "no features": (
         {"objective": "reverse-kl"},
         {"preferences": PREFERENCES | {"features": None}},
-        "say on what in preferences.features",
+        "give its encoder in preferences.features",
     ),
     "no features for a regression": (
         {"objective": "rebel"},
         {"preferences": PREFERENCES | {"features": None}},
-        "rebel fits a reward; say on what in preferences.features",
+        "rebel fits a reward; give its encoder in preferences.features",
     ),
     "no penalty in a regression": ({"objective": "rebel", "coefficients": [0]}, {}, "coefficients must be positive"),
     "replies of another law": ({"learn_from": ["best-of-n-pairs"]}, {}, "do not follow the base's law"),

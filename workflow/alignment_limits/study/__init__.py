@@ -1,1 +1,1 @@
-"""The study file: typed, checked before anything runs."""
+"""The study file: typed, and checked before anything runs."""

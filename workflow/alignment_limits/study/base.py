@@ -1,4 +1,4 @@
-"""What every section of the study file shares: strictness, paths and names, and where a file comes from."""
+"""Shared by all sections of the study file: strict types, paths, names, and sources of files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Name = Annotated[
 
 
 def _inside(name: str) -> str:
-    """A path that cannot lead out of the folder it is looked up in."""
+    """A path that cannot lead out of its folder."""
     if not name or not name.isprintable() or "\\" in name:
         raise ValueError(f"must be the plain name of a file or folder inside the source, not {name!r}")
     if name.startswith(("/", "~", "-")) or ".." in PurePosixPath(name).parts:
         raise ValueError(
-            f"must lie inside the source: no absolute path, no '..', no '~' or '-' first (given: {name!r})"
+            f"must be inside the source: no absolute path, no '..', no '~' or '-' at the beginning (given: {name!r})"
         )
     return name
 
@@ -30,30 +30,30 @@ Inside = Annotated[str, AfterValidator(_inside)]
 
 
 def _label(name: str) -> str:
-    """A name as users have it: of a reward, a column of a table, a policy."""
+    """A name given by users: of a reward, a column of a table, a policy."""
     if not name.isprintable() or name != name.strip() or not name:
-        raise ValueError("a name has no control characters, and no space before or behind it")
+        raise ValueError("a name must not contain control characters, nor begin or end with a space")
     if bad := [c for c in "{}<>$" if c in name] or [c for c in (name, name[0]) if c in ("*", "^")]:
-        raise ValueError(f"a name contains no '{bad[0]}': it stands in tables, figures and patterns; rename it")
+        raise ValueError(f"a name must not contain '{bad[0]}', as tables, figures and patterns use it; rename it")
     if name.startswith("_"):
-        raise ValueError("a name does not begin with '_': figures leave such names out of their legends; rename it")
+        raise ValueError("a name must not begin with '_': figures omit such names from their legends; rename it")
     if name in ("prompt_id", "sample_id"):
         raise ValueError("this is the name of a key of every table; rename the column")
     return name
 
 
-# any name that people give to models, rewards and columns; `names.file_name` makes files' names of them
+# any name that people give to models, rewards and columns; `file_name` turns it into a file's name
 Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_label)]
 
 
 def _path(path: str) -> str:
-    """A path that Snakemake takes as it is, short enough for any disk."""
+    """A path that Snakemake accepts unchanged, short enough for any disk."""
     if bad := [c for c in "{}<>" if c in path]:
         raise ValueError(f"a path must not contain '{bad[0]}', which Snakemake reads as a pattern; rename it")
     if not path.isprintable() or not path.strip():
         raise ValueError("a path must not be empty nor contain control characters, such as a line end; rename it")
     if len(path.encode()) > 4000 or max(len(part.encode()) for part in path.split("/")) > 255:
-        raise ValueError("this path is longer than disks allow")
+        raise ValueError("this path is longer than disks allow; shorten it")
     return path
 
 
@@ -63,13 +63,13 @@ UserPath = Annotated[str, AfterValidator(_path)]
 def _count(given: object) -> object:
     if given is None:
         raise ValueError(
-            "null (all prompts) is for a local `path:`; how many a package or a hub repository has is known only "
-            "once it is fetched: give a number"
+            "null (all prompts) is for a local `path:` only; for a package or a hub repository the number is not known "
+            "before it is fetched: give a number"
         )
     return given
 
 
-# null is replaced by their number before a study is validated
+# null is replaced by the number of prompts before a study is validated
 PromptCount = Annotated[
     int,
     BeforeValidator(_count),
@@ -79,12 +79,12 @@ PromptCount = Annotated[
 
 
 class Strict(BaseModel):
-    """Base of all sections: no unknown keys, no value of another type (true is no number), no change afterwards."""
+    """Base of all sections: no unknown keys, no values of another type (true is not a number), immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
-# Every value begins with a letter or digit: nothing can be taken for an option of the program it is handed to.
+# Every value begins with a letter or digit, so no program can read it as an option.
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*@[0-9a-f]{40}")
 
@@ -115,7 +115,7 @@ class Source(Strict):
                 raise ValueError(f"package must be pinned as 'name==version', not '{self.package}'")
             if not self.sha256:
                 raise ValueError(
-                    f"package {self.package} needs the sha256 of its wheel, so that nothing else is ever loaded"
+                    f"package {self.package} needs the sha256 of its wheel, so that no other file is ever loaded"
                 )
         if self.hub and (not _HUB.fullmatch(self.hub) or ".." in self.hub):
             raise ValueError(
@@ -128,7 +128,7 @@ class Source(Strict):
                 "rename it"
             )
         if self.sha256 and self.hub:
-            raise ValueError("sha256 is for packages and paths; a hub commit pins its files already")
+            raise ValueError("sha256 is for packages and paths; leave it out, as a hub commit already pins its files")
         return self
 
 
@@ -138,10 +138,10 @@ _LONGEST = 80
 
 
 def file_name(name: str) -> str:
-    """A name that any disk takes for itself alone: the name, if it is plain, else what is plain of it and a digest.
+    """A unique file name on any disk: the name itself if it is plain, otherwise its plain characters and a digest.
 
-    Names that differ in case, in accents or in what is replaced have different digests, so they never share files, and
-    none ends like a file of the workflow's own.
+    Names that differ in case, in accents or in replaced characters have different digests, so they never share files.
+    No such name ends like a file of the workflow.
 
     Example:
         >>> file_name("brevity"), file_name("nvidia/Reward V2")
@@ -154,10 +154,10 @@ def file_name(name: str) -> str:
 
 
 def by_file_name(names: Iterable[str]) -> dict[str, str]:
-    """Names by their files' names.
+    """Names by their file names.
 
     Raises:
-        ValueError: two of them would share files.
+        ValueError: two names would share files.
     """
     out: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""What is estimated: grids of the estimators, scores brought along, worlds of known target; and how figures look."""
+"""Settings of the estimators, of tables of scores, of worlds with a known target, and of figures."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ class Pool(Strict):
     @model_validator(mode="after")
     def _one_base(self) -> Pool:
         if self.base in self.log_ratios:
-            raise ValueError(f"log_ratios: the base '{self.base}' needs none, its own is 0; leave it out")
+            raise ValueError(f"log_ratios: the base '{self.base}' needs none, its log-ratio is 0; leave it out")
         columns = list(self.log_ratios.values())
         if len(set(columns)) < len(columns):
-            raise ValueError(f"log_ratios: two laws have one column, of {', '.join(columns)}")
+            raise ValueError(f"log_ratios: two laws have the same column, of {', '.join(columns)}; give each its own")
         return self
 
 
@@ -159,14 +159,14 @@ _AT_MOST = {"label-noise": 0.5}
 
 
 def check_levels(settings: Mapping[Any, Sequence[float]], free: float = float("inf")) -> None:
-    """Every setting's levels: at least one, each once, in its range.
+    """Check the levels of every setting: at least one, no duplicates, each within its range.
 
     Raises:
-        ValueError: says which is not.
+        ValueError: names the wrong setting.
     """
     for name, levels in settings.items():
         if not levels or len(set(levels)) != len(levels) or len(levels) > 100:
-            raise ValueError(f"settings.{name} needs levels, each once, and at most 100")
+            raise ValueError(f"settings.{name} needs 1 to 100 levels without duplicates")
         low, high = _AT_LEAST.get(name, 0), free if name == "reward-dimension" else _AT_MOST.get(name, float("inf"))
         if bad := [x for x in levels if not low <= x <= high]:
             raise ValueError(f"settings.{name} must be from {low:g} to {high:g}, not {bad[0]:g}")
@@ -244,5 +244,5 @@ class Learning(Strict):
             raise ValueError(f"fixed_betas must be among betas; {unknown[0]:g} is not")
         linear = "reward-dimension" in self.settings or self.world.reward_dimension or self.estimate_gamma
         if linear and not self.world.target_dimension:
-            raise ValueError("rewards of some dimension need world.target_dimension")
+            raise ValueError("rewards with a dimension need world.target_dimension")
         return self

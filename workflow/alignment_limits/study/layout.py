@@ -1,4 +1,4 @@
-"""Where a study's files lie: folders, shards, and what each reward and policy is made of. Rules ask this one object.
+"""Paths of a study's files: folders, shards, and the inputs of each reward and policy. Rules ask this object only.
 
 Paths are relative to the project's folder. Patterns keep Snakemake's wildcards: {chunk}, {block}, {policy}, {scorer}.
 """
@@ -19,12 +19,12 @@ from alignment_limits.study.study import Study
 from alignment_limits.study.training import Run
 
 SHARD = "{chunk}-{block}.parquet"
-POLICY_FOLDER = "results/models/policies/{policy}"  # as a plain model
-READ_THE_BASE_MODEL = {"information-gain", "fine-tuned"}  # kinds that take it where no source is given
+POLICY_FOLDER = "results/models/policies/{policy}"  # a plain model folder
+READ_THE_BASE_MODEL = {"information-gain", "fine-tuned"}  # kinds that use it if no source is given
 
 
 class Layout:
-    """Files and names of one study; everything follows from the study file.
+    """Files and names of one study, all derived from the study file.
 
     Example:
         >>> from alignment_limits.study.load import load_study
@@ -34,7 +34,7 @@ class Layout:
     """
 
     def __init__(self, study: Study) -> None:
-        self.study: Any = study  # sections that a study lacks are not asked for
+        self.study: Any = study  # absent sections are not asked for
 
     # Folders
 
@@ -43,7 +43,7 @@ class Layout:
         return f"results/{self.study.study}/{path}"
 
     def shared(self, path: str) -> str:
-        """A file of all studies with this model, these prompts, this sampling law and seed."""
+        """A file shared by all studies with this model, these prompts, this sampling law and seed."""
         return f"results/shared/{self.study.base_id}/{path}"
 
     def of_policy(self, path: str) -> str:
@@ -52,7 +52,7 @@ class Layout:
 
     @cached_property
     def sources(self) -> dict[str, Source]:
-        """Everything to fetch, by the name of its folder."""
+        """All sources to fetch, by the names of their folders."""
         s = self.study
         users = [s.model, s.prompts, *s.rewards.values(), *(s.policies or []), *self._readers_elsewhere]
         found = (getattr(user, name, None) for user in users for name in ("source", "features"))
@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def base(self) -> str:
-        """The base model's name, as files have it."""
+        """The base model's name in file names."""
         return file_name(self.study.model.name)
 
     @property
@@ -73,7 +73,7 @@ class Layout:
         return f"results/models/{self.base}-{source_id(self.study.model.source)[-8:]}"
 
     def base_names(self) -> list[str]:
-        """What an adapter's settings may call the base model: here, by its folder, where it comes from."""
+        """Names of the base model that an adapter's settings may contain: its folder here, and its source."""
         source = self.study.model.source
         origins = [source.hub, source.path, source.package, source.member]
         origins = [re.split("@|==", origin)[0] for origin in origins if origin]
@@ -83,12 +83,12 @@ class Layout:
 
     @property
     def prompt_source(self) -> str:
-        """Folder of the prompts' source; documents are made into prompts first."""
+        """Folder of the prompts' source; documents are first turned into prompts."""
         return self.shared("documents") if self.study.documents else self.fetched(self.study.prompts.source)
 
     @property
     def clusters(self) -> str:
-        """The table that says which prompts are not independent, in its column `cluster`."""
+        """The table whose column `cluster` marks prompts that are not independent."""
         return self.results("ensembles/clusters.parquet" if self.study.scores else "prompts.parquet")
 
     @cached_property
@@ -109,7 +109,7 @@ class Layout:
 
     @cached_property
     def training_chunks(self) -> list[str]:
-        """Chunks of the prompts behind the study's own: whatever is trained on them is held out."""
+        """Chunks of the prompts after the study's own, for training: evaluation never uses them."""
         labelled = self.study.gold_labels.prompts if self.study.gold_labels else 0
         return chunk_names(labelled, self.chunk, first=self.study.prompts.count)
 
@@ -121,10 +121,10 @@ class Layout:
 
     @property
     def policy_seed(self) -> int:
-        """One seed for all policies: they are compared under common noise, apart from the limit's samples."""
+        """One seed for all policies, so that they have common noise; the limit's samples have another seed."""
         return block_seed(self.study.seed, "policies", 0)
 
-    @cache  # noqa: B019 (one layout a process; asked for often, and there may be thousands of shards)
+    @cache  # noqa: B019 (one layout per process; called often, with up to thousands of shards)
     def shards(self, pattern: str) -> list[str]:
         """All shared files of a pattern over the base's samples."""
         return list(self._filled(self.shared(pattern), self.chunks, self.blocks))
@@ -139,13 +139,13 @@ class Layout:
         return list(self._filled(f"{folder}/{SHARD}", self.chunks, self._blocks(self.policy_samples)))
 
     def on_base(self, policy: str) -> list[str]:
-        """All shards of the base's samples as a policy reads them."""
+        """All shards of the base's samples with a policy's log-probabilities."""
         return list(
             self._filled(self.of_policy(f"on_base/{SHARD}").replace("{policy}", policy), self.chunks, self.blocks)
         )
 
     def sampling_settings(self, block: int, seed: int) -> dict[str, Any]:
-        """What a block of samples is drawn with. How many there are in all, and how they are sharded, changes none."""
+        """Settings that decide a block of samples, without the number of samples and the layout of shards."""
         return {
             "model": self.study.model.model_dump(exclude={"source"}),
             "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many),
@@ -155,7 +155,7 @@ class Layout:
         }
 
     def links(self, samples_per_prompt: int, links: dict[str, str]) -> dict[str, Any]:
-        """What a study's own view of shared shards is made of: folders of links, where they lead, and which shards."""
+        """A study's view of shared shards: folders of links, the folders that they point to, and the shards."""
         return {
             "links": links,
             "prompts": self.study.prompts.count,
@@ -166,14 +166,14 @@ class Layout:
 
     @property
     def read_again(self) -> str:
-        """The first shard as a plain forward pass reads it."""
+        """The first shard with log-probabilities of a plain forward pass."""
         return self.shared(f"read_again/{self.chunks[0]}-{self.blocks[0]}.parquet")
 
     # Rewards
 
     @cached_property
     def scorers(self) -> dict[str, str]:
-        """Rewards by the name of everything that decides their scores."""
+        """Rewards by the id of all settings that decide their scores."""
         return {self.study.scorer_id(reward): reward for reward in self.study.rewards}
 
     def of_kind(self, kind: str) -> dict[str, Any]:
@@ -183,17 +183,17 @@ class Layout:
 
     @cached_property
     def given(self) -> list[str]:
-        """Rewards that exist before a study does: neither sums of others nor trained on gold labels."""
+        """Rewards that exist before the study: neither sums of others nor trained on gold labels."""
         return [name for name, spec in self.study.rewards.items() if not isinstance(spec, (Labelled, Sum))]
 
     @cached_property
     def light(self) -> list[str]:
-        """Word lists and linear models, by id: a second for what takes a GPU minutes, so no job for a cluster."""
+        """Word lists and linear models, by id: so fast that they are not jobs for a cluster."""
         return [scorer for scorer, name in self.scorers.items() if self.study.rewards[name].light]
 
     @property
     def optimized(self) -> set[str]:
-        """Rewards that policies are trained on here."""
+        """Rewards that the study trains policies on."""
         members = {member for run in self.study.runs for member in self.study.members(run.optimized)}
         return {term for member in members for term in self.study.terms(member)}
 
@@ -204,12 +204,12 @@ class Layout:
         return self.shards(f"scores/{self.study.scorer_id(reward)}/{SHARD}")
 
     def scoring(self, reward: str) -> Any:
-        """Settings by which a reward scores."""
+        """Settings of a reward for scoring."""
         spec = self.study.rewards[reward]
         return spec.classifier if spec.kind == "fine-tuned" else spec
 
     def scoring_settings(self, reward: str) -> dict[str, Any]:
-        """What a reward is loaded with: its settings, and the date of its chat template."""
+        """Settings to load a reward with, and the date for its chat template."""
         return dict(self.scoring(reward).model_dump(exclude={"note"}) | self.study.dated(reward))
 
     def documents_for(self, reward: str) -> str | list[str]:
@@ -218,7 +218,7 @@ class Layout:
         return self.shared("documents") if read else []
 
     def modules(self, reward: str) -> list[str]:
-        """Modules that score by a reward: its kind's, and a user's own."""
+        """Modules that compute a reward: that of its kind, and a user's own."""
         from alignment_limits.rewards.load import module_of
 
         spec = self.scoring(reward)
@@ -226,14 +226,14 @@ class Layout:
         return [module_of(spec.kind), *own]
 
     def source_files(self, spec: Any) -> str | list[str]:
-        """Where a reward's source lies."""
+        """Folder of a reward's source."""
         source = getattr(spec, "source", None)
         if source is None and spec.kind in READ_THE_BASE_MODEL:
             return self.model
         return self.fetched(source) if source else []
 
     def scoring_files(self, reward: str) -> str | list[str]:
-        """The files a reward scores with: a folder; the encoder's and the head, for a trained head."""
+        """The files that a reward needs: a folder; for a trained head, the encoder's folder and the head."""
         spec, scorer = self.study.rewards[reward], self.study.scorer_id(reward)
         if spec.kind == "fine-tuned":
             return self.shared(f"fine_tuned/{scorer}")
@@ -242,12 +242,12 @@ class Layout:
         return self.source_files(spec)
 
     def reads_with(self, reward: str) -> str:
-        """What a reward reads with the reply; a sum, what its terms do: the prompt where none reads more."""
+        """The text that a reward reads with the reply; for a sum, the text of its terms (by default the prompt)."""
         read = {getattr(self.study.rewards[term], "beside", "prompt") for term in self.study.terms(reward)}
         return ", ".join(sorted(read - {"prompt"})) or "prompt"
 
     def experts_scores(self, scorer: str) -> str:
-        """A reward's scores of experts' replies; all studies of so many documents share them."""
+        """A reward's scores of experts' replies; studies with the same number of documents share them."""
         return self.shared(f"gold/{scorer}-p{self.study.prompts.count:05d}.parquet")
 
     # Features
@@ -259,16 +259,16 @@ class Layout:
 
     @cached_property
     def encoders(self) -> dict[str, Any]:
-        """What reads features of replies, by encoder and by what of them it reads."""
+        """Users of features of replies, by encoder and by the text it reads."""
         heads = [spec for spec in self.study.rewards.values() if spec.kind == "trained"]
         return {self.encoder_id(r): r for r in [*heads, *self._readers_elsewhere] if r.features is not None}
 
     def encoder_id(self, reader: Any) -> str:
-        """Name of an encoder and of what it reads."""
+        """Name of an encoder and of the text it reads."""
         return f"{source_id(reader.features)}-{reader.text.replace('+', '-')}"
 
     def feature_shards(self, reader: Any, *, training: bool = False) -> list[str]:
-        """Shards of the features that one of `encoders` reads, of the study's or of the training samples."""
+        """Shards of features from one of `encoders`, of the study's samples or of the training samples."""
         pattern = f"features/{self.encoder_id(reader)}/{SHARD}"
         return self.training_shards(pattern) if training else self.shards(pattern)
 
@@ -281,16 +281,16 @@ class Layout:
 
     @cached_property
     def runs(self) -> dict[str, Run]:
-        """Training runs by the name of everything that decides their weights."""
+        """Training runs by the id of all settings that decide their weights."""
         return {self.study.policy_id(run): run for run in self.study.runs}
 
     @cached_property
     def policies(self) -> dict[str, Any]:
-        """All policies by the name of everything that decides their weights."""
+        """All policies by the id of all settings that decide their weights."""
         return {self.study.policy_id(policy): policy for policy in self.study.all_policies}
 
     def policy_files(self, policy: str) -> str:
-        """Where a policy comes from: its source, or its training."""
+        """The origin of a policy: its source, or its training."""
         if policy in self.runs:
             return self.shared(f"training/{policy}/model")
         return self.fetched(self.policies[policy].source)
@@ -302,14 +302,14 @@ class Layout:
         return {name: POLICY_FOLDER.format(policy=policy) for policy, name in there.items()}
 
     def kinds(self, policy: str) -> dict[str, str]:
-        """Folders of a policy's shards, by what the study calls them."""
+        """Folders of a policy's shards, by their names in the study."""
         folder = self.shared(f"policies/{policy}")
         scores = {f"scores/{r}": f"{folder}/scores/{self.study.scorer_id(r)}" for r in self.study.rewards}
         return {"samples": f"{folder}/samples", "kl": f"{folder}/kl"} | scores
 
     @cached_property
     def shown(self) -> dict[str, str]:
-        """Rewards by which policies stand in figures, by file name: gold, and what they were trained on."""
+        """Rewards for the figures of policies, by file name: gold, and the rewards they were trained on."""
         return by_file_name(
             {self.study.gold} | {p.optimized for p in self.study.all_policies if p.optimized is not None}
         )
@@ -317,12 +317,12 @@ class Layout:
     # An enumerable study
 
     def every(self, path: str) -> str:
-        """A shared file about all replies to all prompts there are."""
+        """A shared file about all replies to all prompts."""
         return self.shared(f"enumerable/{self.study.enumerable.population}/{path}")
 
     @property
     def every_prompt(self) -> str:
-        """The chunk that holds all prompts there are."""
+        """The chunk that contains all prompts."""
         return self.shared(f"prompts/p00000-{self.study.enumerable.population:05d}.parquet")
 
     def _blocks(self, samples: int) -> list[str]:

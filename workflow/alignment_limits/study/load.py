@@ -1,4 +1,4 @@
-"""From a mapping (the parsed YAML) to a `Study`, or to one message a user can act on; files it names are looked for."""
+"""Turn a mapping (the parsed YAML) into a `Study`, or into one message with all problems; check that files exist."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from alignment_limits.study.study import Study
 
 
 def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[str], str]]:
-    """Keys of a study whose files do not exist, and what to say of each.
+    """Keys of a study whose files do not exist, with a message for each.
 
     Args:
-        study: as it was written, perhaps wrong in other places.
-        here: the folder that relative paths are of.
+        study: as the user wrote it; it may have other errors.
+        here: the folder for relative paths.
     """
     for section in ("scores", "preferences"):
         table = _mapping(study.get(section)).get("table")
@@ -50,9 +50,9 @@ def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[s
 
 
 def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | None, here: Path) -> int | None:
-    """How many prompts a local source has; None for one that must be fetched first.
+    """Number of prompts in a local source; None for a source that must be fetched first.
 
-    The number is kept in the environment, so that the jobs of a run do not count again.
+    The number is stored in the environment, so that the jobs of a run do not count again.
 
     Raises:
         PromptError: the source cannot be used.
@@ -68,7 +68,7 @@ def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | Non
     if key not in os.environ:
         from alignment_limits.tables.prompts import (
             conversations,
-            read_documents,  # only here: polars takes a tenth of a second to import
+            read_documents,  # imported here, as importing polars takes 0.1 s
             read_prompts,
         )
 
@@ -80,10 +80,11 @@ def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | Non
 
 
 def with_count(study: Mapping[str, Any], given: Mapping[str, Any], here: Path) -> tuple[dict[str, Any], list[str]]:
-    """A study whose `prompts.count` is a number, and what is wrong with its prompts.
+    """A study with a number as `prompts.count`, and the problems of its prompts.
 
     Args:
-        study: over the default. given: what the user wrote: null is all there are; a default never asks for more.
+        study: merged with the default. given: what the user wrote; null means all prompts; a default is reduced to
+            the number of prompts.
     """
     prompts, out = dict(_mapping(study.get("prompts"))), dict(study)
     if not prompts:
@@ -93,7 +94,7 @@ def with_count(study: Mapping[str, Any], given: Mapping[str, Any], here: Path) -
     try:
         there = count_prompts(prompts, _documents(study), here)
     except ConfigError:
-        return out, []  # the documents' settings are wrong, which is said elsewhere
+        return out, []  # the documents' settings are wrong, which is reported elsewhere
     except (AlignmentLimitsError, OSError) as error:
         return out, [f"prompts.source.path: {error}"]
     problems = []
@@ -122,7 +123,7 @@ def _documents(study: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _sources(study: Mapping[str, Any]) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
-    """Every place of a study that says where something comes from."""
+    """Every section of a study that gives a source."""
     for section in ("model", "prompts"):
         yield [section, "source"], _mapping(_mapping(study.get(section)).get("source"))
     for name, reward in _mapping(study.get("rewards")).items():
@@ -143,7 +144,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _exists(here: Path, path: str) -> bool:
     try:
         return Path(here, Path(path).expanduser()).exists()
-    except (OSError, RuntimeError, ValueError):  # too long, no such home, NUL
+    except (OSError, RuntimeError, ValueError):  # too long, no home folder, NUL
         return False
 
 
@@ -162,14 +163,14 @@ def load_study(
     """Validate a study.
 
     Args:
-        config: the study over the default one. file: its name, for the message.
-        files: the study files as they were written, for the lines.
-        given: what the user wrote of it. Where it is known, defaults are cut to what is there: prompts.count to the
-            prompts of a local source, limits.best_of and sampling.block to the samples.
-        here: the folder that paths are of; then every file that the study names must be there.
+        config: the study merged with the default. file: its name, for the message.
+        files: the study files as written, for line numbers.
+        given: the part that the user wrote. If given, defaults are reduced to the available numbers: prompts.count to
+            the prompts of a local source, limits.best_of and sampling.block to the samples.
+        here: the folder for relative paths; if given, every file that the study names must exist.
 
     Raises:
-        ConfigError: one line per problem: the key's path, what is wrong, the nearest valid key, and the line.
+        ConfigError: one line per problem: the key's path, the problem, the nearest valid key, and the line.
     """
     problems: list[str] = []
     study = dict(config)
@@ -192,7 +193,7 @@ def load_study(
 
 
 def fit_to_samples(study: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A study whose default `limits.best_of` and `sampling.block` suit its samples; what the user wrote stays."""
+    """A study whose defaults of `limits.best_of` and `sampling.block` fit its samples; the user's values stay."""
     out = dict(study)
     sampling, limits = out.get("sampling"), out.get("limits") or {}
     if not isinstance(sampling, Mapping):
@@ -210,22 +211,22 @@ def fit_to_samples(study: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     if type(block) is int and "block" not in (given.get("sampling") or {}):
         common = math.gcd(*counts)
         fitting = max(n for n in range(1, min(block, common) + 1) if common % n == 0)
-        # a seed for every sample or two would be slow: such numbers are refused, with one that fits
+        # one seed for one or two samples would be slow: such numbers are refused, and the message suggests another
         if fitting >= min(common, _LEAST_BLOCK):
             out["sampling"] = {**sampling, "block": fitting}
     return out
 
 
-# Mappings a study file replaces as a whole: mixed with the default's they would mean nothing.
+# Mappings that a study file replaces completely: mixed with those of the default they would have no meaning.
 _WHOLE = {"source", "rewards", "ensembles"}
 _MADE_BY_MODELS = {"model", "prompts", "sampling", "gold", "rewards", "ensembles"}
 
 
 def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
-    """A study file laid over the default one: keys it leaves out keep the default's values.
+    """A study file merged with the default: missing keys get the default's values.
 
-    `source`, `rewards` and `ensembles` are taken as a whole; with rewards of its own, a study that names
-    no ensembles has none; one that brings its scores, or has a world of its own, needs nothing that makes them.
+    `source`, `rewards` and `ensembles` are replaced completely. A study with its own rewards that names no ensembles
+    has none. A study with a table of scores, or with its own world, does not get the sections that create samples.
     """
     merged = dict(default)
     if study.get("scores") is not None or study.get("learning") is not None:
@@ -265,7 +266,7 @@ def _said(error: Any, keys: list[str]) -> str:
 
 
 def _how_to_write(problem: str, value: Any) -> str:
-    """What to write instead, where YAML reads a value as another type than it looks like."""
+    """What to write instead, if YAML reads a value as an unexpected type."""
     if problem in ("float_type", "int_type") and isinstance(value, str):
         try:
             number = float(value)
@@ -281,7 +282,7 @@ def _how_to_write(problem: str, value: Any) -> str:
 
 
 def _point(number: float) -> str:
-    """A number with the point that YAML 1.1 asks for: 1.0e-05."""
+    """A number with the point that YAML 1.1 requires: 1.0e-05."""
     digits, e, exponent = repr(number).partition("e")
     return (digits if "." in digits else f"{digits}.0") + e + exponent
 
@@ -294,7 +295,7 @@ def _nearest(word: str, valid: list[str]) -> str:
 def _follow(loc: tuple[Any, ...]) -> tuple[list[str], Any]:
     """Keys of the file along an error's location, and the type found at its end.
 
-    pydantic puts a union's tag into the location (`rewards, vader, lexicon, sign`); the file has no such key.
+    pydantic puts a union's tag into the location (`rewards, vader, lexicon, sign`), which is not a key of the file.
     """
     here: Any = Study
     keys: list[str] = []

@@ -1,7 +1,7 @@
-"""The one registry of objectives: what each is called, how it is drawn, what it needs, and what trains by it.
+"""The registry of objectives: their names, markers, properties and trainers.
 
-A new objective is an entry here (and in the types below, for the study file), its loss in `preferences/objectives.py`,
-and its learner or trainer.
+A new objective needs an entry here (and in the types below, for the study file), its loss in
+`preferences/objectives.py`, and its learner or trainer.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Objective:
     """One objective.
 
     Attributes:
-        label: as figures and pages write it.
-        marker: Matplotlib's, in figures of learning; "" for objectives that are not about preferences.
-        on_rewards: what trains by it on a reward, `module` or `module:function` of `training/`; "": nothing does.
-        on_pairs: the same on preference pairs.
-        online: draws replies from the policy while it trains it.
-        grouped: of the online ones, compares replies to one prompt.
-        fits_reward: fits a reward to the pairs first.
+        label: its name in figures and pages.
+        marker: of Matplotlib, in figures of learning; "" for objectives that do not learn from preferences.
+        on_rewards: its trainer on a reward, `module` or `module:function` of `training/`; "": none.
+        on_pairs: its trainer on preference pairs.
+        online: samples replies from the policy in training.
+        grouped: an online objective that compares replies to one prompt.
+        fits_reward: first fits a reward to the pairs.
         unregularised: has a target without a KL penalty.
-        estimates_kl: estimates the penalty on the pairs' own replies.
+        estimates_kl: estimates the penalty on the pairs' replies.
     """
 
     label: str
@@ -43,7 +43,7 @@ class Objective:
     estimates_kl: bool = False
 
 
-# in the order that figures and pages show them
+# in the order of figures and pages
 OBJECTIVES = {
     "reverse-kl": Objective(
         "reverse KL",
@@ -72,7 +72,7 @@ OBJECTIVES = {
 
 
 def those(trait: str) -> list[str]:
-    """The objectives that have a trait: an attribute of `Objective`.
+    """The objectives with a trait (a true attribute of `Objective`).
 
     Example:
         >>> those("estimates_kl")
@@ -82,7 +82,7 @@ def those(trait: str) -> list[str]:
 
 
 def named(objective: str) -> str:
-    """An objective as it is written; a policy's own word for one that is not ours stays.
+    """An objective's label; a name that is not in the registry stays unchanged.
 
     Example:
         >>> named("pmle"), named("mine")
@@ -92,12 +92,12 @@ def named(objective: str) -> str:
 
 
 def in_order(objectives: Iterable[str]) -> list[str]:
-    """Those of them that learn from preferences, in the order they are shown."""
+    """The objectives among them that learn from preferences, in the order of figures."""
     return [name for name in those("marker") if name in set(objectives)]
 
 
 def trainer(objective: str, *, on_pairs: bool) -> tuple[str, str]:
-    """Module of `training/` and function in it that train by an objective.
+    """Module of `training/` and function in it that train with an objective.
 
     Example:
         >>> trainer("dpo", on_pairs=False)

@@ -1,4 +1,4 @@
-"""The kinds of rewards, ensembles of them, and proxies of chosen quality trained on gold labels."""
+"""Settings of the kinds of rewards, of ensembles, and of proxies of chosen quality trained on gold labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignment_limits.study.base import Inside, Label, Source, Strict
 
 def _no_boolean(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("must be 1 or -1")  # in Python, True is 1
+        raise ValueError("must be 1 or -1")  # in Python, True equals 1
     return value
 
 
@@ -20,9 +20,9 @@ Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_boolean)]
 
 
 class Noted(Strict):
-    """What every reward has in common."""
+    """Settings of every reward."""
 
-    light: ClassVar[bool] = False  # thousands of texts a second on one core: too little work for a cluster's job
+    light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
 
     note: str = Field("", description="a caveat that the report prints next to the reward")
 
@@ -33,7 +33,7 @@ class Noted(Strict):
 
 
 class RewardBase(Noted):
-    """What every reward that reads texts has in common."""
+    """Settings of every reward that reads texts."""
 
     text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the reward reads")
     sign: Sign = Field(1, description="-1 turns a measure of badness (toxicity) into a reward")
@@ -112,7 +112,7 @@ class SequenceClassifier(RewardBase):
     @model_validator(mode="after")
     def _places(self) -> SequenceClassifier:
         if self.wording is not None and (self.text != "prompt+reply" or "{reply}" not in self.wording):
-            raise ValueError("wording is for text: prompt+reply, and must hold {reply} (and {prompt})")
+            raise ValueError("wording is for text: prompt+reply, and must contain {reply} (and {prompt})")
         return self
 
 
@@ -134,7 +134,7 @@ class Guard(RewardBase):
     @model_validator(mode="after")
     def _places(self) -> Guard:
         if self.wording is not None and "{reply}" not in self.wording:
-            raise ValueError("wording must hold {reply}, and {prompt} where the guard reads that, too")
+            raise ValueError("wording must contain {reply}, and {prompt} if the guard reads the prompt, too")
         return self
 
     @property
@@ -206,7 +206,7 @@ class Length(RewardBase):
 
 
 class Labelled(RewardBase):
-    """A proxy trained on gold labels of prompts the study does not use (`gold_labels`)."""
+    """A proxy trained on gold labels of prompts that the study does not evaluate (`gold_labels`)."""
 
     labels: int = Field(ge=5, description="gold labels (regression) or labelled pairs (Bradley-Terry, fine-tuning)")
     noise: float = Field(
@@ -256,12 +256,12 @@ class FineTuned(Labelled):
     def _possible(self) -> FineTuned:
         if self.batch % self.parts:
             raise ValueError(f"batch ({self.batch}) must be a multiple of parts ({self.parts})")
-        _ = self.classifier  # its settings must be possible, too
+        _ = self.classifier  # checks its settings, too
         return self
 
     @property
     def classifier(self) -> SequenceClassifier:
-        """How it scores, once trained; its source then is what training made."""
+        """Its settings for scoring after training; the source is the trained model."""
         kept = {"sign", "text", "wording", "max_length", "dtype", "trust_remote_code"}
         trained = Source.model_validate({"path": "."})
         return SequenceClassifier(kind="sequence-classifier", source=trained, **self.model_dump(include=kept))

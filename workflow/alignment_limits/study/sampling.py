@@ -1,4 +1,4 @@
-"""The base model, the prompts (documents among them), and how the one answers the other."""
+"""Settings of the base model, of prompts and documents, and of sampling."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Prompts(Strict):
     @model_validator(mode="after")
     def _system_needs_turns(self) -> Prompts:
         if self.system is not None and self.template != "chat":
-            raise ValueError("system is for template: chat; a text that is continued has no system message")
+            raise ValueError("system is for template: chat; other prompts have no system message: leave it out")
         return self
 
     @field_validator("date", mode="before")
@@ -71,7 +71,7 @@ class Prompts(Strict):
 
     @property
     def decides_nothing(self) -> set[str]:
-        """Keys that change no prompt: how many there are, and what only a chat template could read."""
+        """Keys that do not change a prompt: their number, and settings that only a chat template uses."""
         return (
             {"count"}
             | ({"system"} if self.system is None else set())
@@ -82,7 +82,7 @@ class Prompts(Strict):
 class Sampling(Strict):
     """How the base model is sampled."""
 
-    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # decides no sample
+    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # these change no sample
 
     engine: Literal["vllm", "transformers"] = "vllm"
     samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; estimates reach about ½·log M nats")
@@ -130,5 +130,5 @@ class Documents(Strict):
     @classmethod
     def _has_a_place(cls, v: str) -> str:
         if v.count("{document}") != 1:
-            raise ValueError("must hold {document} once, where the document goes")
+            raise ValueError("must contain {document} once, at the document's place")
         return v

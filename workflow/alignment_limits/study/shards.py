@@ -1,11 +1,11 @@
-"""Shards: the unit of sampling, its seed, and the names that paths and rules use.
+"""Shards: the unit of sampling, its seed, and the names in paths and rules.
 
-A block is `block` samples of one prompt drawn from one seed; a shard is one block of a chunk of prompts.
-Seeds depend on the study's seed, the prompt and the block alone, and the chunk's size on neither the
-number of prompts nor of samples: a larger study keeps the shards it has, and no layout changes a sample.
-A chunk is named by its first and one-past-last prompt, so that shards of one name hold the same keys in
-every study. Its size is a power of two, as the number of prompts often is: then no chunk is cut short,
-and more prompts only add chunks (a chunk cut short is drawn again at its new length).
+A block is `block` samples of one prompt drawn from one seed. A shard is one block of a chunk of prompts.
+Seeds depend only on the study's seed, the prompt and the block. The size of a chunk does not depend on the number of
+prompts or samples. So a larger study keeps its shards, and the layout changes no sample.
+A chunk is named by its first and one-past-last prompt, so shards of one name contain the same keys in every study.
+Its size is a power of two, as the number of prompts often is. Then no chunk is incomplete, and more prompts only add
+chunks (an incomplete chunk is sampled again at its new length).
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import hashlib
 
 
 def block_seed(study_seed: int, prompt_id: str, block: int) -> int:
-    """63-bit seed of one block of one prompt; equal seeds on different prompts would share their noise."""
+    """63-bit seed of one block of one prompt; prompts with equal seeds would share their noise."""
     digest = hashlib.sha256(f"{study_seed}/{prompt_id}/{block}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def chunk_size(shard_tokens: int, block: int, max_new_tokens: int) -> int:
-    """Prompts per shard: the power of two that keeps a shard at or below `shard_tokens` new tokens."""
+    """Prompts per shard: the largest power of two with at most `shard_tokens` new tokens per shard."""
     most = max(1, shard_tokens // (block * max_new_tokens))
     return int(2 ** (most.bit_length() - 1))
 
 
 def chunk_names(n_prompts: int, size: int, first: int = 0) -> list[str]:
-    """Chunks of `n_prompts` prompts behind the first ones.
+    """Chunks of `n_prompts` prompts after the first ones.
 
     Example:
         >>> chunk_names(40, 16)

@@ -1,7 +1,7 @@
-"""The study file as types, and the stages that a study has. Unknown keys and impossible values are refused.
+"""The study file as types, and the stages of a study. Unknown keys and impossible values are refused.
 
-Every model forbids extra keys and names the key's path. Field descriptions become the editor's completion through
-`config/schema.json` (`make schema`), and that file is tested against this module.
+Every class forbids extra keys, and errors name the key's path. Field descriptions become the editor's completion
+through `config/schema.json` (`make schema`). A test compares that file with this module.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
 from alignment_limits.study.shards import chunk_size
 from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
 
-MOST_SHARDS = 20_000  # Snakemake plans some hundred jobs a second
+MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
 
 
 def too_long(value: Any, keys: str = "the study") -> None:
-    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before anything else.
+    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before all other checks.
 
     Raises:
         ValueError: names the key.
@@ -74,7 +74,7 @@ class Study(Strict):
     @model_validator(mode="before")
     @classmethod
     def _bounded(cls, data: Any) -> Any:
-        """No section or list is too long to be looked at; a section that is null is left out."""
+        """Refuse sections and lists that are too long; remove sections that are null."""
         if not isinstance(data, dict):
             return data
         too_long(data)
@@ -86,7 +86,7 @@ class Study(Strict):
         if isinstance(data, dict) and isinstance(data.get("scores"), dict) and "gold" not in data:
             return data | {"gold": data["scores"].get("gold")}
         if isinstance(data, dict) and data.get("learning") is not None and "gold" not in data:
-            return data | {"gold": "target"}  # there, the reward whose tilt is the target
+            return data | {"gold": "target"}  # in a study of learning, the target is this reward's tilt
         return data
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ class Study(Strict):
         if self.learning is not None:
             needless = [k for k, v in (made | {"scores": self.scores, "preferences": self.preferences}).items() if v]
             if needless:
-                raise ValueError(f"a study of learning has no use for {', '.join(needless)}; leave them out")
+                raise ValueError(f"a study of learning does not use {', '.join(needless)}; leave them out")
         elif self.scores is None:
             missing = [key for key, value in made.items() if not value]
             if missing:
@@ -112,9 +112,9 @@ class Study(Strict):
                 if value
             ]
             if needless:
-                raise ValueError(f"with a table of scores there is no use for {', '.join(needless)}; leave them out")
+                raise ValueError(f"a study with a table of scores does not use {', '.join(needless)}; leave them out")
             if self.gold != self.scores.gold:
-                raise ValueError(f"gold is '{self.gold}', scores.gold is '{self.scores.gold}'; drop the first")
+                raise ValueError(f"gold is '{self.gold}', but scores.gold is '{self.scores.gold}'; remove the first")
         return self
 
     @field_validator("study")
@@ -140,19 +140,19 @@ class Study(Strict):
             and (not self.preferences.reward or "tempered-pairs" in self.preferences.settings)
         ):
             raise ValueError(
-                "a table of scores has no log-probabilities: preferences need a `reward`, and no setting tempered-pairs"
+                "a table of scores has no log-probabilities: preferences need a `reward` and cannot use tempered-pairs"
             )
         for name, ensemble in self.ensembles.items():
             if name in self.reward_names:
-                raise ValueError(f"'{name}' is the name of a reward and of an ensemble")
+                raise ValueError(f"'{name}' is the name of a reward and of an ensemble; rename one")
             for member in ensemble.members:
                 known(member, f"ensembles.{name}.members")
             if len(set(ensemble.members)) != len(ensemble.members):
-                raise ValueError(f"ensembles.{name}.members names a reward twice")
+                raise ValueError(f"ensembles.{name}.members names a reward twice; remove one")
         by_file_name([*self.reward_names, *self.ensembles])
         policies = [policy.name for policy in self.all_policies]
         if len(set(policies)) != len(policies):
-            raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}")
+            raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}; rename one")
         by_file_name(policies)
         curves = {(run.recipe_name, run.subject): run.curve for run in self.runs}
         if len(set(curves.values())) < len(curves):
@@ -175,18 +175,18 @@ class Study(Strict):
                 known(term, f"rewards.{name}.terms")
                 if isinstance(self.rewards[term], (Sum, Labelled)):
                     raise ValueError(
-                        f"rewards.{name}.terms: a sum is of rewards that exist by themselves, not of {term}"
+                        f"rewards.{name}.terms: a sum cannot contain {term}, which is a sum or trained on gold labels"
                     )
         trained = [name for name, reward in self.rewards.items() if isinstance(reward, Labelled)]
         if trained and self.gold_labels is None:
-            raise ValueError(f"rewards.{trained[0]} is trained; say on what in `gold_labels:`")
+            raise ValueError(f"rewards.{trained[0]} is trained; add its training labels as `gold_labels:`")
         heads = [name for name in trained if self.rewards[name].kind == "trained"]
         if heads and self.enumerable:
             raise ValueError(
-                f"rewards.{heads[0]} is a trained head, and those do not score all replies (`enumerable:`); drop it"
+                f"rewards.{heads[0]} is a trained head, and those do not score all replies (`enumerable:`); remove it"
             )
         if self.gold in trained:
-            raise ValueError(f"gold is '{self.gold}', which is trained on gold: choose another reward as the truth")
+            raise ValueError(f"gold is '{self.gold}', which is trained on gold labels; choose another reward")
         if self.gold_labels and self.sampling and self.gold_labels.samples_per_prompt % self.sampling.block:
             raise ValueError(
                 f"gold_labels.samples_per_prompt ({self.gold_labels.samples_per_prompt}) must be a multiple of "
@@ -207,7 +207,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _plannable(self) -> Study:
-        """Few enough files that Snakemake can plan them."""
+        """Check that Snakemake can plan the number of files."""
         if self.learning is not None:
             levels = sum(len(levels) for levels in self.learning.settings.values())
             if levels * self.learning.seeds > MOST_SHARDS * 16:
@@ -223,7 +223,7 @@ class Study(Strict):
         if shards > MOST_SHARDS:
             raise ValueError(
                 f"prompts.count and sampling.samples_per_prompt make {shards:,} shards of {s.shard_tokens:,} new "
-                f"tokens, and at most {MOST_SHARDS:,} can be planned; ask for less, or raise sampling.shard_tokens"
+                f"tokens, and at most {MOST_SHARDS:,} can be planned; lower one of them, or raise sampling.shard_tokens"
             )
         return self
 
@@ -240,7 +240,7 @@ class Study(Strict):
                 )
             if OBJECTIVES[recipe.objective].online and self.sampling.top_p < 1:
                 raise ValueError(
-                    f"training.{name}: {recipe.objective} takes no account of top-p: set sampling.top_p to 1, "
+                    f"training.{name}: {recipe.objective} ignores top-p: set sampling.top_p to 1, "
                     "or train by dpo or best-of-n"
                 )
             if recipe.objective == "best-of-n" and max(recipe.coefficients) > self.sampling.samples_per_prompt:
@@ -258,17 +258,17 @@ class Study(Strict):
 
     @property
     def all_policies(self) -> list[Policy | Run]:
-        """Policies brought along, then those trained here."""
+        """Existing policies, then those trained by the study."""
         return [*(self.policies or []), *self.runs]
 
     @property
     def base_id(self) -> str:
-        """Name of everything that decides a sample: model, prompts, sampling law, seed; and of nothing else.
+        """Id of the settings that decide a sample: model, prompts, sampling law, seed.
 
-        How many prompts and samples there are, and how they are sharded, decides none.
+        The number of prompts and samples, and their layout in shards, are not part of it.
         """
         if not (self.model and self.prompts and self.sampling):
-            raise TypeError("a study that starts at scores samples nothing")
+            raise TypeError("a study that starts from scores samples nothing")
         decides = {
             "model": self.model.model_dump(exclude={"name", "context"}),
             "prompts": self.prompts.model_dump(exclude=self.prompts.decides_nothing),
@@ -280,16 +280,16 @@ class Study(Strict):
         return f"{file_name(self.model.name)}-{digest(decides)}"
 
     def dated(self, reward: str) -> dict[str, str]:
-        """The day of a reward's chat template; nothing for rewards that read through none."""
+        """The day for a reward's chat template; empty for rewards without one."""
         return {"date": self.prompts.date} if self.prompts and self.rewards[reward].templated else {}
 
     def scorer_id(self, reward: str) -> str:
-        """Name of a reward and of everything that decides its scores."""
+        """Id of a reward: its name and all settings that decide its scores."""
         spec = self.rewards[reward]
         decides: dict[str, Any] = spec.model_dump(exclude={"note"}) | self.dated(reward)
         if isinstance(spec, Sum):
             decides["terms"] = {self.scorer_id(term): weight for term, weight in spec.terms.items()}
-        if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # the labels, too, decide them
+        if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # its labels count, too
             decides["labelled"] = self.gold_labels.model_dump(exclude={"sweep"}) | {
                 "gold": self.scorer_id(self.gold),
                 "first": self.prompts.count,
@@ -297,9 +297,9 @@ class Study(Strict):
         return f"{file_name(reward)}-{digest(decides)}"
 
     def policy_id(self, policy: Policy | Run) -> str:
-        """Name of a policy and of everything that decides its weights: its source, and the base it may adapt."""
+        """Id of a policy: its name and all that decides its weights (its source, and the base of an adapter)."""
         if not (self.model and self.prompts and self.sampling):
-            raise TypeError("a study that starts at scores has no policies")
+            raise TypeError("a study that starts from scores has no policies")
         if isinstance(policy, Run):
             # rewards are standardised on the base's samples, so those count
             decides = {
@@ -310,18 +310,18 @@ class Study(Strict):
                 "prompts": self.prompts.count,
                 "samples_per_prompt": self.sampling.samples_per_prompt,
             }
-            if policy.setting:  # its pairs are the study's own
+            if policy.setting:  # its pairs are made by the study
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype", "context"})
         return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
 
     def members(self, optimized: str) -> list[str]:
-        """The rewards that a reward or an ensemble is made of."""
+        """The rewards that a reward or an ensemble consists of."""
         return self.ensembles[optimized].members if optimized in self.ensembles else [optimized]
 
     def terms(self, reward: str) -> dict[str, float]:
-        """What a reward adds up, by weight: itself, if it is no sum."""
+        """Terms of a sum with their weights; a reward that is not a sum has itself as its only term."""
         spec = self.rewards[reward]
         return spec.terms if isinstance(spec, Sum) else {reward: 1.0}
 
@@ -332,12 +332,12 @@ class Study(Strict):
 
     @property
     def proxies(self) -> list[str]:
-        """Names of all rewards but gold, in the file's order."""
+        """Names of all rewards except gold, in the file's order."""
         return [name for name in self.reward_names if name != self.gold]
 
 
 def stages(study: Study) -> list[str]:
-    """A study starts at a base model, at a table of scores, or in worlds whose target is known."""
+    """Stages of a study: from a base model, from a table of scores, or in worlds with a known target."""
     if study.learning:
         return ["learning", "report"]
     if study.scores:

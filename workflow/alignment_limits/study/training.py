@@ -1,6 +1,6 @@
-"""Policies: those brought along, preference pairs, recipes of training and the runs they make.
+"""Settings of existing policies, of preference pairs and of training; the runs of each recipe.
 
-A recipe makes one run per reward (or set of preference pairs), coefficient and seed.
+A recipe has one run per reward (or set of preference pairs), coefficient and seed.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ class Policy(Source):
         adapter, revision = data.get("adapter"), data.get("revision")
         if adapter:
             if given := [key for key in ("package", "hub", "path") if data.get(key)]:
-                raise ValueError(f"`adapter` says where it comes from; leave out {', '.join(given)}")
+                raise ValueError(f"`adapter` is already the source; leave out {', '.join(given)}")
             data = data | {"hub" if revision else "path": adapter}
         if revision:
             if not data.get("hub"):
                 raise ValueError("revision is the commit of a hub repository; paths and packages have none")
             repository, _, commit = str(data["hub"]).partition("@")
             if commit not in ("", revision):
-                raise ValueError(f"hub says '{commit}', revision '{revision}'; give one of them")
+                raise ValueError(f"hub names the commit '{commit}', revision is '{revision}'; give only one of them")
             data = data | {"hub": f"{repository}@{revision}"}
         return data
 
     @property
     def source(self) -> Source:
-        """Where it comes from, without its name and labels: two policies from one place are fetched once."""
+        """Its source without name and labels: two policies with one source are fetched once."""
         return Source(**{key: getattr(self, key) for key in Source.model_fields})
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the table says of its training."""
+        """Its labels in the table: how it was trained."""
         return {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
 
 
@@ -118,7 +118,7 @@ class Preferences(Strict):
         return self
 
 
-MOST_RUNS = 1000  # of one recipe
+MOST_RUNS = 1000  # per recipe
 
 
 class Lora(Strict):
@@ -177,24 +177,24 @@ class Recipe(Strict):
         if (self.optimize is None) == (self.learn_from is None):
             raise ValueError("give exactly one of optimize (rewards) and learn_from (settings of `preferences:`)")
         if (self.learn_from is None) != (self.pairs is None):
-            raise ValueError("learn_from and pairs go together: which pairs, and how many")
+            raise ValueError("learn_from and pairs go together: give the setting and the number of pairs")
         if self.learn_from is None and not OBJECTIVES[self.objective].on_rewards:
             raise ValueError(f"{self.objective} learns from preference pairs: give learn_from and pairs, not optimize")
         if self.learn_from is not None and not OBJECTIVES[self.objective].on_pairs:
-            raise ValueError(f"{self.objective} learns from no pairs: give optimize, or another objective")
+            raise ValueError(f"{self.objective} does not learn from pairs: give optimize, or another objective")
         if OBJECTIVES[self.objective].grouped and self.batch % self.replies_per_prompt:
             raise ValueError(f"batch ({self.batch}) must be a multiple of group ({self.replies_per_prompt})")
         if not OBJECTIVES[self.objective].grouped and self.group:
             raise ValueError(
-                f"group is for {', '.join(those('grouped'))}; {self.objective} compares no replies: leave it out"
+                f"group is for {', '.join(those('grouped'))}; {self.objective} does not compare replies: leave it out"
             )
         if not OBJECTIVES[self.objective].online and self.epochs > 1:
-            raise ValueError(f"epochs is for {', '.join(those('online'))}; for {self.objective} more steps do the same")
+            raise ValueError(f"epochs is for {', '.join(those('online'))}; for {self.objective} use more steps instead")
         if self.dtype == "bfloat16" and self.lora is None:
             raise ValueError("dtype bfloat16 rounds away small steps of full weights; use lora, or float32")
         lists = [self.optimize or self.learn_from, self.pairs, self.coefficients, self.seeds]
         if (runs := math.prod(len(given) for given in lists if given)) > MOST_RUNS:
-            raise ValueError(f"these lists make {runs} runs, each a policy; at most {MOST_RUNS} can be planned")
+            raise ValueError(f"these lists give {runs} runs, each with one policy; at most {MOST_RUNS} can be planned")
         for name in ("optimize", "learn_from", "pairs", "coefficients", "seeds"):
             values = getattr(self, name) or []
             if len(set(values)) != len(values):
@@ -205,9 +205,9 @@ class Recipe(Strict):
                 f"(0 is for {', '.join(those('unregularised'))})"
             )
         if self.objective == "best-of-n" and any(n != int(n) or n < 2 for n in self.coefficients):
-            raise ValueError("for best-of-n, coefficients are numbers of replies: whole, at least 2")
+            raise ValueError("for best-of-n, coefficients are numbers of replies: whole numbers, at least 2")
         if min(self.seeds) < 0 or max(self.seeds) >= 2**31:
-            raise ValueError("seeds lie between 0 and 2^31")
+            raise ValueError("seeds must be from 0 to 2^31")
         return self
 
     @property
@@ -217,12 +217,12 @@ class Recipe(Strict):
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """What decides a run's weights, apart from its reward or pairs, coefficient and seed."""
+        """Settings that decide a run's weights, without its reward or pairs, coefficient and seed."""
         apart = {"optimize", "learn_from", "pairs", "coefficients", "seeds", "group"}
         return self.model_dump(exclude=apart) | {"group": self.replies_per_prompt}
 
     def runs(self, name: str, judge: str) -> list[Run]:
-        """Every run of the recipe called `name`; pairs were judged by the reward `judge`, or by its tilt."""
+        """All runs of the recipe `name`; its pairs were judged by the reward `judge`, or by its tilt."""
         seeds = (self.coefficients, self.seeds)
         if self.optimize is not None:
             return [Run(name, self, *labels) for labels in itertools.product(self.optimize, *seeds)]
@@ -232,9 +232,9 @@ class Recipe(Strict):
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, and the policy it makes; has a policy's name and labels, but no source.
+    """One training run and its policy; it has a policy's name and labels, but no source.
 
-    setting, pairs : of the preference pairs that it learns from; None where it is given a reward.
+    setting, pairs : of the preference pairs that it learns from; None for a run on a reward.
     """
 
     recipe_name: str
@@ -247,7 +247,7 @@ class Run:
 
     @property
     def subject(self) -> str:
-        """What it learns from: a reward, or so many pairs of a setting."""
+        """What it learns from: a reward, or a number of pairs of a setting."""
         return f"{self.setting}-n{self.pairs}" if self.setting else self.optimized
 
     @property
@@ -257,7 +257,7 @@ class Run:
 
     @property
     def curve(self) -> str:
-        """Name of the curves that it is drawn among."""
+        """Name of the file of curves that contains it."""
         return f"{self.recipe_name}-{self.subject}"
 
     @property
@@ -266,13 +266,13 @@ class Run:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the tables say of its training; a coefficient is that of E r − β·KL, which no pairs' objective is."""
+        """Its labels in the tables; the coefficient is that of E r − β·KL, so objectives on pairs have none."""
         shown = {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
         return shown | ({"coefficient": None} if self.setting else {})
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that its job is told."""
+        """All settings of its job."""
         pairs = {"setting": self.setting, "pairs": self.pairs} if self.setting else {}
         return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed} | pairs
 
@@ -280,7 +280,7 @@ class Run:
 def check_learnable(
     where: str, recipe: Recipe, made: Preferences | None, prompts: Prompts | None, sampling: Sampling
 ) -> None:
-    """Refuse a recipe whose pairs are not there, or are not what its objective takes them for.
+    """Refuse a recipe whose pairs do not exist, or do not fit its objective.
 
     Raises:
         ValueError: names the recipe's key and what to change.
@@ -291,7 +291,7 @@ def check_learnable(
     lacking = [setting for setting in named if setting not in made.settings]
     if lacking:
         raise ValueError(
-            f"{where}.learn_from names '{lacking[0]}'; preferences.settings has: {', '.join(made.settings)}"
+            f"{where}.learn_from names '{lacking[0]}', but preferences.settings has: {', '.join(made.settings)}"
         )
     there, seeds, most = prompts.count * made.pairs_per_prompt, max(recipe.seeds) + 1, max(recipe.pairs or [0])
     if seeds * most > there:
@@ -302,7 +302,7 @@ def check_learnable(
     if sampling.temperature != 1 or sampling.top_p < 1:
         raise ValueError(f"{where}.learn_from needs sampling.temperature: 1 and sampling.top_p: 1")
     if OBJECTIVES[recipe.objective].fits_reward and made.features is None:
-        raise ValueError(f"{where}: {recipe.objective} fits a reward; say on what in preferences.features")
+        raise ValueError(f"{where}: {recipe.objective} fits a reward; give its encoder in preferences.features")
     other = [setting for setting in named if setting in NOT_OF_THE_BASE]
     if other and OBJECTIVES[recipe.objective].estimates_kl and max(recipe.coefficients) > 0:
         raise ValueError(
@@ -312,7 +312,7 @@ def check_learnable(
 
 
 def learned_from(run: Run, made: Preferences | None) -> dict[str, Any] | None:
-    """What decides the pairs that a run learns from, and the reward it fits to them; None where it learns from none."""
+    """Settings that decide a run's pairs and the reward fitted to them; None for a run without pairs."""
     if made is None or run.setting is None:
         return None
     kept = {"reward", "beta", "gamma", "pairs_per_prompt"}
