@@ -146,7 +146,7 @@ def test_a_killed_download_leaves_no_half_folder(wheel, tmp_path, monkeypatch):
 def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path):
     (tmp_path / "fetched").mkdir()
     (tmp_path / "fetched/pytorch_model.bin").write_text("")
-    with pytest.raises(SourceError, match=r"pytorch_model.bin.*Convert pickled checkpoints"):
+    with pytest.raises(SourceError, match=r"pytorch_model.bin.*must be converted to safetensors"):
         convert(tmp_path / "fetched", tmp_path / "model")
 
 
@@ -171,7 +171,7 @@ def test_what_lies_outside_a_local_source_is_not_fetched(tmp_path, place):
     (source / "link").symlink_to(out / "secret.txt")
     (source / "folder").mkdir()
     (source / "folder/deep").symlink_to(out)
-    message = r"is a link to .*, outside .*source|must lie inside|does not contain"
+    message = r"is a link to .*, outside .*source|must be inside|does not contain"
     with pytest.raises((SourceError, ValidationError), match=message):
         fetch(Source(path=str(source), member=place), tmp_path / "out")
     with pytest.raises(SourceError, match=r"folder/deep is a link to .*, outside"):

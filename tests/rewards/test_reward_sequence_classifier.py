@@ -138,7 +138,7 @@ class TestOneBos:
             self._first(folder, "chat")
 
     def test_prompt_already_templated_is_refused(self, make_classifier):
-        with pytest.raises(RewardError, match="went through a chat template before"):
+        with pytest.raises(RewardError, match="in a chat template already"):
             self._first(make_classifier("llama"), "chat", "<s>[user] Hello!</s>")
 
 

@@ -73,7 +73,7 @@ def test_a_classifier_without_probabilities_is_refused(tmp_path):
 
 
 def test_swapped_files_are_refused(pair):
-    with pytest.raises(RewardError, match="turns no text into features"):
+    with pytest.raises(RewardError, match="does not turn text into features"):
         load_reward(SPEC | {"vectorizer": "m.joblib", "classifier": "v.joblib"}, pair[0])
 
 

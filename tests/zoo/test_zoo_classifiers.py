@@ -168,7 +168,7 @@ class TestGuards:
         same = refused("the", "then")
         assert "begin with the same token ('the' begins with 'the'; 'then' begins with 'the')" in same
         bare = refused(" yes", "no")
-        assert "' yes' begins with 'Ġ' and 'no' begins with 'n'; such a token says nothing" in bare
+        assert "' yes' begins with 'Ġ' and 'no' begins with 'n'; such a token does not identify" in bare
         assert "begins with '▁'" in refused("yes", "no", name="mistral"), "every text begins with a space there"
         assert "begins with '<|eot_id|>'" in refused("<|eot_id|>", "no")
 

@@ -15,7 +15,7 @@ from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.vllm_engine import _started
 
 REFUSED = {
-    "bloom": "vLLM does not sample the law of the model in .*: it takes the exact GELU for BLOOM's own.*set sampling.engine",
+    "bloom": "vLLM does not sample the law of the model in .* the exact GELU for BLOOM's own.*set sampling.engine",
     "gemma-3-wrapped": "its gemma3 wraps a language model together with parts for images, .*torchvision",
 }
 

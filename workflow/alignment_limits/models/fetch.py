@@ -167,7 +167,8 @@ def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> 
         held = ", ".join(sorted(p.name for p in fetched.iterdir())[:10])
         raise SourceError(
             "the model's source contains neither one GGUF file nor config.json with safetensors; "
-            f"it contains: {held}. Name the file with `member:`. Convert pickled checkpoints (*.bin) to safetensors"
+            f"it contains: {held}. Name the file with `member:`; pickled checkpoints (*.bin) must be converted to "
+            "safetensors first"
         )
     with scratch(folder) as work:
         ready = work / "ready"
