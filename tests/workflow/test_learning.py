@@ -63,7 +63,7 @@ def test_tables_figures_and_pages_are_made(finished):
         "where rewards are a smaller class",
     ):
         assert claim in page
-    assert "no language model, no prompts" in (results / "report/study.html").read_text("utf-8")
+    assert "no language model, no prompt and no sampled text" in (results / "report/study.html").read_text("utf-8")
 
 
 def test_a_choice_among_what_was_learned_learns_nothing_again(finished, tmp_path):

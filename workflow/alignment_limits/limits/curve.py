@@ -54,6 +54,7 @@ class CurvePoints:
         kappa: budgets (K,), nats.
         values: (P, K, V), contributions whose mean is the corrected gain, and whose spread its uncertainty.
         reverse: (P, K), contributions to KL(π₀‖π_β).
+        plugin: (P, K), uncorrected contributions to the optimized reward's own gain, whose mean is too low on average.
         levels: gains at all samples, halves and quarters, each (K, V).
         slope: (K, V), dgain/dkl at all samples.
         beta: (K,).
@@ -70,6 +71,7 @@ class CurvePoints:
     kappa: Array
     values: Array
     reverse: Array
+    plugin: Array
     levels: Array
     slope: Array
     beta: Array
@@ -169,6 +171,7 @@ class CorrectedCurve:
         points.values[:, nothing] = 0.0
         points.levels[:, nothing] = 0.0
         points.reverse[:, nothing] = 0.0
+        points.plugin[:, nothing] = 0.0
         points.beta[nothing] = np.inf
         wanted, unit = self.columns, self.units[self.columns]
         return replace(
@@ -176,6 +179,7 @@ class CorrectedCurve:
             kappa=budgets if budgets.ndim == 1 else budgets.mean(axis=0),
             values=self.every(points.values[..., wanted] * unit),
             reverse=self.every(points.reverse),
+            plugin=self.every(points.plugin * self.units[0]),
             levels=points.levels[..., wanted] * unit,
             slope=points.slope[:, wanted] * unit,
             beta=points.beta * self.units[0],
@@ -226,7 +230,8 @@ class CorrectedCurve:
         none = np.zeros((self.prompts, count))
         mean = kappa if kappa.ndim == 1 else kappa.mean(axis=0)
         return CurvePoints(
-            mean, np.zeros((self.prompts, count, self.rewards)), none, np.zeros((LEVELS, count, self.rewards)),
+            mean, np.zeros((self.prompts, count, self.rewards)), none, none.copy(),
+            np.zeros((LEVELS, count, self.rewards)),
             np.zeros((count, self.rewards)), np.full(count, np.inf), none + self.splits[0].sizes.sum(1)[:,
             None], none, np.zeros(count, dtype=int), np.ones(count),
             self.spread, AVERAGE, extrapolate(none + np.zeros((LEVELS, 1,
@@ -255,8 +260,8 @@ class CorrectedCurve:
         with np.errstate(divide="ignore"):
             beta = shared.apply(1.0 / inverse)
         return CurvePoints(
-            kappa, values, shared.apply(np.stack(reverse)), np.stack(value).mean(axis=1), slopes[0], beta, ess, lam,
-            reached, np.zeros(len(kappa)), self.spread**2, AVERAGE, shared,
+            kappa, values, shared.apply(np.stack(reverse)), value[0][..., 0], np.stack(value).mean(axis=1), slopes[0],
+            beta, ess, lam, reached, np.zeros(len(kappa)), self.spread**2, AVERAGE, shared,
         )  # fmt: skip
 
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
@@ -314,8 +319,8 @@ class CorrectedCurve:
         reached = np.where(stopped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
         return CurvePoints(
-            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked.mean(axis=1)[..., :-1],
-            slope, own.mean(axis=0), ess, lam, reached, capped, self.spread,
+            kappa.mean(axis=0), values, shared.apply(stacked[..., -1]), stacked[0][..., 0],
+            stacked.mean(axis=1)[..., :-1], slope, own.mean(axis=0), ess, lam, reached, capped, self.spread,
             PER_PROMPT, shared,
         )  # fmt: skip
 
