@@ -214,3 +214,29 @@ def test_with_very_many_prompts_what_the_correction_leaves_is_held_against_the_i
     assert table.reliable.tolist() == [True, False]
     assert "narrow an interval" in table.reason[1]
     assert limit_at(r[:512], [1.2]).reliable[0], "few prompts"
+
+
+def test_the_lower_bound_is_below_the_limit_where_tails_forbid_an_estimate() -> None:
+    """Exponential rewards: no row is reliable, and the bound holds; it shows most of the limit and does not fall."""
+    kls = np.array([0.1, 0.5, 1.0, 2.0, 6.0])
+    world = WORLDS["exponential"]
+    truth = np.array([world.limit(kl) for kl in kls])
+    below = []
+    for seed in range(40):
+        table = frontier(world.draw(np.random.default_rng(seed), 64, 64), kls=kls, seed=seed, replicates=200)
+        assert not table.reliable[2:].any()
+        assert np.all(np.diff(table.at_least) >= 0)
+        below.append(table.at_least <= truth)
+    assert np.mean(below, axis=0).min() >= 0.97
+    assert table.at_least[0] > 0.8 * truth[0]
+    assert np.isnan(table.gain[-1])
+    assert table.at_least[-1] == table.at_least[-2], "beyond the ceiling: what is known below it"
+
+
+def test_the_lower_bound_is_of_the_optimized_rewards_own_limit_at_a_kl() -> None:
+    rng = np.random.default_rng(0)
+    r, v = rng.normal(size=(2, 64, 64))
+    tables = frontier(r, {"own": r, "other": v}, betas=[1.0], kls=[0.5], replicates=200)
+    assert np.isnan(tables["other"].at_least).all()
+    assert np.isnan(tables["own"].at_least[0])
+    assert tables["own"].at_least[1] < tables["own"].gain_plugin[1] < tables["own"].gain[1]

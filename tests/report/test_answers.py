@@ -56,6 +56,15 @@ def test_what_is_not_reliable_is_not_given_and_the_reason_is():
     assert not any(c.isdigit() and c not in "104" for text in nothing.values() for c in text.partition("Reason")[0])
 
 
+def test_without_a_reliable_limit_the_lower_bound_is_given():
+    table = synthetic.frontier(reach=0).with_columns(at_least=0.9 * (2 * pl.col("kl")).sqrt())
+    assert (
+        "Within 1 nat of KL the best possible policy gains at least 1.27 standard deviations of gold (a lower bound "
+        "that holds for any tail). The command make plan"
+    ) in answered(table)[GAIN]
+    assert "at least" not in answered(synthetic.frontier().with_columns(at_least=1.0))[GAIN]
+
+
 def test_proxies_without_a_reliable_share_are_counted():
     lost = pl.col("optimized").is_in(["minilm"])
     table = synthetic.frontier().with_columns(reliable=pl.col("reliable") & ~lost)

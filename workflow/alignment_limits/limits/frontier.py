@@ -20,7 +20,7 @@ from alignment_limits.ensembles.scores import (
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
-from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_own
+from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.means import no_shorter_than_students
 from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.limits.samples import Pool
@@ -265,7 +265,12 @@ def _rows_at_kl(
         "gain_high": gain_high,
         "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
-        "at_least": _at_least(curve, points, boot) if pool is None else np.full(gain_low.shape, np.nan),
+        "at_least": bounds(
+            kappa,
+            points.plugin.mean(axis=0),
+            boot.interval(points.plugin)[0],
+            (curve.columns[1:] == 0) & (pool is None),
+        ),
     }
     return rows | vars(judge_own(scores, points, boot, pool))
 
@@ -273,14 +278,18 @@ def _rows_at_kl(
 WIDER = 1.2  # the lower end of a 95 % interval, 97.5 % from below, taken further to 99 %
 
 
-def _at_least(curve: CorrectedCurve, points: CurvePoints, boot: PromptBootstrap) -> Array:
+def bounds(kappa: Array, plugin: Array, low: Array, own: np.ndarray) -> Array:
     """Lower confidence bounds of the limit at each KL (K, V), NaN for evaluated rewards that are not the optimized one.
 
     The plug-in limit is too low on average for every law: it is a minimum over beta of logarithms of means. So a bound
     below its mean over prompts holds whatever the tail. What the samples do not reach is no less than what they do.
+
+    Args:
+        kappa: budgets (K,).
+        plugin, low: the plug-in limit and the lower end of its interval (K,).
+        own: which evaluated rewards are the optimized one (V,).
     """
-    order = np.argsort(points.kappa, kind="stable")
-    mean, (low, _) = points.plugin.mean(axis=0), boot.interval(points.plugin)
+    order = np.argsort(kappa, kind="stable")
     bound = np.empty_like(low)
-    bound[order] = np.fmax.accumulate((mean - WIDER * (mean - low))[order])
-    return np.where(curve.columns[None, 1:] == 0, bound[:, None], np.nan)
+    bound[order] = np.fmax.accumulate((plugin - WIDER * (plugin - low))[order])
+    return np.where(own, bound[:, None], np.nan)

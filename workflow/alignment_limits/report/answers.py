@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from alignment_limits.report.headline import limit_at
-from alignment_limits.report.numbers import Estimate, at_kl, best_of, estimate, interval, number, reference_kl
+from alignment_limits.report.numbers import Estimate, at_kl, best_of, estimate, fixed_kl, interval, number, reference_kl
 
 GAIN, CLOSE, WRONG = QUESTIONS = (
     "How much reward can the model gain within a KL budget?",
@@ -33,21 +33,37 @@ def answers(
     """
     kl = reference_kl(frontier, gold)
     gain = limit_at(frontier, gold, kl)
-    said = (_gain(gain, kl, scale), _close(best_of_n, gold), _wrong(frontier, gold, proxies, kl, gain))
+    said = (
+        _gain(gain, kl, scale, _least(frontier, gold)),
+        _close(best_of_n, gold),
+        _wrong(frontier, gold, proxies, kl, gain),
+    )
     return list(zip(QUESTIONS, said, strict=True))
 
 
-def _gain(gain: Estimate, kl: float, scale: float) -> str:
+def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
     if not gain.known:
         return (
-            f"These samples give no reliable limit at any KL. Reason: {gain.reason}. The command make plan computes "
-            "how many prompts and samples are needed."
+            f"These samples give no reliable limit at any KL. Reason: {gain.reason}. {least}The command make plan "
+            "computes how many prompts and samples are needed."
         )
     own = gain.times(scale).value
     native = f", which is {number(own)} in gold's own units" if math.isfinite(own) and scale != 1 else ""
     return (
         f"Within {nats(kl)} of KL from the base model, the best possible policy gains {interval(gain)} standard "
         f"deviations of gold{native}."
+    )
+
+
+def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
+    """The lower bound at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
+    rows = fixed_kl(frontier, gold, gold)
+    if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least") > 0)).height:
+        return ""
+    row = rows.sort((pl.col("kl") - wanted).abs()).row(0, named=True)
+    return (
+        f"Within {nats(row['kl'])} of KL the best possible policy gains at least {number(row['at_least'])} standard "
+        "deviations of gold (a lower bound that holds for any tail). "
     )
 
 

@@ -18,7 +18,7 @@ from alignment_limits.limits.correction import (
     missed,
     solve,
 )
-from alignment_limits.limits.frontier import FrontierTable
+from alignment_limits.limits.frontier import FrontierTable, bounds
 from alignment_limits.limits.reliability import AT_BETA, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.streaming.sums import FrontierSums
 from alignment_limits.limits.tilt import check_betas, tilt
@@ -139,6 +139,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             beta = np.where((kappa > 0) & (not flat), shared.apply(1.0 / at), np.inf)
         return {
             "interval:gain": values[0],
+            "interval:least": gains[0][:, 0],
             "plugin": gains[0],
             "at": at,
             "ratio": shared.ratio,
@@ -179,6 +180,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "gain_high": gain + width,
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
+        "at_least": bounds(kappa, e["plugin"][:, 0], intervals["least"][0], np.arange(len(sums.names)) == 0),
     } | verdict
 
 
@@ -226,6 +228,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         "gain_high": gain_high,
         "gain_plugin": e["plugin"],
         "kl_plugin": e["kl_plugin"],
+        "at_least": np.full(len(beta), np.nan),
     } | vars(verdict)
 
 
