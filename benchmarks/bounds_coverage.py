@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/bounds_coverage.py [--studies 500] [--prompts 64] [--samples 64]
 
 For each world, the share (%) of studies whose bound is not above the exact limit, at the KL where it is smallest, and
-how much of the limit the bound shows (median, at the smallest and at the largest KL). The KLs go from 1 % to 50 % of the
-ceiling log M. t₅ and log-normal rewards are not listed: without exponential moments their limit is infinite at every
-KL, so that every bound holds.
+how much of the limit the bound shows (median, at the smallest and at the largest KL). The KLs go from 1 % to 50 % of
+the ceiling log M. t₅ and log-normal rewards are not listed: without exponential moments their limit is infinite at
+every KL, so that every bound holds.
 """
 
 import argparse
