@@ -123,6 +123,12 @@ class CorrectedCurve:
         self.budget = budget
         if pool is not None and pool.law.shape != optimized.shape:
             raise EstimateError(f"A pool of shape {pool.law.shape} for scores of shape {optimized.shape}.")
+        if pool is not None and (bare := ~np.isnan(optimized) & (pool.law < 0)).any():
+            row, column = np.argwhere(bare)[0]
+            raise EstimateError(
+                f"Sample {column} of prompt {row} has a score and no log-ratio (samples like it: {bare.sum()}). Give "
+                "every sample a log-ratio, or make its score NaN if it is missing at random."
+            )
         self.enough = enough_samples(optimized if pool is None else pool.base_only(optimized))
         # The optimized reward among the evaluated needs no sums of its own.
         own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]

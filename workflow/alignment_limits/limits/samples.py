@@ -85,8 +85,7 @@ class Pool:
             The pool.
 
         Raises:
-            EstimateError: a law without log-ratios, shapes that differ, no samples of the base, or a sample that its
-                own law cannot draw.
+            EstimateError: a law without log-ratios, shapes that differ, or no samples of the base.
 
         Example:
             >>> rng = np.random.default_rng(0)
@@ -122,14 +121,6 @@ class Pool:
             )
         if not (law == 0).any():
             raise EstimateError(f"No sample is of the base '{base}': name it, or add its samples.")
-        for k, array in enumerate(arrays, start=1):
-            never = ((law == 0) & np.isposinf(array)) | ((law == k) & np.isneginf(array))
-            if never.any():
-                row, column = np.argwhere(never)[0]
-                raise EstimateError(
-                    f"Sample {column} of prompt {row} is of '{given[row, column]}', which cannot have drawn it: its "
-                    f"log-ratio of '{names[k]}' is {array[row, column]}."
-                )
         return cls(names, law, np.stack([np.zeros(shape), *arrays]))
 
     def base_only(self, scores: Array) -> Array:

@@ -197,10 +197,9 @@ def _pooled_limit(
             f"Log-ratios of shapes {on_base.shape} and {own.shape} for samples {base.shape} and {policy.shape}."
         )
     both, ratios = np.concatenate([base, policy], axis=1), np.concatenate([on_base, own], axis=1)
-    pool = Pool.of(
-        np.repeat(["base", "policy"], [base.shape[1], policy.shape[1]]),
-        {"policy": np.where(np.isnan(both), np.nan, ratios)},
-    )
+    missing = np.isnan(both) | np.isnan(ratios)  # NaN where rounding puts a reply outside the nuclei of both laws
+    both, ratios = (np.where(missing, np.nan, each) for each in (both, ratios))
+    pool = Pool.of(np.repeat(["base", "policy"], [base.shape[1], policy.shape[1]]), {"policy": ratios})
     points = CorrectedCurve(both, seed=seed, keys=keys, pool=pool).at(np.array([kl.mean()]))
     values = paired_limit(points, kl[:, None], "average")
     low, high = boot.interval(values)
