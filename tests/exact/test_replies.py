@@ -61,7 +61,7 @@ def test_a_model_that_does_not_follow_mask_or_positions_is_refused():
     deaf = base_model(1).double()
     forward = deaf.forward
     deaf.forward = lambda *a, position_ids=None, **k: forward(*a, **k)
-    with pytest.raises(SamplingError, match="reads a tree of replies otherwise"):
+    with pytest.raises(SamplingError, match="reads a tree of replies differently"):
         exact_logprobs(deaf, [[1, 2]], REPLIES, SamplingLaw())
 
 

@@ -109,8 +109,11 @@ def spoil_adapter(folder, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("no weights", "adapter_model.safetensors missing among: README.md, adapter_config.json, adapter_model.bin"),
-        ("no settings", "adapter_config.json missing among"),
+        (
+            "no weights",
+            "missing: adapter_model.safetensors; the folder contains: README.md, adapter_config.json, adapter_model.bin",
+        ),
+        ("no settings", "missing: adapter_config.json"),
         ("not PEFT's", "adapter_config.json cannot be read by PEFT"),
         ("other layers", "does not fit the study's base model; merge it into its own base"),
         ("another shape", "does not fit the study's base model; merge it into its own base"),
@@ -182,7 +185,7 @@ def lose_weights(folder):
         (swap_tokens, "another tokenizer than the base (2 with other ids such as 'a')"),
         (split_otherwise, "has the base's tokens, but splits text differently"),
         (narrow, "predicts 255 tokens, the base 259, and the tokenizer has 259: another vocabulary"),
-        (diverge, "weights that are not finite (model.norm.weight): it diverged"),
+        (diverge, "weights that are not finite (model.norm.weight): training diverged"),
         (be_a_reward_model, "lacks trained weights for lm_head.weight; it is no language model"),
         (lose_weights, "pickled checkpoints (*.bin) must be converted to safetensors first"),
     ],

@@ -52,7 +52,7 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
     scale = within_prompt_sd(array)
     if scale <= 1e-13 * float(np.nanmax(np.abs(array))):
         raise EstimateError(
-            f"Reward '{name}' is constant within every prompt: it cannot be standardised and ranks nothing. "
+            f"Reward '{name}' is constant within every prompt, so it cannot be standardised and ranks no reply. "
             "Check its model, or leave it out."
         )
     return Standardised(centre(array) / scale, prompt_means(array), scale)
@@ -109,7 +109,7 @@ def check_members(members: ArrayLike | Sequence[ArrayLike]) -> Array:
     shapes = {np.shape(scores) for scores in given}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         shown = ", ".join(map(str, sorted(shapes))) or "none"
-        raise EstimateError(f"Ensemble members have shapes {shown}; expected (prompts, samples), the same of each.")
+        raise EstimateError(f"Ensemble members have shapes {shown}; all must have the same shape (prompts, samples).")
     array = np.stack([check_scores(scores, f"member {index}") for index, scores in enumerate(given)])
     for index, scores in enumerate(array):
         differs = np.isnan(scores) != np.isnan(array[0])

@@ -309,7 +309,7 @@ def limit(base: Array, reward: Array, budget: ArrayLike, convention: str = "aver
     elif convention == "per-prompt":
         beta = _beta_at(base, reward, spent, lambda each: each)
     else:
-        raise EstimateError(f"there is no budget convention '{convention}', but average and per-prompt")
+        raise EstimateError(f"unknown budget convention '{convention}'; use average or per-prompt")
     return Limit(tilt(base, reward, beta), float(beta.mean()))
 
 

@@ -68,7 +68,7 @@ class Replies:
         if count > MOST:
             raise SamplingError(
                 f"{count:.2g} replies of up to {longest} tokens of {vocabulary} are too many to list (at most "
-                f"{MOST:,}): take shorter replies or a smaller vocabulary"
+                f"{MOST:,}): use shorter replies or a smaller vocabulary"
             )
         beginnings = [b for n in range(longest) for b in itertools.product(words, repeat=n)]
         tokens = (*((*b, end) for b in beginnings for end in ends), *itertools.product(words, repeat=longest))
@@ -168,8 +168,8 @@ def check_tree(model: Any, prompt: Sequence[int], replies: Replies) -> None:
     apart = float((path - plain).abs().max())
     if not apart < CLOSE:
         raise SamplingError(
-            f"{type(model).__name__} reads a tree of replies otherwise than one reply ({apart:.1g} nats apart); its "
-            "replies cannot be listed this way"
+            f"{type(model).__name__} reads a tree of replies differently from one reply ({apart:.1g} nats apart), so "
+            "its replies cannot be listed this way"
         )
 
 
@@ -226,7 +226,7 @@ def exact_logprobs(model: Any, sent: Sequence[Sequence[int]], replies: Replies, 
         logp: Array = reply_logprobs(model, sent, replies, law).numpy()
     off = float(np.abs(np.exp(logp).sum(axis=1) - 1).max())
     if off > WHOLE:
-        raise SamplingError(f"the probabilities of all replies sum to 1 ± {off:.1g}: not all are listed")
+        raise SamplingError(f"the probabilities of all replies sum to 1 ± {off:.1g}: the list is incomplete")
     return logp
 
 

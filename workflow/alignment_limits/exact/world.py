@@ -85,7 +85,7 @@ def write(folder: Path) -> None:
         ArtifactError: the folder contains something.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ArtifactError(f"{folder} is not empty; give a folder of its own, or empty it")
+        raise ArtifactError(f"{folder} is not empty; choose another folder, or empty it")
     folder.mkdir(parents=True, exist_ok=True)
     base_model().save_pretrained(folder / "model")
     tokenizer().save_pretrained(folder / "model")

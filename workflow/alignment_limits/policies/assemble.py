@@ -109,8 +109,8 @@ def check_width(ready: Path, base: Path, name: str, trust_remote_code: bool = Fa
         return None
     if min(policy, own) < needed:
         raise SourceError(
-            f"policy '{name}' predicts {policy} tokens, the base {own}, and the tokenizer has {needed}: another "
-            "vocabulary, or embeddings that were resized in training; a policy must have the base's"
+            f"policy '{name}' predicts {policy} tokens, the base {own}, and the tokenizer has {needed}; it has another "
+            "vocabulary, or its embeddings were resized in training. A policy must have the base's vocabulary"
         )
     return (
         f"it predicts {policy} tokens, the base {own}; the tokenizer has {needed}, and the further ones have no text: "
@@ -195,7 +195,8 @@ def _merge(
         held = ", ".join(sorted(p.name for p in adapter.iterdir())[:10])
         raise SourceError(
             f"policy '{name}': an adapter (PEFT) needs adapter_config.json and adapter_model.safetensors; "
-            f"{' and '.join(absent)} missing among: {held}; pickled ones (*.bin) must be converted first"
+            f"missing: {' and '.join(absent)}; the folder contains: {held}. Pickled files (*.bin) must be converted "
+            "to safetensors first"
         )
     try:
         config = PeftConfig.from_pretrained(str(adapter))
@@ -218,8 +219,8 @@ def _merge(
         raise SourceError(f"{refused}: {missing[0][:200]}")
     if not hasattr(merged, "merge_and_unload"):
         raise SourceError(
-            f"policy '{name}': an adapter of type {config.peft_type} cannot be merged into weights; LoRA and its "
-            "relatives can"
+            f"policy '{name}': an adapter of type {config.peft_type} cannot be merged into weights; use LoRA or a "
+            "similar type"
         )
     applied = _logits(merged)
     try:
@@ -256,8 +257,8 @@ def _save_as_applied(plain: Any, applied: Any, ready: Path, name: str, trust_rem
             if float((again - applied).abs().max()) <= MERGED * largest:
                 return
     raise SourceError(
-        f"policy '{name}': merged into the base's weights the adapter gives other logits than applied to it; merge it "
-        "yourself (`merge_and_unload` of PEFT), check it, and give the merged folder"
+        f"policy '{name}': the adapter merged into the base's weights gives other logits than the adapter on the "
+        "base; merge it yourself (`merge_and_unload` of PEFT), check it, and give the merged folder"
     )
 
 
@@ -283,7 +284,7 @@ def _check_weights(ready: Path, base: Path, name: str, trust_remote_code: bool) 
         raise SourceError(f"policy '{name}': {error}") from error
     bad = [key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
-        raise SourceError(f"policy '{name}' has weights that are not finite ({', '.join(bad[:4])}): it diverged")
+        raise SourceError(f"policy '{name}' has weights that are not finite ({', '.join(bad[:4])}): training diverged")
     rows = load_config(base, trust_remote_code).get_text_config().vocab_size
     if model.get_output_embeddings().weight.shape[0] > rows:
         model.resize_token_embeddings(rows)

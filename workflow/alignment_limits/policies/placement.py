@@ -116,9 +116,11 @@ def place(
     theirs = [check_scores(policy, f"policy {i}") for i, policy in enumerate(policies)]
     spent = np.asarray(kl, dtype=np.float64)
     if spent.shape != (len(scores), len(theirs)) or np.isnan(spent).any():
-        raise EstimateError(f"KLs of shape {spent.shape} (prompts, policies), or NaN, for {len(theirs)} policies.")
+        raise EstimateError(
+            f"KLs have shape {spent.shape} or contain NaN; expected (prompts, policies) with {len(theirs)} policies."
+        )
     if any(len(policy) != len(scores) for policy in theirs):
-        raise EstimateError(f"Policies must have the base's {len(scores)} prompts, in its order.")
+        raise EstimateError(f"Policies must have the base's {len(scores)} prompts, in the same order.")
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     gain = np.stack([prompt_means(policy) - prompt_means(scores) for policy in theirs], axis=1)
     wins = np.stack([win_rates(policy, scores) for policy in theirs], axis=1)

@@ -138,7 +138,7 @@ def log_ratios(
     for policy, table in on_base.items():
         if not table.select(*KEY).equals(keys):
             raise ArtifactError(
-                f"policy {policy} was read on other samples than the base's; delete its shards in on_base"
+                f"policy {policy} has log-probabilities of other samples than the base; delete its shards in on_base"
             )
         own = kl[policy]
         out[policy] = (-Grid.of(table).array(table["log_ratio"]), Grid.of(own).array(own["log_ratio"]))

@@ -310,7 +310,7 @@ def policy_at_base(
     if not on_base.select("prompt_id", "sample_id").equals(
         standardised.select("prompt_id", "sample_id").sort("prompt_id", "sample_id")
     ):
-        raise ArtifactError("a policy was read on other samples than the base's; delete its shards in on_base")
+        raise ArtifactError("a policy has log-probabilities of other samples than the base; delete its on_base shards")
     if Grid.of(kl).prompt_ids != grid.prompt_ids:
         raise ArtifactError("a policy has other prompts than the base; delete its shards")
     base = reward_arrays(standardised, [reward])

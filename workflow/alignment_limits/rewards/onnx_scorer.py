@@ -75,5 +75,5 @@ def _as_matrix(output: Any, path: Path) -> NDArray[np.float64]:
         output = [list(row.values()) for row in output]
     matrix = np.asarray(output, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] < 2 or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
-        raise RewardError(f"{path}: the last output must hold the probabilities of two classes or more, summing to 1")
+        raise RewardError(f"{path}: the last output must contain probabilities of two classes or more, summing to 1")
     return matrix

@@ -69,7 +69,7 @@ def render(
         raise PromptError(
             f"{len(held)} prompt(s) contain a control token of the model as text, the first is "
             f"{ids[first] if ids else written[first][:40]!r} with {token!r}; within a chat template it would end or "
-            "begin a turn: remove or rewrite it, drop the prompt, or write the whole conversation yourself and set "
+            "begin a turn: remove or rewrite it, drop the prompt, or write the full conversation yourself and set "
             "prompts.template: none"
         )
     return [

@@ -1,4 +1,4 @@
-"""Study files as they are written: YAML without repeated keys, with the line of every key."""
+"""Read study files: YAML without repeated keys, with the line of every key."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import yaml
 from alignment_limits.errors import ConfigError
 
 Keys = tuple[str, ...]
-_MOST_BYTES, _MOST_KEYS = 200_000, 20_000  # a file of references to references may hold any number of keys
+_MOST_BYTES, _MOST_KEYS = 200_000, 20_000  # YAML references to references can give any number of keys
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study file: its name, what it holds, and the line of every key (of lists, of every item)."""
+    """A study file: its name, its content, and the line of every key and list item."""
 
     name: str
     values: dict[str, Any]
@@ -30,7 +30,7 @@ def read_study_file(file: Path) -> StudyFile:
     """Read one study file.
 
     Raises:
-        ConfigError: no such file, not YAML, no mapping, or a key that occurs twice; with the lines.
+        ConfigError: no such file, not YAML, not a mapping, or a repeated key; the message gives the lines.
     """
     try:
         if file.stat().st_size > _MOST_BYTES:
@@ -61,10 +61,10 @@ def read_study_file(file: Path) -> StudyFile:
 
 
 def where(keys: Sequence[str], files: Sequence[StudyFile], message: str = "") -> str:
-    """Where a problem's key was written: the line, with the files' names where there are several; "" if nowhere.
+    """The place of a problem's key: its line, with the file's name if there are several files; "" if not found.
 
     Args:
-        keys: the key's path; of a problem between keys, none: then those that `message` names are looked for.
+        keys: the key's path; empty for a problem between keys: then the keys named in `message` are searched.
     """
     path = tuple(keys)
     named = [path] if path else [tuple(word.rstrip(".").split(".")) for word in re.findall(r"[\w.-]+", message)]
@@ -74,14 +74,14 @@ def where(keys: Sequence[str], files: Sequence[StudyFile], message: str = "") ->
         if not set_in and name == path and len(path) > 1:
             return where(path[:-1], files)  # a missing key: its section
         inside = any(len(key) > len(name) and key[: len(name)] == name for file in files for key in file.lines)
-        found += set_in if inside else set_in[-1:]  # of a value, the last file's counts
+        found += set_in if inside else set_in[-1:]  # the last file decides a value
     shown = dict.fromkeys(f"{file.name} line {line}" if len(files) > 1 else f"line {line}" for file, line in found)
     return f" ({', '.join(shown)})" if shown else ""
 
 
 def _walk(node: yaml.Node, keys: Keys, inside: tuple[yaml.Node, ...]) -> Iterator[tuple[Keys, int]]:
     if node in inside:
-        raise ConfigError(f"{'.'.join(keys)}: refers to itself (line {node.start_mark.line + 1})")
+        raise ConfigError(f"{'.'.join(keys)}: refers to itself (line {node.start_mark.line + 1}); remove the reference")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.tag != "tag:yaml.org,2002:merge":

@@ -310,7 +310,7 @@ class Study(Strict):
                 "prompts": self.prompts.count,
                 "samples_per_prompt": self.sampling.samples_per_prompt,
             }
-            if policy.setting:  # its pairs are made by the study
+            if policy.setting:  # the study creates its pairs
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype", "context"})

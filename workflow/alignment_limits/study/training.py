@@ -42,7 +42,7 @@ class Policy(Source):
     @model_validator(mode="before")
     @classmethod
     def _one_pinned_source(cls, data: Any) -> Any:
-        """`adapter` and `revision` are other words for `path` and `hub`."""
+        """`adapter` and `revision` are other names for `path` and the commit of `hub`."""
         if not isinstance(data, dict):
             return data
         adapter, revision = data.get("adapter"), data.get("revision")

@@ -102,7 +102,7 @@ class PairsTrainer(DPOTrainer):
 
 
 def dpo_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
-    """TRL's trainer for what is left of the run."""
+    """TRL's trainer for the remaining steps of the run."""
     left = task.steps - progress.start
     arguments = one_device(
         DPOConfig(**common(task), max_steps=left, beta=task.settings["coefficient"], max_length=None)
@@ -128,7 +128,7 @@ class _Sft(SFTTrainer):
 def best_of_n_trainer(
     task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any
 ) -> Any:
-    """TRL's trainer for what is left of the run."""
+    """TRL's trainer for the remaining steps of the run."""
     arguments = one_device(
         SFTConfig(
             **common(task),
@@ -226,7 +226,7 @@ class FromPairs(PairsTrainer):
 
 
 def pairs_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
-    """TRL's trainer for what is left of the run."""
+    """TRL's trainer for the remaining steps of the run."""
     assert task.pairs
     settings = task.settings
     objective, coefficient = settings["objective"], float(settings["coefficient"])

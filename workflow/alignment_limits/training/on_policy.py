@@ -62,7 +62,7 @@ class _Rloo(_StudyReplies, RLOOTrainer):
 def grouped_trainer(
     task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any
 ) -> Any:
-    """TRL's trainer for what is left of the run."""
+    """TRL's trainer for the remaining steps of the run."""
     refuse_absolute_positions(model, tokenizer.pad_token_id)
     settings = task.settings
     rows = task.rows[progress.start :]
@@ -174,7 +174,7 @@ def critic(task: Task, dtype: torch.dtype) -> Any:
 
 
 def ppo_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
-    """TRL's trainer for what is left of the run."""
+    """TRL's trainer for the remaining steps of the run."""
     from trl.experimental.ppo import PPOConfig, PPOTrainer  # experimental: TRL may remove it; the others do not need it
 
     settings = task.settings

@@ -122,7 +122,7 @@ class Progress(TrainerCallback):
         self.log_base = np.empty(0)
         self._began = self._last_save = self._last_line = time.monotonic()
         if self.start:
-            say(f"goes on after step {self.start} of {task.steps}")
+            say(f"training continues after step {self.start} of {task.steps}")
 
     def watch(self, policy: SplitModel, base: SplitModel, trained: torch.nn.Module, trainer: Any) -> None:
         """The models whose KL is measured, the module whose weights are trained, and TRL's trainer."""
