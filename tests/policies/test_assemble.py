@@ -184,7 +184,7 @@ def lose_weights(folder):
         (add_token, "another tokenizer than the base (1 tokens the base lacks such as '<|pad|>')"),
         (swap_tokens, "another tokenizer than the base (2 with other ids such as 'a')"),
         (split_otherwise, "has the base's tokens, but splits text differently"),
-        (narrow, "predicts 255 tokens, the base 259, and the tokenizer has 259: another vocabulary"),
+        (narrow, "predicts 255 tokens, the base 259, and the tokenizer has 259; it has another vocabulary"),
         (diverge, "weights that are not finite (model.norm.weight): training diverged"),
         (be_a_reward_model, "lacks trained weights for lm_head.weight; it is no language model"),
         (lose_weights, "pickled checkpoints (*.bin) must be converted to safetensors first"),
