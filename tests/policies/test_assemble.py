@@ -111,7 +111,7 @@ def spoil_adapter(folder, how):
     [
         (
             "no weights",
-            "missing: adapter_model.safetensors; the folder contains: README.md, adapter_config.json, adapter_model.bin",
+            "missing: adapter_model.safetensors; the folder contains: README.md, adapter_config.json, adapter_mod",
         ),
         ("no settings", "missing: adapter_config.json"),
         ("not PEFT's", "adapter_config.json cannot be read by PEFT"),
