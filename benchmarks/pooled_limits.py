@@ -5,7 +5,7 @@
 A study has 64 prompts, 64 base samples and 64 samples of one policy for each. The policy is the tilt of another reward:
 the true one plus noise on what each pair of tokens is worth, at the KL in question. Printed for each noise and KL: the
 policy's share of the limit, how many studies are reliable, the mean and the largest error of the limit of reliable
-ones, and how many of their intervals hold the limit over all prompts (of which a study draws 64).
+ones, and how many of their intervals contain the limit over all prompts (of which a study draws 64).
 """
 
 import argparse

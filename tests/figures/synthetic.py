@@ -199,7 +199,7 @@ def over_optimisation(
             change = 0.1 if found else -0.3 if against else 0.4
             reason = f"gold still rises at the end of the path ({end:g} {unit})"
             if against:
-                reason = f"opposed to gold: it falls from the start, below the base by {end:g} {unit}"
+                reason = f"opposed to gold: gold falls from the start, and is below the base by {end:g} {unit}"
             rows.append(
                 {
                     "optimized": name,
@@ -234,7 +234,7 @@ def over_optimisation(
                     "fit_to": 2.5,
                     "peak_kl": math.nan,
                     "fit_reliable": fits,
-                    "fit_reason": "" if fits else "the form misses the path by 7% of its largest gain",
+                    "fit_reason": "" if fits else "the fit deviates from the path by 7% of its largest gain",
                 }
             )
     return pl.DataFrame(rows)

@@ -158,7 +158,7 @@ def test_a_fall_without_a_rise_before_it_is_neither() -> None:
     onset = interior_maximum(path, values, PromptBootstrap(64, replicates=300))
     assert onset.drop_low > 0
     assert (onset.finding, onset.found) == ("neither", False)
-    assert "its rise before is within its interval" in onset.reason
+    assert "its rise before that is not significant" in onset.reason
 
 
 def test_two_replies_to_a_prompt_do_not_stop_it_and_a_prompt_with_few_takes_no_part() -> None:

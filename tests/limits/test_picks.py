@@ -196,7 +196,7 @@ def test_a_correction_of_three_quarters_of_the_intervals_width_is_too_much() -> 
     scores = np.random.default_rng(0).standard_normal((64, 256))
     values = scores[:, :1]
     width = np.array([0.4])
-    for left, said in ((0.29, ""), (0.31, "the correction of the gain is too uncertain beside so narrow an interval")):
+    for left, said in ((0.29, ""), (0.31, "the correction of the gain is too uncertain for so narrow an interval")):
         mean = Mean("gain", values, np.full((64, 1), left), width)
         reason = judge_means(mean, scores, np.array([2.0]), np.array([False]), PromptBootstrap(64), own=True)
         assert reason.tolist() == [said]

@@ -44,9 +44,9 @@ def test_missing_samples_have_no_weight_and_do_not_count_in_the_mixture():
     ("laws", "ratios", "message"),
     [
         (["base", "ppo"], {}, "the log-ratios of at least one law"),
-        (["base", "dpo"], {"ppo": np.zeros((1, 2))}, "Sample 1 of prompt 0 is of the law 'dpo'"),
-        (["ppo", "ppo"], {"ppo": np.zeros((1, 2))}, "No sample is of the base 'base'"),
-        (["base"] * 3, {"ppo": np.zeros((1, 2))}, r"Laws of shape \(3,\) for samples of shape \(1, 2\)"),
+        (["base", "dpo"], {"ppo": np.zeros((1, 2))}, "Sample 1 of prompt 0 is from the law 'dpo'"),
+        (["ppo", "ppo"], {"ppo": np.zeros((1, 2))}, "No sample is from the base 'base'"),
+        (["base"] * 3, {"ppo": np.zeros((1, 2))}, r"laws have shape \(3,\), but the samples have shape \(1, 2\)"),
         (["base", "ppo"], {"ppo": np.zeros((1, 2)), "dpo": np.zeros((1, 3))}, "all alike"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_pool_that_cannot_be_is_refused_with_what_is_wrong(laws, ratios, messa
 
 def test_a_pool_of_other_samples_than_the_scores_is_refused():
     scores, laws, ratio = two_laws()
-    with pytest.raises(EstimateError, match=r"A pool of shape \(64, 128\) for scores of shape \(64, 127\)"):
+    with pytest.raises(EstimateError, match=r"pool has shape \(64, 128\), but the scores have shape \(64, 127\)"):
         frontier(scores[:, 1:], kls=[0.5], pool=Pool.of(laws, {"policy": ratio}))
 
 

@@ -115,7 +115,7 @@ def test_clusters_carry_a_share_as_so_many_prompts() -> None:
     r = drawn("clusters", prompts=64)
     table = best_of_n(r, {"own": r}, ns=[4], clusters=np.arange(64) // 4, replicates=100)["own"]
     assert not table.efficiency_reliable[0]
-    assert "few prompts carry this estimate: 14.2 in effect (needs 14.4)" in table.efficiency_reason[0]
+    assert "few prompts carry this estimate: effectively 14.2 (needs 14.4)" in table.efficiency_reason[0]
 
 
 def test_the_tail_statistic_is_that_of_the_law() -> None:

@@ -140,7 +140,7 @@ def test_gain_and_win_rate_have_verdicts_of_their_own():
     assert got["gain_reason"] == got["win_rate_reason"] == "only 15 prompts (needs 16)"
     policy = base + np.eye(16)[0][:, None]
     got = row(place(base, [policy], kl))
-    assert got["gain_reason"] == "1.1 prompts carry the spread of the gain (needs 3)"
+    assert got["gain_reason"] == "only 1.1 prompts carry the spread of the gain (needs 3)"
     assert not got["gain_reliable"]
 
 

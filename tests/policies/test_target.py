@@ -138,7 +138,7 @@ def test_a_target_far_from_the_base_is_not_reliable_and_says_why():
         assert all(reason.startswith("effective sample size ") for reason in distances.reason)
     doubtful = target_distances(reward, 0.6, policies).forward
     assert not doubtful.reliable.any()
-    assert not any("read the curve" in reason for reason in doubtful.reason), "there is no other budget to read"
+    assert not any("read a row" in reason for reason in doubtful.reason), "there is no other budget to read"
 
 
 def test_a_nucleus_that_leaves_the_others_is_infinitely_far():

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = "alignment_limits"
-ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package
+ROOT = Path(__file__).resolve().parents[2]  # the folder of the package
 
 # Imported everywhere, and cannot change a value in any table: an edit of these modules reruns nothing.
 LEFT_OUT = {

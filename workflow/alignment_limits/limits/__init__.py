@@ -1,7 +1,6 @@
-"""Estimators on arrays: the limit of reward within a KL budget, best-of-n, wrong rewards. NumPy in, NumPy out.
+"""Estimators on NumPy arrays: the limit of reward within a KL budget, best-of-n, wrong rewards.
 
-Scores are arrays (prompts, samples); NaN marks a missing sample. `streaming` has the frontier of scores that do not
-fit in memory.
+Scores are arrays (prompts, samples); NaN marks a missing sample. `streaming` is for scores that do not fit in memory.
 """
 
 from alignment_limits.ensembles.scales import AGGREGATORS, aggregate, apply_standardisation, standardise

@@ -1,8 +1,8 @@
-"""Best-of-n and its relatives from base samples: gain, KL, win rate, and how close each comes to the limit at its KL.
+"""Best-of-n and its relatives from base samples: gain, KL, win rate, and share of the limit at the same KL.
 
-Gain is the average over every n-subset of a prompt's M samples of v at the subset's best r (unbiased for n
-<= M): sample of rank i (ascending in r) is best in C(i-1, n-1) of C(M, n) subsets; ties share their ranks'
-weights equally.
+The gain is the average of v at the best r of a subset, over all n-subsets of a prompt's M samples (unbiased for
+n <= M). The sample of rank i (ascending in r) is the best in C(i-1, n-1) of C(M, n) subsets. Tied samples share the
+weights of their ranks equally.
 """
 
 from collections.abc import Mapping
@@ -41,14 +41,14 @@ def best_of_n(  # type: ignore[misc]  # the settings are the same for both
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Gain, KL and win rate of best-of-n selected by `optimized`, unbiased for every n up to the number of samples.
 
-    A row is over the prompts that have n samples or more; the column `prompts` is their number.
+    A row uses the prompts that have n samples or more; the column `prompts` is their number.
 
     Args:
         optimized: scores (prompts, samples) that select; NaN marks a missing sample.
         evaluated: scores of the same samples, or such scores by name; default: the selecting reward itself.
         ns: whole numbers from 1 to the largest number of samples of a prompt.
-        budget: of `limit`. "average": the limit at the mean KL that best-of-n spends; "per-prompt": each prompt is
-            given the KL that best-of-n spends on it (equal over prompts unless scores tie).
+        budget: of `limit`. "average": the limit at the mean KL of best-of-n; "per-prompt": each prompt gets the KL
+            of best-of-n on it (equal for all prompts unless scores tie).
         replicates, seed, level, keys, clusters: as for `frontier`. Gain and limit are resampled together, so
             intervals of their ratio are paired.
         logprobs: log π₀(y|x) (prompts, samples) of the samples in nats, for the per-sequence estimate of the KL.
@@ -97,7 +97,7 @@ def best_of_n_choice(
         others: evaluated rewards by name, each (P, M).
         n: (N,).
         seed, keys, logprobs: as for `best_of_n`.
-        beaten: counted pairs of each evaluated reward, if they are there already.
+        beaten: counted pairs of each evaluated reward, if already computed.
 
     Returns:
         The choice at every n; NaN where a prompt has fewer than n samples.
@@ -127,9 +127,9 @@ def best_of_n_choice(
 
 
 def corrected_kl(scores: Array, n: np.ndarray, *, seed: int = 0, keys: np.ndarray | None = None) -> tuple[Array, Array]:
-    """Tie-aware KL per prompt (P, N), freed of the bias of plugging in the atoms' masses; exact without ties.
+    """KL per prompt (P, N) with ties, corrected for the bias of estimated atoms' masses; exact without ties.
 
-    Returns also the size of the correction's last term (P, N), a measure of what it may leave.
+    Also returns the size of the correction's last term (P, N), a measure of the remaining bias.
     """
     return atoms_kl(lambda part, atoms: best_of_n_kl(part, n, atoms), scores, kl_bound(n), keys=keys, seed=seed)
 
@@ -142,16 +142,16 @@ def _sequence_kl(scores: Array, logprobs: ArrayLike | None, n: np.ndarray) -> Ar
 
 
 def check_ns(ns: ArrayLike, scores: Array) -> np.ndarray:
-    """Return ns as int64 (N,); every n must lie between 1 and the samples of the longest prompt."""
+    """Return ns as int64 (N,). Every n must be between 1 and the largest number of samples of a prompt."""
     given = np.atleast_1d(np.asarray(ns, dtype=np.float64))
     counts = np.sum(~np.isnan(scores), axis=1)
     if given.ndim != 1 or not np.all(np.isfinite(given) & (given == np.floor(given)) & (given >= 1)):
-        raise EstimateError(f"n of best-of-n must be whole numbers from 1; got {ns!r}.")
+        raise EstimateError(f"n of best-of-n must be whole numbers of at least 1; got {ns!r}.")
     n = given.astype(np.int64)
     if np.any(n > counts.max()):
         raise EstimateError(
             f"best-of-{int(n.max())}: no prompt has more than {int(counts.max())} samples. "
-            "Leave such n out, or draw more samples."
+            "Remove larger n, or draw more samples."
         )
     return n
 
@@ -167,11 +167,11 @@ def study_choice(
     seed: int = 0,
     keys: np.ndarray | None = None,
 ) -> Choice:
-    """Best-of-n at every n and, where wanted, its relatives, as one choice, from checked scores.
+    """Best-of-n at every n and, with `relatives`, its relatives, as one choice, from checked scores.
 
-    Soft best-of-n and best-of-Poisson run at those n from 2 to a quarter of the samples of the longest prompt, a prompt
-    being in a row where n is at most a quarter of its own: beyond it neither halves of the samples nor the verdict on
-    them would have anything to say. An n that no prompt has samples for is a row without values.
+    Soft best-of-n and best-of-Poisson use every n from 2 to a quarter of the largest number of samples. A prompt is in
+    a row if n is at most a quarter of its samples: with fewer, the correction by halves fails. If no prompt has enough
+    samples for an n, its row has no values.
     """
     n = np.atleast_1d(np.asarray(ns, dtype=np.int64))
     beaten = {name: Beaten.of(scores, scored) for name, scored in others.items()}
@@ -192,7 +192,7 @@ def study_choice(
 
 
 def relative_ns(ns: np.ndarray, scores: Array) -> np.ndarray:
-    """Those n from 2 to a quarter of the samples of the longest prompt."""
+    """Those n from 2 to a quarter of the largest number of samples of a prompt."""
     most = int(np.sum(~np.isnan(scores), axis=1).max())
     return np.asarray(ns[(ns >= 2) & (SAMPLES_PER_DRAW * ns <= most)])
 
@@ -224,7 +224,7 @@ def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
 
-    One row for each temperature and n, over the prompts with 4 n samples or more (and at least 8).
+    One row for each temperature and n, from the prompts with 4 n samples or more (and at least 8).
 
     Args:
         optimized, evaluated: as for `best_of_n`.
@@ -282,9 +282,9 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Best of n = 1 + Poisson(μ) draws, a smooth path through best-of-n; the column n is 1 + μ.
 
-    Gain and win rate mix those of best-of-n over n ≤ M and n < M exactly. KL is from the quantile density
-    (μu + 1) e^{μ(u − 1)}, tied scores as atoms. A row is over the prompts in which more draws than samples have 0.1 %
-    of the mass at most; the interval of the win rate allows for that mass.
+    Gain and win rate are exact mixtures of those of best-of-n with n ≤ M and n < M. The KL is from the quantile density
+    (μu + 1) e^{μ(u − 1)}, with tied scores as atoms. A row uses the prompts where P(more draws than samples) is at most
+    0.1 %. The interval of the win rate includes this probability.
 
     Args:
         optimized, evaluated: as for `best_of_n`.
@@ -295,7 +295,7 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
         As `best_of_n`.
 
     Raises:
-        EstimateError: scores that cannot be used, a negative mean, or one that no prompt has samples for.
+        EstimateError: scores that cannot be used, a negative mean, or one too large for the samples.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))

@@ -1,15 +1,15 @@
-"""Intervals from resampling prompts, or whole clusters of dependent prompts; samples of one prompt are never pooled.
+"""Intervals from resampling prompts, or clusters of dependent prompts. Samples of different prompts are never pooled.
 
-Every estimate here is a mean, or a ratio of means, of per-prompt contributions, so all replicates of all
-columns are one matrix product: (replicates, units) counts times (units, columns). A unit is a prompt, or the sum over
-the prompts of a cluster.
+Every estimate here is a mean, or a ratio of means, of per-prompt contributions. So all replicates of all columns are
+one matrix product: (replicates, units) counts times (units, columns). A unit is a prompt, or the sum over the prompts
+of a cluster.
 
-Where almost all units add the same and a few something else (constant prompts, lone ties), multinomial replicates are
-of no use: with one such unit among 64 they contain 0 to 3 of it, while a rate of 5 % gives one or none in one study
-of six. The mean is the common value plus a sum over the few, which is Clopper and Pearson's case if these are all
-alike. So units get Dirichlet weights, and one unit more, as far off as any that may not have been seen, is added for
-the upper and for the lower end (Gaffke's bound of a mean): with units alike and at the end of the support the ends
-are exactly Clopper and Pearson's.
+Multinomial replicates fail where almost all units have the same value and a few another (constant prompts, lone ties).
+With one such unit among 64, replicates contain it 0 to 3 times; but a rate of 5 % gives one or none in one study of
+six. The mean is then the common value plus a sum over the few units. If these are equal, this is the case of Clopper
+and Pearson. So units get Dirichlet weights, and one further unit is added for the upper and one for the lower end, as
+far off as an unseen unit may be (Gaffke's bound of a mean). With equal units at the end of the support, the ends are
+exactly Clopper and Pearson's.
 """
 
 from typing import Literal
@@ -21,9 +21,7 @@ from scipy.special import ndtri, stdtrit
 from alignment_limits.ensembles.scores import Array, check_clusters, check_keys
 from alignment_limits.errors import EstimateError
 
-UNSEEN = (
-    2.0  # times the furthest unit seen, within the support; by 1.0 graded ties cover in 85 to 91 %, by 2.0 in 88 to 97
-)
+UNSEEN = 2.0  # times the furthest unit, within the support; graded ties cover in 85 to 91 % with 1.0, 88 to 97 with 2.0
 
 
 def lone_interval(
@@ -32,7 +30,7 @@ def lone_interval(
     """Ends of an interval of the mean, relative to the estimate.
 
     Args:
-        influence: (units,) what each adds to the estimate, of mean 0.
+        influence: (units,) contribution of each to the estimate, with mean 0.
         level: of the interval.
         replicates: number of draws.
         seed: of the draws.
@@ -56,12 +54,12 @@ def lone_interval(
 
 Interval = Literal["studentised", "percentile"]
 LEFT_SPREAD = 1e-3  # variance left without the 4 units that carry most (2% of replicates miss all of them)
-BATCH = 65_536  # draws made at once: they stay in cache
-MOST_UNITS = 5000  # above it a mean over prompts is normal to three digits, and counts would fill memory
+BATCH = 65_536  # draws at once: they fit in the cache
+MOST_UNITS = 5000  # above it a mean over prompts is normal to three digits, and counts need too much memory
 
 
 class PromptBootstrap:
-    """Seeded multinomial resampling of prompts, shared by all columns of a study so that comparisons are paired.
+    """Seeded multinomial resampling of prompts, shared by all columns of a study, so comparisons are paired.
 
     Args:
         prompts: their number P.
@@ -71,10 +69,10 @@ class PromptBootstrap:
         method: "studentised" (default; second-order right for skewed contributions) or "percentile".
         keys: integers (P,) that name the prompts. Draws follow their order, so that intervals do not depend on the
             order of the prompts; default: row numbers.
-        clusters: labels (P,); prompts with the same label are drawn together; default: every prompt by itself.
+        clusters: labels (P,); prompts with the same label are drawn together; default: every prompt separately.
 
     Raises:
-        EstimateError: settings that cannot give an interval; keys or clusters of other prompts.
+        EstimateError: settings that cannot give an interval, or keys or clusters of other prompts.
 
     Example:
         >>> each = np.random.default_rng(0).normal(size=(400, 1))
@@ -100,7 +98,7 @@ class PromptBootstrap:
         if replicates < 100:
             raise EstimateError(f"{replicates} bootstrap replicates cannot give an interval; use 100 or more.")
         if not 0.5 <= level < 1:
-            raise EstimateError(f"Confidence level {level} must lie in [0.5, 1).")
+            raise EstimateError(f"Confidence level {level} must be at least 0.5 and below 1.")
         self.prompts, self.level, self.method, self.seed = prompts, level, method, seed
         self._order = None if keys is None else np.argsort(check_keys(keys, prompts), kind="stable")
         self._starts: np.ndarray | None = None
@@ -108,7 +106,7 @@ class PromptBootstrap:
         if clusters is not None:
             order = np.arange(prompts) if self._order is None else self._order
             labels, count = check_clusters(clusters, prompts)
-            unit = check_clusters(labels[order], prompts)[0]  # numbered as they appear in the order of keys
+            unit = check_clusters(labels[order], prompts)[0]  # numbered in the order of keys
             if count < prompts:
                 together = np.argsort(unit, kind="stable")
                 self._order, self.units = order[together], count
@@ -126,18 +124,18 @@ class PromptBootstrap:
 
     @property
     def clusters(self) -> int | None:
-        """How many clusters are drawn; None where every prompt is drawn by itself."""
+        """The number of clusters; None if every prompt is drawn separately."""
         return None if self._starts is None else self.units
 
     def sums(self, values: Array) -> Array:
-        """Per-prompt values (P, ...) in the order of the draws; summed over each cluster, (units, ...)."""
+        """Per-prompt values (P, ...) in the order of the draws, summed over each cluster: (units, ...)."""
         ordered = values if self._order is None else values[self._order]
         return ordered if self._starts is None else np.asarray(np.add.reduceat(ordered, self._starts, axis=0))
 
     def replicates(self, values: Array) -> Array:
         """Means of each replicate: (P, ...) -> (R, ...)."""
         if self.counts is None:
-            raise EstimateError(f"No replicates are kept for {self.units} prompts (2 to {MOST_UNITS} only).")
+            raise EstimateError(f"There are no replicates for {self.units} prompts; only for 2 to {MOST_UNITS}.")
         flat = self.counts @ self.sums(values).reshape(self.units, -1)
         prompts = self.counts @ self.sums(np.ones(self.prompts))
         return np.asarray((flat / prompts[:, None]).reshape(len(flat), *values.shape[1:]))
@@ -161,7 +159,7 @@ class PromptBootstrap:
         known = ~(np.isnan(above).any(axis=0) | np.isnan(below).any(axis=0)) & (below.mean(axis=0) != 0)
         low, high = np.full(len(known), np.nan), np.full(len(known), np.nan)
         if self.units > 1 and known.any():
-            # Powers of two: squares of 1e-200 would be 0.
+            # Powers of two, as squares of 1e-200 would be 0.
             unit, base = (_column_units(each[:, known]) for each in (above, below))
             ends = None if support is None or self.clusters else (support[0][known] / unit, support[1][known] / unit)
             found = self._ratio(above[:, known] / unit, below[:, known] / base, ends)
@@ -192,19 +190,19 @@ class PromptBootstrap:
         spread = np.sqrt(np.maximum(squares, 0.0) / (n - 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (replicate - estimate) / spread
-        # A replicate that drew identical contributions has no spread; it says nothing about t.
+        # A replicate of identical contributions has no spread and no t.
         t = np.where(spread > 1e-12 * np.maximum(error, 1e-300), t, np.nan)
         degenerate = np.isnan(t).all(axis=0) | (error == 0)
         t[:, degenerate] = 0.0
         low_t, high_t = np.nanquantile(t, tail, axis=0)
         less, more = _one_unit_more(influence)
         low, high = estimate - high_t * error + less, estimate - low_t * error + more
-        # Where a few units carry all the spread (lone ties among rewards, say), replicates without them have
-        # none: t is then arbitrarily large and means nothing.
+        # If a few units carry all the spread (such as lone ties among rewards), replicates without them have
+        # none, and t can be arbitrarily large.
         alone = _left_without_the_largest(influence) < LEFT_SPREAD
         for column in np.flatnonzero(alone):
             ends = [np.inf * sign if support is None else support[i][column] for i, sign in enumerate((-1, 1))]
-            # A unit's influence at either end of what it may add.
+            # A unit's influence at either end of its support.
             reach = [float(end - estimate[column]) for end in ends]
             below_it, above_it = lone_interval(
                 influence[:, column],
@@ -218,16 +216,17 @@ class PromptBootstrap:
 
 
 def _column_units(values: Array) -> Array:
-    """A power of two near the largest of each column (K,) where it is beyond 2^64 or below 2^-64, else 1."""
+    """A power of two near the maximum of each column (K,) if that is beyond 2^64 or below 2^-64, else 1."""
     exponent = np.frexp(np.abs(values).max(axis=0))[1]
     return np.where(np.abs(exponent) > 64, np.ldexp(1.0, np.clip(exponent, -1000, 1000)), 1.0)
 
 
 def _one_unit_more(influence: Array) -> tuple[Array, Array]:
-    """What one unit more, as far off as the furthest, adds to each mean (K,): downwards <= 0, upwards >= 0.
+    """Change of each mean (K,) by one further unit, as far off as the furthest: downwards <= 0, upwards >= 0.
 
-    Only towards a long tail, from a skewness of 1 (nothing) to 2 (all of it): so skewed a sample often lacks the units
-    that matter. Means of 64 lognormal spreads (log-sd 1) cover in 90 % of studies without it, in 94 % with it.
+    Only towards a long tail, and in proportion to the skewness, from 1 (no change) to 2 (the full change). A sample
+    this skewed often lacks the units that matter. Means of 64 lognormal spreads (log-sd 1) cover in 90 % of studies
+    without this term, and in 94 % with it.
     """
     spread = np.sqrt((influence**2).mean(axis=0))
     skewness = ((influence / np.where(spread > 0, spread, 1.0)) ** 3).mean(axis=0)
@@ -239,7 +238,7 @@ def _one_unit_more(influence: Array) -> tuple[Array, Array]:
 
 
 def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
-    """Variance left without the `few` units furthest from the median, by that of all (1 if there is none)."""
+    """Variance without the `few` units furthest from the median, relative to that of all (1 if there is none)."""
     distance = np.abs(influence - np.median(influence, axis=0))
     kept = np.take_along_axis(influence, np.argsort(distance, axis=0)[: max(len(influence) - few, 1)], axis=0)
     total = influence.var(axis=0)

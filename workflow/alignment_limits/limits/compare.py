@@ -1,8 +1,8 @@
-"""What every way of choosing among base samples is measured by: its KL, gain, win rate and share of the limit.
+"""KL, gain, win rate and share of the limit of every way of choosing among base samples.
 
 Some ways have no unbiased closed form. Their law gives each of a prompt's M samples the probability of being the pick.
-Taken from M samples, its KL, its win rate and (where the probabilities need a normaliser) its gain are biased by about
-1/M; 2 full - mean(halves) takes that away, as for the frontier (docs/theory.md, "Best-of-n").
+Estimated from M samples, its KL and its win rate have a bias of about 1/M, and so has its gain if the probabilities
+need a normaliser. 2 full - mean(halves) removes this bias, as for the frontier (docs/theory.md, "Best-of-n").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ class BestOfNTable(Columns):
         budget: of the limit: "average" or "per-prompt".
         n: draws (their mean for best-of-Poisson, NaN for χ²).
         temperature: of soft best-of-n, β of χ², else NaN.
-        prompts: those with samples enough for this row; all else is over them.
+        prompts: number of prompts with enough samples for this row; all columns are over them.
         kl: nats, mean over prompts, ties counted.
         kl_bound: log n − (n − 1)/n.
         kl_sequence: the per-sequence estimate (2401.01879); NaN unless log-probabilities were given.
@@ -56,8 +56,8 @@ class BestOfNTable(Columns):
         tilt_gain: of the evaluated reward when tilting by the selecting reward at this KL.
         limit: corrected limit of the evaluated reward, by its own tilt, at this KL.
         efficiency: gain / limit.
-        reliable, reason: of the row as a whole, which are those of its efficiency. Gain, kl, win_rate, limit and
-            efficiency each have a verdict of their own: <name>_reliable, <name>_reason ("" where reliable).
+        reliable, reason: of the row, the same as for its efficiency. Gain, kl, win_rate, limit and efficiency each have
+            a verdict of their own: <name>_reliable, <name>_reason ("" if reliable).
 
     Intervals are `*_low` and `*_high`.
     """
@@ -108,13 +108,14 @@ class Choice:
     Attributes:
         method, n, temperature, kl_bound: (N,), as in `BestOfNTable`.
         kl, kl_sequence: (P, N), nats.
-        kl_left: (P, N), what the KL's correction may leave (0 where it is exact).
-        largest_ratio: (N,), largest density ratio to the base law (n for best-of-n), which says how few samples carry
+        kl_left: (P, N), remaining bias after the KL's correction (0 if exact).
+        largest_ratio: (N,), largest density ratio to the base law (n for best-of-n). If it is large, few samples carry
             the choice.
-        unbiased: (N,), whether gain and win rate are so, and KL exact without ties; else they are corrected by halves.
+        unbiased: (N,), whether gain and win rate are unbiased, and the KL exact without ties; else they are corrected
+            by halves.
         gains, wins: (P, N) of each evaluated reward.
-        gains_left, wins_left: (P, N), what corrections by halves may leave of their bias (0 where unbiased).
-        lost: (P, N), probability of draws that the win rate does not cover (of best-of-Poisson).
+        gains_left, wins_left: (P, N), remaining bias after the correction by halves (0 if unbiased).
+        lost: (P, N), probability of draws that the win rate does not include (of best-of-Poisson).
     """
 
     method: np.ndarray
@@ -134,7 +135,7 @@ class Choice:
 
 
 def join(choices: Sequence[Choice]) -> Choice:
-    """Several methods as one, so that limits and replicates are computed once for all."""
+    """Several methods as one, so that limits and replicates are computed only once."""
 
     def joined(parts: Sequence[Any]) -> Any:
         if isinstance(parts[0], Mapping):
@@ -159,7 +160,7 @@ def compare(
     """Tables of one choice for every evaluated reward; gain and limit are resampled together.
 
     Args:
-        choice: made by `scores`.
+        choice: the choice, by `scores`.
         scores: (P, M).
         others: evaluated rewards by name, each (P, M).
         budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
@@ -170,7 +171,7 @@ def compare(
     count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     rows, counts = np.isfinite(kl), np.sum(~np.isnan(scores), axis=1)
-    # Where the KL has no bound for untied scores its largest value is unknown.
+    # Without a bound of the KL for untied scores, its largest value is unknown.
     ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
     kl_low, kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
     mean_kl = mean_of(kl)
@@ -193,7 +194,7 @@ def compare(
         low, high = interval(boot, gain, limit)
         mean_gain, mean_limit = mean_of(gain), mean_of(limit)
         share = mean_gain / np.where(mean_limit > 0, mean_limit, np.nan)
-        # The limit goes about as the root of the KL.
+        # The limit is about proportional to the root of the KL.
         slight = mean_limit * doubt <= 2 * mean_kl * SLIGHT * (limit_high - limit_low)
         of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
         of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
@@ -239,9 +240,9 @@ def compare(
     return tables
 
 
-FEWEST = 8  # samples a prompt needs for halves to say anything
+FEWEST = 8  # samples that a prompt needs for the correction by halves
 SAMPLES_PER_DRAW = 4  # so that halves of them allow twice the draws
-AT_ONCE = 16_384  # scores whose probabilities under all laws stay in a cache
+AT_ONCE = 16_384  # scores at once, so that their probabilities under all laws fit in the cache
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ class Law:
         method: its name.
         n, temperature, kl_bound: (N,), as in `BestOfNTable`.
         fewest: (N,), samples a prompt needs to be in a row.
-        pick: from scores (P, M) to probabilities (P, M, N) and KLs (P, N); NaN where a prompt has too few samples.
+        pick: maps scores (P, M) to probabilities (P, M, N) and KLs (P, N); NaN where a prompt has too few samples.
     """
 
     method: str
@@ -282,7 +283,7 @@ def choose(
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     measured = _corrected(laws, scores[some], {k: v[some] for k, v in others.items()}, names[some], seed, len(scores))
     largest, *measured = (_spread(each, some, rows) for each in measured)
-    # What 2 full - halves leaves of a bias a / M + b / M^2 is 2 b / M^2: that term, by the share of the largest weight.
+    # Of a bias a / M + b / M^2, 2 full - halves leaves 2 b / M^2; estimated by the share of the largest weight.
     values, steps = measured[: len(measured) // 2], measured[len(measured) // 2 :]
     (kl, *means), (kl_left, *left) = values, [2 * largest * step for step in steps]
     one, two = slice(0, len(others)), slice(len(others), None)
@@ -305,7 +306,7 @@ def choose(
 
 
 def _spread(values: Array, some: np.ndarray, rows: np.ndarray) -> Array:
-    """Values of some prompts as those of all, NaN where a prompt is not in a row."""
+    """Values of some prompts as an array of all prompts, NaN where a prompt is not in a row."""
     out = np.full(rows.shape, np.nan)
     out[some] = values
     out[~rows] = np.nan

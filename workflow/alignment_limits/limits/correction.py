@@ -1,21 +1,21 @@
 """Bias correction at a fixed KL: extrapolate from all samples, halves and quarters to infinitely many.
 
-With M samples per prompt the estimated limit is low by about c M^-a: a = 1 for light tails, less for heavy
-ones. Computed from all samples (F), from disjoint halves (H) and quarters (Q) of each prompt, the
-decrements d1 = F - H and d2 = H - Q show both c and a: their ratio rho = d2/d1 is 2^a. The corrected value
+With M samples per prompt the estimated limit is too low by about c M^-a: a = 1 for light tails, less for heavy
+ones. The limit is computed from all samples (F), and from disjoint halves (H) and quarters (Q) of each prompt.
+The decrements d1 = F - H and d2 = H - Q show both c and a: their ratio rho = d2/d1 is 2^a. The corrected value
 is F + g(rho) d1 with
 
     g = 1/(rho - 1)      for rho < 2   (Aitken: the geometric sum d1/rho + d1/rho^2 + ...),
     g = (5 - rho)/3      for rho >= 2  (Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q; both agree at rho
     = 2).
 
-rho comes from the optimized reward and serves every evaluated one: how fast the tilt's tail fills in is a
-matter of the reward that tilts. The correction is linearised, so that each prompt contributes its share
-including the uncertainty of rho. This is our choice (docs/theory.md, "Estimates at a fixed KL").
-benchmarks/limits_coverage.py measures it against the plug-in, 2F - H and the jackknife.
+rho is estimated from the optimized reward and used for every evaluated one, because the bias depends mainly on
+the reward that tilts. The correction is linearised, so that each prompt's contribution includes the uncertainty
+of rho. This is our choice (docs/theory.md, "Estimates at a fixed KL"). benchmarks/limits_coverage.py compares it
+with the plug-in, 2F - H and the jackknife.
 
-Moments of each level are averaged over random splits and blocks. Between the grid's temperatures they are read by cubic
-Hermite interpolation in s = sqrt(KL), in which a limit is nearly straight near the origin.
+Moments of each level are averaged over random splits and blocks. Between the grid's temperatures they are interpolated
+by cubic Hermite splines in s = sqrt(KL), as a limit is nearly linear in s near the origin.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from alignment_limits.ensembles.scores import Array
 from alignment_limits.limits.samples import Quartered
 from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
 
-RATIO_FLOOR = 1.25  # a = 0.32: below this the samples do not show where the sum ends
-RATIO_CEILING = 5.0  # beyond it the quarters are too small to say anything; g = 0 there
+RATIO_FLOOR = 1.25  # a = 0.32: below this the samples do not determine the limit of the sum
+RATIO_CEILING = 5.0  # above it the quarters are too small to be informative; then g = 0
 MOST_MISSED = 0.2  # size of the 1/M^2 term, as a share of an interval's width
-MOST_LEFT = 0.75  # the bound `missed` at a fixed KL, as a share of an interval's width; the error is a fifth of it
+MOST_LEFT = 0.75  # bound `missed` at a fixed KL, as a share of an interval's width; the error is a fifth of the bound
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Correction:
 
 
 def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array, Array, Array]:
-    """usable, ratio, g and dg/dratio for mean decrements (K,); rho = 2 where there is nothing to see."""
+    """usable, ratio, g and dg/dratio for mean decrements (K,); rho = 2 where they show nothing."""
     usable = np.isfinite(first) & np.isfinite(second) & (first > 1e-9 * np.abs(scale))
     ratio = np.where(usable, second / np.where(usable, first, 1.0), 2.0)
     held = np.clip(ratio, RATIO_FLOOR, RATIO_CEILING)
@@ -68,9 +68,9 @@ def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array,
 def extrapolate_at_beta(levels: Array) -> tuple[Array, Array]:
     """Correct quantities (3, P, K, V) at a fixed beta by Richardson in 1/M and 1/M^2: 8/3 F - 2 H + 1/3 Q.
 
-    The coefficients are fixed, so identities between KL, reverse KL and gain survive and the verdict does not hang on
-    a noisy ratio; where the bias falls more slowly than 1/M (heavy weights) the row is refused (reliability.py).
-    Returns values (P, K, V) and the size of the 1/M^2 term (K, V), a measure of what the terms left out may be.
+    The coefficients are fixed. So identities between KL, reverse KL and gain still hold, and the verdict does not
+    depend on a noisy ratio. Where the bias falls more slowly than 1/M (heavy weights), the row is refused
+    (reliability.py). Returns values (P, K, V) and the size of the 1/M^2 term (K, V), a measure of the omitted terms.
     """
     full, halves, quarters = levels
     first, second = full - halves, halves - quarters
@@ -80,7 +80,7 @@ def extrapolate_at_beta(levels: Array) -> tuple[Array, Array]:
 def extrapolate(levels: Array) -> tuple[Array, Correction]:
     """Corrected per-prompt contributions from (3, P, K, V) or (3, P, K); reward 0 sets the ratio.
 
-    Where quarters are missing (NaN) the factor is 1 (2F - H); where halves are missing it is 0 (plug-in).
+    Without quarters (NaN) the factor is 1 (2F - H); without halves it is 0 (plug-in).
     """
     full, halves, quarters = levels if levels.ndim == 4 else levels[..., None]
     prompts = len(full)
@@ -101,10 +101,11 @@ def extrapolate(levels: Array) -> tuple[Array, Correction]:
 
 
 def missed(levels: Array, factor: Array) -> Array:
-    """A bound on what a correction F + g (F - H) leaves, from levels (3, ...); 0 where a level is missing.
+    """A bound of the bias that remains after a correction F + g (F - H), from levels (3, ...); 0 if a level is missing.
 
-    Its distance from Richardson's for biases in 1/M and 1/M^2, F + (5 (F - H) - (H - Q)) / 3, or the second-order term
-    of that, |2 (F - H) - (H - Q)| / 3, where this is more: above the error on the worlds of known truth where reliable.
+    It is the larger of two numbers: the distance from Richardson's correction for biases in 1/M and 1/M^2,
+    F + (5 (F - H) - (H - Q)) / 3, and that correction's second-order term, |2 (F - H) - (H - Q)| / 3. In simulated
+    worlds it is above the error of all reliable rows.
     """
     first, second = levels[0] - levels[1], levels[1] - levels[2]
     apart = np.abs(factor * first - (5.0 * first - second) / 3.0)
@@ -127,7 +128,7 @@ def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float)
         λ (K,); NaN beyond the last node.
     """
     s = np.sqrt(np.maximum(kl, 0.0))
-    # A saturated tail has no slope left; nodes must rise to be inverted.
+    # A saturated tail has no slope; only increasing nodes can be inverted.
     rises = np.concatenate([[s[0] > 0], np.diff(s) > 1e-9 * max(s[-1], 1e-300)]) & (rate > 0)
     rises &= np.logical_and.accumulate(rises)
     if not rises.any() or start <= 0:
@@ -148,7 +149,7 @@ def solve(inverse: Array, kl: Array, rate: Array, kappa: Array, *, start: float)
 
 
 def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Array) -> Array:
-    """Read curves X(λ) at KL = κ, block by block; X is interpolated as a function of s = √KL, dX/ds = 2 s dX/dKL.
+    """Read curves X(λ) at KL = κ for each block, interpolated as functions of s = √KL; dX/ds = 2 s dX/dKL.
 
     Args:
         kl, rate: KL and dKL/dλ (P, B, L).
@@ -163,7 +164,7 @@ def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Arra
     # On a saturated tail both rates are rounding errors: the curve is flat there.
     alive = rate > 1e-9 * np.maximum(rate.max(axis=-1, keepdims=True), 1e-290)
     slope = np.where(alive[:, None], 2.0 * s[:, None] * rates / np.where(alive, rate, 1.0)[:, None], 0.0)
-    origin = slope[..., :1]  # the curve starts straight: its first slope serves at 0
+    origin = slope[..., :1]  # the curve is linear at the start: its first slope is used at 0
     x = np.concatenate([np.zeros_like(s[..., :1]), s], axis=-1)
     y = np.concatenate([np.zeros_like(values[..., :1]), values], axis=-1)
     dy = np.concatenate([origin, slope], axis=-1)
@@ -180,7 +181,7 @@ def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Arra
     return np.asarray(out + h01 * np.take_along_axis(y, jj + 1, -1) + h11 * width * np.take_along_axis(dy, jj + 1, -1))
 
 
-AT_ONCE = 4096  # prompts x lambdas whose moments stay in a cache
+AT_ONCE = 4096  # prompts x lambdas at once, so that their moments fit in the cache
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def level_moments(splits: Sequence[Quartered], inverse: Array, level: int | None
 
 
 def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]:
-    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each: what is needed to solve for lambda."""
+    """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each. Both are needed to solve for lambda."""
     total = np.zeros((2, len(inverse), LEVELS))
     step = max(1, AT_ONCE // len(inverse))
     for parts in splits:
@@ -238,7 +239,7 @@ def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]
 def solve_levels(splits: Sequence[Quartered], grid: Array, kappa: Array) -> Array:
     """Lambda (3, K) at which each level's mean KL is kappa (K,), by interpolation between nodes (L,); NaN beyond.
 
-    Only nodes around a solution matter: where budgets are few, bisection finds them and looks at no others.
+    Only nodes around a solution are needed. If there are few budgets, bisection finds them.
     """
     last = len(grid) - 1
     kl, variance = np.full((2, len(grid), LEVELS), np.nan)

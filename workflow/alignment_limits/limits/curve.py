@@ -1,15 +1,14 @@
 """The limit at given KL budgets, bias-corrected, as a mean of per-prompt contributions.
 
-For a budget kappa (nats per sequence, averaged over prompts) the average convention uses one lambda for all
-prompts, solving mean KL(lambda) = kappa; the per-prompt convention gives every prompt kappa and its own
-lambda. In both, the estimate is turned into a mean over prompts by the envelope theorem: at the solution
-lambda^,
+Under the average budget kappa (nats per sequence, averaged over prompts), all prompts have one lambda, which
+solves mean KL(lambda) = kappa. Under the per-prompt budget every prompt has KL kappa and its own lambda. In both
+cases the envelope theorem turns the estimate into a mean over prompts: at the solution lambda^,
 
     psi_x = X_x(lambda^) + s (kappa - KL_x(lambda^)),   s = dX/dkappa = E Cov_w(v, r) / (lambda E Var_w(r)),
 
-is stationary in lambda^, so a bootstrap of prompts may resample psi_x without solving again (error O(1/P));
-for the optimized reward s = beta, which is dG*/dkappa. Tested against re-solving in every replicate. See
-docs/theory.md, "Estimates at a fixed KL".
+is stationary in lambda^. So a bootstrap of prompts can resample psi_x without solving again (error O(1/P)).
+For the optimized reward s = beta, which is dG*/dkappa. Tests compare this with solving again in every replicate.
+See docs/theory.md, "Estimates at a fixed KL".
 """
 
 from bisect import bisect_left
@@ -36,23 +35,23 @@ from alignment_limits.limits.reliability import AVERAGE, PER_PROMPT, Carriers, V
 from alignment_limits.limits.samples import Pool, deal
 from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
 
-SPLIT_BUDGET = 1024  # prompts x splits: more random splits where few prompts would leave the correction noisy
+SPLIT_BUDGET = 1024  # prompts x splits: with few prompts, more random splits make the correction less noisy
 MOST_SPLITS = 8
-STEEPEST = 4096.0  # largest lambda x sd tried: beyond it the tilt sits on the best sample
+STEEPEST = 4096.0  # largest lambda x sd: beyond it the tilt is concentrated on the best sample
 GRID = 48
-SLIGHT = 0.05  # first decrement of a correction, as a share of the interval's width; at most 4 times it is added
+SLIGHT = 0.05  # a correction's first decrement over the interval's width; the correction is at most 4 times it
 
 
 @dataclass(frozen=True)
 class CurvePoints:
     """The curve at K budgets, for V evaluated rewards (index 0 is the optimized reward itself).
 
-    Prompts with too few samples for quarters take no part: their share is 0, their ess and inverse NaN, and their
-    values the mean over the others (`CorrectedCurve.every`).
+    Prompts with too few samples for quarters are excluded: their share is 0, their ess and inverse are NaN, and their
+    values are the mean over the others (`CorrectedCurve.every`).
 
     Attributes:
         kappa: budgets (K,), nats.
-        values: (P, K, V), contributions whose mean is the corrected gain, and whose spread its uncertainty.
+        values: (P, K, V), contributions; their mean is the corrected gain, their spread its uncertainty.
         reverse: (P, K), contributions to KL(π₀‖π_β).
         plugin: (P, K), uncorrected contributions to the optimized reward's own gain, whose mean is too low on average.
         levels: gains at all samples, halves and quarters, each (K, V).
@@ -60,11 +59,11 @@ class CurvePoints:
         beta: (K,).
         ess: (P, K).
         inverse: λ of all samples (P, K), for diagnostics.
-        reached: (K,), levels (0-3) able to show this budget: 3 = full, halves and quarters; 0 = not even all samples.
-        capped: (K,), share of quarters stopped at their own ceiling (per-prompt budget only, else 0).
-        share: (P,), each prompt's part in what is spent (average budget: its variance, for KL = variance λ² / 2 near 0)
-            or gained (per-prompt budget: its sd).
-        carriers: how many prompts have to carry the estimate.
+        reached: (K,), number of levels that reach this budget: 3 = all samples, halves and quarters; 0 = none.
+        capped: (K,), share of quarters that end at their own ceiling (per-prompt budget only, else 0).
+        share: (P,), each prompt's share of the KL (average budget: its variance, as KL = variance λ² / 2 near 0) or of
+            the gain (per-prompt budget: its sd).
+        carriers: the number of prompts that must carry the estimate.
         correction: its factors.
     """
 
@@ -85,19 +84,19 @@ class CurvePoints:
 
 
 def split_count(prompts: int) -> int:
-    """Random splits to average the correction over: 8 up to 128 prompts, 1 from 1,024."""
+    """Number of random splits for the correction: 8 up to 128 prompts, 1 from 1,024 on."""
     return int(np.clip(-(-SPLIT_BUDGET // prompts), 1, MOST_SPLITS))
 
 
 class CorrectedCurve:
-    """The limit of one optimized reward, ready to be read at any budget.
+    """The limit of one optimized reward, which can be read at any budget.
 
     Args:
         optimized: checked scores (prompts, samples).
-        evaluated: further rewards (prompts, samples) to carry along.
+        evaluated: further rewards (prompts, samples) whose gain is estimated.
         budget: "average" (one λ for all prompts) or "per-prompt" (each prompt spends the budget).
-        seed, keys: of the random splits, and the integer that names each prompt in it; default: its row.
-        pool: laws of the samples and their densities, where not all are the base's.
+        seed, keys: seed of the random splits, and the integer that names each prompt; default: its row.
+        pool: laws of the samples and their densities, if not all are from the base.
 
     Raises:
         EstimateError: an unknown budget, or a pool of other samples.
@@ -122,15 +121,15 @@ class CorrectedCurve:
             raise EstimateError(f"Unknown budget '{budget}': use 'average' or 'per-prompt'.")
         self.budget = budget
         if pool is not None and pool.law.shape != optimized.shape:
-            raise EstimateError(f"A pool of shape {pool.law.shape} for scores of shape {optimized.shape}.")
+            raise EstimateError(f"The pool has shape {pool.law.shape}, but the scores have shape {optimized.shape}.")
         if pool is not None and (bare := ~np.isnan(optimized) & (pool.law < 0)).any():
             row, column = np.argwhere(bare)[0]
             raise EstimateError(
-                f"Sample {column} of prompt {row} has a score and no log-ratio (samples like it: {bare.sum()}). Give "
+                f"Sample {column} of prompt {row} has a score and no log-ratio (number of such samples: {bare.sum()}). Give "
                 "every sample a log-ratio, or make its score NaN if it is missing at random."
             )
         self.enough = enough_samples(optimized if pool is None else pool.base_only(optimized))
-        # The optimized reward among the evaluated needs no sums of its own.
+        # If the optimized reward is also evaluated, it needs no further sums.
         own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
         others = [array for array, same in zip(evaluated, own, strict=True) if not same]
         names = check_keys(keys, len(optimized))
@@ -153,7 +152,7 @@ class CorrectedCurve:
         spread = np.nanstd(base, axis=1)
         best = np.nanmax(optimized, axis=1, keepdims=True)
         flat = best[:, 0] == np.nanmin(optimized, axis=1)
-        self.known = np.sum(optimized == best, axis=1, keepdims=True) > 1  # the best reply is there more than once
+        self.known = np.sum(optimized == best, axis=1, keepdims=True) > 1  # the best score occurs more than once
         self.spread = np.where(flat, 0.0, spread)
 
     def at(self, kappas: Array) -> CurvePoints:
@@ -172,7 +171,7 @@ class CorrectedCurve:
             points = self._average(kappa)
         else:
             points = self._per_prompt(np.broadcast_to(kappa, (self.prompts, kappa.shape[-1])))
-        # No budget, no gain: exactly, where the solver would leave a rounding error.
+        # At KL 0 the gain is exactly 0; the solver would leave a rounding error.
         nothing = points.kappa == 0
         points.values[:, nothing] = 0.0
         points.levels[:, nothing] = 0.0
@@ -210,10 +209,10 @@ class CorrectedCurve:
         )
 
     def every(self, values: Array) -> Array:
-        """Contributions of the prompts that take part as contributions of all P, with the same mean and its influence.
+        """Contributions of the included prompts as contributions of all P, with the same mean and variance.
 
-        A prompt that takes no part gets the mean of the others, whose distances from it grow in proportion: resampled,
-        the mean over P then varies as the mean over those that take part does, to first order.
+        An excluded prompt gets the mean of the others, and their distances from it are scaled up. Resampled, the mean
+        over all P then varies like the mean over the included prompts, to first order.
         """
         if self.enough.all():
             return values
@@ -223,7 +222,7 @@ class CorrectedCurve:
         return out
 
     def padded(self, values: Array, fill: float) -> Array:
-        """Values of the prompts that take part, `fill` for the others."""
+        """Values of the included prompts, `fill` for the others."""
         if self.enough.all():
             return values
         out = np.full((len(self.enough), *values.shape[1:]), fill)
@@ -271,7 +270,7 @@ class CorrectedCurve:
         )  # fmt: skip
 
     def _solve_average(self, kappa: Array) -> tuple[Array, np.ndarray]:
-        """Lambda (3, K) at which each level's mean KL is kappa, NaN where it cannot; levels reached (K,)."""
+        """Lambda (3, K) at which each level's mean KL is kappa, NaN if it does not reach it; levels reached (K,)."""
         scale = np.geomspace(2.0**-9, STEEPEST, 43) / self.sd
         coarse = scale[::2]
         enough = bisect_left(coarse, kappa.max(), key=lambda lam: spending(self.splits[:1], np.array([lam]))[0][0, 2])
@@ -284,7 +283,7 @@ class CorrectedCurve:
         return inverse, reached
 
     def _per_prompt(self, kappa: Array) -> CurvePoints:
-        """Every block of every prompt solves for its own lambda, or stays at its cap."""
+        """Every block of every prompt has its own lambda, or stays at its ceiling."""
         unit = np.concatenate([np.geomspace(0.05, 20.0, GRID), np.geomspace(25.0, STEEPEST, 20)])
         inverse = unit / np.where(self.spread > 0, self.spread, 1.0)[:, None]
         levels = []
@@ -306,8 +305,8 @@ class CorrectedCurve:
         values, shared = extrapolate(stacked[..., :-1])
         kl = first.kl[..., 0]
         stopped = kappa > kl[:, -1:]
-        # A quarter that stops at its own ceiling (ties for its best) tells nothing of how the bias falls.
-        # Where all samples stop there, at ties for their best, the gain is known.
+        # A quarter that ends at its own ceiling (ties for its best) does not show how the bias falls.
+        # If all samples end there, at ties for their best, the gain is known.
         quarters = np.where(first_sizes[:, None, :] > 0, kappa[:, :, None] > first.kl[:, -1:, 3:], False)
         quarters &= ~(stopped & self.known)[:, :, None]
         capped = (self.spread / self.spread.sum()) @ quarters.mean(axis=2)
@@ -318,9 +317,9 @@ class CorrectedCurve:
         own = np.where(stopped, 0.0, 1.0 / lam)
         slope = np.zeros((kappa.shape[1], self.rewards))
         slope[:, 0] = own.mean(axis=0)
-        # Every block stops at its own ceiling, so what tells levels apart is the log of their sizes.
+        # Every block ends at its own ceiling, so levels differ by the log of their sizes.
         room = np.log(np.maximum(np.median(first_sizes.sum(axis=1)), 1)) - np.log([1.0, 2.0, 4.0])
-        if self.pooled:  # where samples weigh differently, the largest KL that blocks of each level show
+        if self.pooled:  # samples have different weights: the largest KL that blocks of each level reach
             room = np.median(by_level(first.kl[:, -1], block_weights(first_sizes)), axis=0)
         reached = np.where(stopped.all(axis=0), 0, np.sum(kappa.mean(axis=0)[:, None] < room, axis=1))
         values[:, reached == 0] = np.nan
@@ -350,10 +349,10 @@ def judge_points(
     Args:
         scores: (P, M).
         points: of that curve.
-        width: (K,) of the optimized reward's interval, where what the correction leaves is to be compared with it (with
-            very many prompts the interval shrinks and the bias does not).
-        clusters: how many the bootstrap draws (`PromptBootstrap.clusters`).
-        pool: laws of the samples, where not all are the base's.
+        width: (K,) of the optimized reward's interval, to compare the remaining bias with (with very many prompts the
+            interval shrinks and the bias does not).
+        clusters: number of clusters that the bootstrap draws (`PromptBootstrap.clusters`).
+        pool: laws of the samples, if not all are from the base.
 
     Returns:
         The verdict on each point.
@@ -361,7 +360,7 @@ def judge_points(
     left = missed(points.levels, points.correction.factor[:, None])[:, 0]
     ratio, error = points.correction.ratio, points.correction.ratio_error
     if pool is not None and width is not None:
-        # Where samples are so many in effect that there is next to nothing to correct, how it falls cannot be seen.
+        # With a very large effective sample size the correction is almost 0, and its ratio is only noise.
         slight = np.abs(points.levels[0] - points.levels[1])[:, 0] <= SLIGHT * width
         ratio, error = np.where(slight, 2.0, ratio), np.where(slight, 0.0, error)
     return judge(

@@ -1,7 +1,8 @@
-"""How an ensemble's cost falls with its size: the observed gap, and the gap that correlated errors predict.
+"""The gap of an ensemble against its size: as observed, and as predicted from correlated errors.
 
-With member errors (member - gold, centred per prompt) of variance sigma^2 and correlation rho, the mean of K members
-errs with variance sigma^2 (rho + (1 - rho)/K); the gap is about that over 2 beta, and its floor rho sigma^2/(2 beta).
+The members' errors (member - gold, centred per prompt) have variance sigma^2 and correlation rho. The error of the
+mean of K members then has variance sigma^2 (rho + (1 - rho)/K). The gap is about this variance over 2 beta, and its
+floor is rho sigma^2/(2 beta).
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from alignment_limits.limits.tilt import check_betas
 
 @dataclass(frozen=True)
 class MemberErrors:
-    """Errors of K ensemble members: member − gold within prompts, pooled.
+    """Errors of K ensemble members: member − gold, centred per prompt, pooled over prompts.
 
     Attributes:
         covariance: (K, K).
@@ -50,10 +51,10 @@ class EnsembleTable(Columns):
         beta: temperature.
         gap: regularised gap of the ensemble's tilt to gold's, corrected for finite samples.
         gap_predicted: from the subset's own error covariance (for the mean, and small errors).
-        gap_floor: ρ σ²/(2β), which is left as the number of members grows.
+        gap_floor: ρ σ²/(2β), the limit for many members.
         kl: of the ensemble's tilt at this temperature.
-        gold_gain_at_kl, at_kl: gold's gain under the ensemble's tilt at one KL, comparable between ensembles.
-        reliable, reason: of the gap, as for `proxy_gap`; `gold_gain_at_kl_*` has a verdict of its own.
+        gold_gain_at_kl, at_kl: gold's gain under the ensemble's tilt at one KL, comparable across ensembles.
+        reliable, reason: of the gap, as for `proxy_gap`. `gold_gain_at_kl_*` has a verdict of its own.
 
     Intervals are `*_low` and `*_high`.
     """
@@ -91,9 +92,9 @@ def member_errors(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> MemberErrors:
-    """Variance and correlation of the errors of members (K, P, M) on gold (P, M), all on one scale.
+    """Variance and correlation of the errors of members (K, P, M) relative to gold (P, M), all on one scale.
 
-    Correlation is the mean off-diagonal covariance over the mean variance; its interval by bootstrap over prompts.
+    The correlation is the mean off-diagonal covariance over the mean variance, with a bootstrap interval over prompts.
     """
     scores = check_members(members)
     truth = check_evaluated(scores[0], {"gold": gold})["gold"]
@@ -119,7 +120,7 @@ def member_errors(
 
 
 def subsets(count: int, size: int, most: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """All subsets of `size` of `count` members if at most `most`, else that many distinct seeded ones."""
+    """All subsets with `size` of `count` members if there are at most `most`, else that many seeded ones."""
     if comb(count, size) <= most:
         return list(combinations(range(count), size))
     chosen: set[tuple[int, ...]] = set()
@@ -145,9 +146,9 @@ def study_ensembles(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> EnsembleTable:
-    """What ensembles of every size cost against gold, over subsets of the members, for every aggregator.
+    """The gap of ensembles of every size to gold, for subsets of the members and every aggregator.
 
-    Single members appear once, as the aggregator "mean": every aggregator leaves them as they are.
+    Single members appear once, with the aggregator "mean", as every aggregator leaves them unchanged.
 
     Args:
         members: scores (members, prompts, samples), all on one scale (`standardise`).
@@ -156,7 +157,7 @@ def study_ensembles(
         at_kl: the KL in nats at which gold's gain is compared.
         names: of the members.
         aggregators: of `AGGREGATORS`.
-        most_subsets: of one size; a seeded choice where there are more.
+        most_subsets: maximum number of subsets of one size; if there are more, a seeded choice.
         coefficient, temperature: as for `aggregate`.
         replicates, seed, level, keys, clusters: as for `frontier`.
 

@@ -29,10 +29,10 @@ from alignment_limits.limits.tilt import check_betas
 
 @dataclass(frozen=True, repr=False)
 class FrontierTable(Columns):
-    """Rows of one frontier as equal 1-D arrays: those at a temperature in the order given, then those at a KL budget.
+    """Rows of one frontier as equal 1-D arrays: first those at a temperature, then those at a KL budget.
 
     Attributes:
-        at: "beta" or "kl": what was given.
+        at: "beta" or "kl": which of the two was given.
         budget: "average" or "per-prompt".
         beta: temperature, in units of the optimized reward; at a KL, the slope dG*/dKL there.
         kl, kl_reverse: KL(π_β‖π₀) and KL(π₀‖π_β), nats per sequence, means over prompts.
@@ -41,8 +41,8 @@ class FrontierTable(Columns):
         at_least: at a KL, a lower confidence bound of the limit that holds for any tail; NaN for another evaluated
             reward, at a temperature, and for pooled samples.
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
-        reliable, reason: the verdict, and why not ("" where reliable).
-        own: whether the evaluated reward is the optimized one, so that the gain is the limit; no column.
+        reliable, reason: the verdict, and why not ("" if reliable).
+        own: whether the evaluated reward is the optimized one, so that the gain is the limit; not a column.
 
     Intervals are `*_low` and `*_high`.
     """
@@ -87,10 +87,10 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     clusters: ArrayLike | None = None,
     pool: Pool | None = None,
 ) -> dict[str, FrontierTable] | FrontierTable:
-    """How much of each evaluated reward tilting by `optimized` gains, at each temperature and at each KL budget.
+    """Gain in each evaluated reward of the tilt by `optimized`, at each temperature and at each KL budget.
 
-    Gains are corrected for finite samples. Rows at a temperature correct KL, reverse KL and gain by one factor, so
-    gain = β (kl + kl_reverse) holds exactly for the optimized reward. A budget that the samples cannot show gives NaN
+    Gains are corrected for finite samples. At a temperature, KL, reverse KL and gain are corrected by one factor, so
+    gain = β (kl + kl_reverse) holds exactly for the optimized reward. A budget that the samples do not reach gives NaN
     and a row that is not reliable.
 
     Args:
@@ -98,20 +98,20 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
         evaluated: scores of the same samples, or such scores by name; default: the optimized reward itself.
         betas: temperatures in units of the optimized reward, under the average budget only.
         kls: budgets in nats.
-        budget: "average" (one β for all prompts, whose mean KL is the budget) or "per-prompt" (each prompt spends it).
+        budget: "average" (one β for all prompts; the budget is the mean KL) or "per-prompt" (each prompt has this KL).
         replicates, seed, level: of the bootstrap over prompts.
         keys: integers (prompts,) that name prompts in the random splits and draws, so that results do not depend on the
             row or shard of a prompt; default: row numbers.
-        clusters: labels (prompts,) of prompts that are not independent, such as the template that made each. The
-            bootstrap draws whole clusters, and the verdict counts them; default: every prompt is independent.
-        pool: laws of the samples and their log-ratios to the base, where the samples are not all the base's. Samples
-            of trained policies show the tilt at KLs that no base sample reaches.
+        clusters: labels (prompts,) of prompts that are not independent, such as the template of each. The
+            bootstrap draws clusters, and the verdict counts them; default: every prompt is independent.
+        pool: laws of the samples and their log-ratios to the base, if not all samples are from the base. Samples of
+            trained policies show the tilt at KLs that base samples do not reach.
 
     Returns:
         One table, or one for each name where `evaluated` is a mapping.
 
     Raises:
-        EstimateError: scores that cannot be used (the row is named), or nothing to estimate.
+        EstimateError: scores that cannot be used (with the row), or nothing to estimate.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -225,8 +225,8 @@ def _rows_at_beta(
         "kl_plugin": m.kl[..., 0].mean(axis=0),
         "at_least": np.full(count, np.nan),
     }
-    # What the correction's last term adds must be small beside the interval: with ever more prompts the interval
-    # shrinks and the bias does not.
+    # The correction's last term must be small relative to the interval: with more prompts the interval shrinks, but
+    # the bias does not.
     own_low, own_high = boot.interval(values[..., 0])
     doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
     return rows | vars(
@@ -249,7 +249,7 @@ def _rows_at_kl(
     points = curve.at(kappa)
     gains = points.values[..., 1:]
     gain_low, gain_high = boot.interval(gains)
-    if pool is not None:  # intervals of weighted samples fall a little short: 92 % of 300 studies, and 94 % so
+    if pool is not None:  # intervals of weighted samples are slightly short: 92 % of 300 studies, 94 % with this
         flat = gains.reshape(len(gains), -1), gain_low.ravel(), gain_high.ravel()
         gain_low, gain_high = (e.reshape(gain_low.shape) for e in no_shorter_than_students(boot, *flat))
     rows = {

@@ -1,4 +1,4 @@
-"""Means and limits over the prompts that a row is about, resampled with all others; verdicts on each quantity."""
+"""Means and limits over the prompts of a row, resampled together with all others; verdicts on each quantity."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_poi
 from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import AVERAGE_SHARE, FEWEST_PROMPTS
 
-UNLIKE = 2  # times as many samples of one prompt as of another
+UNLIKE = 2  # times as many samples for one prompt as for another
 
 
 def mean_of(values: Array) -> Array:
-    """Mean over the prompts that have a value, (P, K) -> (K,); NaN where none has."""
+    """Mean over the prompts that have a value, (P, K) -> (K,); NaN if none has."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     return np.asarray(np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan))
@@ -27,12 +27,12 @@ def interval(
 ) -> tuple[Array, Array]:
     """Interval of the mean of `above` over the prompts that have a value, or of mean(above) / mean(below).
 
-    All prompts are resampled, so a replicate has more or fewer of those with a value: a ratio of two means.
+    All prompts are resampled, so the number with a value varies: the mean is a ratio of two means.
 
     Args:
         boot: replicates.
         above, below: contributions (P, K).
-        support: least and largest value (K,) that a prompt may have, where known.
+        support: least and largest possible value (K,) of a prompt, if known.
 
     Returns:
         Low and high (K,); NaN where fewer than two prompts have a value.
@@ -47,13 +47,13 @@ def interval(
 
 
 def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray) -> tuple[Array, Array]:
-    """As `interval` of a mean, and no shorter on either side than Student's where prompts differ in their samples.
+    """As `interval` of a mean. If prompts differ in their number of samples, no side is shorter than Student's.
 
-    Prompts with few samples carry most of the spread then, and replicates take a lopsided draw of their errors for a
-    skewed law: the gain of best-of-2 where 64 prompts have 2 to 200 samples covered in 92 %, and does in 97 %.
+    Prompts with few samples then carry most of the spread, and replicates mistake an uneven draw of their errors for
+    skewness. Example: the gain of best-of-2 with 2 to 200 samples on 64 prompts covers in 97 %, in 92 % without this.
 
     Args:
-        values: (P, K), NaN where a prompt has none.
+        values: (P, K), NaN for a prompt without a value.
         counts: (P,) samples of each prompt.
     """
     low, high = interval(boot, values)
@@ -63,7 +63,7 @@ def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray)
 
 
 def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """An interval of the mean of (P, K), widened on either side to Student's where that is longer."""
+    """An interval of the mean of (P, K), widened on each side to Student's if that is longer."""
     mean, known = mean_of(values), np.isfinite(values)
     away = boot.sums(np.where(known, values - mean, 0.0))
     units = boot.units
@@ -74,12 +74,12 @@ def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, h
 
 @dataclass(frozen=True)
 class Part:
-    """Points of the curve for the settings that concern the same prompts.
+    """Points of the curve for the settings with the same prompts.
 
     Attributes:
-        prompts: which they are, (P,) bool.
-        columns: the settings' numbers.
-        points: of those prompts' curve.
+        prompts: these prompts, (P,) bool.
+        columns: the numbers of the settings.
+        points: of the curve of these prompts.
     """
 
     prompts: np.ndarray
@@ -90,7 +90,7 @@ class Part:
 def read_curves(
     scores: Array, carried: Sequence[Array], kl: Array, *, budget: str, seed: int, keys: np.ndarray | None
 ) -> list[Part]:
-    """The curve of `scores` at the KL (P, N) that each setting spends, NaN where a prompt is not in its row."""
+    """The curve of `scores` at the KL (P, N) of each setting, NaN where a prompt is not in its row."""
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     parts = []
     for prompts, columns in _alike(np.isfinite(kl)):
@@ -103,7 +103,7 @@ def read_curves(
 
 
 def _alike(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Columns of rows (P, N) bool that are equal, with what they are; not those without any prompt."""
+    """Groups of equal columns of rows (P, N) bool, with their numbers; columns without prompts are left out."""
     packed = np.packbits(rows, axis=0).T
     groups: dict[bytes, list[int]] = {}
     for column, bits in enumerate(packed):
@@ -114,9 +114,9 @@ def _alike(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
-    """Per-prompt contributions (P, N) to the limit at the method's KL; resampled, they move with that KL too.
+    """Per-prompt contributions (P, N) to the limit at the method's KL. Resampled, they also follow changes of this KL.
 
-    Under the average budget a replicate's KL differs from the one the curve was read at; the slope carries it over.
+    Under the average budget a replicate's KL differs from the KL of the curve; the slope corrects for this.
     """
     values = points.values[..., 0]
     if budget == "per-prompt":
@@ -125,7 +125,7 @@ def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
 
 
 def limits_of(parts: Sequence[Part], kl: Array, budget: str) -> Array:
-    """The same for settings that concern different prompts, NaN where a prompt is not in a row."""
+    """The same for settings with different prompts, NaN where a prompt is not in a row."""
     out = np.full(kl.shape, np.nan)
     for part in parts:
         place = np.ix_(part.prompts, part.columns)
@@ -134,7 +134,7 @@ def limits_of(parts: Sequence[Part], kl: Array, budget: str) -> Array:
 
 
 def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> Array:
-    """Mean gain (N,) of the carried reward `index` (0 the optimized one) at each setting."""
+    """Mean gain (N,) of reward `index` (0 is the optimized one) at each setting."""
     out = np.full(shape[1], np.nan)
     for part in parts:
         out[part.columns] = part.points.values[..., index].mean(axis=0)
@@ -142,18 +142,18 @@ def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> A
 
 
 def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: int | None) -> np.ndarray:
-    """Why the limit of each setting is not reliable, "" where it is.
+    """Why the limit of each setting is not reliable, "" if it is.
 
     Args:
         parts: of `read_curves`.
         scores: (P, M).
         width: of the limit's interval (N,).
-        clusters: how many the bootstrap draws.
+        clusters: number of clusters that the bootstrap draws.
 
     Returns:
         Reasons (N,).
     """
-    out = np.full(len(width), "no prompt has samples enough", dtype=object)
+    out = np.full(len(width), "no prompt has enough samples", dtype=object)
     for part in parts:
         out[part.columns] = judge_points(
             scores[part.prompts], part.points, width[part.columns], clusters=clusters
@@ -162,7 +162,7 @@ def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: i
 
 
 def judge_shares(parts: Sequence[Part], scores: Array, settings: int, clusters: int | None) -> np.ndarray:
-    """Why too few prompts carry a share of the average limit at each setting, "" where enough do (settings,)."""
+    """Why too few prompts carry a share of the average limit at each setting (settings,), "" if enough do."""
     out = np.full(settings, "", dtype=object)
     for part in parts:
         enough = enough_samples(scores[part.prompts])
@@ -171,19 +171,19 @@ def judge_shares(parts: Sequence[Part], scores: Array, settings: int, clusters: 
     return out
 
 
-FEW = 0.05  # of the prompts may have fewer samples than asked for
-FEWEST_BEHIND = 3.0  # prompts that carry the spread of a mean; below it no interval of it covers
-FEWEST_PICKS = 10.0  # independent picks, by the evaluated reward's kurtosis: a hit of 2 % needs 500 of them
-SAMPLES_PER_DRAW = 16  # claims against the limit need M >= 16 n: below it the two share too many samples
-SAMPLES_PER_RATIO = 4  # what is corrected by halves and quarters of the samples needs them
-# A KL known so well needs no interval that covers: a lone tie among thousands of replies moves it in the fifth digit.
-KNOWN = 0.002  # of itself
-SLIGHT = 0.1  # of the limit's interval, which it moves by so much
+FEW = 0.05  # share of prompts that may have fewer samples than needed
+FEWEST_BEHIND = 3.0  # prompts that carry the spread of a mean; with fewer no interval covers
+FEWEST_PICKS = 10.0  # independent picks, given the evaluated reward's kurtosis; a hit rate of 2 % needs 500
+SAMPLES_PER_DRAW = 16  # shares of the limit need M >= 16 n: with fewer the two have too many samples in common
+SAMPLES_PER_RATIO = 4  # needed for corrections by halves and quarters of the samples
+# So precise a KL needs no check of its interval: a lone tie among thousands of replies changes its fifth digit.
+KNOWN = 0.002  # as a share of the KL
+SLIGHT = 0.1  # effect on the limit, as a share of its interval
 NO_SHARE = "no limit to compare with"
 
 
 def together(*reasons: np.ndarray) -> np.ndarray:
-    """The first reason that applies to each setting, "" where none does."""
+    """The first reason that applies to each setting, "" if none does."""
     out = reasons[0].copy()
     for other in reasons[1:]:
         out = np.where(out == "", other, out)
@@ -200,23 +200,23 @@ def columns_of(verdicts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def enough_prompts(values: Array, boot: PromptBootstrap) -> np.ndarray:
-    """Why the mean of (P, N) contributions over the prompts that have one is not known, "" where it may be."""
+    """Why too few prompts have a contribution (P, N) for a mean, "" if enough do."""
     known = np.isfinite(values)
     units = (boot.sums(known.astype(np.float64)) > 0).sum(axis=0)
     what = "prompts" if boot.clusters is None else "clusters of prompts"
     out = np.full(len(units), "", dtype=object)
     for j, count in enumerate(units):
         if count == 0:
-            out[j] = "no prompt has samples enough"
+            out[j] = "no prompt has enough samples"
         elif count < FEWEST_PROMPTS:
             out[j] = f"only {count} {what} (needs {FEWEST_PROMPTS})"
     return out
 
 
 def behind(values: Array, boot: PromptBootstrap) -> Array:
-    """How many prompts (or clusters) carry the spread of a mean, (P, N) -> (N,): their number by its kurtosis.
+    """How many prompts (or clusters) carry the spread of a mean, (P, N) -> (N,): their number over the kurtosis.
 
-    Infinitely many where there is no spread: a mean that is exact.
+    Infinite without spread, when the mean is exact.
     """
     known = np.isfinite(values)
     away = boot.sums(np.where(known, values - mean_of(values), 0.0))
@@ -228,15 +228,15 @@ def behind(values: Array, boot: PromptBootstrap) -> Array:
 
 
 def effective_samples(samples: np.ndarray, ratio: Array) -> Array:
-    """Effective size of M samples weighted as best-of-n weights them, M (2 n - 1) / n^2, at least 1."""
+    """Effective size of M samples with the weights of best-of-n, M (2 n - 1) / n^2, at least 1."""
     return np.asarray(np.maximum(samples * np.maximum(2 * ratio - 1, 1.0) / ratio**2, 1.0))
 
 
 def picks_behind(scored: Array, rows: np.ndarray, ratio: Array) -> Array:
-    """Independent picks behind the mean of a reward that does not choose, by its kurtosis, (N,).
+    """Independent picks behind the mean of a reward that does not select: their number over its kurtosis, (N,).
 
-    Where the selecting reward knows nothing of this one, a pick is a random sample, and a hit that 2 % of the samples
-    have is seen in one of 50: the kurtosis of its indicator.
+    If the selecting reward is independent of this one, a pick is a random sample. A hit of 2 % of the samples then
+    occurs in one of 50 picks, and 50 is the kurtosis of its indicator.
     """
     away = np.nan_to_num(centre(scored))
     second = np.sum(away**2)
@@ -263,9 +263,9 @@ class Mean:
     """A mean over picks.
 
     Attributes:
-        name: for reasons.
+        name: its name in reasons.
         values: contributions (P, N).
-        left: (P, N), what their correction may leave.
+        left: (P, N), remaining bias after their correction.
         width: of its interval (N,).
     """
 
@@ -278,15 +278,15 @@ class Mean:
 def judge_means(
     mean: Mean, scored: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap, *, own: bool
 ) -> np.ndarray:
-    """Why a mean over picks (a gain, a win rate) is not reliable, "" where it is, (N,).
+    """Why a mean over picks (a gain, a win rate) is not reliable, "" if it is, (N,).
 
     Args:
         mean: the gain, or the win rate.
-        scored: (P, M) what is averaged over picks.
+        scored: (P, M) the values averaged over picks.
         ratio: (N,) largest density ratio to the base.
-        unbiased: (N,) whether the mean is so; if not it is corrected by halves, which need samples.
-        boot: what draws the prompts, or clusters of them.
-        own: whether `scored` is what selects.
+        unbiased: (N,) whether the mean is unbiased; if not, it is corrected by halves, which needs more samples.
+        boot: replicates of the prompts, or of their clusters.
+        own: whether `scored` is the selecting reward.
     """
     rows, left = np.isfinite(mean.values), np.abs(mean_of(mean.left))
     carry, picks, samples = behind(mean.values, boot), picks_behind(scored, rows, ratio), samples_of(scored, rows)
@@ -299,21 +299,23 @@ def judge_means(
             )
         elif reason == "" and not own and picks[j] < FEWEST_PICKS:
             reason = (
-                f"{picks[j]:.1f} independent picks are behind the {mean.name}, after the reward's kurtosis "
+                f"only {picks[j]:.1f} independent picks are behind the {mean.name}, given the reward's kurtosis "
                 f"(needs {FEWEST_PICKS:g})"
             )
         elif reason == "" and carry[j] < FEWEST_BEHIND:
-            reason = f"{carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
+            reason = f"only {carry[j]:.1f} prompts carry the spread of the {mean.name} (needs {FEWEST_BEHIND:g})"
         elif reason == "" and left[j] > MOST_LEFT * mean.width[j]:
-            reason = f"the correction of the {mean.name} is too uncertain beside so narrow an interval"
+            reason = f"the correction of the {mean.name} is too uncertain for so narrow an interval"
         out.append(reason)
     return np.array(out, dtype=object)
 
 
 def judge_draws(name: str, values: Array, boot: PromptBootstrap) -> np.ndarray:
-    """Why a mean (P, N) over draws of each prompt, which needs no correction, is not reliable, "" where it is, (N,)."""
+    """Why a mean (P, N) over draws, which needs no correction, is not reliable, "" if it is, (N,)."""
     few = [
-        f"{carry:.1f} prompts carry the spread of the {name} (needs {FEWEST_BEHIND:g})" if carry < FEWEST_BEHIND else ""
+        f"only {carry:.1f} prompts carry the spread of the {name} (needs {FEWEST_BEHIND:g})"
+        if carry < FEWEST_BEHIND
+        else ""
         for carry in behind(values, boot)
     ]
     infinite = np.where(np.isinf(values).any(axis=0), f"infinite {name}", "")
@@ -323,15 +325,15 @@ def judge_draws(name: str, values: Array, boot: PromptBootstrap) -> np.ndarray:
 def judge_kl(
     mean: Mean, scores: Array, ratio: Array, unbiased: np.ndarray, boot: PromptBootstrap
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Why a KL (P, N) is not reliable, "" where it is: without ties that of best-of-n is exact.
+    """Why a KL (P, N) is not reliable, "" if it is. Without ties the KL of best-of-n is exact.
 
-    Arguments as for `judge_means`. Returns what rules it out, and what makes its interval or what the correction leaves
-    doubtful, which does not matter where both are small; (N,) each.
+    Arguments as for `judge_means`. Returns two reasons, (N,) each: those that rule the KL out, and doubts about its
+    interval or its correction, which do not matter if both are small.
     """
     rows = np.isfinite(mean.values)
     any_tied: np.ndarray = np.any(tied(scores), axis=1)
     samples, last, carry = samples_of(scores, rows), np.abs(mean_of(mean.left)), behind(mean.values, boot)
-    # A prompt that is constant has a KL of 0, whatever its samples: a few of them are no doubtful estimates.
+    # A constant prompt has a KL of exactly 0, so a few constant prompts cause no doubt.
     partly = np.any((mean.values > 0) & any_tied[:, None], axis=0)
     out, doubts = enough_prompts(mean.values, boot), np.full(len(ratio), "", dtype=object)
     for j in np.flatnonzero(out == ""):
@@ -341,9 +343,9 @@ def judge_kl(
             what = f"n = {ratio[j]:g} and tied scores" if unbiased[j] else f"a density ratio of {ratio[j]:.1f}"
             out[j] = f"{samples[j]} samples per prompt for {what} (needs {SAMPLES_PER_RATIO} times that)"
         elif last[j] > MOST_LEFT * mean.width[j]:
-            doubts[j] = "the correction of the KL is too uncertain beside so narrow an interval"
+            doubts[j] = "the correction of the KL is too uncertain for so narrow an interval"
         elif carry[j] < FEWEST_BEHIND and partly[j]:
-            doubts[j] = f"{carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
+            doubts[j] = f"only {carry[j]:.1f} prompts with ties carry the spread of the KL (needs {FEWEST_BEHIND:g})"
     return out, doubts
 
 

@@ -1,8 +1,7 @@
-"""Where more optimisation starts to hurt: the interior maximum of gold reward along a path, or none.
+"""Where more optimisation starts to lower gold: the interior maximum of the gold reward along a path, if any.
 
-The path is the proxy's tilt at growing KL (hacking onset) or best-of-n at growing n (HedgeTune's stopping
-point, arXiv 2506.19248). Both are means of per-prompt contributions, so the maximum is found again in every
-bootstrap replicate.
+The path is the proxy's tilt with increasing KL (hacking onset) or best-of-n with increasing n (HedgeTune's stopping
+point, arXiv 2506.19248). Both are means of per-prompt contributions, so a bootstrap over prompts gives intervals.
 """
 
 from dataclasses import dataclass, replace
@@ -21,32 +20,32 @@ from alignment_limits.limits.reliability import SMALLEST_ESS, prompt_ceilings
 OVER, OPPOSED, NEITHER, UNJUDGED = "over-optimisation", "opposed to gold", "neither", "not judged"
 
 
-# The correction takes gold's bias to fall as the optimized reward's; a gold that bends where that one is straight is
-# left with some, which at 64 samples moves the peak by a third of its error (benchmarks/gaps_coverage.py).
+# The correction assumes that gold's bias falls like the optimized reward's. If only gold's curve bends, some bias
+# remains; at 64 samples it moves the peak by a third of its error (benchmarks/gaps_coverage.py).
 FEWEST_SAMPLES = 256
 PATH_PICKS = (
-    20.0  # independent picks, by gold's kurtosis, along all of best-of-n's path: a fall must not be a lack of hits
+    20.0  # independent picks, given gold's kurtosis, along best-of-n's path, so that a fall is not a lack of hits
 )
 
 
-ROUNDING = 1e-12  # of the largest value: what a sum may be off from 0
+ROUNDING = 1e-12  # of the largest value: rounding error of a sum
 
 
 @dataclass(frozen=True)
 class Onset:
-    """What becomes of gold along a path that starts at the base law, where its gain is 0.
+    """How gold changes along a path that starts at the base law, where its gain is 0.
 
     Attributes:
-        finding: "over-optimisation" where gold rises significantly and then falls significantly; "opposed to gold"
-            where it ends significantly below the base without a significant rise; "neither"; or "not judged".
-        found: over-optimisation whose place is known.
-        at, low, high: that place (nats along the tilt, else draws) and its interval; NaN where not found.
+        finding: "over-optimisation" if gold rises significantly and then falls significantly; "opposed to gold" if it
+            ends significantly below the base without a significant rise; "neither"; or "not judged".
+        found: whether the place of over-optimisation is known.
+        at, low, high: that place (nats along the tilt, else draws) and its interval; NaN if not found.
         gain, gain_low, gain_high: gold gain at the best point.
         drop, drop_low, drop_high: how much gold falls from it to the end of the path.
-        change, change_low, change_high: gold at the end against the base.
-        end: where the path ends (largest reliable KL, or n; NaN where it cannot be judged).
-        prompts: behind the path.
-        reason: why no place was found, "" where one was.
+        change, change_low, change_high: gold at the end minus gold at the base.
+        end: the end of the path (largest reliable KL, or n; NaN if it cannot be judged).
+        prompts: number of prompts of the path.
+        reason: why no place was found, "" if one was.
     """
 
     finding: str
@@ -70,14 +69,14 @@ class Onset:
 
 @dataclass(frozen=True)
 class Path:
-    """Gold along growing optimisation by another reward.
+    """Gold along increasing optimisation of another reward.
 
     Attributes:
         at: (K,), increasing, in `unit`.
-        gold: (P, K); NaN for prompts with too few samples to be part of it.
+        gold: (P, K); NaN for prompts with too few samples.
         unit: "nats" or "draws".
-        end, reason: how far it is reliable; NaN and why where it is nowhere (K = 0).
-        biased: why the place of a peak is not known although gold may be seen to fall, "" where it is.
+        end, reason: the largest reliable value; NaN and the reason if there is none (K = 0).
+        biased: why the place of a peak is unknown even if gold falls, "" if it is known.
     """
 
     at: Array
@@ -98,7 +97,7 @@ def tilt_path(
     seed: int = 0,
     keys: np.ndarray | None = None,
 ) -> Path:
-    """Gold under the tilt by `proxy` (both checked) at growing KL, as far as it is reliable."""
+    """Gold under the tilt by `proxy` (both checked) with increasing KL, as far as it is reliable."""
     top = float(prompt_ceilings(proxy).mean())
     grid = np.linspace(0, np.sqrt(top), 61)[1:] ** 2 if kls is None else np.sort(np.asarray(kls, dtype=np.float64))
     points = CorrectedCurve(proxy, [gold], budget=budget, seed=seed, keys=keys).at(grid)
@@ -108,17 +107,17 @@ def tilt_path(
     if usable < 3:
         return Path(grid[:0], points.values[:, :0, 1], "nats", np.nan, f"no reliable path: {verdict.reason[usable]}")
     samples = int(np.median(np.sum(~np.isnan(proxy), axis=1)))
-    few = f"only {samples} samples per prompt: where gold bends is biased (needs {FEWEST_SAMPLES})"
+    few = f"only {samples} samples per prompt, so the place of the peak is biased (needs {FEWEST_SAMPLES})"
     end, biased = float(grid[usable - 1]), few if samples < FEWEST_SAMPLES else ""
     return Path(grid[:usable], points.values[:, :usable, 1], "nats", end, "", biased)
 
 
 def best_of_n_path(proxy: Array, gold: Array, boot: PromptBootstrap, *, ns: ArrayLike | None = None) -> Path:
-    """Gold of best-of-n by `proxy` (both checked) at growing n, as far as it is reliable.
+    """Gold of best-of-n by `proxy` (both checked) with increasing n, as far as it is reliable.
 
-    Over the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but near it
-    every prompt shows one pick: the path ends where fewer than 10 samples of a prompt, or 20 picks by gold's kurtosis
-    over all, are behind it.
+    Uses the prompts with at least half of the median number of samples. Gains are unbiased up to n = M, but there every
+    prompt has only one pick. The path ends where the effective number of samples of a prompt is below 10, or the
+    number of independent picks, given gold's kurtosis, is below 20.
     """
     return reliable_draws(proxy, gold, *draws_path(proxy, gold, ns=ns), boot)
 
@@ -136,16 +135,16 @@ def reliable_draws(proxy: Array, gold: Array, n: Array, gains: Array, boot: Prom
                 f"effective sample size {ess[j]:.1f} at n = {n[j]:g} of {samples[j]} samples (needs {SMALLEST_ESS:.0f})"
             )
         elif picks[j] < PATH_PICKS:
-            why[j] = f"{picks[j]:.1f} independent picks by gold's kurtosis at n = {n[j]:g} (needs {PATH_PICKS:.0f})"
+            why[j] = f"only {picks[j]:.1f} independent picks at n = {n[j]:g} (needs {PATH_PICKS:.0f})"
     usable = len(n) if np.all(why == "") else int(np.argmax(why != ""))
     if usable < 3:
-        reason = why[usable] if usable < len(n) else f"only {usable} numbers of draws"
+        reason = why[usable] if usable < len(n) else f"only {usable} values of n"
         return Path(n[:0], gains[:, :0], "draws", np.nan, f"no reliable path: {reason}")
     return Path(n[:usable], gains[:, :usable], "draws", float(n[usable - 1]), "")
 
 
 def draws_path(proxy: Array, gold: Array, *, ns: ArrayLike | None = None) -> tuple[Array, Array]:
-    """Numbers of draws (K,) up to the samples of every prompt that takes part, and gold's gains (P, K); others NaN."""
+    """Values of n (K,) up to the samples of every included prompt, and gold's gains (P, K); NaN for other prompts."""
     counts = np.sum(~np.isnan(proxy), axis=1)
     part = counts >= max(np.median(counts) / 2, 1)
     most = int(counts[part].min())
@@ -172,11 +171,11 @@ def hacking_onset(
 
     Args:
         optimized, gold: scores (prompts, samples); NaN marks a missing sample.
-        kls: grid of budgets in nats; default: 60 up to what the samples can show, even in √KL.
+        kls: grid of budgets in nats; default: 60 up to the largest that the samples reach, evenly spaced in √KL.
         budget, replicates, seed, level, keys, clusters: as for `frontier`.
 
     Returns:
-        The place and its interval in nats, found only within the reliable range; what else becomes of gold.
+        The place of the peak and its interval in nats, within the reliable range; further numbers about gold.
 
     Raises:
         EstimateError: scores that cannot be used.
@@ -208,11 +207,11 @@ def stopping_point(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> Onset:
-    """The n at which gold of best-of-n by `optimized` peaks (HedgeTune), within the reliable range of n.
+    """The n at which gold peaks for best-of-n by `optimized` (HedgeTune), within the reliable range of n.
 
     Args:
         optimized, gold: scores (prompts, samples); NaN marks a missing sample.
-        ns: grid of whole numbers; default: about 40, even in log n.
+        ns: grid of whole numbers; default: about 40, evenly spaced in log n.
         replicates, seed, level, keys, clusters: as for `frontier`.
 
     Returns:
@@ -236,7 +235,7 @@ def stopping_point(
 
 
 def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
-    """Where gold peaks on a path, or why that cannot be said."""
+    """Where gold peaks on a path, or why that is unknown."""
     if len(path.at) < 3:
         return _unjudged(path.end, path.reason)
     onset = interior_maximum(path.at, path.gold, boot, unit=path.unit)
@@ -248,31 +247,31 @@ def peak_of(path: Path, boot: PromptBootstrap) -> Onset:
 def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit: str = "nats") -> Onset:
     """The maximum of mean values (P, K) along an increasing path (K,), if gold rises to it and falls after it.
 
-    Found when the intervals of the rise from the base to the best point, and of the drop from there to the end of the
-    path, both exclude 0. The place is where the slope crosses 0; its interval reaches as far as the slope's own
-    interval holds 0, so it covers as that one does (quantiles of the place over replicates do not: the place is
-    skewed). Slopes are per sqrt(nat) or per log draw.
+    It is found if the intervals of two changes exclude 0: the rise from the base to the best point, and the drop from
+    there to the end of the path. The place is where the slope crosses 0. Its interval contains all points where the
+    slope's interval contains 0, so it covers as often. Quantiles of the place over replicates do not cover, as the
+    place is skewed. Slopes are per sqrt(nat) or per log draw.
     """
     mean, prompts = mean_of(values), int(np.isfinite(values[:, -1]).sum())
     best = int(np.argmax(mean))
     end = float(path[-1])
     if prompts < 2:
-        return _unjudged(np.nan, "one prompt only: no interval")
+        return _unjudged(np.nan, "only one prompt: no interval")
     three = np.stack([values[:, best], values[:, best] - values[:, -1], values[:, -1]], axis=1)
     (gain, drop, change), (low, high) = mean_of(three), interval(boot, three)
-    rounding = ROUNDING * float(np.nanmax(np.abs(values)))  # best of 1 is the base law: its gain is 0 but for it
+    rounding = ROUNDING * float(np.nanmax(np.abs(values)))  # best of 1 is the base law, so its gain is 0 up to rounding
     rises, falls, below = low[0] > rounding, low[1] > rounding, high[2] < -rounding
     where = f"by {end:.3g} {unit}"
     if rises and falls:
         finding, reason = OVER, ""
     elif below and not rises:
-        finding, reason = OPPOSED, f"opposed to gold: it falls from the start, below the base {where}"
+        finding, reason = OPPOSED, f"opposed to gold: gold falls from the start, and is below the base {where}"
     elif best == len(path) - 1:
         finding, reason = NEITHER, f"gold still rises at the end of the path ({end:.3g} {unit})"
     elif falls:
-        finding, reason = NEITHER, f"gold falls {where}, but its rise before is within its interval"
+        finding, reason = NEITHER, f"gold falls {where}, but its rise before that is not significant"
     else:
-        finding, reason = NEITHER, f"the fall of gold {where} is within its interval"
+        finding, reason = NEITHER, f"the fall of gold {where} is not significant"
     found = finding == OVER
     at, first, last = _crossing(path, values, best, boot, unit) if found else (np.nan, np.nan, np.nan)
     return Onset(
@@ -297,7 +296,7 @@ def interior_maximum(path: Array, values: Array, boot: PromptBootstrap, *, unit:
 
 
 def _crossing(path: Array, values: Array, best: int, boot: PromptBootstrap, unit: str) -> tuple[float, float, float]:
-    """Where the slope crosses 0 around point `best`, from where on it may, and up to where; the path's ends at most."""
+    """Where the slope crosses 0 around point `best`, and the interval of this place, at most to the path's ends."""
     there, back = (np.sqrt, np.square) if unit == "nats" else (np.log, np.exp)
     u = there(path)
     middle = (u[:-1] + u[1:]) / 2

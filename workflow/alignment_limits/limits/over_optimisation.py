@@ -1,7 +1,7 @@
-"""What becomes of gold when another reward is optimised ever harder, along both paths: its peak, and Gao's fit.
+"""Gold when another reward is optimised more strongly, along two paths: its peak, and the fit of Gao et al.
 
-Two rows: tilting at growing KL (hacking onset; the form for policies) and best-of-n at growing n (HedgeTune's
-stopping point; the form for best-of-n). The sub-Gaussian bound is a reference curve next to a frontier.
+Two rows: the tilt with increasing KL (hacking onset; the form for policies), and best-of-n with increasing n
+(HedgeTune's stopping point; the form for best-of-n). The sub-Gaussian bound is a reference curve next to a frontier.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -28,9 +28,9 @@ from alignment_limits.limits.reliability import FEWEST_PROMPTS
 
 
 def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
-    """σ √(2 KL), σ the pooled within-prompt standard deviation of the base's scores.
+    """σ √(2 KL), where σ is the pooled within-prompt standard deviation of the base's scores.
 
-    Exact for Gaussian rewards. With the variance as proxy it is a bound only for rewards of no heavier tails.
+    Exact for Gaussian rewards, and an upper bound only if the tails are not heavier.
 
     Args:
         optimized: scores (prompts, samples); NaN marks a missing sample.
@@ -106,14 +106,14 @@ def gao_fit(
 ) -> GaoFit:
     """Least-squares fit of R(d) = d (α − β d) or d (α − β log d), d = √KL, with intervals by bootstrap over prompts.
 
-    The fit is linear in the gains, so every prompt has coefficients of its own whose mean is the fit.
+    The fit is linear in the gains, so it is the mean of coefficients for each prompt.
 
     Args:
         kls: positive budgets (K,) in nats, at least three.
-        gains: of each prompt (prompts, K); a prompt that is all NaN takes no part.
+        gains: of each prompt (prompts, K); a prompt with only NaN is excluded.
         form: "best-of-n" or "policy".
         replicates, seed, level, keys, clusters: as for `frontier`.
-        boot: replicates to use in place of new ones.
+        boot: replicates to use instead of new ones.
 
     Returns:
         The coefficients with intervals, and the misfit.
@@ -138,7 +138,7 @@ def gao_fit(
         raise EstimateError(f"Gains have shape {gain.shape}; expected (prompts, {len(kl)}), at least 3 KLs.")
     part = ~np.isnan(gain).all(axis=1)
     if np.any(kl <= 0) or not part.any() or not np.all(np.isfinite(gain[part])):
-        raise EstimateError("A fit needs positive KLs and finite gains; leave unreliable points out.")
+        raise EstimateError("A fit needs positive KLs and finite gains; leave out points that are not reliable.")
     design = _design(np.sqrt(kl), form)
     each = gain @ np.linalg.pinv(design).T  # (P, 2)
     alpha, beta = mean_of(each)
@@ -165,9 +165,9 @@ def _design(d: Array, form: str) -> Array:
     return np.stack([d, -second], axis=1)
 
 
-FIT_POINTS = 8  # along best-of-n: the exact KL of tied scores is dear
+FIT_POINTS = 8  # along best-of-n: the exact KL of tied scores is expensive
 FEWEST_POINTS = 4
-MOST_MISFIT = 0.05  # of the largest gain: a fit further off than that does not describe the path
+MOST_MISFIT = 0.05  # of the largest gain: with a larger misfit the form does not describe the path
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,10 +175,10 @@ class OverOptimisationTable(Columns):
     """One row for each path of optimisation ("tilt", "best-of-n"), equal 1-D arrays.
 
     Attributes:
-        path, unit: the path, and the unit of its places: nats, or draws.
+        path, unit: the path, and the unit of its axis: nats, or draws.
         peak, finding, gain, drop, change, end, prompts, found, reason: as `at` and the others of `Onset`.
         form, alpha, beta, residual: Gao's fit (2210.10760) to the gold gain over KLs from fit_from to fit_to (nats).
-        peak_kl: where the fit peaks; NaN unless beta is significantly positive and the peak within the path.
+        peak_kl: KL of the fit's peak; NaN unless beta is significantly positive and the peak is within the path.
         fit_reliable, fit_reason: whether the fit describes the path.
     """
 
@@ -229,7 +229,7 @@ def over_optimisation(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> OverOptimisationTable:
-    """Where gold peaks, and Gao's fit, as `optimized` is optimised ever harder in place of gold.
+    """The peak of gold, and Gao's fit, when `optimized` is optimised more and more strongly in place of gold.
 
     Args:
         optimized, gold: scores (prompts, samples); NaN marks a missing sample.
@@ -263,7 +263,7 @@ def over_optimisation(
         ("tilt", tilt, "policy", tilt.at, tilt.gold),
         ("best-of-n", draws, "best-of-n", spent, gains[:, few]),
     ]
-    # The fit goes further than the path does: its own points have to be known.
+    # The fit extends beyond the path, so its own points must be reliable.
     why = {"tilt": "", "best-of-n": unknown_gains(proxy, truth, n[few], gains[:, few], boot)}
     rows: list[dict[str, object]] = []
     for name, path, form, spent, gains in ways:
@@ -278,7 +278,7 @@ def over_optimisation(
 
 
 def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array, boot: PromptBootstrap) -> str:
-    """Why gold's gains (P, K) at n (K,) cannot be fitted, "" where they can."""
+    """Why gold's gains (P, K) at n (K,) cannot be fitted, "" if they can."""
     own = np.array_equal(proxy, gold, equal_nan=True)
     mean = Mean("gain", gains, np.zeros(gains.shape), np.full(len(n), np.inf))
     reasons = judge_means(mean, gold, n, np.ones(len(n), dtype=bool), boot, own=own)
@@ -286,13 +286,13 @@ def unknown_gains(proxy: Array, gold: Array, n: Array, gains: Array, boot: Promp
 
 
 def fit_places(n: Array) -> np.ndarray:
-    """About `FIT_POINTS` indices of n, even in log n, from 2 to half of the samples (beyond it noise rules a fit)."""
+    """About `FIT_POINTS` indices of n, even in log n, from 2 to half of the samples (more would add mostly noise)."""
     wanted = np.geomspace(2, max(n[-1] / 2, 2), FIT_POINTS)
     return np.unique(np.argmin(np.abs(np.log(n)[:, None] - np.log(wanted)), axis=0))
 
 
 def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap, biased: str) -> dict[str, object]:
-    """Gao's fit as columns, or NaN with the reason; not reliable where the gains are `biased` (why)."""
+    """Gao's fit as columns, or NaN with the reason; not reliable if the gains are `biased` (the reason)."""
     columns = [name for name in GaoFit.__dataclass_fields__ if name != "form"]
     usable = kl > 0
     kl, gains = kl[usable], gains[:, usable]
@@ -305,7 +305,7 @@ def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap, biased: st
     prompts = int(np.isfinite(gains[:, 0]).sum())
     reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})" if prompts < FEWEST_PROMPTS else biased
     if share > MOST_MISFIT:
-        reason = reason or f"the form misses the path by {share:.0%} of its largest gain"
+        reason = reason or f"the fit deviates from the path by {share:.0%} of its largest gain"
     inside = fit.beta_low > 0 and kl[0] <= fit.peak_kl <= kl[-1]
     return {
         **asdict(fit),

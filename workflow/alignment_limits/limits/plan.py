@@ -1,7 +1,7 @@
-"""How many prompts, and samples of each, a study needs: from a pilot, for given KLs and interval width.
+"""How many prompts and samples a study needs for given KLs and interval widths, from a pilot study.
 
-Sizes are tried, not derived: studies of a size are drawn from the pilot, estimated, and judged by the very verdict that
-the study will meet.
+Sizes are tried: studies of each size are drawn from the pilot, estimated, and judged by the same verdict as a real
+study.
 """
 
 import math
@@ -19,19 +19,19 @@ from alignment_limits.limits.means import SAMPLES_PER_DRAW
 from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import FEWEST_PROMPTS, FEWEST_SAMPLES, HEAVY_TAIL, tail_ratio
 
-DISCRETE = 0.5  # share of tied samples from which on a prompt's law is taken to be its levels
+DISCRETE = 0.5  # share of tied samples above which a prompt's law is taken as discrete
 
 
 @dataclass(frozen=True)
 class Pilot:
     """A small study from which larger ones are drawn.
 
-    A prompt's law is stood in for by its own samples. Where more are wanted than it has: by its levels, if its scores
-    tie; else by the residuals of all untied prompts in units of their spread, as its own end at its largest.
+    A prompt's own samples represent its law. If more samples are needed than it has, they are drawn from its levels if
+    its scores tie. Otherwise they are drawn from the residuals of all untied prompts, in units of their spread.
 
     Attributes:
         scores: (P, M); NaN marks a missing sample.
-        discrete: which prompts have tied scores (P,).
+        discrete: prompts with tied scores (P,).
         pool: residuals of the others.
     """
 
@@ -68,12 +68,12 @@ class Pilot:
         return out
 
 
-HEAVY = "heavy upper tail: intervals fall short with any number of prompts"
-TRIALS, MOST_REFUSED = 20, 1  # studies drawn of each size; a size is taken if at most so many are refused
-GROWTH, MARGIN = 1.25, 1.5  # from one number of samples to the next; from the first that does to the answer
-MOST_GROWTH = 16.0  # times the pilot's samples: nothing is said beyond
-FEW_PROMPTS = 64  # where fewer would do for the width, twice as many are tried before more samples
-MOST_DRAWN = 384  # prompts of a study that is drawn, which stand for more: a verdict is steadier with more of them
+HEAVY = "heavy upper tail: intervals would be too short with any number of prompts"
+TRIALS, MOST_REFUSED = 20, 1  # studies drawn of each size, and how many may be refused
+GROWTH, MARGIN = 1.25, 1.5  # ratio of sizes tried; ratio of the answer to the first sufficient size
+MOST_GROWTH = 16.0  # times the pilot's samples: the largest size tried
+FEW_PROMPTS = 64  # if fewer are enough for the width, twice as many are tried before more samples
+MOST_DRAWN = 384  # maximum of prompts in a drawn study; larger studies are represented by so many
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,11 +83,11 @@ class Plan(Columns):
     Attributes:
         kl: budget in nats.
         gain: of the pilot at that KL.
-        half_width: relative half-width of the interval that the pilot itself reaches.
-        prompts: needed for the half-width asked for; `prompts_low` and `prompts_high` say how well the pilot knows it.
+        half_width: relative half-width of the pilot's own interval.
+        prompts: needed for the given half-width, with the interval `prompts_low` to `prompts_high`.
         samples: per prompt, for a reliable verdict at this KL.
-        accepted: share of the studies of this size, drawn from the pilot, that the verdict accepts.
-        reason: what sets `samples`, or why there is no answer (then prompts is NaN, and samples a lower bound).
+        accepted: share of studies of this size, drawn from the pilot, that are reliable.
+        reason: what determines `samples`, or why there is no answer (then prompts is NaN, and samples a lower bound).
     """
 
     shown = ("kl", "prompts", "samples")
@@ -103,7 +103,7 @@ class Plan(Columns):
     reason: Words
 
     def lines(self) -> list[str]:
-        """One line per KL: sizes rounded up to two digits (pilots know no more of them), or why there are none."""
+        """One line per KL: sizes rounded up to two digits (the precision of pilots), or why there is none."""
         out = []
         for kl, prompts, low, high, samples, why in zip(
             self.kl, self.prompts, self.prompts_low, self.prompts_high, self.samples, self.reason, strict=True
@@ -136,15 +136,15 @@ def plan(
 ) -> Plan:
     """Prompts and samples per prompt for an interval of ± `half_width` of the limit at each KL.
 
-    Samples go from 16, 16 n and 4 e^KL (quarters of them must show the KL) upwards, to half as many again as the
-    first number with which 19 of 20 studies drawn from the pilot are reliable. Prompts are
-    (z sd / (half_width gain))², sd the spread of the prompts' contributions at that number of samples.
+    The search for samples starts at the largest of 16, 16 n and 4 e^KL (quarters of them must reach the KL). The answer
+    is 1.5 times the first number for which 19 of 20 studies drawn from the pilot are reliable. The number of prompts is
+    (z sd / (half_width gain))², where sd is the spread of the prompts' contributions at that number of samples.
 
     Args:
-        pilot: scores (prompts, samples) of a small study of such prompts, at least 16 × 16.
+        pilot: scores (prompts, samples) of a small study with similar prompts, at least 16 × 16.
         kls: budgets in nats.
         half_width: relative half-width of the interval.
-        most_draws: largest n of best-of-n to be compared with the limit (needs 16 n samples).
+        most_draws: largest n of best-of-n to compare with the limit (needs 16 n samples).
         budget, level, seed, keys, clusters: as for `frontier`. With clusters, `prompts` is a number of clusters.
 
     Returns:
@@ -166,7 +166,8 @@ def plan(
     room = int(np.median(np.sum(~np.isnan(scores), axis=1)))
     if len(scores) < FEWEST_PROMPTS or room < FEWEST_SAMPLES:
         raise EstimateError(
-            f"A pilot of {len(scores)} prompts x {room} samples cannot plan a study; it needs {FEWEST_PROMPTS} x "
+            f"A pilot of {len(scores)} prompts x {room} samples is too small to plan a study; it needs "
+            f"{FEWEST_PROMPTS} x "
             f"{FEWEST_SAMPLES} or more."
         )
     if not half_width > 0:
@@ -184,13 +185,13 @@ def plan(
     for j, each in enumerate(kappa):
         floor = {
             f"best-of-{most_draws} against the limit": SAMPLES_PER_DRAW * most_draws,
-            "quarters of the samples must show this KL": int(np.ceil(4.0 * np.exp(each))),
-            "the fewest any estimate needs": FEWEST_SAMPLES,
+            "quarters of the samples must reach this KL": int(np.ceil(4.0 * np.exp(each))),
+            "the minimum for any estimate": FEWEST_SAMPLES,
         }
         cause = max(floor, key=lambda name: floor[name])
         shown = not heavy and points.reached[j] == 3 and np.isfinite(gain[j]) and gain[j] > 0
         if not shown:
-            why = HEAVY if heavy else f"the pilot's {room} samples cannot show this KL"
+            why = HEAVY if heavy else f"the pilot's {room} samples do not reach this KL"
             rows.append((np.nan, np.nan, np.nan, float(floor[cause]), np.nan, why))
             continue
         design = float(error[j] ** 2 * len(scores) / max(values[:, j].var(ddof=1), 1e-300)) if boot.clusters else 1.0
@@ -215,7 +216,7 @@ def plan(
 
 
 def _rising(kappa: Array, samples: Array) -> Array:
-    """No fewer samples at a larger KL than at a smaller one: each is known to a step or two of the grid."""
+    """No fewer samples at a larger KL than at a smaller one; each is uncertain by one or two steps of the grid."""
     order = np.argsort(kappa, kind="stable")
     out = np.empty_like(samples)
     out[order] = np.maximum.accumulate(samples[order])
@@ -223,7 +224,7 @@ def _rising(kappa: Array, samples: Array) -> Array:
 
 
 def _spread(values: Array, boot: PromptBootstrap) -> tuple[Array, Array]:
-    """Standard error of the mean of values (P, K), and that of the log of its square by the mean's: (K,) each."""
+    """Standard error of the mean of values (P, K), and that of log(variance / mean²): (K,) each."""
     mean = values.mean(axis=0)
     away = boot.sums(values - mean)
     units = len(away)
@@ -236,7 +237,7 @@ def _spread(values: Array, boot: PromptBootstrap) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Sizes tried on studies drawn from the pilot, whose prompts have `room` samples."""
+    """Tries sizes on studies drawn from the pilot, whose prompts have `room` samples."""
 
     pilot: Pilot
     budget: str
@@ -246,20 +247,20 @@ class _Trial:
     room: int
 
     def sizes(self, kappa: float, fewest: int, design: float) -> tuple[float, float, float, str]:
-        """Prompts, samples, share accepted, and why it is not the fewest samples; NaN prompts where no size will do."""
+        """Prompts, samples, share accepted, and why samples are above the minimum; NaN prompts if no size will do."""
         refused = ""
-        needed = self._prompts(kappa, fewest, design)  # falls a little with more samples; learnt again at the end
+        needed = self._prompts(kappa, fewest, design)  # falls a little with more samples; computed again at the end
         for samples in self._grid(fewest):
             for times in (1, 2) if needed < FEW_PROMPTS else (1,):
                 accepted, why = self._accepted(kappa, times * needed, samples)
                 if why == "":
-                    # More than just enough: 20 studies know their share of refusals to 5 % only, and the first size
-                    # of several that does is a lucky one.
+                    # A margin: 20 studies give the share of refusals only to 5 %, so the first size that passes may
+                    # pass by luck.
                     more = int(np.ceil(samples * MARGIN)) if refused else samples
                     prompts = times * self._prompts(kappa, more, design)
                     return float(prompts), float(more), accepted, refused and f"with fewer samples: {refused}"
                 refused = why
-        return np.nan, float(samples), np.nan, f"no number of samples up to {samples} will do: {refused}"
+        return np.nan, float(samples), np.nan, f"no number of samples up to {samples} is enough: {refused}"
 
     def _grid(self, fewest: int) -> Iterator[int]:
         samples = fewest
@@ -270,7 +271,7 @@ class _Trial:
             samples = int(np.ceil(samples * GROWTH))
 
     def _points(self, kappa: float, prompts: int, samples: int, trial: int) -> tuple[Array, str]:
-        """Contributions (prompts,) of one study drawn, and why it would be refused."""
+        """Contributions (prompts,) of one drawn study, and why it would not be reliable."""
         drawn = self.pilot.draw(min(prompts, MOST_DRAWN), samples, np.random.default_rng((self.seed, samples, trial)))
         points = CorrectedCurve(drawn, budget=self.budget, seed=self.seed).at(np.array([kappa]))
         values = points.values[:, 0, 0]
@@ -278,7 +279,7 @@ class _Trial:
         return values, str(judge_points(drawn, points, np.array([width])).reason[0])
 
     def _prompts(self, kappa: float, samples: int, design: float) -> int:
-        """For the width, from the spread over many prompts drawn."""
+        """Prompts for the width, from the spread over many drawn prompts."""
         values, _ = self._points(kappa, MOST_DRAWN, samples, TRIALS)
         gain, variance = values.mean(), values.var(ddof=1)
         if not np.isfinite(gain) or gain <= 0:
@@ -286,7 +287,7 @@ class _Trial:
         return max(int(np.ceil(design * variance * (self.z / (self.half_width * gain)) ** 2)), FEWEST_PROMPTS)
 
     def _accepted(self, kappa: float, prompts: int, samples: int) -> tuple[float, str]:
-        """Share of studies that the verdict accepts, and the last refusal where too many are refused."""
+        """Share of reliable studies, and the last reason if too many are not reliable."""
         refusals = 0
         for trial in range(TRIALS):
             why = self._points(kappa, prompts, samples, trial)[1]

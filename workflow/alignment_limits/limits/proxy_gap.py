@@ -1,4 +1,4 @@
-"""What optimising a wrong reward costs: proxy r^ = r + delta in place of the gold reward r.
+"""The cost of optimising a wrong reward: a proxy r^ = r + delta in place of the gold reward r.
 
 Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_beta the proxy's tilt:
 
@@ -6,7 +6,7 @@ Loss in the regularised objective J(pi) = E r - beta KL(pi || pi_0), with pi^_be
                             <= eps^2 / (2 beta)                   eps = half the range of delta within a
                             prompt, ~= Var_{pi_beta}(delta) / (2 beta)    for small delta.
 
-Only the within-prompt centred error counts. Both rewards must be on one scale (`ensembles.scales.standardise`).
+Only the error centred within each prompt matters. Both rewards must be on one scale (`ensembles.scales.standardise`).
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class ProxyGapTable(Columns):
         gap_variance: mean variance of the error under the tilt, over 2β.
         kl: of the proxy's tilt.
         gold_gain: of gold under it.
-        ideal_gain: the limit of gold at the same KL. Never compare gold at fixed β: a noisy proxy spends less KL there.
+        ideal_gain: the limit of gold at the same KL. Do not compare at fixed β: a noisy proxy has less KL there.
         ideal_gain_at_beta: of gold under its own tilt at this β.
         reliable, reason: the verdict, and why not.
 
@@ -74,16 +74,16 @@ class ProxyGapTable(Columns):
 
 @dataclass(frozen=True)
 class GapContributions:
-    """Contributions of each prompt (P, L), corrected but for `plugin` and `variance`.
+    """Contributions of each prompt (P, L), corrected except `plugin` and `variance`.
 
     Attributes:
         gap, plugin: the regularised gap, corrected and not.
         variance: of the proxy's error under gold's tilt, over 2β.
-        kl, gold_gain: what the proxy's tilt spends, and what it gains of gold.
-        ideal_gain_at_beta: what gold's own tilt gains.
+        kl, gold_gain: KL of the proxy's tilt, and its gain in gold.
+        ideal_gain_at_beta: gain of gold's own tilt.
         ess, ess_gold: effective samples under the two tilts.
-        share, share_gold: (P,), each prompt's part in the KL of the proxy's and of gold's tilt.
-        missed_gap, missed_gold: (L,), what the corrections of `gap` and `gold_gain` may miss (correction.py).
+        share, share_gold: (P,), each prompt's share of the KL of the proxy's and of gold's tilt.
+        missed_gap, missed_gold: (L,), possible remaining bias of `gap` and `gold_gain` (correction.py).
     """
 
     gap: Array
@@ -101,9 +101,9 @@ class GapContributions:
 
 
 def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCurve) -> GapContributions:
-    """Regularised gap of each prompt at each beta, from checked (P, M) scores and the proxy's curve carrying gold.
+    """Regularised gap of each prompt at each beta, from checked (P, M) scores and the proxy's curve with gold.
 
-    Prompts with too few samples take no part (`CorrectedCurve.every`).
+    Prompts with too few samples are excluded (`CorrectedCurve.every`).
     """
     if not curve.enough.all():
         proxy, gold = proxy[curve.enough], gold[curve.enough]
@@ -141,10 +141,10 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
 
 
 def judge_gaps(proxy: Array, gold: Array, beta: Array, parts: GapContributions, boot: PromptBootstrap) -> np.ndarray:
-    """Why the gap of `proxy` (P, M) at each beta is not reliable, (L,) texts; "" where it is.
+    """Why the gap of `proxy` (P, M) at each beta is not reliable, (L,) texts; "" if it is.
 
-    Both tilts have to be in reach of their samples, and what the corrections of the gap and of gold's gain may miss
-    has to be small beside their intervals.
+    The samples must be enough for both tilts, and the remaining bias of the gap and of gold's gain must be small
+    relative to their intervals.
     """
     doubtful = np.zeros(len(beta), dtype=bool)
     for values, missed in ((parts.gap, parts.missed_gap), (parts.gold_gain, parts.missed_gold)):
@@ -166,7 +166,7 @@ def proxy_gap(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> ProxyGapTable:
-    """What tilting by `optimized` instead of `gold` costs, at each temperature.
+    """The cost of tilting by `optimized` instead of `gold`, at each temperature.
 
     Args:
         optimized, gold: scores (prompts, samples) on one scale; NaN marks a missing sample.

@@ -1,9 +1,9 @@
 """Rank arithmetic of best-of-n: gains, KL and win rates, ties counted. Scores (P, M), NaN = no such sample.
 
-What best-of-n does depends on ranks alone: with the samples of a prompt in ascending order of the selecting score,
-every mean over picks is a sum over ranks against one table of binomials, shared by all prompts of that size. Where
-scores tie, the KL follows from the atoms' masses, freed of the bias of estimating them. Win rates against a fresh base
-sample are unbiased.
+Best-of-n depends on ranks only. With a prompt's samples in ascending order of the selecting score, every mean over
+picks is a sum over ranks with weights from one table of binomials, which all prompts of that size share. Where scores
+tie, the KL follows from the atoms' masses, with a correction for the bias of their estimates. Win rates against a new
+base sample are unbiased.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from alignment_limits.limits.curve import split_count
 
 
 def log_factorials(top: int) -> Array:
-    """log 0! ... log top!, by summation (exact to a few ulp; n <= samples per prompt, so never long)."""
+    """log 0! ... log top!, by summation (exact to a few ulp; n <= samples per prompt, so it is short)."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, top + 1)))])
 
 
@@ -31,11 +31,11 @@ def log_choose(above: np.ndarray, below: np.ndarray) -> Array:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Each prompt's samples by ascending score; missing samples (NaN) stand last, untied.
+    """Each prompt's samples by ascending score; missing samples (NaN) come last, untied.
 
     Attributes:
         order: the sample at each rank (P, M).
-        lower, upper: how many score less, and how many less or as much (P, M); ranks lower … upper − 1 are tied.
+        lower, upper: how many samples score less, and how many at most as much (P, M); ranks lower … upper − 1 tie.
         counts: samples of each prompt (P,).
     """
 
@@ -111,7 +111,7 @@ def pick_table(samples: int, ns: np.ndarray) -> Array:
 
 
 def best_of_n_weights(scores: Array, ns: np.ndarray) -> Array:
-    """Probability that each sample is the pick of best-of-n on a random n-subset of its prompt, (P, M, N).
+    """Probability that best-of-n picks each sample from a random n-subset of its prompt, (P, M, N).
 
     Tied samples share the weights of their ranks equally.
     """
@@ -150,13 +150,13 @@ def atom_kl(low: Array, high: Array, n: float) -> Array:
 def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None) -> Array:
     """Tie-aware KL(best-of-n‖base) per prompt: tied scores are atoms, single ones a continuous stretch.
 
-    Plug-in in the masses of the atoms; a reply of an atom that was sampled once counts as continuous, so the value
-    errs towards the bound log n − (n − 1)/n, which it reaches exactly without ties.
+    Uses the plug-in masses of the atoms. An atom that was sampled only once counts as continuous. This biases the
+    value towards the bound log n − (n − 1)/n. Without ties the value is exactly this bound.
 
     Args:
         scores: (P, M).
         ns: (N,).
-        atoms: which samples belong to atoms (P, M); default: the tied ones.
+        atoms: the samples that belong to atoms (P, M); default: the tied ones.
 
     Returns:
         Nats (P, N).
@@ -168,7 +168,7 @@ def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None)
     low, high = ranks.lower[prompt, rank] / ranks.counts[prompt], ranks.upper[prompt, rank] / ranks.counts[prompt]
     out = np.empty((len(scores), len(ns)))
     for index, n in enumerate(ns):
-        # The whole interval is a stretch; each atom replaces its stretch (never by more, by Jensen).
+        # The interval is one continuous stretch; each atom replaces its part (never by more, by Jensen).
         excess = stretch_kl(high, n) - stretch_kl(low, n) - atom_kl(low, high, n)
         out[:, index] = kl_bound(np.asarray(n)) - np.bincount(prompt, excess, minlength=len(scores))
     return np.maximum(out, 0.0)
@@ -177,8 +177,8 @@ def best_of_n_kl(scores: Array, ns: np.ndarray, atoms: np.ndarray | None = None)
 def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
     """KL of best-of-n estimated from the base's probability ε of each pick.
 
-    The mean over picks of (1 − ε)ⁿ [log n + (n − 1) log(1 − ε) − (n − 1)/n] + (1 − (1 − ε)ⁿ) log[(1 − (1 − ε)ⁿ)/ε]: the
-    upper bound's value for replies of vanishing probability, less for likely ones.
+    The mean over picks of (1 − ε)ⁿ [log n + (n − 1) log(1 − ε) − (n − 1)/n] + (1 − (1 − ε)ⁿ) log[(1 − (1 − ε)ⁿ)/ε]. It
+    equals the upper bound for replies with ε → 0, and is smaller for likely replies.
 
     Args:
         scores: that select, (prompts, samples); NaN marks a missing sample.
@@ -205,22 +205,22 @@ def per_sequence_kl(scores: Array, logprobs: Array, ns: np.ndarray) -> Array:
         miss = np.where(certain, 0.0, np.exp(n * rest))
         hit = np.where(certain, 1.0, -np.expm1(n * rest))
         value = miss * (np.log(n) + (n - 1) * np.where(certain, 0.0, rest) - (n - 1) / n)
-        # hit / eps -> n as eps -> 0, beyond the reach of floating point.
+        # hit / eps -> n as eps -> 0, where floating point fails.
         ratio = np.where(hit > 0, np.log(np.where(hit > 0, hit, 1.0)) - logp, np.log(n))
         out[:, index] = np.sum(weights[:, :, index] * (value + hit * ratio), axis=1)
     return out
 
 
 def beaten_share(scores: Array) -> Array:
-    """Share of its prompt's other samples that each sample beats, half for equals, (P, M); 0 where NaN or alone."""
+    """Share of a prompt's other samples that each sample beats (ties count half), (P, M); 0 if NaN or alone."""
     lower, upper = tie_bounds(scores)
     counts = np.sum(~np.isnan(scores), axis=1)[:, None]
     share = (lower + (upper - lower - 1) / 2) / np.maximum(counts - 1, 1)
     return np.where(np.isnan(scores) | (counts < 2), 0.0, share)
 
 
-FEWEST = 8  # samples a prompt needs for quarters to say anything
-SAMPLES_PER_DRAW = 4  # of tied scores: beyond it the correction by a series in 1/M leaves a part of the bias
+FEWEST = 8  # samples that a prompt needs for the correction by quarters
+SAMPLES_PER_DRAW = 4  # of tied scores: above it the correction by a series in 1/M leaves some bias
 
 
 def atoms_kl(
@@ -236,18 +236,18 @@ def atoms_kl(
     Args:
         estimate: (scores, atoms) -> (P, N); takes NaN for missing samples. `atoms` (P, M) marks the samples of atoms.
         scores: (P, M).
-        bound: (N,) KL without ties, which such prompts have exactly.
+        bound: (N,) KL without ties, exact for prompts without ties.
         keys: integers that name the prompts in the seeded random splits.
         seed: of the splits.
 
-    Prompts of fewer than 8 samples keep the value from all of them.
+    Prompts with fewer than 8 samples keep the uncorrected value.
     """
     atoms = tied(scores)
     kl, left = np.repeat(bound[None], len(scores), axis=0), np.zeros((len(scores), len(bound)))
     some = np.flatnonzero(atoms.any(axis=1))
     if len(some):
         names = np.arange(len(scores)) if keys is None else np.asarray(keys)
-        # As many splits as for all prompts: what a prompt gets does not depend on how many others tie.
+        # As many splits as for all prompts, so a prompt's value does not depend on how many others tie.
         splits = split_count(len(scores))
         kl[some], left[some] = _extrapolated(estimate, scores[some], atoms[some], names[some], seed, splits)
     return kl, left
@@ -284,15 +284,15 @@ def _extrapolated(
 
 @dataclass(frozen=True)
 class Beaten:
-    """What the pick of best-of-n beats, by rank of the selecting score: one count serves every n.
+    """How many samples the pick of best-of-n beats, by rank of the selecting score; one count for every n.
 
-    Pairs are counted (i picked from an n-subset, j outside it). In ascending order of r, with i at place k: any j above
-    i is outside, in C(k−1, n−1) subsets; a j below i is outside in C(k−2, n−1) of them; both averaged over orders of
+    Pairs (i picked from an n-subset, j outside it) are counted. In ascending order of r, with i at place k, a j above i
+    is outside in all C(k−1, n−1) subsets, and a j below i in C(k−2, n−1) of them. Both are averaged over orders of
     tied r.
 
     Attributes:
         ranks: by the selecting score.
-        above, below: how many of such j the sample at each rank beats in v, half for equal v (P, M).
+        above, below: how many such j the sample at each rank beats in v (ties count half), (P, M).
     """
 
     ranks: Ranks
@@ -304,7 +304,7 @@ class Beaten:
         """Count the pairs, quadratic in samples per prompt."""
         ranks = Ranks.of(selecting)
         above, equal, below = _counts(ranks, selecting, scored)
-        # Tied i and j: averaged over orders, i at place k of its tie lower+1..upper has j above it in (upper - k) of
+        # Tied i and j, averaged over orders: i at place k of its tie lower+1..upper has j above it in (upper - k) of
         # the size - 1 other places, below it in the rest.
         pair = ranks.tie_means(equal) / np.maximum(ranks.upper - ranks.lower - 1, 1)
         place = np.arange(1, scored.shape[1] + 1)
@@ -344,12 +344,12 @@ def win_rates(selecting: Array, scored: Array, ns: np.ndarray) -> Array:
 
 
 def _counts(ranks: Ranks, selecting: Array, scored: Array) -> tuple[Array, Array, Array]:
-    """How many samples with higher, equal and lower r each beats in v, half for equal v: (P, M) each, by rank."""
+    """How many samples with higher, equal and lower r each beats in v (ties count half): (P, M) each, by rank."""
     if np.array_equal(selecting, scored, equal_nan=True):
         size = ranks.upper - ranks.lower
         return np.zeros(size.shape), (size - 1) / 2.0, ranks.lower.astype(np.float64)
     first, last = tie_bounds(scored)
-    # Comparing small whole numbers, prompts side by side, is many times faster than comparing scores.
+    # Comparing small integers for many prompts at once is many times faster than comparing scores.
     small = np.int16 if 2 * scored.shape[1] < 2**15 else np.int32
     v = np.ascontiguousarray(ranks.ranked(first + last).T.astype(small))
     lower, together = np.ascontiguousarray(ranks.lower.T), np.any(ranks.tied(), axis=0)

@@ -1,7 +1,7 @@
 """The laws of best-of-n's relatives: soft best-of-n, best-of-Poisson, chi-squared pessimism.
 
-Best-of-Poisson (arXiv 2506.19248) is the best of n = 1 + Poisson(mu) draws, a smooth path through best-of-n. In the
-quantile u of the reward its law is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
+Best-of-Poisson (arXiv 2506.19248) is the best of n = 1 + Poisson(mu) draws, a smooth path through best-of-n. Its
+distribution in the quantile u of the reward is u e^(mu (u - 1)), with density (mu u + 1) e^(mu (u - 1)).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ MOST_LOST = 1e-3  # probability of more draws than there are samples
 
 
 def poisson_mass(mu: Array, most: int) -> Array:
-    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, (K, top): what is missing from 1 is the chance of more draws."""
+    """P(n = 1 + Poisson(mu)) for n = 1..top <= most, (K, top); 1 minus the sum is the probability of more draws."""
     top = int(min(most, np.ceil(mu.max() + 10 * np.sqrt(mu.max()) + 10)))
     k = np.arange(top)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -29,14 +29,14 @@ def poisson_mass(mu: Array, most: int) -> Array:
 
 
 def poisson_mixture(mu: Array, most: int) -> Array:
-    """The same, renormalised; NaN rows where over 0.1% is cut off."""
+    """The same, renormalised; rows are NaN if more than 0.1% is cut off."""
     mass = poisson_mass(mu, most)
     kept = mass.sum(axis=1, keepdims=True)
     return np.where(kept < 1 - MOST_LOST, np.nan, mass / kept)
 
 
 def check_mus(mus: ArrayLike, most: int) -> Array:
-    """Return mus as float64 (K,); each must be at least 0 and leave `most` draws enough."""
+    """Return mus as float64 (K,). Each must be at least 0, and `most` draws must be enough for it."""
     mu = np.atleast_1d(np.asarray(mus, dtype=np.float64))
     if mu.ndim != 1 or not np.all(np.isfinite(mu) & (mu >= 0)):
         raise EstimateError(f"mu of best-of-Poisson must be at least 0; got {mus!r}.")
@@ -44,7 +44,7 @@ def check_mus(mus: ArrayLike, most: int) -> Array:
     if cut.any():
         raise EstimateError(
             f"best-of-Poisson with mu = {mu[cut].max():g} draws more than the {most} samples of a prompt in more than "
-            f"{100 * MOST_LOST:g}% of cases; lower mu or draw more samples."
+            f"{100 * MOST_LOST:g}% of cases; use a smaller mu, or draw more samples."
         )
     return mu
 
@@ -59,16 +59,16 @@ def poisson_choice(
     samples_per_draw: float = 1.0,
     beaten: Mapping[str, Beaten] | None = None,
 ) -> Choice:
-    """Best-of-Poisson by checked scores: gain and win rate mix those of best-of-n, exactly.
+    """Best-of-Poisson by checked scores. Gain and win rate are exact mixtures of those of best-of-n.
 
     Args:
         scores: that select (P, M).
         others: evaluated rewards by name, each (P, M).
         mu: (K,).
         seed, keys: of the KL's correction.
-        samples_per_draw: a prompt of m samples is in a row if m ≥ samples_per_draw (1 + μ), and n ≤ m but for 0.1 % of
-            cases.
-        beaten: counted pairs of each evaluated reward, if they are there already.
+        samples_per_draw: a prompt of m samples is in a row if m ≥ samples_per_draw (1 + μ), and n ≤ m except in 0.1 %
+            of cases.
+        beaten: counted pairs of each evaluated reward, if already computed.
 
     Returns:
         The choice. Win rates are known for n < m; `lost` is the probability of more.
@@ -121,7 +121,7 @@ def _shown(mus: tuple[float, ...]) -> Callable[[int], Array]:
 def rank_laws(count: int, mus: tuple[float, ...]) -> Array:
     """Probability that the k-th lowest of `count` untied samples is the pick, for each mu, (count, K).
 
-    NaN where over 0.1% of the mass is on more draws than there are samples.
+    NaN if more than 0.1% of the mass is on more draws than samples.
     """
     mix = poisson_mixture(np.array(mus), count)
     return pick_table(count, np.arange(1, 1 + mix.shape[1])) @ mix.T
@@ -146,12 +146,12 @@ def poisson_bound(mu: Array) -> Array:
 
 
 def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Array:
-    """Tie-aware KL per prompt: the continuous law, each atom's stretch replaced by the atom.
+    """KL per prompt with ties: the continuous law, with each atom in place of its part.
 
     Args:
         scores: (P, M).
         mu: (K,).
-        atoms: which samples belong to atoms (P, M); default: those that share their score with another.
+        atoms: the samples that belong to atoms (P, M); default: those that share their score with another.
 
     Returns:
         Nats (P, K).
@@ -173,7 +173,7 @@ def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Arr
     return np.maximum(out, 0.0)
 
 
-STEP, TAIL = 0.75, 10.0  # of the grid of noisy scores; a Gumbel law needs no finer one, and its tail is e^-TAIL
+STEP, TAIL = 0.75, 10.0  # grid of noisy scores; a finer one is not needed for a Gumbel law, and its tail is e^-TAIL
 
 
 def soft_law(ns: np.ndarray, temperatures: ArrayLike) -> Law:
@@ -200,9 +200,9 @@ def soft_law(ns: np.ndarray, temperatures: ArrayLike) -> Law:
 def soft_weights(scores: Array, ns: np.ndarray) -> Array:
     """Probability that each sample is soft best-of-n's pick at temperature 1, (P, M, N); ns increasing.
 
-    A softmax over n draws is their best by score plus Gumbel noise. So M times a sample's probability, its density
-    ratio n E[e^r / (e^r + sum of n-1 others)], is n times the integral over y of the density of its noisy score
-    times the others' chance to stay below y, to the power n - 1: a sum over a grid, exact to 1e-4 of itself.
+    A softmax over n draws is their maximum of score plus Gumbel noise. M times a sample's probability is its density
+    ratio n E[e^r / (e^r + sum of n-1 others)]. This is n times an integral over y: the density of the sample's noisy
+    score at y, times P(another is below y) to the power n - 1. It is a sum over a grid, with a relative error of 1e-4.
     NaN where a prompt has fewer than n samples.
     """
     out = np.zeros((*scores.shape, len(ns)))

@@ -1,4 +1,4 @@
-"""One verdict per estimate: may it be relied on, and if not, why."""
+"""The verdict on each estimate: whether it is reliable, and if not, why."""
 
 import math
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ from alignment_limits.ensembles.scores import (
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import pareto_k
 
-# Set where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
-# exponential).
+# Chosen where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
+# exponential rewards).
 SMALLEST_ESS = 10.0
-LARGEST_K = 1.0  # PSIS says 0.7 for one integral; a corrected mean over many prompts covers beyond it
+LARGEST_K = 1.0  # PSIS recommends 0.7 for one integral; a corrected mean over many prompts also covers above it
 HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.04, exponential 0.98 +- 0.05
 HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
-MARGIN = 1.0  # standard errors of a statistic that must fit below its bound: else luck chooses the studies that pass
+MARGIN = 1.0  # standard errors that a statistic must be below its bound, so that few studies pass by luck
 FEWEST_PROMPTS = 16
-MOST_LEFT_OUT = 0.25  # prompts with too few samples to take part
-MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, covered
-LARGEST_RATIO = 2.6  # of the correction's decrements; 2 is a bias of 1/M
-FEW = 48  # prompts, below which it is not seen how much their spreads differ
+MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
+MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
+LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
+FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a correction by a series in 1/M goes, as at a fixed beta.
+    """Bounds for a correction by a series in 1/M, as at a fixed beta.
 
     Attributes:
         pareto_k: its first term needs weights of finite variance, k < 1/2 (k-hat's prior pulls it towards 1/2).
-        variance: the relative variance of a quarter's mean weight, in which log Z is expanded, has to be small.
+        variance: the relative variance of a quarter's mean weight must be small, as log Z is expanded in it.
     """
 
     pareto_k: float
@@ -48,24 +48,24 @@ class Reach:
 
 
 AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
-# Gaps are small differences of such rows. k-hat goes up and down with them (with the number of a prompt's hits, say):
-# a verdict by it would choose the low ones. The effective size of the quarters is known better.
+# Gaps are small differences of such rows. k-hat is correlated with them (for instance through the number of a prompt's
+# hits), so a verdict by k-hat would select low gaps. The effective size of the quarters is a better criterion.
 GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
 
 
 @dataclass(frozen=True)
 class Carriers:
-    """How many prompts in effect have to carry an estimate; with fewer, spreads that were not drawn matter.
+    """The effective number of prompts that must carry an estimate; with fewer, spreads that were not drawn matter.
 
     Of 64 prompts with lognormal spreads, a log-sd of 0.3 gives 0.86 ± 0.05 of all, 0.6 gives 0.6 ± 0.12; of 16 prompts
     0.90 ± 0.06 and 0.71 ± 0.13.
 
     Attributes:
-        fewest: of them.
-        alike, of_sixteen: or, as shares of all, `alike` where there are 64 prompts or more, rising to `of_sixteen`
-            where there are 16.
-        freed: of all, by shares from which the noise of their own samples is taken (`freed_of_noise`), where there are
-            fewer than FEW prompts.
+        fewest: this number is enough.
+        alike, of_sixteen: so is this share of all prompts: `alike` with 64 prompts or more, rising to `of_sixteen`
+            with 16.
+        freed: share needed if there are fewer than FEW prompts, after the noise of their own samples is removed
+            (`freed_of_noise`).
     """
 
     fewest: float
@@ -74,17 +74,17 @@ class Carriers:
     freed: float
 
     def of(self, units: float) -> float:
-        """How many of this number of independent prompts."""
+        """The effective number needed, out of this number of independent prompts."""
         few = min(max(8 / math.sqrt(units) - 1, 0.0), 1.0)
         return min(self.fewest, (self.alike + (self.of_sixteen - self.alike) * few) * units)
 
     def missing(self, share: Array, units: float, noise: Array | None = None) -> str:
-        """Why too few of the prompts carry an estimate; "" where enough do.
+        """Why too few of the prompts carry an estimate; "" if enough do.
 
         Args:
-            share: (P,) their parts.
+            share: (P,) their shares.
             units: how many of them are independent.
-            noise: (P,) variance that each part has from its own samples, by its square (default: not judged).
+            noise: (P,) variance of each share due to its own samples, over its square (default: not judged).
         """
         judged = [(share, self.of(units))]
         if noise is not None and units < FEW:
@@ -92,17 +92,17 @@ class Carriers:
         for part, needed in judged:
             carry = effective_number(part) * units / len(part)
             if carry < needed:
-                return f"few prompts carry this estimate: {carry:.1f} in effect (needs {needed:.3g})"
+                return f"few prompts carry this estimate: effectively {carry:.1f} (needs {needed:.3g})"
         return ""
 
 
-# A limit under the average budget. Few prompts that look a little unlike may stand for spreads that differ much: with a
-# log-sd of 0.3, 16 clusters and 32 prompts cover in 94 and 91 % of studies, but in 90 and 88 % of those that look the
-# more alike. So few have to be alike but for their noise.
+# A limit under the average budget. A few prompts may look similar although spreads differ much. With a log-sd of 0.3,
+# 16 clusters and 32 prompts cover in 94 and 91 % of studies, but only in 90 and 88 % of those that look more alike than
+# others. So few prompts must be alike except for their noise.
 AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9, freed=0.97)
 PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77, freed=0.77)
-# Best-of-n's share of the average limit, mean(s) / sqrt(mean(s^2)) where spreads s differ: with a log-sd of 0.3 it
-# covers in 82 % of studies of 16 prompts, 88 % of 64.
+# Best-of-n's share of the average limit is mean(s) / sqrt(mean(s^2)) if spreads s differ. With a log-sd of 0.3 it
+# covers in 82 % of studies with 16 prompts, and in 88 % with 64.
 AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97, freed=0.97)
 
 
@@ -111,8 +111,8 @@ class Verdict:
     """Whether K points are reliable.
 
     Attributes:
-        ess, pareto_k: medians over prompts weighted by what each spends or gains (K,).
-        reliable, reason: and why not ("" where reliable), (K,).
+        ess, pareto_k: medians over prompts, weighted by the share of each (K,).
+        reliable, reason: the verdict, and why not ("" if reliable), (K,).
     """
 
     ess: Array
@@ -122,7 +122,7 @@ class Verdict:
 
 
 def tie_rate(scores: ArrayLike) -> Array:
-    """Share of each prompt's samples whose score another sample of that prompt also has, (P,)."""
+    """Share of each prompt's samples that have the same score as another one, (P,)."""
     ordered = np.sort(check_scores(scores), axis=1)
     same = ordered[:, 1:] == ordered[:, :-1]
     edge = np.zeros((len(ordered), 1), dtype=bool)
@@ -131,22 +131,22 @@ def tie_rate(scores: ArrayLike) -> Array:
 
 
 def prompt_ceilings(scores: ArrayLike) -> Array:
-    """Largest KL the samples of each prompt can show, log(m / samples tied at the best score), (P,) nats."""
+    """Largest KL that the samples of each prompt can reach, log(m / samples tied at the best score), (P,) nats."""
     array = check_scores(scores)
     best = np.sum(array == np.nanmax(array, axis=1, keepdims=True), axis=1)
     return np.asarray(np.log(np.sum(~np.isnan(array), axis=1) / best))
 
 
 def log_m_ceiling(scores: ArrayLike) -> float:
-    """Mean of `prompt_ceilings`: right edge of any frontier these samples can show (log M untied)."""
+    """Mean of `prompt_ceilings`: the largest KL of a frontier from these samples (log M without ties)."""
     return float(prompt_ceilings(scores).mean())
 
 
 def tail_ratio(scores: ArrayLike) -> float:
-    """Mean excess over the top 1/16 quantile by that over the top 1/4, averaged over prompts.
+    """Mean excess above the top 1/16 quantile over that above the top 1/4, averaged over prompts.
 
     Exponential tails give 1, Gaussian 0.73, uniform 0.25, heavier tails more than 1. NaN where no prompt has 16
-    samples and any spread. Excesses are in units of each prompt's sd, so a difference in scale is no tail.
+    samples and any spread. Excesses are in units of each prompt's sd, so differences in scale do not count as a tail.
     """
     array = check_scores(scores)
     counts = sample_counts(array)
@@ -154,7 +154,7 @@ def tail_ratio(scores: ArrayLike) -> float:
     far: list[Array] = []
     for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
         top = np.sort(array[counts == m], axis=1)[:, :m][:, ::-1]
-        # Where the scores between the two cuts are tied there are atoms, not a tail.
+        # If the scores between the two cuts are tied, they are atoms, not a tail.
         top = top[top[:, m // 16] > top[:, m // 4]]
         sd = _row_sd(top)
         for share, into in ((4, wide), (16, far)):
@@ -170,19 +170,19 @@ def _row_sd(rows: Array) -> Array:
 
 
 def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float, float]:
-    """Fourth moment of the upper half of the scores over its squared second, by that of a Gaussian; and its error.
+    """Kurtosis of the upper half of the scores relative to a Gaussian's, and its standard error.
 
     With z = (r - mean) / sd of each prompt, E z+^4 / (6 (E z+^2)^2): Gaussian scores give 1 (0.97 from 64 samples),
-    uniform 0.6, exponential 2.7 (2.0). It tells a heavier tail from a Gaussian one more clearly than `tail_ratio`,
-    which looks at the top sixteenth only.
+    uniform 0.6, exponential 2.7 (2.0). It separates a heavier tail from a Gaussian one more clearly than `tail_ratio`,
+    which uses only the top sixteenth.
 
     Args:
         scores: (P, M), NaN = no such sample.
         share: (P,) weight of each prompt (default: all alike).
 
     Returns:
-        Ratio and standard error over prompts; NaN where no prompt has a tail: 16 samples, a single best one, and
-        more than half of the top quarter different (marks on a scale are levels, not a tail).
+        Ratio and standard error over prompts; NaN if no prompt has a tail. A tail needs 16 samples, a single best one,
+        and different scores in more than half of the top quarter (marks on a scale are not a tail).
     """
     array = check_scores(scores)
     share = np.ones(len(array)) if share is None else share
@@ -212,8 +212,8 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
 def effective_number(share: Array) -> float:
     """How many rows carry a sum of values (P,) >= 0: P if all are alike, few if few have most of it.
 
-    (sum v)^2 / sum v^2 with values below the mean raised to it: rows that have nothing do no harm, one that has a large
-    part does, as there may be others like it that were not drawn.
+    (sum v)^2 / sum v^2, with values below the mean raised to it. So rows with 0 do not matter, but a row with a large
+    share does, as similar rows may not have been drawn.
     """
     largest = float(np.max(share))
     part = np.maximum(share, share.mean()) / largest if largest > 0 else np.ones(len(share))
@@ -221,7 +221,7 @@ def effective_number(share: Array) -> float:
 
 
 def freed_of_noise(share: Array, noise: Array) -> Array:
-    """Shares (P,) drawn towards their mean, to vary as without their noise, of variance noise (P,) times share^2."""
+    """Shares (P,) shrunk to their mean, to remove the variance of their noise: noise (P,) times share^2."""
     largest = float(share.max())
     unit = share / largest if largest > 0 else share
     variance = unit.var()
@@ -230,7 +230,7 @@ def freed_of_noise(share: Array, noise: Array) -> Array:
 
 
 def _noise_of_variances(scores: Array) -> Array:
-    """Variance of each prompt's variance of scores (P, M), by its square, (P,)."""
+    """Variance of each prompt's variance of scores (P, M), over its square, (P,)."""
     away = centre(scores)
     largest = np.nanmax(np.abs(away), axis=1, keepdims=True)
     square = (away / np.where(largest > 0, largest, 1.0)) ** 2
@@ -252,8 +252,8 @@ def weighted_k(scores: Array, inverse: Array, share: Array | None = None, pool: 
 
 
 def weighted_median(values: Array, weights: Array) -> Array:
-    """Median of each column of (P, K) under weights (P,), NaN left out: the middle of the two values where the weights
-    below them reach a half, as NumPy's where all weights are equal.
+    """Median of each column of (P, K) under weights (P,), without NaN: the middle of the two values at which the sum of
+    weights reaches a half. With equal weights it is NumPy's median.
     """
     out = np.full(values.shape[1], np.nan)
     for j, column in enumerate(values.T):
@@ -290,20 +290,21 @@ def judge(
     Args:
         scores: (P, M) of the selecting or tilting reward.
         inverse: lambda = 1/beta, (K,) or (P, K).
-        ess: (P, K), NaN for prompts that take no part.
-        ratio: of the correction's decrements (correction.py; default: as 1/M has it).
+        ess: (P, K), NaN for excluded prompts.
+        ratio: of the correction's decrements (correction.py; default: that of a bias in 1/M).
         ratio_error: its standard error (default: none).
-        share: (P,) each prompt's part in what is spent or gained (default: all alike), the weight of diagnostics.
-        carriers: how many prompts have to carry the estimate.
-        reached: 3 where all samples, their halves and their quarters can show this KL (default: everywhere).
-        capped: share of quarters that stop at their own ceiling though all samples do not (default: none).
-        doubtful: where what the correction may miss is not small against the interval (default: nowhere).
-        reach: of a correction at a fixed beta, whose bias has to fall as 1/M (default: of one at a fixed KL, which has
-            no such need).
-        prompts, left_out: how many take part in the estimates, and how many have too few samples to, if `scores` are a
+        share: (P,) each prompt's share of the KL or gain (default: equal), the weight of diagnostics.
+        carriers: the number of prompts that must carry the estimate.
+        reached: 3 if all samples, their halves and their quarters reach this KL (default: everywhere).
+        capped: share of quarters that end at their own ceiling although all samples do not (default: none).
+        doubtful: whether the remaining bias is not small relative to the interval (default: nowhere).
+        reach: for a correction at a fixed beta, whose bias must fall as 1/M (default: a correction at a fixed KL, which
+            does not need this).
+        prompts, left_out: number of prompts in the estimates, and number with too few samples, if `scores` has only a
             part of them.
-        clusters: how many clusters of prompts are independent (default: every prompt is).
-        pool: laws of the samples, where not all are the base's. The tail is judged on the base's, the weights on all.
+        clusters: number of independent clusters of prompts (default: every prompt is independent).
+        pool: laws of the samples, if not all are from the base. The tail is judged on the base's samples, the weights
+            on all.
     """
     count = ess.shape[1]
     every = len(scores) + left_out if prompts is None else prompts + left_out
@@ -328,7 +329,7 @@ def judge(
     constant = within_prompt_sd(scores) == 0
     misfit = "" if pool is None else pool.misfit(~np.isnan(pooled))
     tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
-    # Clusters whose prompts are alike count as one prompt each.
+    # Each cluster counts as one prompt, as its prompts may be alike.
     units = prompts if clusters is None else clusters * prompts / every
     few = carriers.missing(share, units, _noise_of_variances(scores) if carriers is AVERAGE else None)
     reasons = []
@@ -350,36 +351,36 @@ def judge(
         elif every - prompts > MOST_LEFT_OUT * every:
             reason = f"only {prompts} of {every} prompts have {FEWEST_SAMPLES} samples or more"
         elif reached[j] < 3:
-            reason = "too near the ceiling to correct: a quarter of the samples cannot show this KL"
+            reason = "too near the ceiling to correct: a quarter of the samples does not reach this KL"
         elif few:
             reason = few
         elif capped[j] > MOST_CAPPED:
-            reason = (
-                f"{100 * capped[j]:.0f}% of quarters of a prompt's samples stop below this KL, at ties for their best"
-            )
+            reason = f"{100 * capped[j]:.0f}% of quarters of the samples end below this KL, at ties for the best score"
         elif e < SMALLEST_ESS:
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
         elif tail > HEAVY_TAIL:
-            reason = f"heavy upper tail (mean-excess ratio {tail:.3f}, at most {HEAVY_TAIL}): intervals fall short"
+            reason = (
+                f"heavy upper tail (mean-excess ratio {tail:.3f}, needs at most {HEAVY_TAIL}): intervals are too short"
+            )
         elif kurtosis + MARGIN * error > HEAVY_KURTOSIS:
             reason = (
-                f"heavy upper tail (kurtosis {kurtosis:.2f} ± {error:.2f} of a Gaussian's, with {MARGIN:g} standard "
-                f"error at most {HEAVY_KURTOSIS}): intervals fall short"
+                f"heavy upper tail (kurtosis {kurtosis:.2f} ± {error:.2f} relative to a Gaussian's, needs at most "
+                f"{HEAVY_KURTOSIS} with {MARGIN:g} standard error): intervals are too short"
             )
         elif shape > LARGEST_K:
-            reason = f"Pareto k {shape:.2f} (needs {LARGEST_K})"
+            reason = f"Pareto k {shape:.2f} (needs at most {LARGEST_K})"
         elif ratio[j] + MARGIN * ratio_error[j] > LARGEST_RATIO:
             reason = (
-                f"quarters of the samples are too few to correct (ratio {ratio[j]:.2f} ± {ratio_error[j]:.2f}, with "
-                f"{MARGIN:g} standard error at most {LARGEST_RATIO})"
+                f"quarters of the samples are too few to correct (ratio {ratio[j]:.2f} ± {ratio_error[j]:.2f}, needs "
+                f"at most {LARGEST_RATIO} with {MARGIN:g} standard error)"
             )
         elif reach and shape > reach.pareto_k:
-            reason = f"Pareto k {shape:.2f} (needs {reach.pareto_k} at a fixed beta); read the curve at fixed KL"
+            reason = f"Pareto k {shape:.2f} (needs at most {reach.pareto_k} at a fixed beta); read a row at a fixed KL"
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
-            reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read the curve at fixed KL"
+            reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read a row at a fixed KL"
         elif doubtful[j]:
-            reason = "the correction is too uncertain beside so narrow an interval" + (
-                "; read the curve at fixed KL" if reach else ": more samples per prompt would help, not more prompts"
+            reason = "the correction is too uncertain for so narrow an interval; " + (
+                "read a row at a fixed KL" if reach else "draw more samples per prompt (more prompts do not help)"
             )
         else:
             reason = ""

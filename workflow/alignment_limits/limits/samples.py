@@ -1,4 +1,4 @@
-"""Samples dealt into random quarters, side by side for every reward: the form in which tilts are summed."""
+"""Samples dealt into random quarters, in the same order for every reward: the input of sums over tilts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,15 +17,15 @@ class Quartered:
     """Samples of each prompt dealt at random into four nearly equal parts (P, 4, Q), padded.
 
     Attributes:
-        rewards: optimized reward minus its prompt's largest, so that KL keeps its digits when the tilt sits on the best
-            sample; 0 in the padding.
+        rewards: optimized reward minus its prompt's maximum, so that the KL keeps its precision when the tilt is
+            concentrated on the best sample; 0 in the padding.
         offset: largest minus mean (P,).
         features: evaluated rewards minus their prompt means, (P, 4, Q, V); 0 in the padding.
         present: which cells are samples.
         sizes: samples of each part (P, 4).
         tops: each part's largest of `rewards` (P, 4); 0 of an empty one.
-        weights: density of the base by that of the pool the samples are from (`Pool.weights`), 0 in the padding; None
-            where all samples are the base's.
+        weights: density of the base over that of the pool of samples (`Pool.weights`), 0 in the padding; None if all
+            samples are from the base.
     """
 
     rewards: Array
@@ -49,9 +49,9 @@ class Quartered:
 
 @dataclass(frozen=True)
 class Pool:
-    """Samples of several laws, each of known density: together they show more of the tilt than the base's alone.
+    """Samples of several laws of known density. Together they show more of the tilt than base samples alone.
 
-    `Pool.of` makes one.
+    Create one with `Pool.of`.
 
     Args:
         names, law, log_ratios: the attributes.
@@ -62,7 +62,7 @@ class Pool:
 
     Attributes:
         names: of the laws; the first is the base.
-        law: number of the law that drew each sample (P, M), -1 where there is no such sample.
+        law: number of each sample's law (P, M), -1 if there is no such sample.
         log_ratios: log π_k/π₀ of every sample under each law (K, P, M), nats; 0 for the base.
     """
 
@@ -72,13 +72,12 @@ class Pool:
 
     @classmethod
     def of(cls, laws: ArrayLike, log_ratios: Mapping[str, ArrayLike], *, base: str = "base") -> "Pool":
-        """A pool from each sample's law and every law's log-ratio of it.
+        """A pool from each sample's law and its log-ratios under every law.
 
         Args:
-            laws: name of the law that drew each sample (prompts, samples), or (samples,) where it is the same for all
-                prompts.
-            log_ratios: for each law but the base, log π/π₀ of **all** samples (prompts, samples), in nats: not of its
-                own alone. -inf where the law cannot draw it, inf where the base cannot; NaN marks a missing sample.
+            laws: name of each sample's law (prompts, samples), or (samples,) if it is the same for all prompts.
+            log_ratios: for each law except the base, log π/π₀ of **all** samples (prompts, samples), in nats, not only
+                of its own. -inf if the law cannot draw the sample, inf if the base cannot; NaN marks a missing sample.
             base: name of the base.
 
         Returns:
@@ -100,13 +99,15 @@ class Pool:
         names = (base, *sorted(name for name in log_ratios if name != base))
         arrays = [np.asarray(log_ratios[name], dtype=np.float64) for name in names[1:]]
         if not arrays:
-            raise EstimateError("A pool needs the log-ratios of at least one law besides the base.")
+            raise EstimateError("A pool needs the log-ratios of at least one law in addition to the base.")
         shape = arrays[0].shape
         if len(shape) != 2 or any(array.shape != shape for array in arrays):
-            raise EstimateError(f"Log-ratios must be (prompts, samples), all alike; got {[a.shape for a in arrays]}.")
+            raise EstimateError(
+                f"Log-ratios must all have the same shape (prompts, samples); got {[a.shape for a in arrays]}."
+            )
         given = np.asarray(laws)
         if given.shape not in (shape, shape[1:]):
-            raise EstimateError(f"Laws of shape {given.shape} for samples of shape {shape}.")
+            raise EstimateError(f"The laws have shape {given.shape}, but the samples have shape {shape}.")
         given = np.broadcast_to(given, shape)
         missing = np.isnan(arrays).any(axis=0)
         law = np.full(shape, -1, dtype=np.int64)
@@ -116,11 +117,11 @@ class Pool:
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
             raise EstimateError(
-                f"Sample {column} of prompt {row} is of the law '{given[row, column]}', for which no log-ratios are "
-                f"given; they are for {', '.join(names[1:])}, and the base is '{base}'."
+                f"Sample {column} of prompt {row} is from the law '{given[row, column]}', which has no log-ratios. "
+                f"There are log-ratios for {', '.join(names[1:])}; the base is '{base}'."
             )
         if not (law == 0).any():
-            raise EstimateError(f"No sample is of the base '{base}': name it, or add its samples.")
+            raise EstimateError(f"No sample is from the base '{base}'; set base= to its name, or add its samples.")
         return cls(names, law, np.stack([np.zeros(shape), *arrays]))
 
     def base_only(self, scores: Array) -> Array:
@@ -132,7 +133,7 @@ class Pool:
         return Pool(self.names, self.law[which], self.log_ratios[:, which])
 
     def log_weights(self, present: NDArray[np.bool_]) -> Array:
-        """Log density of the base by that of the mixture a prompt's samples are from (P, M), -inf where none is."""
+        """Log density of the base over that of the mixture of a prompt's samples (P, M), -inf without a sample."""
         own = present & (self.law >= 0)
         counts = np.sum((self.law == np.arange(len(self.names))[:, None, None]) & own, axis=2)
         with np.errstate(divide="ignore"):
@@ -141,7 +142,7 @@ class Pool:
         return np.where(own, -logsumexp(terms, axis=0), -np.inf)
 
     def weights(self, present: NDArray[np.bool_]) -> Array:
-        """The same, not as logarithms: at most samples by base samples of a prompt, 0 where there is no sample."""
+        """The exponential of `log_weights`: at most samples / base samples of a prompt, 0 without a sample."""
         return np.exp(self.log_weights(present))
 
     def misfit(self, present: NDArray[np.bool_]) -> str:
@@ -182,10 +183,10 @@ SLIGHT_MISFIT = 0.005  # of the samples; less, such as rounding of log-probabili
 def _slots(
     counts: bytes, width: int, keys: bytes, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Which rank goes to which slot of which quarter; the same for every reward of a study, so kept.
+    """The slots of quarters that ranks are dealt to. They are the same for every reward of a study, so they are cached.
 
-    Returns each slot's rank as a place in the flattened (P, M) (P, 4, Q), which slots are filled (P, 4, Q) and the
-    quarters' sizes (P, 4).
+    Returns each slot's rank as a place in the flattened (P, M) (P, 4, Q), whether each slot is filled (P, 4, Q), and
+    the sizes of the quarters (P, 4).
     """
     number, names = np.frombuffer(counts, dtype=np.int64), np.frombuffer(keys, dtype=np.int64)
     labels = split_labels(number, width, names, seed)
@@ -203,7 +204,7 @@ def _slots(
 
 
 def _flat(columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Columns (P, K) of a (P, width) array as places in it flattened, which NumPy gathers several times faster."""
+    """Columns (P, K) of a (P, width) array as places in the flattened array, which NumPy reads several times faster."""
     return columns + width * np.arange(len(columns))[:, None]
 
 
@@ -211,14 +212,14 @@ def _flat(columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
 class Deal:
     """The random quarters of each prompt's samples, for any reward of these samples, `splits` times over.
 
-    Samples of several laws are dealt law by law, so that each quarter has a quarter of every law's.
+    Samples of several laws are dealt separately for each law, so each quarter has a quarter of every law's samples.
 
     Attributes:
         ranks: places in the flattened scores, by ascending score, of each law's samples (P, M).
         counts: samples of each prompt, of each law (P,).
         keys: the integer that names it (P,).
         seed, splits: split s is seeded by seed + s.
-        weights: of the samples (P, M), where they are of several laws.
+        weights: of the samples (P, M), if they are from several laws.
     """
 
     ranks: tuple[NDArray[np.int64], ...]
@@ -229,7 +230,7 @@ class Deal:
     weights: Array | None = None
 
     def quarters(self, optimized: Array, evaluated: Sequence[Array]) -> list[Quartered]:
-        """One Quartered per split; different rewards dealt alike stay together sample by sample."""
+        """One Quartered per split. All rewards are dealt in the same way, so samples stay together."""
         best = np.nanmax(optimized, axis=1)
         offset = best - base_means(optimized, self.weights)
         below = optimized - best[:, None]
@@ -239,7 +240,7 @@ class Deal:
         for split in range(self.splits):
             dealt, present, sizes = self._dealt(arrays, self.seed + split)
             weights = None if self.weights is None else dealt.pop()
-            # One evaluated reward after the other in memory, as the sums run through them.
+            # One evaluated reward after the other in memory, in the order of the sums.
             features = np.moveaxis(np.stack(dealt, axis=1)[:, 1:], 1, -1)
             parts.append(Quartered(dealt[0], offset, features, present, sizes, _tops(dealt[0], present), weights))
         return parts
@@ -288,8 +289,8 @@ def deal(
 ) -> Deal:
     """Deal each prompt's samples into quarters, seeded by (seed, key of the prompt); `keys` default to row numbers.
 
-    Ranks by `scores`, not positions, are dealt: the result does not depend on the order of samples within a prompt,
-    and a table sorted by score is as good as any other. Samples tied in `scores` are told apart by `others`.
+    Ranks by `scores` are dealt, not positions. So the result does not depend on the order of samples within a prompt,
+    and a table may be sorted by score. Samples tied in `scores` are ordered by `others`.
     """
     prompts, width = scores.shape
     laws = [scores] if pool is None else [np.where(pool.law == k, scores, np.nan) for k in range(len(pool.names))]

@@ -5,7 +5,8 @@ by the prompt's mean, L = log mean exp(lambda r):
 
     gain of v = sum w_i v_i,  KL(pi_beta || pi_0) = lambda sum w_i r_i - L,  KL(pi_0 || pi_beta) = L,
 
-so gain of r = beta (KL + reverse KL) holds exactly in sample (docs/theory.md, "The gain is a Jeffreys divergence").
+so gain of r = beta (KL + reverse KL) holds exactly in every sample
+(docs/theory.md, "The gain is a Jeffreys divergence").
 All in nats. Pareto k̂ is that of PSIS (arXiv 1507.02646), for many prompts and temperatures at once.
 """
 
@@ -33,10 +34,10 @@ def pareto_k(rewards: Array, inverse: Array, log_weights: Array | None = None) -
     Args:
         rewards: scores (prompts, samples); NaN marks a missing sample.
         inverse: λ = 1/β, (L,) or (prompts, L).
-        log_weights: log w (prompts, samples) of samples that are not all the base's (`Pool.log_weights`); default 0.
+        log_weights: log w (prompts, samples) if not all samples are from the base (`Pool.log_weights`); default 0.
 
     Returns:
-        k̂ (prompts, L); NaN where there is no tail to fit: fewer than 5 values above the cut, or all of them equal.
+        k̂ (prompts, L); NaN without a tail to fit: fewer than 5 values above the cut, or all of them equal.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -100,7 +101,7 @@ def _zhang_stephens(x: Array) -> Array:
     return np.asarray((n * shape + 5.0) / (n + 10.0))
 
 
-CHUNK = 250_000  # exponentials held at once: 2 MB, the size of a cache
+CHUNK = 250_000  # exponentials at once: 2 MB, which fits in the cache
 NEVER = -1e250  # exponent of padding: weight 0 without -inf * 0
 OF_LEVEL = slice(0, 1), slice(1, 3), slice(3, 7)  # the blocks of all samples, of halves, of quarters
 LEVELS = len(OF_LEVEL)
@@ -151,7 +152,7 @@ class Tilt:
 def block_weights(sizes: np.ndarray) -> Array:
     """Share of each block within its level, (P, 7): 1 | halves | quarters.
 
-    Weighting by size makes a bias of b/m count exactly once, twice and four times at the three levels.
+    With weights by size, a bias of b/m counts exactly once, twice and four times at the three levels.
     """
     total = sizes.sum(axis=1, keepdims=True)
     halves = sizes.reshape(len(sizes), 2, 2).sum(axis=2)
@@ -161,7 +162,7 @@ def block_weights(sizes: np.ndarray) -> Array:
 def by_level(values: Array, weights: Array, level: int | None = None) -> Array:
     """Average (P, ..., 7) over the blocks of each level -> (P, ..., 3): full, halves, quarters; or of one -> (P, ...).
 
-    Of one level, values (P, ..., B) are those of its own blocks.
+    For one level, values (P, ..., B) are those of its own blocks.
     """
     if level is not None:
         weights = weights[:, OF_LEVEL[level]]
@@ -174,14 +175,16 @@ def by_level(values: Array, weights: Array, level: int | None = None) -> Array:
 
 
 def compiled_sums() -> Callable[..., tuple[Array, Array]] | None:
-    """The compiled kernel, or None where it is not to be had. The two differ in the last digits, so which one
-    serves must not hang on what a process has done before: results repeat bit by bit."""
+    """The compiled kernel, or None if it is not available.
+
+    The two differ in the last digits. So the choice must not depend on earlier calls in a process: results repeat
+    exactly."""
     try:
         kernel: Callable[..., tuple[Array, Array]] = import_module(
             "alignment_limits.limits.streaming.kernels"
         ).fused_sums
         return kernel
-    except (ImportError, RuntimeError):  # no Numba, or nowhere to keep its cache
+    except (ImportError, RuntimeError):  # no Numba, or no folder for its cache
         return None
 
 
@@ -189,7 +192,7 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
     """Sums over each of B blocks: log shift (B, P, L), moments (F, B, P, L), squared weights (B, P, L).
 
     `inverse` is (P, L). Moments F, weighted by exp(lambda (r - the block's best r)): 1, r, r^2, then v and v r of
-    every evaluated reward. Short axes come first: NumPy then works along the long ones.
+    every evaluated reward. Short axes come first, so that NumPy loops over the long ones.
     """
     shift = inverse * parts.tops.T[:, :, None]
     fused = compiled_sums() if parts.weights is None else None
@@ -199,7 +202,7 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
 
 
 def plain_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array]:
-    """The same sums by NumPy, a cache-sized chunk of prompts at a time."""
+    """The same sums with NumPy, in chunks of prompts that fit in the cache."""
     prompts, blocks, room = parts.rewards.shape
     carried, count = parts.features.shape[-1], inverse.shape[1]
     sums, squares = np.empty((3 + 2 * carried, blocks, prompts, count)), np.empty((blocks, prompts, count))
@@ -231,9 +234,9 @@ def moments_of(parts: Quartered, inverse: Array, level: int | None = None) -> Ti
     """All moments of quartered samples.
 
     Args:
-        parts: the samples; those in one block (`samples.whole`) give one.
+        parts: the samples; samples in one block (`samples.whole`) give one block.
         inverse: 1/β > 0, (L,) shared or (P, L).
-        level: 0 all samples, 1 halves, 2 quarters, for these B = 1, 2 or 4 blocks alone; default all 7.
+        level: 0 all samples, 1 halves, 2 quarters, for only these B = 1, 2 or 4 blocks; default all 7.
 
     Returns:
         The moments.
@@ -278,7 +281,7 @@ def tilt(optimized: ArrayLike, evaluated: ArrayLike, betas: ArrayLike) -> Tilt: 
 def tilt(
     optimized: ArrayLike, evaluated: Mapping[str, ArrayLike] | ArrayLike, betas: ArrayLike
 ) -> dict[str, Tilt] | Tilt:
-    """Plug-in moments of each prompt's tilt at each temperature: the raw material, without correction or interval.
+    """Plug-in moments of each prompt's tilt at each temperature, without correction or interval.
 
     Args:
         optimized: scores (prompts, samples); NaN marks a missing sample.
@@ -303,7 +306,7 @@ def tilt(
     scores = check_scores(optimized, "optimized")
     others = check_evaluated(scores, evaluated)
     beta = check_betas(betas)
-    # The optimized reward among the evaluated needs no sums of its own.
+    # If the optimized reward is also evaluated, it needs no further sums.
     own = [name for name, array in others.items() if np.array_equal(array, scores, equal_nan=True)]
     carried = [name for name in others if name not in own]
     moments = moments_of(whole(scores, [others[name] for name in carried]), 1.0 / beta)
@@ -328,7 +331,7 @@ def check_betas(betas: ArrayLike) -> Array:
 
 
 def gain_from_jeffreys(table: Tilt) -> Array:
-    """Gain of the optimized reward as β times the Jeffreys divergence of the tilt from the base; exact in sample.
+    """Gain of the optimized reward as β times the Jeffreys divergence of tilt and base; exact in every sample.
 
     Args:
         table: of `tilt`.
@@ -350,7 +353,7 @@ def gain_from_jeffreys(table: Tilt) -> Array:
 
 
 def gain_from_covariance(optimized: ArrayLike, evaluated: ArrayLike, betas: ArrayLike) -> Array:
-    """Gain as Cov(v, e^{r/β}) / E e^{r/β} over the base samples; exact in sample.
+    """Gain as Cov(v, e^{r/β}) / E e^{r/β} over the base samples; exact in every sample.
 
     Args:
         optimized, evaluated: scores r and v (prompts, samples); NaN marks a missing sample.

@@ -1,9 +1,9 @@
-"""Worlds whose limit is known exactly: oracles for tests, benchmarks and the planner.
+"""Worlds (simulated rewards) whose limit is known exactly, for tests, benchmarks and the planner.
 
-Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's own units. In
-`WORLDS` all prompts have one law. In `MIXTURES` they differ, or the law is a list of levels: KL, gain and limit are
-means over the population of prompts. Under the average budget one lambda serves all of them; under the per-prompt
-budget each prompt has its own (docs/theory.md, "Worlds with known answers" and "Two budgets").
+Each gives the tilt's KL and gain at inverse temperature lambda, samples, and best-of-n, in the reward's units. In
+`WORLDS` all prompts have one law. In `MIXTURES` they differ, or the law is a list of levels; KL, gain and limit are
+means over the population of prompts. Under the average budget all prompts have one lambda; under the per-prompt
+budget each has its own (docs/theory.md, "Worlds with known answers" and "Two budgets").
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ class World(ABC):
     """One prompt's reward law.
 
     Attributes:
-        steepest: λ where the tilt ceases.
+        steepest: λ above which the tilt does not exist.
         ceiling: KL of the best reply, nats.
     """
 
@@ -66,7 +66,7 @@ class World(ABC):
         return inf
 
     def limit_per_prompt(self, kappa: float) -> float:
-        """The largest gain where every prompt spends `kappa` nats: the same, where all prompts have one law."""
+        """The largest gain if every prompt has a KL of `kappa` nats; equal to `limit` if all prompts have one law."""
         return self.limit(kappa)
 
 
@@ -96,10 +96,10 @@ class Gaussian(World):
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(World):
-    """Exp(1); the tilt is Exp(1 − λ): heavy-tailed weights.
+    """Exp(1); the tilt is Exp(1 − λ), with heavy-tailed weights.
 
     Attributes:
-        steepest: 1; they are finite for smaller λ only.
+        steepest: 1; the tilt exists only for smaller λ.
     """
 
     steepest: float = 1.0
@@ -117,7 +117,7 @@ class Exponential(World):
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform(World):
-    """Uniform on [0, 1]: saturates at gain 1/2."""
+    """Uniform on [0, 1]; the gain saturates at 1/2."""
 
     def tilted(self, inverse: float) -> tuple[float, float]:
         if inverse < 1e-3:  # series: the closed form loses all digits
@@ -170,7 +170,7 @@ class Bernoulli(World):
 
 @dataclass(frozen=True, kw_only=True)
 class SkewedLeft(World):
-    """-Exp(1): rewards that end at their best; the tilt is -Exp(1 + lambda)."""
+    """-Exp(1): rewards with a maximum; the tilt is -Exp(1 + lambda)."""
 
     def tilted(self, inverse: float) -> tuple[float, float]:
         ratio = inverse / (1 + inverse)
@@ -195,13 +195,13 @@ WORLDS: dict[str, World] = {
 
 
 def efficiency(world: World, n: int) -> float:
-    """Best-of-n gain over the limit at the KL best-of-n spends: .908 for Gaussian rewards and n = 2."""
+    """Best-of-n's gain over the limit at best-of-n's KL: .908 for Gaussian rewards and n = 2."""
     kl, gain = world.best_of_n(n)
     return gain / world.limit(kl)
 
 
 def heterogeneous_loss(log_sd: float) -> float:
-    """E[sd] / sqrt(E[sd^2]) of Gaussian rewards with lognormal spreads: per-prompt over average limit."""
+    """Per-prompt over average limit of Gaussian rewards with lognormal spreads: E[sd] / sqrt(E[sd^2])."""
     return exp(-(log_sd**2) / 2)
 
 
@@ -210,11 +210,11 @@ PROMPTS = 4000  # a population of prompts, at even quantiles
 
 @dataclass(frozen=True, kw_only=True)
 class Spreads(World):
-    """N(0, sd²), sd of each prompt lognormal: mean KL (λ²/2) E sd², gain λ E sd².
+    """N(0, sd²) with a lognormal sd for each prompt: mean KL (λ²/2) E sd², gain λ E sd².
 
     Attributes:
         log_sd: standard deviation of log sd.
-        clusters: prompts in a row that share one sd, as prompts made from one template do; 1: none.
+        clusters: adjacent prompts that share one sd, like prompts from one template; 1: none.
     """
 
     log_sd: float = 0.6
@@ -246,11 +246,11 @@ class Spreads(World):
 
 @dataclass(frozen=True, kw_only=True)
 class FewWide(World):
-    """N(0, sd²), sd `ratio` in a share of the prompts, else 1.
+    """N(0, sd²) with sd `ratio` in a share of the prompts, else 1.
 
     Attributes:
         wide: that share.
-        ratio: 10.
+        ratio: sd of these prompts.
     """
 
     wide: float = 0.3
@@ -278,7 +278,7 @@ class FewWide(World):
 
 @dataclass(frozen=True, kw_only=True)
 class UnequalCounts(Gaussian):
-    """N(0, 1), from 2 samples of a prompt to three times as many as are asked for (2 to 200 for 64), evenly."""
+    """N(0, 1) with an even spread of samples per prompt, from 2 to three times the given number (2 to 200 for 64)."""
 
     def draw(self, rng: np.random.Generator, prompts: int, samples: int) -> Array:
         most = round(3.125 * samples)
@@ -292,7 +292,7 @@ class Levels(World):
 
     Attributes:
         levels: (L,).
-        population: probabilities (X, L); prompts are all alike in it.
+        population: probabilities of the levels for X equally likely kinds of prompts (X, L).
     """
 
     levels: tuple[float, ...]
@@ -339,7 +339,7 @@ class Levels(World):
 
 
 def pass_rates(a: float = 0.3, b: float = 0.7) -> Levels:
-    """0/1 rewards, the pass rate of each prompt from Beta(a, b): a population at even quantiles of it."""
+    """0/1 rewards whose pass rate per prompt is from Beta(a, b), at even quantiles."""
     x = np.concatenate([np.geomspace(1e-14, 0.5, 4000), 1 - np.geomspace(1e-14, 0.5, 4000)[-2::-1]])
     # Integrals of the density between points, exact near 0 and 1 where it is x^(a-1) or (1-x)^(b-1).
     left = np.diff(x**a) / a * ((1 - x[:-1]) ** (b - 1) + (1 - x[1:]) ** (b - 1)) / 2
@@ -351,8 +351,9 @@ def pass_rates(a: float = 0.3, b: float = 0.7) -> Levels:
 
 
 def rubric(top: int, spread: float = 0.2) -> Levels:
-    """Whole marks 1 to `top`: a Gaussian of sd `spread` of the scale, rounded and kept on it, whose mean differs by
-    prompt, evenly from 0.2 to 0.7 of the scale.
+    """Whole marks 1 to `top`: a Gaussian with sd `spread` of the scale, rounded and clipped to the scale.
+
+    Its mean differs by prompt, evenly from 0.2 to 0.7 of the scale.
     """
     marks = np.arange(1, top + 1)
     mean = 1 + (top - 1) * np.linspace(0.2, 0.7, 200)[:, None]
@@ -365,7 +366,7 @@ def rubric(top: int, spread: float = 0.2) -> Levels:
 
 
 def student(freedom: float = 10.0, end: float = 10.0) -> Levels:
-    """Student's t, cut off at `end`: without the cut no limit is finite, as no E e^(lambda r) is."""
+    """Student's t, cut off at `end`. Without the cut no limit is finite, as E e^(lambda r) is infinite."""
     x = np.linspace(-end, end, 4001)
     density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
     return Levels(

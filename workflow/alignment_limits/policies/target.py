@@ -135,7 +135,7 @@ def main_setting(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 INFINITE = "infinite KL: a top-p nucleus leaves the other's"
-ELSEWHERE = "; read the curve at fixed KL"  # advice that does not apply here: a target is a tilt at a fixed beta
+ELSEWHERE = "; read a row at a fixed KL"  # advice that does not apply here: a target is a tilt at a fixed beta
 
 
 @dataclass(frozen=True)

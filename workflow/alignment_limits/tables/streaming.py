@@ -2,7 +2,7 @@
 
 A table of scores is one Parquet file with prompt_id, sample_id and a column per reward. It can also be one file per
 reward in the contract's columns (prompt_id, sample_id, score), given as a name with {reward} in it. The rows of a
-prompt must be adjacent, in one file. Prompts may have different numbers of samples, in any order. Memory holds a few
+prompt must be adjacent, in one file. Prompts may have different numbers of samples, in any order. Memory use is a few
 row groups, and 16 bytes per prompt. Partial sums are .npz files, so that machines can share the work.
 """
 

@@ -1,4 +1,4 @@
-"""The frontier of more scores than fit in memory: exact sums over prompts, merged in any order, and read at the end."""
+"""The frontier of scores that do not fit in memory: exact sums over prompts, merged in any order."""
 
 from alignment_limits.limits.streaming.reader import read_frontier
 from alignment_limits.limits.streaming.sums import FrontierSums, merge, octaves, sum_shard

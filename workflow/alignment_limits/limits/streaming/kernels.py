@@ -1,13 +1,13 @@
 """The tilt's sums and the streamed terms in one pass over the samples, compiled by Numba (optional).
 
-Without Numba (or where its cache cannot be written) `tilt` and `terms` fall back on NumPy, several times slower, and
-agree to 1e-13 and 1e-12. The exponential is written out so that it vectorises: NumPy's own cannot be fused with the
-sums that use it. `add` is terms.add, the same to the bit.
+Without Numba (or if its cache cannot be written) `tilt` and `terms` use NumPy, which is several times slower. Results
+agree to 1e-13 and 1e-12. The exponential is written out so that it vectorises; NumPy's own cannot be fused with the
+sums. `add` gives exactly the same results as terms.add.
 
-Three things make the streamed terms several times faster: ranks come from NumPy's vectorised sort, quarters are cut at
-three order statistics of the seeded draws, and where the grid of inverse temperatures doubles, e^{2 lambda x} is the
-square of e^{lambda x}. Each prompt is summed by itself, in the order of its scores: its terms do not depend on other
-prompts.
+Three things make the streamed terms several times faster. Ranks come from NumPy's vectorised sort. Quarters are cut at
+three order statistics of the seeded draws. Where the grid of inverse temperatures doubles, e^{2 lambda x} is the
+square of e^{lambda x}. Each prompt is summed separately, in the order of its scores, so its terms do not depend on
+other prompts.
 """
 
 from functools import lru_cache
@@ -23,9 +23,9 @@ from alignment_limits.ensembles import scores
 from alignment_limits.ensembles.scores import QUARTERS, Array
 from alignment_limits.limits.streaming.terms import BITS, LOWEST, PER_UNIT, PLACES, UNITS, check
 
-# Rounds to the nearest integer when added and taken away again; the integer stands in the low bits of the sum.
+# Adding and subtracting it rounds to the nearest integer; the integer is in the low bits of the sum.
 _ROUND = 6755399441055744.0
-# No reassociation here: it would cancel the rounding constant.
+# No reassociation: it would cancel the rounding constant.
 _STRICT = {"contract", "nnan", "ninf", "nsz"}
 
 
@@ -158,7 +158,7 @@ def add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
     _add(terms, groups, sums)
 
 
-LANES = 32  # quarters are padded to whole turns of the vectorised loops
+LANES = 32  # quarters are padded to multiples of the vector length
 
 _splitmix = njit(scores._splitmix)
 
@@ -333,7 +333,7 @@ def _tied(rewards: Any, order: Any, counts: Any, out: Any) -> None:  # pragma: n
 
 
 def tied_rows(rewards: Array, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Which rows (P,) of (P, M) scores hold a score twice, given their samples by rank."""
+    """Rows (P,) of (P, M) scores that contain a score twice, given their samples by rank."""
     out = np.zeros(len(rewards), dtype=np.bool_)
     _tied(rewards, order, counts, out)
     return out
@@ -345,13 +345,13 @@ def _turns(grid: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def doubling_turns(inverse: Array) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the nodes in which each double follows its half at once, and which nodes are such doubles."""
+    """An order of the nodes in which each double follows its half, and which nodes are such doubles."""
     turn: list[int] = []
     squared = np.zeros(len(inverse), dtype=np.bool_)
     place = {value: j for j, value in enumerate(inverse.tolist())}
     for value in place:
         if value / 2 in place:
-            continue  # its turn comes after its half
+            continue  # it comes after its half
         while value in place:
             squared[place[value]] = value / 2 in place
             turn.append(place[value])
@@ -365,7 +365,7 @@ def fused_terms(
     """Terms of P prompts; see `terms.prompt_terms`.
 
     Args:
-        rewards: (P, M), padded behind counts (P,).
+        rewards: (P, M), padded after counts (P,).
         carried: (V, P, M).
         order: samples by rank (P, M).
         keys: (P,).
@@ -378,7 +378,7 @@ def fused_terms(
     draws = np.empty(rewards.shape, dtype=np.uint64)
     _draw(counts, keys.astype(np.uint64), np.uint64(seed % 2**63), draws)
     ordered = np.sort(draws, axis=1)
-    first = -(-counts[:, None] * np.arange(1, QUARTERS) // QUARTERS)  # place where each later quarter starts
+    first = -(-counts[:, None] * np.arange(1, QUARTERS) // QUARTERS)  # start of each later quarter
     cuts = np.take_along_axis(ordered, np.minimum(first, rewards.shape[1] - 1), axis=1)
     cuts[first >= counts[:, None]] = np.iinfo(np.uint64).max
     out = np.empty((len(rewards), len(inverse), 3 + 6 * (1 + len(carried))))

@@ -1,4 +1,4 @@
-"""Read the frontier off partial sums: the estimates of `frontier`, intervals by a jackknife over groups of prompts."""
+"""The frontier from partial sums: the estimates of `frontier`, with jackknife intervals over groups of prompts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,10 +31,10 @@ def read_frontier(
 ) -> dict[str, FrontierTable]:
     """The frontier at budgets (average convention) and at betas of the grid.
 
-    Estimates are those of `frontier` with one split: at betas to rounding, at KLs up to interpolation between nodes
-    (1e-6, tested). Intervals leave out one of 256 groups of prompts at a time, solving and correcting anew
-    (delete-a-group jackknife with unequal groups), with Student's t. The verdict is `frontier`'s: budgets reached,
-    ratio and interval widths come from all prompts; ESS, Pareto k, ties and tails from the specimens.
+    Estimates equal those of `frontier` with one split: at betas up to rounding, at KLs up to interpolation between
+    nodes (1e-6, tested). Intervals leave out one of 256 groups of prompts at a time and repeat the estimate, with
+    Student's t (delete-a-group jackknife with unequal groups). The verdict is the same as in `frontier`. It uses all
+    prompts for budgets, ratio and interval widths, and the specimens for ESS, Pareto k, ties and tails.
 
     Args:
         sums: of all shards.
@@ -43,7 +43,7 @@ def read_frontier(
         level: of the intervals.
 
     Returns:
-        One table for each reward of the sums; rows that the grid does not reach are NaN and not reliable.
+        One table for each reward of the sums. Rows that the grid does not reach are NaN and not reliable.
 
     Raises:
         EstimateError: nothing to estimate, or sums of no prompts.
@@ -67,7 +67,7 @@ def read_frontier(
         none = (
             f"none of {sums.left_out} prompts has {FEWEST_SAMPLES} samples" if sums.left_out else "there are no prompts"
         )
-        raise EstimateError(f"Nothing to read in these sums: {none}.")
+        raise EstimateError(f"These sums are empty: {none}.")
     parts = []
     if beta.size:
         parts.append(_rows_at_beta(sums, beta, level))
@@ -95,7 +95,7 @@ class _Means:
 def _jackknife(
     sums: FrontierSums, estimate: Callable[[_Means], Columns], level: float
 ) -> tuple[Columns, dict[str, tuple[Array, Array]]]:
-    """Estimates from all prompts, and intervals of those that are given as "interval:name"."""
+    """Estimates from all prompts, and intervals of those named "interval:name"."""
     totals, counts = sums.totals, sums.prompts
     everything, n = sums.total, counts.sum()
     whole = estimate(_Means(sums.inverse, everything, n))
@@ -124,7 +124,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             [solve(m.inverse, m.kl[:, i], rate[:, i], kappa, start=float(m.slopes[0, 0, i])) for i in range(LEVELS)]
         )
         at[2, np.isnan(at[1])] = np.nan
-        # KL(pi_0||pi_beta) has slope E_w r - E r in lambda; with it, lambda = (KL + reverse) / gain to the same digits.
+        # KL(pi_0||pi_beta) has slope E_w r - E r in lambda; so lambda = (KL + reverse) / gain is as precise.
         reverse = m.inverse[:, None] * m.gains[:, 0] - m.kl
         values = np.concatenate([m.gains, reverse[:, None]], axis=1).transpose(1, 2, 0)
         slopes = np.concatenate([m.slopes, m.gains[:, :1]], axis=1).transpose(1, 2, 0)
@@ -150,7 +150,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         }
 
     e, intervals = _jackknife(sums, estimate, level)
-    # With very many prompts an interval gets narrower than what the correction leaves; that is added in quadrature.
+    # With very many prompts an interval becomes narrower than the remaining bias, which is added in quadrature.
     (gain_low, gain_high), gain = intervals["gain"], e["interval:gain"]
     width = np.hypot((gain_high - gain_low) / 2, e["missed"])
     found = np.isfinite(e["at"])
@@ -161,8 +161,8 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
     reasons = (
-        (beyond, f"beyond the KL at the grid's smallest beta ({high:.2f} nats): sum at smaller betas"),
-        (within, f"below the KL at the grid's largest beta ({low:.3f} nats): sum at larger betas"),
+        (beyond, f"above the KL of the grid's smallest beta ({high:.2f} nats); sum again with smaller betas"),
+        (within, f"below the KL of the grid's largest beta ({low:.3f} nats); sum again with larger betas"),
     )
     for rows, which in reasons:
         verdict["reason"][rows] = which
@@ -191,7 +191,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     if off.any():
         raise EstimateError(
             f"The sums were not taken at beta {', '.join(f'{b:g}' for b in beta[off])}; sum again with these betas, "
-            f"or choose of: {', '.join(f'{1 / i:g}' for i in sums.inverse[::-1])}."
+            f"or choose from: {', '.join(f'{1 / i:g}' for i in sums.inverse[::-1])}."
         )
 
     def estimate(m: _Means) -> Columns:
@@ -210,7 +210,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
 
     e, intervals = _jackknife(sums, estimate, level)
     (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
-    # As in frontier.py: what the correction's last term adds must be small beside the interval.
+    # As in frontier.py: the correction's last term must be small relative to the interval.
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
     lam = 1.0 / beta
@@ -233,7 +233,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
 
 
 def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: Any) -> Verdict:
-    """The verdict at lambdas (K,), by the specimens."""
+    """The verdict at lambdas (K,), from the specimens."""
     scores = sums.specimens.scores
     known = np.isfinite(lam) & (lam > 0)
     ess = tilt(scores, {"own": scores}, 1.0 / np.where(known, lam, sums.inverse[0]))["own"].ess

@@ -1,10 +1,10 @@
-"""The frontier of more scores than fit in memory: sums over prompts, added shard by shard on any machine.
+"""The frontier of scores that do not fit in memory: sums over prompts, added shard by shard on any machine.
 
-A shard keeps, at a grid of inverse temperatures common to all, the sums over its prompts of what the frontier is made
-of (KL, gains and their slopes, from all samples, halves and quarters); `streamed.read_frontier` turns them into a
-table. Everything random follows from a prompt's integer key: its split into quarters, its group for the jackknife, and
-whether it is among the specimens kept whole for the verdict. Sums are exact (terms.py), so they are the same to
-the last bit however prompts were dealt to shards and in whatever order and grouping shards were merged.
+A shard contains sums over its prompts at a grid of inverse temperatures, the same for all shards: KL, gains and their
+slopes, from all samples, halves and quarters. `reader.read_frontier` turns them into a table. Everything random follows
+from a prompt's integer key: its split into quarters, its group for the jackknife, and whether it is a specimen, which
+is kept for the verdict. Sums are exact (terms.py). So they do not depend on how prompts are divided among shards, or
+on the order and grouping in which shards are merged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,9 +26,9 @@ from alignment_limits.limits.streaming import terms
 from alignment_limits.limits.streaming.terms import adder, blocks, compiled, padded, prompt_terms
 from alignment_limits.limits.tilt import check_betas
 
-GROUPS = 256  # of prompts, left out one at a time for intervals; widths are known to 1/sqrt(2 * 255) = 4%
-SPECIMENS = 512  # prompts kept whole for medians over prompts (Pareto k to 0.015),
-SPECIMEN_CELLS = 1 << 24  # but fewer where they are long: 128 MiB of scores,
+GROUPS = 256  # groups of prompts, left out one at a time for intervals; error of widths: 1/sqrt(2 * 255) = 4%
+SPECIMENS = 512  # prompts whose scores are kept for medians (Pareto k to 0.015),
+SPECIMEN_CELLS = 1 << 24  # but fewer if they are long: 128 MiB of scores,
 FEWEST_SPECIMENS = 16  # and not fewer than these
 SMALLEST, LARGEST = 1e-20, 1e28  # of scores' differences: their squares are summed in units of 1e-58 up to 1e57
 
@@ -36,15 +36,15 @@ SMALLEST, LARGEST = 1e-20, 1e28  # of scores' differences: their squares are sum
 class Specimens:
     """The prompts with the smallest marks (a hash of the key), and their optimized scores in ascending order.
 
-    As many as the three constants above allow, counted as the padded array they make. Both bounds hold of every first
-    few in the order of marks, so which prompts are kept does not depend on the order in which they come.
+    As many as the three constants above allow; memory is that of the padded array. Both bounds apply to the first
+    prompts in the order of marks. So the choice does not depend on the order in which prompts are added.
     """
 
     def __init__(self) -> None:
         self._marks: list[int] = []
         self._rows: list[Array] = []
         self._cells = 0
-        self._limit = 1 << 64  # no larger mark can be among those kept
+        self._limit = 1 << 64  # larger marks cannot be kept
 
     def add(self, marks: np.ndarray, rows: Sequence[np.ndarray] | Array) -> None:
         """Consider more prompts, (P,) marks and their scores, NaN = no such sample."""
@@ -90,12 +90,12 @@ class FrontierSums:
         names: of the rewards.
         inverse: (L,).
         seed: of the splits.
-        prompts: (256,), each group's number of those with 16 samples or more; the others, `left_out`, take no part.
+        prompts: (256,), each group's number of prompts with 16 samples or more; the others, `left_out`, are excluded.
         samples: of all prompts.
-        clustered: whether groups are made of whole clusters of prompts.
-        sums: (256, PLACES, L (3 + 6 V)) of each group's terms (`terms.prompt_terms`), as `terms.zeros` holds them.
-        specimens: prompts kept whole for the verdict.
-        keys: of all prompts (P,), 8 bytes each: all that grows with them.
+        clustered: whether groups consist of clusters of prompts.
+        sums: (256, PLACES, L (3 + 6 V)) of each group's terms (`terms.prompt_terms`), in the format of `terms.zeros`.
+        specimens: prompts whose scores are kept for the verdict.
+        keys: of all prompts (P,), 8 bytes each; nothing else grows with them.
     """
 
     names: tuple[str, ...]
@@ -111,7 +111,7 @@ class FrontierSums:
 
     @classmethod
     def empty(cls, names: Sequence[str], betas: ArrayLike, seed: int = 0, *, clustered: bool = False) -> "FrontierSums":
-        """Sums over no prompts yet, of the named rewards, the optimized one first, at a grid of betas."""
+        """Empty sums of the named rewards, the optimized one first, at a grid of betas."""
         if len(set(names)) != len(names):
             raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
         inverse = np.unique(1.0 / check_betas(betas))
@@ -142,19 +142,19 @@ class FrontierSums:
         *,
         clusters: np.ndarray | None = None,
     ) -> None:
-        """Add P whole prompts.
+        """Add P complete prompts.
 
         Args:
             keys: name of each (P,).
             counts: samples of each (P,).
-            columns: finite scores (sum of counts,) of every reward in the order of `names`, prompt behind prompt.
+            columns: finite scores (sum of counts,) of every reward in the order of `names`, prompt after prompt.
             clusters: integers (P,) that name each prompt's cluster across all shards, where the sums are `clustered`.
 
         Raises:
-            EstimateError: clusters without `clustered` sums or the reverse; scores too large or too small to be summed.
+            EstimateError: clusters without `clustered` sums, or the reverse; scores too large or too small to sum.
         """
         if (clusters is not None) != self.clustered:
-            raise EstimateError("All prompts of these sums need a cluster, or none may have one.")
+            raise EstimateError("Either all prompts of these sums have a cluster, or none.")
         for name, column in zip(self.names, columns, strict=True):
             check_range(column, name)
         fused = compiled()
@@ -186,7 +186,7 @@ class FrontierSums:
             label, ours: name the two in errors.
 
         Raises:
-            EstimateError: taken of other rewards, at other betas or with another seed.
+            EstimateError: the sums have other rewards, other betas or another seed.
         """
         for what, mine, theirs in (
             ("rewards", self.names, other.names),
@@ -217,19 +217,19 @@ def sum_shard(
     """Partial sums of one shard of prompts, at a grid of betas common to all shards.
 
     Args:
-        optimized: scores (prompts, samples); NaN marks a missing sample. They are summed under the name "optimized".
-        evaluated: scores of the same samples, or such scores by name; default: none but the optimized reward itself.
-        betas: a grid that reaches past the largest KL to be asked for (`octaves`).
+        optimized: scores (prompts, samples); NaN marks a missing sample. Their name in the sums is "optimized".
+        evaluated: scores of the same samples, or such scores by name; default: only the optimized reward.
+        betas: a grid that reaches the largest KL that you will read (`octaves`).
         keys: integers (prompts,) that name the prompts across all shards; default: row numbers, for one shard only.
         clusters: integers (prompts,) that name the clusters of prompts that are not independent, across all shards;
-            default: every prompt by itself.
+            default: every prompt is independent.
         seed: of the splits.
 
     Returns:
         The sums.
 
     Raises:
-        EstimateError: scores that cannot be used or summed, or a key that occurs twice.
+        EstimateError: scores that cannot be used or summed, or a key occurs twice.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -260,10 +260,10 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
         labels: name them in errors.
 
     Returns:
-        The same sums, to the last bit, in whatever order and grouping shards are merged.
+        The sums. They do not depend on the order and grouping of the shards.
 
     Raises:
-        EstimateError: none given, of different rewards, grids or seeds, or a prompt is in two of them.
+        EstimateError: no shards, different rewards, grids or seeds, or a prompt in two shards.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -288,23 +288,23 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
     if len(twice):
         one, other = (names[origin[order[twice[0] + i]]] for i in (0, 1))
         raise EstimateError(
-            f"{len(twice)} prompt(s) would count twice, the first in {one} and {other}: all samples of a prompt must "
-            "be in one shard, and no shard may be given twice (name prompts by `keys`)."
+            f"{len(twice)} prompt(s) would count twice, the first in {one} and {other}. All samples of a prompt must "
+            "be in one shard, and each shard may be given only once (name prompts by `keys`)."
         )
     return total
 
 
 def check_range(scores: np.ndarray, name: str) -> None:
-    """Refuse scores whose squares would leave the range of the exact sums without a word.
+    """Refuse scores whose squares are outside the range of the exact sums.
 
     Raises:
-        EstimateError: they would.
+        EstimateError: they are.
     """
     spread = float(np.max(scores, initial=-np.inf) / 2 - np.min(scores, initial=np.inf) / 2) if len(scores) else 0.0
     if not (spread == 0 or SMALLEST < spread < LARGEST):
         raise EstimateError(
             f"Scores of '{name}' differ by {2 * spread:.0e}; exact sums need differences from {SMALLEST:.0e} to "
-            f"{LARGEST:.0e}: multiply all scores of this reward by a power of ten."
+            f"{LARGEST:.0e}. Multiply all scores of this reward by a power of ten."
         )
 
 
@@ -314,7 +314,7 @@ def octaves(scale: float = 1.0, *, low: int = -4, high: int = 5, steps: int = 8)
     Args:
         scale: typical within-prompt sd of the optimized reward.
         low, high: the default spans a KL of 0.002 nats to the ceiling of thousands of samples.
-        steps: to each doubling. Exact doublings let the kernel square its exponentials in place of computing new ones.
+        steps: for each doubling. With exact doublings the kernel can square exponentials instead of computing them.
 
     Returns:
         Betas, falling, in units of the reward.

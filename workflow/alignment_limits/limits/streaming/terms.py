@@ -1,9 +1,9 @@
-"""What each prompt adds to the streamed frontier, and sums of floats without rounding.
+"""The terms of each prompt in the streamed frontier, and sums of floats without rounding.
 
-Sums are the same to the last bit in whatever order and grouping they are taken. A float is cut at fixed places into
-integers of 32 bits, in units of 2^-192, 2^-160, ..., 2^160; each place is summed in int64, which holds 2^31 terms
-exactly (the long accumulator of Kulisch 1981, shortened). Merging two sums adds their integers. What a term holds below
-2^-192 = 1.6e-58 is cut off, by itself, so it depends on no other term either.
+Sums do not depend on order and grouping. A float is cut at fixed places into integers of 32 bits, in units of 2^-192,
+2^-160, ..., 2^160. Each place is summed in int64, which is exact for 2^31 terms (the long accumulator of Kulisch 1981,
+shortened). Merging two sums adds their integers. The part of a term below 2^-192 = 1.6e-58 is cut off, for each term
+separately.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LARGEST = 2.0 ** (BITS * PLACES - LOWEST)
 
 
 def zeros(groups: int, cells: int) -> np.ndarray:
-    """Sums of nothing: (groups, PLACES, cells) int64."""
+    """Empty sums: (groups, PLACES, cells) int64."""
     return np.zeros((groups, PLACES, cells), dtype=np.int64)
 
 
@@ -37,7 +37,7 @@ def add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
         sums: (G, PLACES, N).
 
     Raises:
-        EstimateError: a term is not finite or 2^192 = 6e57 and more.
+        EstimateError: a term is not finite, or is at least 2^192 = 6e57.
     """
     check(terms)
     rest = terms.copy()
@@ -54,16 +54,18 @@ def check(terms: Array) -> None:
         EstimateError: a term is not finite or too large.
     """
     if not np.all(np.abs(terms) < LARGEST):
-        raise EstimateError(f"Scores are too large to be summed: their gains or variances pass {LARGEST:.0e}; rescale.")
+        raise EstimateError(
+            f"Scores are too large to be summed: their gains or variances are above {LARGEST:.0e}. Rescale them."
+        )
 
 
 def value(sums: np.ndarray) -> Array:
     """The sums as floats, (..., PLACES, N) -> (..., N), to two units in the last place."""
     used = np.flatnonzero(np.any(sums, axis=(*range(sums.ndim - 2), -1)))
-    places = slice(used[0], used[-1] + 2) if len(used) else slice(0, 1)  # one more for what is carried
+    places = slice(used[0], used[-1] + 2) if len(used) else slice(0, 1)  # one more for the carry
     digits = _carried(sums[..., places, :])
     negative = digits[..., -1:, :] < 0
-    digits = _carried(np.where(negative, -digits, digits))  # no digit is negative now: nothing cancels below
+    digits = _carried(np.where(negative, -digits, digits))  # no digit is negative now, so nothing cancels below
     total = np.zeros_like(digits[..., 0, :], dtype=np.float64)
     for place, unit in enumerate(UNITS[places]):
         total += digits[..., place, :] * unit
@@ -80,12 +82,12 @@ def _carried(digits: np.ndarray) -> np.ndarray:
     return digits
 
 
-BLOCK = 64  # prompts at once; more only spills the caches
+BLOCK = 64  # prompts at once; more do not fit in the cache
 CELLS = 1 << 18  # samples at once
 
 
 def compiled() -> ModuleType | None:
-    """The compiled kernels, or None without Numba (or where its cache cannot be written)."""
+    """The compiled kernels, or None without Numba (or if its cache cannot be written)."""
     try:
         return import_module("alignment_limits.limits.streaming.kernels")
     except (ImportError, RuntimeError):
@@ -98,7 +100,7 @@ def prompt_terms(
     """KL, gains and slopes of each prompt at all samples, halves and quarters.
 
     Args:
-        columns: V arrays (P, M), the optimized reward first, NaN behind each prompt's samples.
+        columns: V arrays (P, M), the optimized reward first, NaN after each prompt's samples.
         counts: samples of each prompt (P,).
         keys: name the prompts in the seeded split (P,).
         seed: of the split.
@@ -114,7 +116,7 @@ def prompt_terms(
     order = np.argsort(rewards, axis=1)  # NaN last
     if len(columns) > 1:
         tied = fused.tied_rows(rewards, order, counts)
-        if tied.any():  # told apart by what they are evaluated on, as in quarters.quarter
+        if tied.any():  # ordered by the evaluated rewards, as in samples.deal
             order[tied] = np.lexsort([c[tied] for c in reversed(columns)], axis=1)
     carried = np.stack(columns[1:]) if len(columns) > 1 else np.empty((0, *rewards.shape))
     terms: Array = fused.fused_terms(rewards, carried, order, counts, keys, seed, inverse)
@@ -129,16 +131,16 @@ def plain_terms(columns: list[Array], keys: np.ndarray, seed: int, inverse: Arra
 
 
 def adder(fused: ModuleType | None) -> Callable[[Array, np.ndarray, np.ndarray], None]:
-    """The compiled or the plain exact addition."""
+    """The exact addition, compiled if possible."""
     return add if fused is None else import_module("alignment_limits.limits.streaming.kernels").add
 
 
 def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
-    """Prompts in blocks of like sample counts, so that little is padding and no block is large.
+    """Prompts in blocks of similar sample counts, with little padding and no large block.
 
     Args:
         counts: (P,).
-        alike: no padding at all, so that a prompt's terms do not show which prompts were next to it (NumPy's sums do).
+        alike: no padding, so that a prompt's terms do not depend on its neighbours (NumPy's sums do).
 
     Returns:
         Row numbers of each block.
@@ -157,7 +159,7 @@ def blocks(counts: np.ndarray, *, alike: bool) -> list[np.ndarray]:
 
 
 def padded(flat: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> Array:
-    """Rows (P, longest) cut out of one flat column, NaN behind each prompt's samples."""
+    """Rows (P, longest) cut out of one flat column, NaN after each prompt's samples."""
     width = int(counts.max())
     if np.all(counts == width):
         return np.asarray(flat[starts[:, None] + np.arange(width)], dtype=np.float64)
