@@ -124,7 +124,7 @@ def test_unusable_settings_are_refused() -> None:
         PromptBootstrap(10, replicates=10)
     with pytest.raises(EstimateError, match="Confidence level"):
         PromptBootstrap(10, level=95)
-    with pytest.raises(EstimateError, match="No replicates"):
+    with pytest.raises(EstimateError, match="no replicates"):
         PromptBootstrap(1).replicates(np.ones((1, 1)))
 
 

@@ -47,7 +47,7 @@ def test_missing_samples_have_no_weight_and_do_not_count_in_the_mixture():
         (["base", "dpo"], {"ppo": np.zeros((1, 2))}, "Sample 1 of prompt 0 is from the law 'dpo'"),
         (["ppo", "ppo"], {"ppo": np.zeros((1, 2))}, "No sample is from the base 'base'"),
         (["base"] * 3, {"ppo": np.zeros((1, 2))}, r"laws have shape \(3,\), but the samples have shape \(1, 2\)"),
-        (["base", "ppo"], {"ppo": np.zeros((1, 2)), "dpo": np.zeros((1, 3))}, "all alike"),
+        (["base", "ppo"], {"ppo": np.zeros((1, 2)), "dpo": np.zeros((1, 3))}, "all have the same shape"),
     ],
 )
 def test_a_pool_that_cannot_be_is_refused_with_what_is_wrong(laws, ratios, message):

@@ -125,7 +125,7 @@ class CorrectedCurve:
         if pool is not None and (bare := ~np.isnan(optimized) & (pool.law < 0)).any():
             row, column = np.argwhere(bare)[0]
             raise EstimateError(
-                f"Sample {column} of prompt {row} has a score and no log-ratio (number of such samples: {bare.sum()}). Give "
+                f"Sample {column} of prompt {row} has a score and no log-ratio ({bare.sum()} such samples). Give "
                 "every sample a log-ratio, or make its score NaN if it is missing at random."
             )
         self.enough = enough_samples(optimized if pool is None else pool.base_only(optimized))

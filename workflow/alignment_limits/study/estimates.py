@@ -131,7 +131,7 @@ class Scores(Strict):
 
 
 class Enumerable(Strict):
-    """Exact values of everything, beside the estimates; for models with few tokens and short replies."""
+    """Exact values of all quantities, next to the estimates; for models with few tokens and short replies."""
 
     population: int = Field(
         ge=1,

@@ -169,7 +169,7 @@ class Static(Strict):
 
 
 class Similarity(RewardBase):
-    """Mean cosine of sentence embeddings between the reply and each text beside it."""
+    """Mean cosine of sentence embeddings between the reply and each text that it is compared with."""
 
     kind: Literal["similarity"]
     source: Source
@@ -178,7 +178,7 @@ class Similarity(RewardBase):
 
 
 class Rouge(RewardBase):
-    """ROUGE of the reply against the text beside it."""
+    """ROUGE of the reply against the text that it is compared with."""
 
     kind: Literal["rouge"]
     beside: Beside = Field(description="text that the reply should share words with")
@@ -187,7 +187,7 @@ class Rouge(RewardBase):
 
 
 class InformationGain(RewardBase):
-    """Nats the reply saves a causal language model on the text beside it (Shannon score)."""
+    """Nats that the reply saves a causal language model on the text next to it (Shannon score)."""
 
     kind: Literal["information-gain"]
     source: Source | None = Field(None, description="a causal language model; default: the study's base model")

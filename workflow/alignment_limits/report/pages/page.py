@@ -2,7 +2,7 @@
 
 Snakemake's own report writes params, captions and results into the page as JSON inside script elements, as they are: a
 `</script>` in a reward's description would end the element, and what follows would run. `escape_report` has it write
-JSON with its angle brackets and ampersands as escapes, which says the same and holds no markup.
+JSON with its angle brackets and ampersands as escapes, so that it contains no markup.
 """
 
 from __future__ import annotations
