@@ -197,7 +197,8 @@ def test_bad_weights_are_refused_with_the_file_named(tmp_path):
     arrays = _arrays()
     with h5py.File(file, "w") as f:
         f["layers/dense/vars/0"] = np.zeros((2, 2))
-    with pytest.raises(RewardError, match=r"is not an Embedding → BiLSTM → Dense → Dense classifier; it contains: lay"):
+    message = r"is not an Embedding → BiLSTM → Dense → Dense classifier; it contains: layers"
+    with pytest.raises(RewardError, match=message):
         read_weights(file)
     arrays["dense"][0] = np.zeros((2 * H + 1, D), dtype="float32")
     _write_keras3(file, arrays)
