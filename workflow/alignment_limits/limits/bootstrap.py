@@ -7,8 +7,8 @@ of a cluster.
 Multinomial replicates fail where almost all units have the same value and a few another (constant prompts, lone ties).
 With one such unit among 64, replicates contain it 0 to 3 times; but a rate of 5 % gives one or none in one study of
 six. The mean is then the common value plus a sum over the few units. If these are equal, this is the case of Clopper
-and Pearson. So units get Dirichlet weights, and one further unit is added for the upper and one for the lower end, as
-far off as an unseen unit may be (Gaffke's bound of a mean). With equal units at the end of the support, the ends are
+and Pearson. So units get Dirichlet weights. One further unit is added for the upper and one for the lower end, as far
+off as an unseen unit may be (Gaffke's bound of a mean). With equal units at the end of the support, the ends are
 exactly Clopper and Pearson's.
 """
 

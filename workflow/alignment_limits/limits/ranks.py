@@ -1,7 +1,7 @@
 """Rank arithmetic of best-of-n: gains, KL and win rates, ties counted. Scores (P, M), NaN = no such sample.
 
-Best-of-n depends on ranks only. With a prompt's samples in ascending order of the selecting score, every mean over
-picks is a sum over ranks with weights from one table of binomials, which all prompts of that size share. Where scores
+Best-of-n depends on ranks only. Each prompt's samples are put in ascending order of the selecting score. A mean over
+picks is then a weighted sum over ranks. The weights are binomials, the same for all prompts of that size. Where scores
 tie, the KL follows from the atoms' masses, with a correction for the bias of their estimates. Win rates against a new
 base sample are unbiased.
 """

@@ -44,8 +44,8 @@ def read_prompts(folder: Path, text_column: str = "text") -> pl.DataFrame:
 
     A `.txt` file has one prompt per line; its name is the category, and ids are `<file>-<line>`. A table
     (`.parquet`, `.csv`, `.tsv`, `.jsonl`, `.json`) has a text column and optionally prompt_id, reference, category.
-    If it has conversations in the text column, or a column `messages` and no text column, the conversations are the
-    prompts, and the column `messages` of the result contains them as JSON. Other columns are kept as text for rewards
+    Its prompts may be conversations: in the text column, or in a column `messages` if there is no text column. The
+    column `messages` of the result then contains them as JSON. Other columns are kept as text for rewards
     that use them (`columns`): lists and structs as JSON, and null where a file has no such column.
 
     Raises:
