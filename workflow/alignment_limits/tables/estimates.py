@@ -165,7 +165,7 @@ def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Ite
 
 def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
     for row in table.iter_rows(named=True):
-        where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"at no KL: {row['reason']}"
+        where = f"at {row['peak']:.2g} {row['unit']}" if row["found"] else f"nowhere: {row['reason']}"
         yield f"{row['optimized']}, {row['path']}: gold peaks {where}"
 
 
