@@ -90,7 +90,7 @@ _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*@[0-9a-
 
 
 class Source(Strict):
-    """Where a model or data set comes from; exactly one of `package`, `hub`, `path`."""
+    """The source of a model or data set; exactly one of `package`, `hub`, `path`."""
 
     package: str | None = Field(None, description="a package of the configured index, 'name==version'")
     hub: str | None = Field(None, description="a Hugging Face repository, 'owner/name@<40-digit commit>'")

@@ -65,7 +65,7 @@ class Limits(Strict):
 
 
 class Figures(Strict):
-    """How figures look; never touches a number."""
+    """The appearance of figures; no setting changes a number."""
 
     width_inches: float = Field(3.4, gt=1, le=12, description="3.4: one column; 7: a page")
     font_size: float = Field(8, gt=3, le=20)
@@ -80,7 +80,7 @@ class Report(Strict):
 
 
 class Pool(Strict):
-    """Samples of further laws in the same table, whose log-ratios to the base are known."""
+    """Samples of further laws in the same table, with known log-ratios to the base."""
 
     column: str = Field(description="the column with the name of the law that drew each row")
     base: str = Field("base", description="the name of the base model in that column; all else is of its rows alone")
@@ -101,7 +101,7 @@ class Pool(Strict):
 
 
 class Scores(Strict):
-    """A study that starts at a table of scores: nothing is sampled, no model is loaded."""
+    """A study that starts from a table of scores: nothing is sampled, no model is loaded."""
 
     table: UserPath = Field(
         description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
@@ -131,7 +131,7 @@ class Scores(Strict):
 
 
 class Enumerable(Strict):
-    """Exact values of all quantities, next to the estimates; for models with few tokens and short replies."""
+    """Exact values next to the estimates; for models with few tokens and short replies."""
 
     population: int = Field(
         ge=1,
@@ -173,7 +173,7 @@ def check_levels(settings: Mapping[Any, Sequence[float]], free: float = float("i
 
 
 class World(Strict):
-    """Contexts and responses that can be listed, a target and a base with normal logits."""
+    """Contexts and responses that can be listed; the logits of target and base are normal."""
 
     contexts: int = Field(10, ge=1, le=1000)
     responses: int = Field(10, ge=2, le=100)
@@ -191,7 +191,7 @@ class World(Strict):
 
 
 class Learning(Strict):
-    """Policies learned from n preferences, at exactly known distance from their target."""
+    """Policies learned from n preferences, with their exact distance from the target."""
 
     world: World = World()  # type: ignore[call-arg]
     n: list[Annotated[int, Field(ge=1, le=2**40)]] = Field(

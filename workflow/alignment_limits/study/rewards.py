@@ -52,7 +52,7 @@ class KerasBilstm(RewardBase):
 
 
 class SklearnScorer(RewardBase):
-    """A scikit-learn vectoriser and classifier (joblib files, read by an allow-list); log-odds of class 1."""
+    """A scikit-learn vectoriser and classifier (joblib files, read with an allow-list); log-odds of class 1."""
 
     light: ClassVar[bool] = True
 
@@ -117,7 +117,7 @@ class SequenceClassifier(RewardBase):
 
 
 class Guard(RewardBase):
-    """A guard model: a causal language model asked whether a reply is safe; the score is the log-odds of its answer."""
+    """A guard model: a causal language model that judges whether a reply is safe; log-odds of its answer."""
 
     kind: Literal["guard"]
     source: Source
@@ -169,7 +169,7 @@ class Static(Strict):
 
 
 class Similarity(RewardBase):
-    """Mean cosine of sentence embeddings between the reply and each text that it is compared with."""
+    """Mean cosine of sentence embeddings between the reply and each line of the text it is compared with."""
 
     kind: Literal["similarity"]
     source: Source
@@ -178,7 +178,7 @@ class Similarity(RewardBase):
 
 
 class Rouge(RewardBase):
-    """ROUGE of the reply against the text that it is compared with."""
+    """ROUGE of the reply against the document, reference or prompt."""
 
     kind: Literal["rouge"]
     beside: Beside = Field(description="text that the reply should share words with")
@@ -187,7 +187,7 @@ class Rouge(RewardBase):
 
 
 class InformationGain(RewardBase):
-    """Nats that the reply saves a causal language model on the text next to it (Shannon score)."""
+    """Gain in a causal language model's log-probability of a text from reading the reply, in nats (Shannon score)."""
 
     kind: Literal["information-gain"]
     source: Source | None = Field(None, description="a causal language model; default: the study's base model")
@@ -229,7 +229,7 @@ class Trained(Labelled):
 
 
 class FineTuned(Labelled):
-    """A transformers sequence classifier, all of its weights trained on gold-labelled pairs of one prompt's samples
+    """A transformers sequence classifier with all weights trained on gold-labelled pairs of one prompt's samples
     (Bradley-Terry, by TRL's RewardTrainer). For GPUs: weights, gradients and AdamW's moments are float32."""
 
     kind: Literal["fine-tuned"]
@@ -293,7 +293,7 @@ class Python(RewardBase):
 
 
 class Sum(Noted):
-    """Other rewards of the study, each in its own units, weighed and added."""
+    """A weighted sum of other rewards of the study, each in its own units."""
 
     kind: Literal["sum"]
     terms: dict[Label, float] = Field(min_length=2, description="weights of other rewards, by name")
@@ -320,7 +320,7 @@ Reward = Annotated[
 
 
 class Ensemble(Strict):
-    """Several standardised rewards made one."""
+    """Several standardised rewards combined into one."""
 
     members: list[str] = Field(min_length=2, description="names of rewards")
     aggregator: Literal["mean", "median", "minimum", "mean-variance"]
@@ -333,7 +333,7 @@ Loss = Literal["regression", "bradley-terry"]
 
 
 class Sweep(Strict):
-    """Proxies of every quality and ensembles of every size, from one set of features."""
+    """Proxies of many qualities and ensembles of many sizes, from one set of features."""
 
     features: Source = Field(description="a mean-pooled transformers encoder")
     text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the features describe")
@@ -360,7 +360,7 @@ class Sweep(Strict):
 
 
 class GoldLabels(Strict):
-    """Where gold labels come from: base samples of further prompts, behind the study's own."""
+    """Gold labels: base samples of further prompts after the study's own, scored by gold."""
 
     prompts: int = Field(
         ge=1, le=10_000_000, description="number of further prompts, after those of the study; no prompt is in both"

@@ -29,7 +29,7 @@ class Model(Strict):
 
 
 class Prompts(Strict):
-    """Which prompts, and how they are put to the model."""
+    """The prompts, and how the model reads them."""
 
     source: Source
     count: PromptCount = Field(
@@ -112,9 +112,9 @@ class Sampling(Strict):
 
 
 class Documents(Strict):
-    """What `prompts.source` holds when it is not prompts but documents (Parquet, CSV, JSONL or JSON).
+    """Settings for a `prompts.source` with documents instead of prompts (Parquet, CSV, JSONL or JSON).
 
-    A column inside another is named with dots (`sentences.abstract`); a list of texts is joined by spaces.
+    A nested column is named with dots (`sentences.abstract`). A list of texts is joined with spaces.
     """
 
     text: str = Field(description="column with the document")

@@ -39,7 +39,7 @@ def too_long(value: Any, keys: str = "the study") -> None:
 
 
 class Study(Strict):
-    """A whole study: from a base model on, from a table of scores on, or in an enumerated world with a known target."""
+    """A study: from a base model, from a table of scores, or in an enumerated world with a known target."""
 
     study: Name = Field(description="name of the study and of the folder of its results, results/<study>")
     seed: int = Field(0, ge=0, lt=2**31)

@@ -19,10 +19,10 @@ from alignment_limits.study.sampling import Prompts, Sampling
 
 
 class Policy(Source):
-    """A language model made from the base, and where it comes from: one of `path`, `hub`, `package`, `adapter`.
+    """A language model trained from the base, and its source: one of `path`, `hub`, `package`, `adapter`.
 
-    A folder with config.json and safetensors is a model of its own, one with adapter_config.json an adapter
-    (PEFT) on the study's base model. The labels are only carried into the table.
+    A folder with config.json and safetensors is a full model. A folder with adapter_config.json is an adapter (PEFT)
+    on the study's base model. The labels are only copied to the table.
     """
 
     name: Label = Field(description="name of the policy and of the folder of its samples, policies/<name>")
@@ -86,7 +86,7 @@ NOT_OF_THE_BASE = ("ties-dropped", "tempered-pairs", "best-of-n-pairs")
 
 
 class Preferences(Strict):
-    """Pairs of samples judged as the target, or one reward, would; a table for each setting."""
+    """Pairs of samples judged by the target or by one reward; one table for each setting."""
 
     reward: str | None = Field(
         None,
@@ -130,7 +130,7 @@ class Lora(Strict):
 
 
 class Recipe(Strict):
-    """How policies are trained; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
+    """A recipe of training; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
 
     objective: Trained = Field(
         description="best-of-n: supervised fine-tuning on base samples chosen by best-of-n; exact: L-BFGS on the "
