@@ -111,3 +111,12 @@ def test_pilots_too_small_are_refused() -> None:
         plan(np.ones((8, 64)), [0.1])
     with pytest.raises(EstimateError, match="must be positive"):
         plan(np.random.default_rng(0).random((16, 16)), [0.1], half_width=0)
+
+
+def test_more_samples_than_the_pilot_has_are_called_a_rough_figure() -> None:
+    more = plan(WORLDS["rubric"](np.random.default_rng(1), 64, 32), [0.05], half_width=0.1)
+    assert more.samples[0] > 32
+    assert more.lines()[0].endswith("samples (a rough figure: each prompt of the pilot has only 32)")
+    enough = plan(WORLDS["gaussian"](np.random.default_rng(0), 64, 64), [0.5], half_width=0.1)
+    assert enough.samples[0] <= 64
+    assert "rough" not in enough.lines()[0] + enough.reason[0]

@@ -68,6 +68,7 @@ class Pilot:
         return out
 
 
+ROUGH = "a rough figure: each prompt of the pilot has only"
 HEAVY = "heavy upper tail: intervals would be too short with any number of prompts"
 TRIALS, MOST_REFUSED = 20, 1  # studies drawn of each size, and how many may be refused
 GROWTH, MARGIN = 1.25, 1.5  # ratio of sizes tried; ratio of the answer to the first sufficient size
@@ -112,6 +113,7 @@ class Plan(Columns):
             if prompts > 0:
                 ends = f"{_two_digits(low)} to {_two_digits(high)}"
                 need = f"{_two_digits(prompts)} prompts ({ends}) × {_two_digits(samples)} samples"
+                need += f" ({why[why.index(ROUGH) :]})" if ROUGH in why else ""
             out.append(f"KL {kl:g}: {need}")
         return out
 
@@ -198,7 +200,8 @@ def plan(
         needed, samples, accepted, why = trial.sizes(float(each), floor[cause], design)
         off = np.exp(z * doubt[j])
         ends = max(needed / off, FEWEST_PROMPTS), max(needed * off, FEWEST_PROMPTS)
-        rows.append((needed, *(ends if np.isfinite(needed) else (np.nan, np.nan)), samples, accepted, why or cause))
+        because = f"{why or cause}; {ROUGH} {room}" if np.isfinite(needed) and samples > room else why or cause
+        rows.append((needed, *(ends if np.isfinite(needed) else (np.nan, np.nan)), samples, accepted, because))
     prompts, low, high, samples_, accepted_, reason = zip(*rows, strict=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         reached = z * error / gain
