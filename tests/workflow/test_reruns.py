@@ -101,27 +101,33 @@ SETTINGS = {
             "sample": NEW,
             "score": NEW,
             "score_light": NEW,
-            "samples_summary": "other files",
-            "standardise": "other files",
+            "samples_summary": "the list of input files changed",
+            "standardise": "the list of input files changed",
         },
     ),
     "more prompts": (
         {"prompts": {"count": 12}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
+        | dict.fromkeys(
+            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
+        ),
     ),
     "a chunk cut short is drawn again at its new length": (
         {"prompts": {"count": 10}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
         {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
+        | dict.fromkeys(
+            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
+        ),
     ),
     "another seed": (
         {"seed": 1},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
+        | dict.fromkeys(
+            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
+        ),
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
@@ -137,13 +143,17 @@ SETTINGS = {
             "score_light": NEW,
             "prompts_chunk": NEW,
         }
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
+        | dict.fromkeys(
+            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
+        ),
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
         {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "other files"),
+        | dict.fromkeys(
+            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
+        ),
     ),
 }
 
