@@ -240,3 +240,4 @@ def test_the_lower_bound_is_of_the_optimized_rewards_own_limit_at_a_kl() -> None
     assert np.isnan(tables["other"].at_least).all()
     assert np.isnan(tables["own"].at_least[0])
     assert tables["own"].at_least[1] < tables["own"].gain_plugin[1] < tables["own"].gain[1]
+    assert np.isnan(frontier(r[:15], kls=[0.5], replicates=200).at_least).all(), "too few prompts for any interval"

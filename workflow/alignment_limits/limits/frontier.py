@@ -22,7 +22,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
 from alignment_limits.limits.means import no_shorter_than_students
-from alignment_limits.limits.reliability import AT_BETA, judge
+from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, judge
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import check_betas
 
@@ -39,7 +39,7 @@ class FrontierTable(Columns):
         gain: E_{π_β} v − E_{π₀} v in units of the evaluated reward, corrected for finite samples.
         gain_plugin, kl_plugin: the same without correction.
         at_least: at a KL, a lower confidence bound of the limit that holds for any tail; NaN for another evaluated
-            reward, at a temperature, and for pooled samples.
+            reward, at a temperature, for pooled samples, and of fewer than 16 prompts (or clusters).
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
         reliable, reason: the verdict, and why not ("" if reliable).
         own: whether the evaluated reward is the optimized one, so that the gain is the limit; not a column.
@@ -269,7 +269,7 @@ def _rows_at_kl(
             kappa,
             points.plugin.mean(axis=0),
             boot.interval(points.plugin)[0],
-            (curve.columns[1:] == 0) & (pool is None),
+            (curve.columns[1:] == 0) & (pool is None) & (boot.units >= FEWEST_PROMPTS),
         ),
     }
     return rows | vars(judge_own(scores, points, boot, pool))

@@ -19,7 +19,7 @@ from alignment_limits.limits.correction import (
     solve,
 )
 from alignment_limits.limits.frontier import FrontierTable, bounds
-from alignment_limits.limits.reliability import AT_BETA, Verdict, judge, log_m_ceiling
+from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.streaming.sums import FrontierSums
 from alignment_limits.limits.tilt import check_betas, tilt
 
@@ -180,7 +180,12 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "gain_high": gain + width,
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
-        "at_least": bounds(kappa, e["plugin"][:, 0], intervals["least"][0], np.arange(len(sums.names)) == 0),
+        "at_least": bounds(
+            kappa,
+            e["plugin"][:, 0],
+            intervals["least"][0],
+            (np.arange(len(sums.names)) == 0) & (sums.prompts.sum() >= FEWEST_PROMPTS),
+        ),
     } | verdict
 
 
