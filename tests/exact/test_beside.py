@@ -10,7 +10,7 @@ from alignment_limits.exact.estimands import Everything, beside, every_reply, on
 from alignment_limits.exact.laws import gain, kl, limit, mean
 from alignment_limits.report.figures.policies import exact
 from alignment_limits.report.figures.style import Look
-from alignment_limits.report.pages.policies import exact_page, verdicts
+from alignment_limits.report.pages.learning import exact_page, verdicts
 
 RNG = np.random.default_rng(1)
 BASE = np.log(RNG.dirichlet(np.ones(8), 5))

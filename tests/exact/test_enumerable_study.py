@@ -10,7 +10,7 @@ from reduced import DEFAULT
 from reported import check
 from running import ROOT, snakemake
 
-from alignment_limits.report.pages.policies import verdicts
+from alignment_limits.report.pages.learning import verdicts
 from alignment_limits.study.load import over_default
 from alignment_limits.tables.artifacts import read_table, read_tables
 from alignment_limits.tables.schemas.learning import (

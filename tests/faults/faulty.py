@@ -24,7 +24,7 @@ SAMPLER = '''
 """A model that draws letters."""
 import numpy as np
 import polars as pl
-from alignment_limits.study.shards import block_seed
+from alignment_limits.study.sampling import block_seed
 
 
 def sample_shard(prompts, folder, model, sampling, *, study_seed, block, **_):

@@ -7,7 +7,7 @@ import synthetic
 from many import study
 from reading import cut_off, gids, line, overlaps, smallest
 
-from alignment_limits.report.figures.ends import apart
+from alignment_limits.report.figures.curves import apart
 from alignment_limits.report.figures.rewards import gold_under_proxies
 from alignment_limits.report.figures.style import ENSEMBLE, INK, Look
 

@@ -7,8 +7,8 @@ import pytest
 import synthetic
 from docutils.core import publish_string
 
-from alignment_limits.report.answers import CLOSE, GAIN, QUESTIONS, WRONG, answers, policies
-from alignment_limits.report.pages.first_page import escaped, first_page
+from alignment_limits.report.headline import CLOSE, GAIN, QUESTIONS, WRONG, answers, policies
+from alignment_limits.report.pages.headline import escaped, first_page
 
 PROXIES = list(synthetic.RHO)
 

@@ -10,9 +10,8 @@ import synthetic
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.answers import answers
 from alignment_limits.report.claims.limits import claims, turns_down
-from alignment_limits.report.headline import headline
+from alignment_limits.report.headline import answers, headline
 from alignment_limits.report.pages import page
 from alignment_limits.report.pages.headline import headline_page, sample_page
 from alignment_limits.report.pages.study_card import study_card

@@ -4,7 +4,7 @@ import polars as pl
 import synthetic
 from test_pages import HOSTILE, harmless
 
-from alignment_limits.report.pages.policies import policies_page
+from alignment_limits.report.pages.learning import policies_page
 
 
 def rows_of(text):

@@ -8,7 +8,7 @@ from test_pages import HOSTILE, harmless
 from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
 from alignment_limits.report.claims.trained import approach, difference, levels_off, nearer, power, target_claims
-from alignment_limits.report.pages.policies import targets_page
+from alignment_limits.report.pages.learning import targets_page
 
 ROWS = chosen(main_setting(distances(TARGETS_TABLE, None)))
 LEARNED = ROWS.filter(pl.col("pairs").is_not_null() & (pl.col("quantity") == "forward_kl"))

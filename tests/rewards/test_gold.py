@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import PromptError
+from alignment_limits.report.agreement import shares, trials
 from alignment_limits.report.pages.headline import gold_page
-from alignment_limits.rewards.gold import shares, trials
 
 DOCUMENTS = pl.DataFrame(
     {

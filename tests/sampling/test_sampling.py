@@ -13,8 +13,15 @@ from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.sampling.checks import summarise
 from alignment_limits.sampling.shard import encode, render, sample_shard
 from alignment_limits.study.base import Source
-from alignment_limits.study.sampling import Model, Sampling
-from alignment_limits.study.shards import block_names, block_seed, chunk_names, chunk_range, chunk_size
+from alignment_limits.study.sampling import (
+    Model,
+    Sampling,
+    block_names,
+    block_seed,
+    chunk_names,
+    chunk_range,
+    chunk_size,
+)
 from alignment_limits.tables.artifacts import write_table
 from alignment_limits.tables.schemas.samples import SAMPLES
 

@@ -208,7 +208,8 @@ def library_imports(script):
 def test_what_a_script_imports_lies_in_its_closure(script):
     """Static closure against the modules Python really loads for the script's imports."""
     imports = library_imports(script)
-    code = imports + "\nimport sys; print(*(m for m in sys.modules if m.split('.')[0] == 'alignment_limits'))"
+    files = "(m for m, module in sys.modules.items() if m.split('.')[0] == 'alignment_limits' and module.__file__)"
+    code = f"{imports}\nimport sys; print(*{files})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()) <= set(closure([str(ROOT / "workflow/scripts" / script)]))
 

@@ -1,7 +1,7 @@
 # in: the fetched prompt source, or documents with references
 # out: documents/ (shared): a prompt for each document, and the texts that rewards read alongside replies;
 #      prompts/<chunk>.parquet (shared): the prompts of one shard; prompts.parquet: all prompts
-from alignment_limits.study.shards import chunk_range
+from alignment_limits.study.sampling import chunk_range
 
 
 wildcard_constraints:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.jobs.job import job
-from alignment_limits.report.pages.first_page import first_page
+from alignment_limits.report.pages.headline import first_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.limits import POLICIES

@@ -3,10 +3,9 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.agreement import shares, within_prompt_spearman
 from alignment_limits.report.pages.headline import gold_page
 from alignment_limits.report.pages.page import write_page
-from alignment_limits.rewards.gold import shares
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import GOLD, STANDARDISED, TRIALS
 

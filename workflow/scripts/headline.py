@@ -8,9 +8,8 @@ import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.answers import answers
 from alignment_limits.report.claims.limits import claims, turns_down
-from alignment_limits.report.headline import headline
+from alignment_limits.report.headline import answers, headline
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table, write_table

@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance
+from alignment_limits.report.agreement import trials
 from alignment_limits.rewards.base import Prompt, device_for
-from alignment_limits.rewards.gold import trials
 from alignment_limits.rewards.load import columns_of, load_reward
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, SAMPLES, TRIALS

@@ -2,7 +2,7 @@
 
 from alignment_limits.files import link
 from alignment_limits.jobs.job import job, placed
-from alignment_limits.study.shards import block_names, chunk_names
+from alignment_limits.study.sampling import block_names, chunk_names
 
 with job(snakemake):
     p = snakemake.params.p

@@ -1,13 +1,29 @@
-"""The headline numbers of a study as one table: value, 95% interval, unit, and whether to believe it."""
+"""The headline numbers of a study as one table, and the report's three questions with their answers.
+
+A number has its 95% interval, its unit, and whether to believe it. The questions are: How much reward can the model
+gain within a KL budget? How close do best-of-n and policies come? How much of the gain survives a wrong reward?
+Each is answered in a sentence. A number that is not reliable is not given; the sentence says why.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from alignment_limits.report.numbers import Estimate, at_kl, best_of, estimate, peak, reference_kl, say_kl
+from alignment_limits.report.numbers import (
+    Estimate,
+    at_kl,
+    best_of,
+    estimate,
+    fixed_kl,
+    interval,
+    number,
+    peak,
+    reference_kl,
+    say_kl,
+)
 from alignment_limits.tables.schemas.limits import HEADLINE
 
 KLS = (0.5, 1.0, 2.0)  # nats per sequence; those the study tabulates
@@ -153,3 +169,135 @@ def _samples(summary: pl.DataFrame) -> list[tuple[object, ...]]:
         ("tokens per sample", mean("mean_tokens"), "tokens"),
     ]
     return [_row("samples", "base model", q, Estimate(v, reliable=True, reason=""), u) for q, v, u in values]
+
+
+GAIN, CLOSE, WRONG = QUESTIONS = (
+    "How much reward can the model gain within a KL budget?",
+    "How close does each method come?",
+    "How much survives a wrong reward?",
+)
+N = 4  # of the best-of-n that is spoken of, or the reliable n nearest to it
+
+
+def answers(
+    frontier: pl.DataFrame, best_of_n: pl.DataFrame, scale: float, *, gold: str, proxies: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The three questions with their answers.
+
+    Args:
+        frontier, best_of_n: `limits/*.parquet`.
+        scale: one base standard deviation of gold in its own units; NaN if unknown.
+    """
+    kl = reference_kl(frontier, gold)
+    gain = limit_at(frontier, gold, kl)
+    said = (
+        _gain(gain, kl, scale, _least(frontier, gold)),
+        _close(best_of_n, gold),
+        _wrong(frontier, gold, proxies, kl, gain),
+    )
+    return list(zip(QUESTIONS, said, strict=True))
+
+
+def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
+    if not gain.known:
+        return (
+            f"These samples give no reliable limit at any KL. Reason: {gain.reason}. {least}The command make plan "
+            "computes how many prompts and samples are needed."
+        )
+    own = gain.times(scale).value
+    native = f", which is {number(own)} in gold's own units" if math.isfinite(own) and scale != 1 else ""
+    return (
+        f"Within {nats(kl)} of KL from the base model, the best possible policy gains {interval(gain)} standard "
+        f"deviations of gold{native}."
+    )
+
+
+def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
+    """The lower bound at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
+    rows = fixed_kl(frontier, gold, gold)
+    if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least") > 0)).height:
+        return ""
+    row = rows.sort((pl.col("kl") - wanted).abs()).row(0, named=True)
+    return (
+        f"Within {nats(row['kl'])} of KL the best possible policy gains at least {number(row['at_least'])} standard "
+        "deviations of gold (a lower bound that holds for any tail). "
+    )
+
+
+def nats(kl: float) -> str:
+    """`1 nat`, `0.5 nats`."""
+    return f"{kl:g} nat" if kl == 1 else f"{kl:g} nats"
+
+
+_AVERAGE, _PER_PROMPT = "the limit at that KL", "the limit of policies that spend that KL on every prompt"
+
+
+def _close(table: pl.DataFrame, gold: str) -> str:
+    """One n: of the average budget where a share is reliable, else of the per-prompt one."""
+    reasons: list[str] = []
+    for budget, limit in (("average", _AVERAGE), ("per-prompt", _PER_PROMPT)):
+        rows = {int(row["n"]): row for row in best_of(table, gold, gold, budget).iter_rows(named=True)}
+        shares = {n: estimate(row, "efficiency") for n, row in rows.items()}
+        known = [n for n, share in shares.items() if share.known]
+        if known:
+            n = min(known, key=lambda n: abs(math.log(n / N)))
+            spent = estimate(rows[n], "kl").value
+            return (
+                f"Best-of-{n} spends {number(spent)} nats of KL and reaches {interval(shares[n], percent=True)} of "
+                f"{limit}."
+            )
+        reasons += [share.reason for share in shares.values()]
+    if not reasons:
+        return "The study has no best-of-n."
+    return f"The share of the limit that best-of-n reaches is not reliable at any n. Reason: {most_frequent(reasons)}."
+
+
+def most_frequent(reasons: Sequence[str]) -> str:
+    """The reason that occurs most often; of several the first by name."""
+    return min(set(reasons), key=lambda reason: (-reasons.count(reason), reason))
+
+
+def _wrong(frontier: pl.DataFrame, gold: str, proxies: Sequence[str], kl: float, gain: Estimate) -> str:
+    if not proxies:
+        return "The study has no proxies, so it does not answer this question."
+    shares = {name: at_kl(frontier, name, gold, kl) / gain for name in proxies}
+    known = sorted((name for name, share in shares.items() if share.known), key=lambda name: -shares[name].value)
+    if not known:
+        reason = most_frequent([share.reason for share in shares.values()])
+        each = "the proxy" if len(proxies) == 1 else f"any of the {len(proxies)} proxies"
+        return f"The share of the gain that survives is not reliable for {each}. Reason: {reason}."
+    parts = [_keeps(shares, name) for name in dict.fromkeys((known[0], known[-1]))]
+    lost = [name for name in proxies if name not in known]
+    which = f" ({lost[0]})" if len(lost) == 1 else ""
+    rest = f"; for {_count(len(lost))}{which} the share is not reliable" if lost else ""
+    among = f", the best and the worst of {len(known)} proxies" if len(known) > 2 else ""
+    return f"Optimising a proxy up to {nats(kl)} keeps {' and '.join(parts)}{among}{rest}."
+
+
+def _keeps(shares: Mapping[str, Estimate], name: str) -> str:
+    return f"{interval(shares[name], percent=True)} of that gain with {name}"
+
+
+def _count(others: int) -> str:
+    return "one other proxy" if others == 1 else f"{others} other proxies"
+
+
+def policies(table: pl.DataFrame, gold: str) -> str:
+    """A sentence on the share of gold's limit that policies reach, to follow the second answer; empty without policies.
+
+    Args:
+        table: `policies/policies.parquet`.
+    """
+    rows = table.filter(pl.col("evaluated") == gold)
+    shares = {str(row["policy"]): estimate(row, "efficiency") for row in rows.iter_rows(named=True)}
+    known = sorted((name for name, share in shares.items() if share.known), key=lambda name: shares[name].value)
+    if not shares:
+        return ""
+    if not known:
+        return (
+            f"No policy's share of the limit is reliable. Reason: {most_frequent([s.reason for s in shares.values()])}."
+        )
+    worst, best = (f"{interval(shares[name], percent=True)} ({name})" for name in (known[0], known[-1]))
+    if len(known) == 1:
+        return f"The policy {known[0]} reaches {interval(shares[known[0]], percent=True)} of the limit at its KL."
+    return f"{len(known)} policies reach between {worst} and {best} of the limit at their KL."

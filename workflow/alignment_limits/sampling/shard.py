@@ -17,8 +17,7 @@ from tqdm import tqdm
 from alignment_limits.errors import PromptError, SamplingError
 from alignment_limits.jobs.job import intervals
 from alignment_limits.models.tokenizer import DATE, chat, context_length, control_tokens, load_tokenizer, stop_tokens
-from alignment_limits.study.sampling import Model, Sampling
-from alignment_limits.study.shards import block_seed
+from alignment_limits.study.sampling import Model, Sampling, block_seed
 from alignment_limits.tables.conversations import Messages, conversation, default_system
 
 

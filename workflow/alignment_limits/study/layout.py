@@ -14,7 +14,7 @@ from typing import Any
 from alignment_limits.models.fetch import source_id
 from alignment_limits.study.base import Source, by_file_name, file_name
 from alignment_limits.study.rewards import Labelled, Sum
-from alignment_limits.study.shards import block_names, block_seed, chunk_names, chunk_size
+from alignment_limits.study.sampling import block_names, block_seed, chunk_names, chunk_size
 from alignment_limits.study.study import Study
 from alignment_limits.study.training import Run
 

@@ -15,8 +15,7 @@ from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
-from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
-from alignment_limits.study.shards import chunk_size
+from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
 from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
 
 MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second

@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.figures import ends
-from alignment_limits.report.figures.curves import Curve, curve, draw, limit_curve, ordered
+from alignment_limits.report.figures.curves import Curve, curve, draw, draw_names, limit_curve, names_fit, ordered
 from alignment_limits.report.figures.style import (
     DASHED,
     GAIN,
@@ -161,7 +160,7 @@ def gold_under_proxies(
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
         panel = 0.46 * look.width / (1.3 if beside else 1)
         drawn = all(c.end > 0 for c in curves.values())
-        at_ends = bool(groups) and drawn and all(ends.fits(g, look, room, 0.8 * 72 * panel) for _, g in groups)
+        at_ends = bool(groups) and drawn and all(names_fit(g, look, room, 0.8 * 72 * panel) for _, g in groups)
         keys = [LINE * look.font_size / 72 if at_ends else height(g, look, columns(g, look, room)) for _, g in groups]
         keys = keys or [0.0]
         figure = look.figure(height=rows * panel + (max(keys) if beside else sum(keys)) + 0.45)
@@ -190,7 +189,7 @@ def gold_under_proxies(
         _limits(np.atleast_1d(axes)[0], [ideal, *curves.values()])
         if at_ends:
             for ax, (_, names) in zip(np.atleast_1d(axes), groups, strict=True):
-                ends.draw(ax, {n: (curves[n].end, curves[n].at(curves[n].end)) for n in names}, look)
+                draw_names(ax, {n: (curves[n].end, curves[n].at(curves[n].end)) for n in names}, look)
         if groups and not any(c.reach for c in curves.values()):
             rows_of = table.filter((pl.col("evaluated") == gold) & pl.col("optimized").is_in(list(curves)))
             for ax in np.atleast_1d(axes):

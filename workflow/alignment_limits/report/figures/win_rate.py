@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alignment_limits.limits.worlds import Uniform
-from alignment_limits.report.figures import ends
-from alignment_limits.report.figures.curves import Curve, pieces
+from alignment_limits.report.figures.curves import Curve, draw_names, names_fit, pieces
 from alignment_limits.report.figures.style import (
     DASHED,
     GREY,
@@ -66,7 +65,7 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
         room = 72 * look.width / (2 if beside else 1) - 6 * look.font_size
         wide, labels = columns(names, look, room), [str(h.get_label()) for *_, h in ways]
         tall = 0.8 * 72 * (0.38 if beside else 0.52) * look.width
-        at_ends = ends.fits((look.gold, *names), look, room, tall) and bool(last.get(look.gold))
+        at_ends = names_fit((look.gold, *names), look, room, tall) and bool(last.get(look.gold))
         wide_below = key_columns(labels, look, room, most=2)
         first = LINE * look.font_size / 72 if at_ends else height(names, look, wide)
         keys = [first, *([key_height(labels, look, wide_below, titles=1)] if below else [])]
@@ -88,7 +87,7 @@ def win_rate(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = (), en
         axes[0].set_ylabel("win rate in gold\nagainst the base model")
         if at_ends:
             shown = {look.gold: "gold"}
-            ends.draw(axes[0], {n: last[n] for n in (look.gold, *names)}, look, shown)
+            draw_names(axes[0], {n: last[n] for n in (look.gold, *names)}, look, shown)
         if below:
             axes[1].axhline(0, color=GREY, lw=0.8, ls=":", zorder=2)
             for part, style, handle in ways:

@@ -15,7 +15,7 @@ from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.learning import learning_claims, nearest
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.claims.trained import proxy_claims, target_claims
-from alignment_limits.report.pages import learning, policies
+from alignment_limits.report.pages import learning
 from alignment_limits.tables.artifacts import Schema, read_table
 from alignment_limits.tables.schemas import learning as contracts
 from alignment_limits.tables.schemas.limits import POLICIES
@@ -25,17 +25,17 @@ Made = tuple[str, Sequence[Verdict]]  # the document, and its verdicts
 
 
 def _policies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    return policies.policies_page(study, tables["policies"], gold=p["gold"], top_p=p["top_p"]), ()
+    return learning.policies_page(study, tables["policies"], gold=p["gold"], top_p=p["top_p"]), ()
 
 
 def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
     targets, exact = tables["targets"], tables.get("exact")
     verdicts = target_claims(chosen(main_setting(distances(targets, exact))))
-    return policies.targets_page(study, targets, exact, verdicts), verdicts
+    return learning.targets_page(study, targets, exact, verdicts), verdicts
 
 
 def _exact(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    return policies.exact_page(study, tables, gold=p["gold"]), ()
+    return learning.exact_page(study, tables, gold=p["gold"]), ()
 
 
 def _proxies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:

@@ -1,1 +1,0 @@
-"""The commands of `alignment-limits`, in modules by topic."""

@@ -1,1 +1,0 @@
-"""A world whose replies can all be listed: exact laws, values and training without sampling error."""

@@ -1,1 +1,0 @@
-"""Checkpoints: fetch them, convert them, load their weights and tokenizers."""

@@ -1,1 +1,0 @@
-"""From tables to what people read: figures, verdicts on claims, pages."""

@@ -1,1 +1,0 @@
-"""Verdicts on the papers' claims, each from this study's tables alone."""

@@ -1,1 +1,0 @@
-"""The report's pages: self-contained HTML without scripts; every text is escaped."""

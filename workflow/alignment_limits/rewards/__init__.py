@@ -1,1 +1,0 @@
-"""Reward models behind one interface; one module for each kind."""

@@ -1,1 +1,0 @@
-"""Sampling replies to prompts, with one of two engines behind one interface."""

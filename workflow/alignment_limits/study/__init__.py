@@ -1,1 +1,0 @@
-"""The study file: typed, and checked before anything runs."""

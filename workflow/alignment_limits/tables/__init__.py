@@ -1,1 +1,0 @@
-"""Tables of the workflow and of its users: contracts, readers, writers, checks."""

@@ -1,1 +1,0 @@
-"""The tables' contracts. They are a public interface: names and units do not change."""
