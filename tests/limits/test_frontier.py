@@ -241,3 +241,15 @@ def test_the_lower_bound_is_of_the_optimized_rewards_own_limit_at_a_kl() -> None
     assert np.isnan(tables["own"].at_least[0])
     assert tables["own"].at_least[1] < tables["own"].gain_plugin[1] < tables["own"].gain[1]
     assert np.isnan(frontier(r[:15], kls=[0.5], replicates=200).at_least).all(), "too few prompts for any interval"
+
+
+def test_every_quantity_of_a_row_has_its_own_verdict() -> None:
+    """A given KL is always reliable; at a temperature the correction of the KL fails before that of the gain."""
+    r = gaussian(4000, 64)
+    table = frontier(r, betas=[2.0, 1.0], kls=[0.2, 6.0], replicates=100)
+    assert table.kl_reliable.tolist() == [True, False, True, True]
+    assert table.gain_reliable.tolist() == [True, True, True, False]
+    assert table.reliable.tolist() == [True, False, True, False]
+    assert table.reason.tolist() == [k or g for k, g in zip(table.kl_reason, table.gain_reason, strict=True)]
+    assert np.array_equal(table.kl_reason == "", table.kl_reliable)
+    assert np.array_equal(table.gain_reason == "", table.gain_reliable)

@@ -136,12 +136,22 @@ def test_gain_and_win_rate_have_verdicts_of_their_own():
     base, policy, kl = gaussian(1.0, 1.0, prompts=16, samples=32)
     got = row(place(base, [policy], np.full_like(kl, 6.0)))
     assert (got["reliable"], got["gain_reliable"], got["win_rate_reliable"]) == (False, True, True)
+    assert (got["limit_reliable"], got["efficiency_reliable"]) == (False, False)
+    assert got["reason"] == got["efficiency_reason"] == got["limit_reason"] != ""
     got = row(place(base[:15], [policy[:15]], kl[:15]))
     assert got["gain_reason"] == got["win_rate_reason"] == "only 15 prompts (needs 16)"
     policy = base + np.eye(16)[0][:, None]
     got = row(place(base, [policy], kl))
     assert got["gain_reason"] == "only 1.1 prompts carry the spread of the gain (needs 3)"
     assert not got["gain_reliable"]
+
+
+def test_a_share_needs_a_reliable_gain_and_a_reliable_limit():
+    base, policy, kl = gaussian(1.0, 1.0, prompts=64, samples=64)
+    policy = policy + 50 * np.eye(64)[0][:, None]  # one prompt carries the spread of the gain
+    got = row(place(base, [policy], np.full_like(kl, 0.5)))
+    assert (got["limit_reliable"], got["gain_reliable"], got["efficiency_reliable"]) == (True, False, False)
+    assert (got["reliable"], got["reason"]) == (False, got["gain_reason"])
 
 
 def test_negative_and_infinite_means_are_shown_as_they_are():

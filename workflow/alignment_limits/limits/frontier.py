@@ -21,8 +21,8 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
 from alignment_limits.limits.curve import CorrectedCurve, judge_own
-from alignment_limits.limits.means import no_shorter_than_students
-from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, judge
+from alignment_limits.limits.means import columns_of, no_shorter_than_students, together
+from alignment_limits.limits.reliability import AT_BETA, DOUBTFUL_AT_BETA, FEWEST_PROMPTS, Verdict, judge
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import check_betas
 
@@ -41,7 +41,9 @@ class FrontierTable(Columns):
         at_least: at a KL, a lower confidence bound of the limit that holds for any tail; NaN for another evaluated
             reward, at a temperature, for pooled samples, and of fewer than 16 prompts (or clusters).
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
-        reliable, reason: the verdict, and why not ("" if reliable).
+        gain_reliable, gain_reason: the verdict on the gain, and why it is not reliable ("" if it is).
+        kl_reliable, kl_reason: the same of the KL; a given KL is always reliable.
+        reliable, reason: of the row: both are reliable, or the first reason why not.
         own: whether the evaluated reward is the optimized one, so that the gain is the limit; not a column.
 
     Intervals are `*_low` and `*_high`.
@@ -64,6 +66,10 @@ class FrontierTable(Columns):
     at_least: Array
     ess: Array
     pareto_k: Array
+    gain_reliable: Flags
+    gain_reason: Words
+    kl_reliable: Flags
+    kl_reason: Words
     reliable: Flags
     reason: Words
     own: bool = field(default=True, metadata=APART)
@@ -228,19 +234,23 @@ def _rows_at_beta(
     # The correction's last term must be small relative to the interval: with more prompts the interval shrinks, but
     # the bias does not.
     own_low, own_high = boot.interval(values[..., 0])
-    doubtful = (missed[:, 0] > MOST_MISSED * (own_high - own_low)) | (missed[:, -2] > MOST_MISSED * (kl_high - kl_low))
-    return rows | vars(
-        judge(
-            scores,
-            1.0 / beta,
-            m.ess,
-            share=m.share,
-            doubtful=doubtful,
-            reach=AT_BETA,
-            clusters=boot.clusters,
-            pool=pool,
-        )
-    )
+    doubtful = missed[:, 0] > MOST_MISSED * (own_high - own_low), missed[:, -2] > MOST_MISSED * (kl_high - kl_low)
+    verdict = judge(scores, 1.0 / beta, m.ess, share=m.share, reach=AT_BETA, clusters=boot.clusters, pool=pool)
+    return rows | verdicts_at_beta(verdict, *doubtful)
+
+
+def verdicts_at_beta(verdict: Verdict, gain: np.ndarray, kl: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of verdicts at temperatures: those of both quantities, and whether either's correction is doubtful."""
+    doubts = {name: np.where(each, DOUBTFUL_AT_BETA, "") for name, each in (("gain", gain), ("kl", kl))}
+    reasons = {name: together(verdict.reason, each) for name, each in doubts.items()}
+    row = columns_of(reasons | {"row": together(*reasons.values())})
+    return {"ess": verdict.ess, "pareto_k": verdict.pareto_k} | {k: v for k, v in row.items() if "row" not in k}
+
+
+def verdicts_at_kl(verdict: Verdict) -> dict[str, np.ndarray]:
+    """Columns of verdicts at given KLs, where only the gain is estimated."""
+    given = np.full(len(verdict.reason), "", dtype=object)
+    return {"ess": verdict.ess, "pareto_k": verdict.pareto_k} | columns_of({"kl": given, "gain": verdict.reason})
 
 
 def _rows_at_kl(
@@ -272,7 +282,7 @@ def _rows_at_kl(
             (curve.columns[1:] == 0) & (pool is None) & (boot.units >= FEWEST_PROMPTS),
         ),
     }
-    return rows | vars(judge_own(scores, points, boot, pool))
+    return rows | verdicts_at_kl(judge_own(scores, points, boot, pool))
 
 
 WIDER = 1.2  # the lower end of a 95 % interval, 97.5 % from below, taken further to 99 %

@@ -30,6 +30,10 @@ FEWEST_PROMPTS = 16
 MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
 LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
+DOUBTFUL, DOUBTFUL_AT_BETA = (
+    f"the correction is too uncertain for so narrow an interval; {remedy}"
+    for remedy in ("draw more samples per prompt (more prompts do not help)", "read a row at a fixed KL")
+)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
@@ -379,9 +383,7 @@ def judge(
         elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
             reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read a row at a fixed KL"
         elif doubtful[j]:
-            reason = "the correction is too uncertain for so narrow an interval; " + (
-                "read a row at a fixed KL" if reach else "draw more samples per prompt (more prompts do not help)"
-            )
+            reason = DOUBTFUL_AT_BETA if reach else DOUBTFUL
         else:
             reason = ""
         reasons.append(reason)

@@ -23,7 +23,7 @@ from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, chec
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
-from alignment_limits.limits.means import judge_draws, paired_limit
+from alignment_limits.limits.means import NO_SHARE, columns_of, judge_draws, paired_limit, together
 from alignment_limits.limits.samples import Pool
 
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a ratio of rounding errors
@@ -42,8 +42,8 @@ class Placement(Columns):
         optimality_gap: KL(π‖π_β), nats.
         win_rate: against a base reply; a tie counts half.
         limit_from: "base" where the limit is from the base's samples, "pool" where it is from the policy's as well.
-        reliable, reason: of the limit ("" where reliable). Gain and win rate do not need a limit and have their own
-            verdicts.
+        reliable, reason: of the row, the same as for its efficiency. Gain, limit, efficiency and win rate each have a
+            verdict of their own: <name>_reliable, <name>_reason ("" where reliable). Gain and win rate need no limit.
 
     Intervals (bootstrap over prompts) are `*_low` and `*_high`.
     """
@@ -65,12 +65,16 @@ class Placement(Columns):
     win_rate_low: Array
     win_rate_high: Array
     limit_from: Words
-    reliable: Flags
-    reason: Words
     gain_reliable: Flags
     gain_reason: Words
     win_rate_reliable: Flags
     win_rate_reason: Words
+    limit_reliable: Flags
+    limit_reason: Words
+    efficiency_reliable: Flags
+    efficiency_reason: Words
+    reliable: Flags
+    reason: Words
 
 
 def place(
@@ -148,7 +152,13 @@ def place(
     gain_low, gain_high = boot.interval(gain)
     gap_low, gap_high = boot.interval(gap)
     win_low, win_high = boot.interval(wins)
-    gain_reason, win_reason = (judge_draws(name, each, boot) for name, each in (("gain", gain), ("win rate", wins)))
+    verdicts = {
+        "gain": judge_draws("gain", gain, boot),
+        "win_rate": judge_draws("win rate", wins, boot),
+        "limit": reasons,
+    }
+    none_at_all = np.where(np.isfinite(efficiency_low + efficiency_high), "", NO_SHARE)
+    verdicts["efficiency"] = together(reasons, verdicts["gain"], none_at_all)
     return Placement(
         gain=mean,
         gain_low=gain_low,
@@ -165,12 +175,7 @@ def place(
         win_rate_low=win_low,
         win_rate_high=win_high,
         limit_from=limit_from,
-        reliable=reasons == "",
-        reason=reasons,
-        gain_reliable=gain_reason == "",
-        gain_reason=gain_reason,
-        win_rate_reliable=win_reason == "",
-        win_rate_reason=win_reason,
+        **columns_of(verdicts),
     )
 
 

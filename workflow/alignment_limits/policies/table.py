@@ -109,7 +109,8 @@ def placements(
     common: dict[str, Any] = {"policy": names}
     for column, values in (("kl", spent), ("kl_log_ratio", ratio)):
         common |= dict(zip((column, f"{column}_low", f"{column}_high"), mean_over_prompts(values, boot), strict=True))
-        common[f"{column}_reliable"] = judge_draws("KL", values, boot) == ""
+        reason = judge_draws("KL", values, boot)
+        common |= {f"{column}_reliable": reason == "", f"{column}_reason": reason.astype(str)}
     common["kl_infinite"] = [float(kl[p]["kl"].is_infinite().mean()) for p in names]  # type: ignore[arg-type]
     pools = None if ratios is None else [ratios[p] for p in names]
     rows = []

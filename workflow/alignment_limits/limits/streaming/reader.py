@@ -18,7 +18,7 @@ from alignment_limits.limits.correction import (
     missed,
     solve,
 )
-from alignment_limits.limits.frontier import FrontierTable, bounds
+from alignment_limits.limits.frontier import FrontierTable, bounds, verdicts_at_beta, verdicts_at_kl
 from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.streaming.sums import FrontierSums
 from alignment_limits.limits.tilt import check_betas, tilt
@@ -156,7 +156,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
-    verdict = vars(_judge(sums, lam, e["ratio"], reached=reached))
+    verdict = _judge(sums, lam, e["ratio"], reached=reached)
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
@@ -165,8 +165,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         (within, f"below the KL of the grid's largest beta ({low:.3f} nats); sum again with larger betas"),
     )
     for rows, which in reasons:
-        verdict["reason"][rows] = which
-        verdict["reliable"] = verdict["reliable"] & ~rows
+        verdict.reason[rows] = which
     return {
         "at": np.full(len(kappa), "kl", dtype=object),
         "budget": np.full(len(kappa), "average", dtype=object),
@@ -186,7 +185,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             intervals["least"][0],
             (np.arange(len(sums.names)) == 0) & (sums.prompts.sum() >= FEWEST_PROMPTS),
         ),
-    } | verdict
+    } | verdicts_at_kl(verdict)
 
 
 def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
@@ -217,9 +216,8 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
     # As in frontier.py: the correction's last term must be small relative to the interval.
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
-    doubtful = np.any(e["missed"] > MOST_MISSED * widths, axis=1)
-    lam = 1.0 / beta
-    verdict = _judge(sums, lam, doubtful=doubtful, reach=AT_BETA)
+    doubtful = e["missed"] > MOST_MISSED * widths
+    verdict = _judge(sums, 1.0 / beta, reach=AT_BETA)
     return {
         "at": np.full(len(beta), "beta", dtype=object),
         "budget": np.full(len(beta), "average", dtype=object),
@@ -234,7 +232,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         "gain_plugin": e["plugin"],
         "kl_plugin": e["kl_plugin"],
         "at_least": np.full(len(beta), np.nan),
-    } | vars(verdict)
+    } | verdicts_at_beta(verdict, *doubtful.T)
 
 
 def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: Any) -> Verdict:

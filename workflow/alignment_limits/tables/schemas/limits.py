@@ -50,7 +50,7 @@ FRONTIER = contract(
     FrontierTable,
     "optimized evaluated budget beta kl kl_low kl_high kl_reverse gain gain_low gain_high gain_plugin ess pareto_k "
     "reliable",
-    {"reliable": ("kl", "gain", "gain_low", "gain_high")},
+    {"reliable": ("kl", "gain", "gain_low", "gain_high")} | own_verdicts("gain", "kl"),
     **_PAIR,
     samples_from=pl.String,  # base, or pool: samples of the base and of policies
     log_m=pl.Float64,  # mean over prompts of log(number of samples), an upper bound of the KL that samples can show
@@ -106,13 +106,20 @@ POLICIES = Schema(
         "gain_high": pl.Float64,
         "limit": pl.Float64,
         "efficiency": pl.Float64,
-        "reliable": pl.Boolean,  # of the limit, and of values computed from it
+        "reliable": pl.Boolean,  # of the row, as of its efficiency
+        "limit_reliable": pl.Boolean,
+        "efficiency_reliable": pl.Boolean,
         "gain_reliable": pl.Boolean,
         "win_rate_reliable": pl.Boolean,
         "kl_reliable": pl.Boolean,
         "limit_from": pl.String,  # base: the limit is from the base's samples; pool: also from the policy's
     },
-    verdicts={"reliable": ("limit",), **own_verdicts("gain", "win_rate", "kl")},
+    verdicts={
+        "reliable": ("limit",),
+        "limit_reliable": ("limit",),
+        "efficiency_reliable": with_interval("efficiency"),
+        **own_verdicts("gain", "win_rate", "kl"),
+    },
 )
 
 # The numbers of the report.
