@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from alignment_limits.limits import PromptBootstrap, aggregate, frontier, study_ensembles, tilt
+from alignment_limits.limits import Pool, PromptBootstrap, aggregate, frontier, study_ensembles, tilt
 from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
 PROMPTS, SAMPLES, BETAS = 1000, 512, 64
+SHIFT = 1.8  # mean of the pooled policy's rewards, in base standard deviations
 
 
 def best(job: Callable[[], object], times: int = 5) -> float:
@@ -147,7 +148,18 @@ def main() -> None:
         lines.append(f"| tilt, {label} | {seconds:.4f} | {seconds / kernel:.2f} of the time |")
     full = best(lambda: frontier(r, {"own": r}, betas=betas, kls=np.linspace(0.05, 3, 30)), 2)
     lines.append(f"| frontier: corrected, {BETAS} betas, 30 KLs, 2,000 replicates | {full:.2f} | |")
+    grids = {"betas": betas[24:], "kls": np.linspace(0.05, 2, 20)}
+    alone = best(lambda: frontier(r, **grids), 3)
+    both = np.concatenate([r, r + SHIFT], axis=1)
+
+    def pooled() -> object:  # with the pool's own weights and checks
+        pool = Pool.of(np.repeat(["base", "policy"], SAMPLES), {"policy": SHIFT * both - SHIFT**2 / 2})
+        return frontier(both, pool=pool, **grids)
+
+    together = best(pooled, 3)
     lines += [
+        f"| frontier from base samples: 40 betas, 20 KLs, 2,000 replicates | {alone:.2f} | |",
+        f"| the same with as many samples of a policy, pooled | {together:.2f} | {together / alone:.2f} of the time |",
         "",
         "The default study (its sizes, grids, subsets and replicates), each job once, from NumPy arrays:",
         "",

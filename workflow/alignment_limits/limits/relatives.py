@@ -6,6 +6,7 @@ distribution in the quantile u of the reward is u e^(mu (u - 1)), with density (
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -173,6 +174,7 @@ def poisson_kl(scores: Array, mu: Array, atoms: np.ndarray | None = None) -> Arr
     return np.maximum(out, 0.0)
 
 
+CAP = 6.5  # of exponents: e^-e^6.5 is the same as 0
 STEP, TAIL = 0.75, 10.0  # grid of noisy scores; a finer one is not needed for a Gumbel law, and its tail is e^-TAIL
 
 
@@ -205,12 +207,42 @@ def soft_weights(scores: Array, ns: np.ndarray) -> Array:
     score at y, times P(another is below y) to the power n - 1. It is a sum over a grid, with a relative error of 1e-4.
     NaN where a prompt has fewer than n samples.
     """
+    fused = compiled_picks()
+    if fused is None:
+        return plain_picks(scores, ns)
+    known = ~np.isnan(scores)
+    counts, order = known.sum(axis=1), None
+    z = scores - np.nanmax(scores, axis=1, keepdims=True)
+    starts = np.nanmin(z, axis=1) - 3.0
+    sizes = np.ceil((np.log(ns[-1]) + TAIL - starts) / STEP).astype(np.int64)
+    if not known.all():
+        order = np.argsort(~known, axis=1, kind="stable")
+        z = np.take_along_axis(z, order, axis=1)
+    weights = fused(z, counts, ns, starts, sizes, step=STEP, cap=CAP)
+    if order is None:
+        return weights
+    out = np.zeros_like(weights)
+    np.put_along_axis(out, order[:, :, None], weights, axis=1)
+    return out
+
+
+def compiled_picks() -> Callable[..., Array] | None:
+    """The compiled probabilities, or None without Numba (or if its cache cannot be written)."""
+    try:
+        fused: Callable[..., Array] = import_module("alignment_limits.limits.picks").fused_picks
+        return fused
+    except (ImportError, RuntimeError):
+        return None
+
+
+def plain_picks(scores: Array, ns: np.ndarray) -> Array:
+    """The same by NumPy, one prompt after the other."""
     out = np.zeros((*scores.shape, len(ns)))
     for row, into in zip(scores, out, strict=True):
         known = ~np.isnan(row)
         z = row[known] - row[known].max()
         y = np.arange(z.min() - 3.0, np.log(ns[-1]) + TAIL, STEP)
-        rate = np.exp(np.minimum(z - y[:, None], 6.5))  # (grid, samples); 6.5: e^-665 is the same as 0
+        rate = np.exp(np.minimum(z - y[:, None], CAP))  # (grid, samples)
         below = np.exp(-rate)
         rate *= below  # the density of the noisy score
         np.subtract(below.sum(axis=1, keepdims=True), below, out=below)

@@ -1,12 +1,12 @@
 """Samples dealt into random quarters, in the same order for every reward: the input of sums over tilts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from alignment_limits.ensembles.scores import QUARTERS, Array, prompt_means, split_labels
 from alignment_limits.errors import EstimateError
@@ -69,6 +69,7 @@ class Pool:
     names: tuple[str, ...]
     law: NDArray[np.int64]
     log_ratios: Array
+    _known: dict[bytes, tuple[Array, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, laws: ArrayLike, log_ratios: Mapping[str, ArrayLike], *, base: str = "base") -> "Pool":
@@ -134,12 +135,7 @@ class Pool:
 
     def log_weights(self, present: NDArray[np.bool_]) -> Array:
         """Log density of the base over that of the mixture of a prompt's samples (P, M), -inf without a sample."""
-        own = present & (self.law >= 0)
-        counts = np.sum((self.law == np.arange(len(self.names))[:, None, None]) & own, axis=2)
-        with np.errstate(divide="ignore"):
-            share = np.log(counts / np.maximum(counts.sum(axis=0), 1))
-        terms = share[:, :, None] + np.where(own, self.log_ratios, 0.0)
-        return np.where(own, -logsumexp(terms, axis=0), -np.inf)
+        return self._of(present)[0]
 
     def weights(self, present: NDArray[np.bool_]) -> Array:
         """The exponential of `log_weights`: at most samples / base samples of a prompt, 0 without a sample."""
@@ -151,6 +147,26 @@ class Pool:
         The log-ratios give the probability r_k that a pooled sample is of law k. Of right ones, r_k has the mean n_k/n,
         and r_k (1 − r_k) summed over the samples of law k equals r_k² summed over the others, up to noise.
         """
+        return self._of(present)[1]
+
+    def _of(self, present: NDArray[np.bool_]) -> tuple[Array, str]:
+        """Log weights and misfit, computed once for all rewards and temperatures of the same samples."""
+        key = present.tobytes()
+        if key not in self._known:
+            self._known.clear()
+            self._known[key] = self._log_weights(present), self._misfit(present)
+        return self._known[key]
+
+    def _log_weights(self, present: NDArray[np.bool_]) -> Array:
+        own = present & (self.law >= 0)
+        total = np.full(own.shape, -np.inf)
+        for k, ratios in enumerate(self.log_ratios):
+            share = np.sum((self.law == k) & own, axis=1) / np.maximum(own.sum(axis=1), 1)
+            with np.errstate(divide="ignore"):
+                total = np.logaddexp(total, np.log(share)[:, None] + np.where(own, ratios, 0.0))
+        return np.where(own, -total, -np.inf)
+
+    def _misfit(self, present: NDArray[np.bool_]) -> str:
         own = present & (self.law >= 0)
         number = np.maximum(own.sum(axis=1), 1)
         is_law = (self.law == np.arange(len(self.names))[:, None, None]) & own

@@ -195,9 +195,9 @@ def block_sums(parts: Quartered, inverse: Array) -> tuple[Array, Array, Array]:
     every evaluated reward. Short axes come first, so that NumPy loops over the long ones.
     """
     shift = inverse * parts.tops.T[:, :, None]
-    fused = compiled_sums() if parts.weights is None else None
+    fused = compiled_sums()
     if fused is not None:
-        return shift, *fused(parts.rewards, parts.tops, parts.features, parts.sizes, inverse)
+        return shift, *fused(parts.rewards, parts.tops, parts.features, parts.sizes, inverse, parts.weights)
     return shift, *plain_sums(parts, inverse)
 
 

@@ -97,18 +97,23 @@ def _feature_sums(e: Any, r: Any, v: Any) -> Any:  # pragma: no cover - compiled
 
 @njit(error_model="numpy", cache=True)
 def _sums(
-    rewards: Any, tops: Any, features: Any, sizes: Any, inverse: Any, sums: Any, squares: Any
+    rewards: Any, tops: Any, features: Any, sizes: Any, weights: Any, inverse: Any, sums: Any, squares: Any
 ) -> None:  # pragma: no cover - compiled
     room = rewards.shape[2]
     below, buffer = np.empty(room), np.empty(room)
+    weighted = weights.size > 0
     for p in range(rewards.shape[0]):
         for b in range(rewards.shape[1]):
-            size = sizes[p, b]
+            size = room if weighted else sizes[p, b]
             x, r, e = below[:size], rewards[p, b, :size], buffer[:size]
             for i in range(size):
-                x[i] = r[i] - tops[p, b]
+                x[i] = min(r[i] - tops[p, b], 0.0)
             for j in range(inverse.shape[1]):
                 _exponentials(x, inverse[p, j], e)
+                if weighted:
+                    w = weights[p, b]
+                    for i in range(size):
+                        e[i] *= w[i]
                 total, first, second, square = _reward_sums(e, r)
                 sums[0, b, p, j], sums[1, b, p, j], sums[2, b, p, j] = total, first, second
                 squares[b, p, j] = square
@@ -118,16 +123,22 @@ def _sums(
 
 
 def fused_sums(
-    rewards: np.ndarray, tops: np.ndarray, features: np.ndarray, sizes: np.ndarray, inverse: np.ndarray
+    rewards: np.ndarray,
+    tops: np.ndarray,
+    features: np.ndarray,
+    sizes: np.ndarray,
+    inverse: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of exp(inverse · (rewards − top)), block by block, and of squared weights.
+    """Sums of weight · exp(inverse · (rewards − top)), block by block, and of squared summands.
 
     Args:
-        rewards: (P, B, Q), real samples first.
+        rewards: (P, B, Q), real samples first unless there are weights.
         tops: their largest (P, B).
         features: (P, B, Q, V).
         sizes: (P, B).
         inverse: (P, L).
+        weights: of pooled samples (P, B, Q), 0 in the padding; default: 1.
 
     Returns:
         Sums (3 + 2 V, B, P, L) and squared weights (B, P, L).
@@ -135,7 +146,8 @@ def fused_sums(
     blocks = (rewards.shape[1], len(rewards), inverse.shape[1])
     sums, squares = np.zeros((3 + 2 * features.shape[3], *blocks)), np.zeros(blocks)
     carried = np.ascontiguousarray(np.moveaxis(features, -1, 1))
-    _sums(rewards, tops, carried, sizes.astype(np.int64), inverse, sums, squares)
+    given = np.empty((0, 0, 0)) if weights is None else weights
+    _sums(rewards, tops, carried, sizes.astype(np.int64), given, inverse, sums, squares)
     return sums, squares
 
 
