@@ -7,6 +7,7 @@ nats, where no sample of the base helps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from alignment_limits.ensembles.scores import Array
+from alignment_limits.limits.sequential import counters
 
 Tokens = NDArray[np.int64]
 
@@ -90,3 +92,37 @@ class MarkovWorld:
     def log_ratio(self, pairs: Array, inverse: float, replies: Tokens) -> Array:
         """Log-density [p, m] of replies under the tilt at λ relative to the base, in nats."""
         return inverse * self.reward(pairs, replies) - self.tilt(pairs, inverse)[0][:, None]
+
+
+@dataclass(frozen=True)
+class MarkovReplies:
+    """A Markov world for tempered sampling: it completes replies and rewards them (`limits.temper`).
+
+    Attributes:
+        world: the chains.
+        pairs: what each pair of neighbouring tokens is worth [p, v, v].
+    """
+
+    world: MarkovWorld
+    pairs: Array
+
+    def extend(
+        self, prompts: Sequence[int], kept: Sequence[Sequence[int]], seeds: Sequence[int]
+    ) -> list[tuple[int, ...]]:
+        """Draw the rest of replies to numbered prompts; each depends on its own seed alone."""
+        prompt, begun = np.asarray(prompts), np.array([len(tokens) for tokens in kept])
+        out = np.zeros((len(prompt), self.world.length), dtype=np.int64)
+        for row, tokens in zip(out, kept, strict=True):
+            row[: len(tokens)] = tokens
+        noise = counters(0, np.asarray(seeds, dtype=np.int64), (), self.world.length)[1]
+        for t in range(self.world.length):
+            rows = np.flatnonzero(begun <= t)
+            law = self.world.first[prompt[rows]] if t == 0 else self.world.step[prompt[rows], out[rows, t - 1]]
+            below = law.cumsum(axis=1)
+            out[rows, t] = (below < noise[rows, t, None] * below[:, -1:]).sum(axis=1)
+        return [tuple(reply) for reply in out.tolist()]
+
+    def reward(self, prompts: Sequence[int], replies: Sequence[Sequence[int]]) -> Array:
+        """Rewards of replies to numbered prompts."""
+        prompt, tokens = np.asarray(prompts)[:, None], np.asarray(replies)
+        return np.asarray(self.pairs[prompt, tokens[:, :-1], tokens[:, 1:]].sum(axis=1))

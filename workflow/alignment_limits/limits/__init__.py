@@ -16,6 +16,8 @@ from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.ranks import per_sequence_kl
 from alignment_limits.limits.samples import Pool
+from alignment_limits.limits.sequential import Level, Tempering, temper
+from alignment_limits.limits.tempered import TemperedTable, pool_levels, tempered_limit
 from alignment_limits.limits.tilt import gain_from_covariance, gain_from_jeffreys, pareto_k, tilt
 from alignment_limits.limits.worlds import WORLDS
 
@@ -25,10 +27,13 @@ __all__ = [
     "BestOfNTable",
     "CorrectedCurve",
     "FrontierTable",
+    "Level",
     "Plan",
     "Pool",
     "PromptBootstrap",
     "ProxyGapTable",
+    "TemperedTable",
+    "Tempering",
     "aggregate",
     "apply_standardisation",
     "best_of_n",
@@ -44,11 +49,14 @@ __all__ = [
     "pareto_k",
     "per_sequence_kl",
     "plan",
+    "pool_levels",
     "proxy_gap",
     "soft_best_of_n",
     "standardise",
     "stopping_point",
     "study_ensembles",
     "sub_gaussian_bound",
+    "temper",
+    "tempered_limit",
     "tilt",
 ]
