@@ -3,9 +3,9 @@
     python benchmarks/tempered.py [--studies 8] [--kls 1 3 5]
 
 Each row is a setting: particles, moves of each particle at a level, and the effective share that decides how many
-levels there are. Printed are the number of levels, the tokens drawn for one reply relative to a reply's length (of the full
-run; the half run adds half of that), the acceptance at the last level, and for each KL the mean error of the limit from
-the full run alone and corrected by the half run, with its standard error, and how many rows are reliable.
+levels there are. Printed are the number of levels, the tokens drawn for one reply relative to a reply's length (of the
+full run; the half run adds half of that), the acceptance at the last level, and for each KL the mean error of the
+limit from the full run alone and corrected by the half run, with its standard error, and how many rows are reliable.
 """
 
 import argparse
