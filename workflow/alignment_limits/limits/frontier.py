@@ -1,6 +1,6 @@
 """The frontier of reward against KL, at given temperatures and KL budgets, with intervals and a verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -19,8 +19,9 @@ from alignment_limits.ensembles.scores import (
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
-from alignment_limits.limits.curve import CorrectedCurve, judge_own
+from alignment_limits.limits.brackets import Bounds, Dual, at_least, duals, lower_end
+from alignment_limits.limits.correction import MOST_MISSED, LevelMoments, extrapolate_at_beta
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_own
 from alignment_limits.limits.means import columns_of, no_shorter_than_students, together
 from alignment_limits.limits.reliability import AT_BETA, DOUBTFUL_AT_BETA, FEWEST_PROMPTS, Verdict, judge
 from alignment_limits.limits.samples import Pool
@@ -38,8 +39,10 @@ class FrontierTable(Columns):
         kl, kl_reverse: KL(π_β‖π₀) and KL(π₀‖π_β), nats per sequence, means over prompts.
         gain: E_{π_β} v − E_{π₀} v in units of the evaluated reward, corrected for finite samples.
         gain_plugin, kl_plugin: the same without correction.
-        at_least: at a KL, a lower confidence bound of the limit that holds for any tail; NaN for another evaluated
-            reward, at a temperature, for pooled samples, and of fewer than 16 prompts (or clusters).
+        at_least: a lower confidence bound that holds for any tail: at a KL of the limit, at a temperature of the gain
+            there; from base samples alone. NaN for another evaluated reward, and of fewer than 16 prompts (or clusters).
+        at_most: the same from above, for rewards with `bounds`: at a KL of the evaluated reward's own limit, which no
+            policy exceeds; at a temperature of the gain there. NaN without bounds.
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
         gain_reliable, gain_reason: the verdict on the gain, and why it is not reliable ("" if it is).
         kl_reliable, kl_reason: the same of the KL; a given KL is always reliable.
@@ -64,6 +67,7 @@ class FrontierTable(Columns):
     gain_plugin: Array
     kl_plugin: Array
     at_least: Array
+    at_most: Array
     ess: Array
     pareto_k: Array
     gain_reliable: Flags
@@ -92,6 +96,7 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
     pool: Pool | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
 ) -> dict[str, FrontierTable] | FrontierTable:
     """Gain in each evaluated reward of the tilt by `optimized`, at each temperature and at each KL budget.
 
@@ -112,12 +117,14 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
             bootstrap draws clusters, and the verdict counts them; default: every prompt is independent.
         pool: laws of the samples and their log-ratios to the base, if not all samples are from the base. Samples of
             trained policies show the tilt at KLs that base samples do not reach.
+        bounds: the lowest and the highest score of the evaluated reward, or by name; each one number or one per prompt.
+            They give `at_most`.
 
     Returns:
         One table, or one for each name where `evaluated` is a mapping.
 
     Raises:
-        EstimateError: scores that cannot be used (with the row), or nothing to estimate.
+        EstimateError: scores that cannot be used or are outside the bounds (with the row), or nothing to estimate.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -136,11 +143,17 @@ def frontier(  # type: ignore[misc]  # the settings are the same for both
     curve = CorrectedCurve(scores, list(others.values()), budget=budget, seed=seed, keys=keys, pool=pool)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     beta, kappa = _vector(betas, "betas"), _vector(kls, "kls")
+    drawn = {"optimized": scores, **others}
+    if pool is not None:
+        drawn = {name: pool.base_only(array) for name, array in drawn.items()}
+    base = curve if pool is None else CorrectedCurve(drawn["optimized"], budget=budget, seed=seed, keys=keys)
+    upper = duals({name: drawn[name] for name in others}, bounds, boot)
+    brackets = _Brackets(base, curve.columns[1:] == 0, boot, [upper.get(name) for name in others])
     parts = []
     if beta.size and budget == "average":
-        parts.append(_rows_at_beta(curve, scores, check_betas(beta), boot, pool))
+        parts.append(_rows_at_beta(curve, scores, check_betas(beta), boot, pool, brackets))
     if kappa.size:
-        parts.append(_rows_at_kl(curve, scores, kappa, boot, pool))
+        parts.append(_rows_at_kl(curve, scores, kappa, boot, pool, brackets))
     if not parts:
         raise EstimateError(f"Nothing to estimate: give kls{' or betas' if budget == 'average' else ''}.")
     tables = {
@@ -165,13 +178,14 @@ def limit_at(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
     pool: Pool | None = None,
+    bounds: Bounds | None = None,
 ) -> FrontierTable:
     """The corrected limit at given KLs only: `frontier` without temperatures.
 
     Args:
         optimized, evaluated: scores (prompts, samples); default of the second: the first.
         kls: budgets in nats.
-        budget, replicates, seed, level, keys, clusters, pool: as for `frontier`.
+        budget, replicates, seed, level, keys, clusters, pool, bounds: as for `frontier`.
 
     Returns:
         One row for each KL.
@@ -191,6 +205,7 @@ def limit_at(
     return frontier(
         optimized, {"evaluated": other}, kls=kls, budget=budget,
         replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters, pool=pool,
+        bounds=None if bounds is None else {"evaluated": bounds},
     )["evaluated"]  # fmt: skip
 
 
@@ -207,7 +222,12 @@ def _column(part: dict[str, np.ndarray], name: str, index: int) -> np.ndarray:
 
 
 def _rows_at_beta(
-    curve: CorrectedCurve, scores: Array, beta: Array, boot: PromptBootstrap, pool: Pool | None
+    curve: CorrectedCurve,
+    scores: Array,
+    beta: Array,
+    boot: PromptBootstrap,
+    pool: Pool | None,
+    brackets: "_Brackets",
 ) -> dict[str, np.ndarray]:
     m = curve.moments(1.0 / beta)
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
@@ -229,7 +249,7 @@ def _rows_at_beta(
         "gain_high": gain_high,
         "gain_plugin": m.gains[:, :, 1:, 0].mean(axis=0),
         "kl_plugin": m.kl[..., 0].mean(axis=0),
-        "at_least": np.full(count, np.nan),
+        **brackets.at_beta(beta, m if pool is None else brackets.base.moments(1.0 / beta)),
     }
     # The correction's last term must be small relative to the interval: with more prompts the interval shrinks, but
     # the bias does not.
@@ -254,7 +274,12 @@ def verdicts_at_kl(verdict: Verdict) -> dict[str, np.ndarray]:
 
 
 def _rows_at_kl(
-    curve: CorrectedCurve, scores: Array, kappa: Array, boot: PromptBootstrap, pool: Pool | None
+    curve: CorrectedCurve,
+    scores: Array,
+    kappa: Array,
+    boot: PromptBootstrap,
+    pool: Pool | None,
+    brackets: "_Brackets",
 ) -> dict[str, np.ndarray]:
     points = curve.at(kappa)
     gains = points.values[..., 1:]
@@ -275,31 +300,40 @@ def _rows_at_kl(
         "gain_high": gain_high,
         "gain_plugin": points.levels[0][:, 1:],
         "kl_plugin": kappa,
-        "at_least": bounds(
-            kappa,
-            points.plugin.mean(axis=0),
-            boot.interval(points.plugin)[0],
-            (curve.columns[1:] == 0) & (pool is None) & (boot.units >= FEWEST_PROMPTS),
-        ),
+        **brackets.at_kl(kappa, points if pool is None else brackets.base.at(kappa)),
     }
     return rows | verdicts_at_kl(judge_own(scores, points, boot, pool))
 
 
-WIDER = 1.2  # the lower end of a 95 % interval, 97.5 % from below, taken further to 99 %
+@dataclass(frozen=True)
+class _Brackets:
+    """Lower and upper bounds of all rows.
 
-
-def bounds(kappa: Array, plugin: Array, low: Array, own: np.ndarray) -> Array:
-    """Lower confidence bounds of the limit at each KL (K, V), NaN for evaluated rewards that are not the optimized one.
-
-    The plug-in limit is too low on average for every law: it is a minimum over beta of logarithms of means. So a bound
-    below its mean over prompts holds whatever the tail. What the samples do not reach is no less than what they do.
-
-    Args:
-        kappa: budgets (K,).
-        plugin, low: the plug-in limit and the lower end of its interval (K,).
+    Attributes:
+        base: the curve of base samples.
         own: which evaluated rewards are the optimized one (V,).
+        boot: replicates of prompts.
+        duals: upper bounds of the evaluated rewards, None without `bounds` (V,).
     """
-    order = np.argsort(kappa, kind="stable")
-    bound = np.empty_like(low)
-    bound[order] = np.fmax.accumulate((plugin - WIDER * (plugin - low))[order])
-    return np.where(own, bound[:, None], np.nan)
+
+    base: CorrectedCurve
+    own: np.ndarray
+    boot: PromptBootstrap
+    duals: Sequence[Dual | None]
+
+    def at_kl(self, kappa: Array, points: CurvePoints) -> dict[str, Array]:
+        """Columns (K, V) at KLs (K,), from the points of the base's curve."""
+        least = at_least(kappa, points.plugin.mean(axis=0), self.boot.interval(points.plugin)[0])
+        return self._columns(least, [None if dual is None else dual.at(kappa) for dual in self.duals])
+
+    def at_beta(self, beta: Array, m: LevelMoments) -> dict[str, Array]:
+        """Columns (K, V) at temperatures (K,). The gain is at least gain - beta KL, of which the plug-in is too low."""
+        net = beta * m.reverse[..., 0]
+        least = lower_end(net.mean(axis=0), self.boot.interval(net)[0])
+        own = zip(self.duals, self.own, strict=True)
+        return self._columns(least, [dual.at_beta(beta, least) if dual and same else None for dual, same in own])
+
+    def _columns(self, least: Array, most: Sequence[Array | None]) -> dict[str, Array]:
+        lower = np.where(self.own & (self.boot.units >= FEWEST_PROMPTS), least[:, None], np.nan)
+        none = np.full(len(least), np.nan)
+        return {"at_least": lower, "at_most": np.stack([none if m is None else m for m in most], axis=1)}
