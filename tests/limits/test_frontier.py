@@ -233,12 +233,13 @@ def test_the_lower_bound_is_below_the_limit_where_tails_forbid_an_estimate() -> 
     assert table.at_least[-1] == table.at_least[-2], "beyond the ceiling: what is known below it"
 
 
-def test_the_lower_bound_is_of_the_optimized_rewards_own_limit_at_a_kl() -> None:
+def test_the_lower_bound_is_of_the_optimized_rewards_own_limit() -> None:
     rng = np.random.default_rng(0)
     r, v = rng.normal(size=(2, 64, 64))
     tables = frontier(r, {"own": r, "other": v}, betas=[1.0], kls=[0.5], replicates=200)
     assert np.isnan(tables["other"].at_least).all()
-    assert np.isnan(tables["own"].at_least[0])
+    assert 0 < tables["own"].at_least[0] < tables["own"].gain[0] - tables["own"].kl[0], "at a temperature, of the gain"
+    assert np.isnan(tables["own"].at_most).all(), "no bounds were given"
     assert tables["own"].at_least[1] < tables["own"].gain_plugin[1] < tables["own"].gain[1]
     assert np.isnan(frontier(r[:15], kls=[0.5], replicates=200).at_least).all(), "too few prompts for any interval"
 

@@ -432,3 +432,25 @@ def test_no_file_but_an_earlier_merge_is_written_over(table: pl.DataFrame, tmp_p
     ):
         with pytest.raises(AlignmentLimitsError, match=message):
             command(["sum", "--optimized", "rm", "--tables", file, "--out", str(target)])
+
+
+def test_bounds_are_checked_row_by_row_written_with_the_part_and_the_same_for_all_parts(
+    six: list[str], tmp_path: Path
+) -> None:
+    scores = [pl.read_parquet(table)["rm"] for table in six]
+    low, high = float(min(s.min() for s in scores)), float(max(s.max() for s in scores))
+    whole = sum_tables(six, "rm", [], part=tmp_path / "whole.npz", bounds=(low, high))
+    again = read_sums(tmp_path / "whole.npz")
+    assert (again.bounds, again.fewest) == ((low, high), whole.fewest)
+    assert np.array_equal(again.ends, whole.ends)
+    parts = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for part, tables in zip(parts, (six[3:], six[:3]), strict=True):
+        sum_tables(tables, "rm", [], part=part, bounds=(low, high))
+    table = commands.frontier_table(merge_files(parts[::-1]), kls=[0.1, 0.5])
+    assert table.equals(commands.frontier_table(whole, kls=[0.1, 0.5]))
+    assert (table["at_most"] > table["at_least"]).all()
+    cut = float(np.sort(np.concatenate([s.to_numpy() for s in scores]))[-1]) - 1e-6
+    with pytest.raises(ArtifactError, match=r"'rm' is outside its bounds, .*\(prompt 'p\d+', sample \d+\), in row"):
+        sum_tables(six, "rm", [], bounds=(low, cut))
+    with pytest.raises(ArtifactError, match="another pair of bounds"):
+        sum_tables(six, "rm", [], part=tmp_path / "whole.npz", bounds=(low, high + 1))

@@ -140,6 +140,16 @@ def test_scores_that_are_no_numbers_are_named(tmp_path):
         read_scores([tmp_path / "s.parquet"], "r")
 
 
+def test_scores_outside_the_bounds_of_a_reward_are_named(tmp_path):
+    write_table(scores(), tmp_path / "s.parquet", SCORES, {})
+    top = float(scores()["score"].max())
+    assert read_scores([tmp_path / "s.parquet"], "r", (0, top)).height == scores().height
+    with pytest.raises(
+        ArtifactError, match=rf"reward r: 1 score\(s\) are outside its bounds, .* first is {top:g} at p"
+    ):
+        read_scores([tmp_path / "s.parquet"], "r", (0, top - 0.5))
+
+
 def test_shards_join_by_key_whatever_their_order(tmp_path):
     table = scores(n=5, m=12)
     shuffled = table.sample(fraction=1, shuffle=True, seed=1)

@@ -70,11 +70,11 @@ def test_a_column_called_cluster_reaches_the_frontiers_intervals(table: pl.DataF
         tmp_path,
         Files(table=tmp_path / "scores.csv"),
         Files(clusters, **raw),
-        {"rewards": names, "cluster": None, "pool": None},
+        {"rewards": names, "bounds": {}, "cluster": None, "pool": None},
     )
     standard = {name: tmp_path / f"{name}.parquet" for name in ("scales", "standardised")}
     shards = {name: [file] for name, file in raw.items()}
-    run("standardise", tmp_path, Files(clusters, **shards), Files(**standard), {"rewards": names})
+    run("standardise", tmp_path, Files(clusters, **shards), Files(**standard), {"rewards": names, "bounds": {}})
     settings = {"gold": "gold", "optimized": ["gold"], "betas": [2.0], "kls": [0.2], "bootstrap": 200, "seed": 0}
     made = read_table(standard["standardised"], STANDARDISED)
     got = estimate("frontier", made, settings).filter(at="kl", budget="average")
@@ -108,7 +108,7 @@ def test_a_prompt_file_s_column_goes_on_and_a_prompt_without_one_stands_alone(
     for file, count in ((prompts, 38), (prompts.drop("cluster"), None)):
         write_table(file, tmp_path / "prompts.parquet", PROMPTS, PROVENANCE)
         files = Files(tmp_path / "prompts.parquet", **{"scores/gold": [tmp_path / "gold.parquet"]})
-        run("standardise", tmp_path, files, Files(**standard), {"rewards": ["gold"]})
+        run("standardise", tmp_path, files, Files(**standard), {"rewards": ["gold"], "bounds": {}})
         labels = prompt_clusters(read_table(standard["standardised"], STANDARDISED))
         assert (None if labels is None else len(set(labels))) == count
 

@@ -93,3 +93,11 @@ def test_nested_lists_of_scores_become_rows(tmp_path, suffix):
     (tmp_path / "gens.json").write_text(json.dumps(records[1:]))
     with pytest.raises(ArtifactError, match="the lists of record 1 differ in length"):
         unnest([tmp_path / "gens.json"], ["gold_scores", "answers"])
+
+
+def test_scores_outside_the_bounds_of_a_reward_are_named_with_row_and_key(tmp_path):
+    (tmp_path / "t.csv").write_text(GOOD)
+    assert read_score_table(tmp_path / "t.csv", ["gold", "proxy"], {"gold": (-3, 1.5)}).height == 3
+    message = r"'gold' is outside its bounds, 0 to 10: -3 \(prompt '?1'?, sample 1\), in row 2"
+    with pytest.raises(ArtifactError, match=message):
+        read_score_table(tmp_path / "t.csv", ["gold", "proxy"], {"gold": (0, 10)})

@@ -20,7 +20,7 @@ rule standardise:
     conda:
         ENVIRONMENT
     params:
-        p={"rewards": STUDY.reward_names},
+        p={"rewards": STUDY.reward_names, "bounds": STUDY.bounds},
         code=code("standardise.py"),
     script:
         "../scripts/standardise.py"
@@ -53,6 +53,11 @@ for NAME, ESTIMATOR in ESTIMATORS.items():
             **(
                 {"pool": results("ensembles/pool.parquet")}
                 if ESTIMATOR.pools and STUDY.scores and STUDY.scores.pool
+                else {}
+            ),
+            **(
+                {"scales": results("ensembles/scales.parquet")}
+                if ESTIMATOR.bounded and STUDY.bounds
                 else {}
             ),
             standardised=results("ensembles/standardised.parquet"),

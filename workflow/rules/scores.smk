@@ -18,6 +18,7 @@ rule import_scores:
     params:
         p={
             "rewards": STUDY.reward_names,
+            "bounds": STUDY.bounds,
             "cluster": STUDY.scores.cluster,
             "pool": STUDY.scores.pool and STUDY.scores.pool.model_dump(),
         },

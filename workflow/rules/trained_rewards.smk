@@ -85,7 +85,7 @@ if STUDY.gold_labels:
 
     def fine_tuning_settings(wildcards):
         settings = FINE_TUNED[wildcards.scorer].model_dump(
-            exclude={"note", "kind", "source"}
+            exclude={"note", "bounds", "kind", "source"}
         )
         return settings | STUDY.dated(LAYOUT.scorers[wildcards.scorer])
 

@@ -12,7 +12,8 @@ from alignment_limits.tables.scores import cluster_column, read_clusters, read_p
 
 with job(snakemake):
     file, p = Path(snakemake.input.table), snakemake.params.p
-    table = read_pool(file, p["rewards"], **p["pool"]) if p["pool"] else read_score_table(file, p["rewards"])
+    wanted = file, p["rewards"], p["bounds"]
+    table = read_pool(*wanted, **p["pool"]) if p["pool"] else read_score_table(*wanted)
     say(f"{file}: {table['prompt_id'].n_unique()} prompts, {table.height} samples, {len(p['rewards'])} rewards")
     column = cluster_column(file, p["cluster"], p["rewards"])
     clusters = pl.DataFrame(schema=CLUSTERS.columns) if column is None else read_clusters(file, column)

@@ -10,7 +10,8 @@ from alignment_limits.tables.schemas.samples import PROMPT_IDS, SCALES, STANDARD
 
 with job(snakemake):
     files = snakemake.input
-    scores = {name: read_scores(files[f"scores/{name}"], name) for name in snakemake.params.p["rewards"]}
+    p = snakemake.params.p
+    scores = {name: read_scores(files[f"scores/{name}"], name, p["bounds"].get(name)) for name in p["rewards"]}
     table = same_keys(scores).select(KEY)
     grid = Grid.of(table)
     clusters = read_table(snakemake.input[0], PROMPT_IDS)

@@ -63,15 +63,19 @@ def sum_tables(
     scale: float = 1.0,
     seed: int = 0,
     part: Path | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> FrontierSums:
     """Partial sums of complete tables. `betas` are added to the grid `octaves(scale)`, so that they have rows.
+
+    `bounds`: the lowest and the highest score of the optimized reward.
 
     The sums are written to `part`, also while unfinished. An existing part is continued after the tables it contains.
     Interruptions do not change the result.
     """
     names = list(dict.fromkeys([optimized, *evaluated]))
     grid = np.concatenate([octaves(scale), np.asarray(betas, dtype=np.float64)])
-    sums = FrontierSums.empty(names, grid, seed)
+    sums = FrontierSums.empty(names, grid, seed, bounds=bounds)
+    checked = {} if bounds is None else {optimized: bounds}
     if twice := sorted({table for table in tables if tables.count(table) > 1}):
         raise ArtifactError(f"{', '.join(twice)}: given twice; give each table once")
     done: dict[str, str] = {}
@@ -83,7 +87,7 @@ def sum_tables(
     for table in left:
         digest = "" if part is None else table_digest(table, names)  # before reading, so that later edits are noticed
         try:
-            for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys):
+            for prompts in stream_prompts(table, names, progress, earlier=list(done), known=sums.keys, bounds=checked):
                 sums.add(prompts.keys, prompts.counts, prompts.columns)
         except EstimateError as error:
             raise ArtifactError(f"{table}: {error}") from error
@@ -125,6 +129,14 @@ def stream_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         help="typical within-prompt sd of the optimized reward, the same for every part; sets the grid of betas",
+    )
+    add.add_argument(
+        "--bounds",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="the lowest and the highest possible score of the optimized reward, the same for every part; they give "
+        "upper bounds of the limit",
     )
     add.add_argument("--seed", type=int, default=0, help="seed of the split into quarters; the same for every part")
     add.add_argument(
@@ -168,7 +180,8 @@ def run_stream(a: argparse.Namespace) -> None:
         if a.out.exists():  # a part is continued; other files are refused
             refuse_to_overwrite(a.out, a.tables, unless=lambda _: True)
         start = time.monotonic()
-        sums = sum_tables(a.tables, a.optimized, a.evaluated, betas=a.betas, scale=a.scale, seed=a.seed, part=a.out)
+        grids = {"betas": a.betas, "scale": a.scale, "seed": a.seed, "bounds": a.bounds and tuple(a.bounds)}
+        sums = sum_tables(a.tables, a.optimized, a.evaluated, part=a.out, **grids)
         seconds = time.monotonic() - start
         print(f"{a.out}: {_size(sums)} in {seconds:.0f} s", file=sys.stderr)
     else:

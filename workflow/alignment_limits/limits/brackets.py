@@ -1,17 +1,18 @@
 """Brackets of the limit: a lower bound that holds for every tail, and an upper bound for rewards with known bounds.
 
-Lower bound. For every law of rewards the plug-in limit is too low on average, as it is a minimum over beta of logarithms
-of means. So a lower confidence bound of the plug-in limit is one of the limit too.
+Lower bound. For every law of rewards the plug-in limit is too low on average, as it is a minimum over beta of
+logarithms of means. So a lower confidence bound of the plug-in limit is one of the limit too.
 
 Upper bound. For every beta, with mu_x the mean reward of prompt x,
 
     G*(kappa) <= beta kappa + beta E_x log E e^{(r - mu_x) / beta} <= beta kappa + beta log E_x E e^{(r - mu_x) / beta}.
 
-W_x = mean_i e^{(r_i - c_i) / beta}, where c_i is the mean of the prompt's other samples, has E W_x >= E e^{(r - mu_x) / beta},
-because c_i is independent of r_i and has mean mu_x (Jensen). As r_i - c_i = m / (m - 1) (r_i - mean), W_x is at most
-`largest_mean` of the range, and prompts are independent. So an upper confidence bound of the mean of independent bounded
-numbers gives one of the limit, if the chances of error of all betas add up to the one allowed. Both budgets have the same
-upper bound, as the average one allows more. See docs/theory.md, "Brackets".
+W_x = mean_i e^{(r_i - c_i) / beta}, where c_i is the mean of the prompt's other samples, has
+E W_x >= E e^{(r - mu_x) / beta}, because c_i is independent of r_i and has mean mu_x (Jensen). As
+r_i - c_i = m / (m - 1) (r_i - mean), W_x is at most `largest_mean` of the range, and prompts are independent. So an
+upper confidence bound of the mean of independent bounded numbers gives one of the limit, if the chances of error of all
+betas add up to the one allowed. Both budgets have the same upper bound, as the average one allows more. See
+docs/theory.md, "Brackets".
 """
 
 from collections.abc import Mapping
@@ -96,9 +97,9 @@ def largest_mean(ranges: ArrayLike) -> Array:
 def upper_mean(values: Array, sizes: Array, top: Array, error: float) -> Array:
     """Upper confidence bounds of means of independent numbers in [0, top], by Gaffke's bound.
 
-    Units get Dirichlet weights, and one further unit has the largest value. The bound is the quantile of the weighted mean,
-    by a saddlepoint approximation. For numbers that are 0 or `top` it is Clopper and Pearson's. That it holds for all laws
-    is a conjecture without known exception.
+    Units get Dirichlet weights, and one further unit has the largest value. The bound is the quantile of the weighted
+    mean, by a saddlepoint approximation. For numbers that are 0 or `top` it is Clopper and Pearson's. That it holds for
+    all laws is a conjecture without known exception.
 
     Args:
         values: sums of each unit (U, K).

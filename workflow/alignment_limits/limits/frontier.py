@@ -40,7 +40,7 @@ class FrontierTable(Columns):
         gain: E_{π_β} v − E_{π₀} v in units of the evaluated reward, corrected for finite samples.
         gain_plugin, kl_plugin: the same without correction.
         at_least: a lower confidence bound that holds for any tail: at a KL of the limit, at a temperature of the gain
-            there; from base samples alone. NaN for another evaluated reward, and of fewer than 16 prompts (or clusters).
+            there; from base samples alone. NaN for another evaluated reward, and with fewer than 16 prompts (clusters).
         at_most: the same from above, for rewards with `bounds`: at a KL of the evaluated reward's own limit, which no
             policy exceeds; at a temperature of the gain there. NaN without bounds.
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.

@@ -35,7 +35,7 @@ _LOADERS = {
     "guard": "guard",
     "python": "python_function",
 }
-_NOT_FOR_THE_MODEL = {"kind", "source", "note", "beside"}
+_NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside"}
 
 
 def module_of(kind: str, function: str | None = None) -> str:

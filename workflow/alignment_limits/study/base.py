@@ -78,6 +78,15 @@ PromptCount = Annotated[
 ]
 
 
+def _ordered(bounds: list[float]) -> list[float]:
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"the lowest score comes first and is below the highest: [0, 1], not {bounds}")
+    return bounds
+
+
+Bounds = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+
+
 class Strict(BaseModel):
     """Base of all sections: no unknown keys, no values of another type (true is not a number), immutable."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from alignment_limits.study.base import Label, Strict, UserPath
+from alignment_limits.study.base import Bounds, Label, Strict, UserPath
 from alignment_limits.study.objectives import Learned
 
 
@@ -114,6 +114,11 @@ class Scores(Strict):
         description="a column whose equal values mark prompts that are not independent, such as their template "
         "(default: the column cluster, if there is one)",
     )
+    bounds: dict[Label, Bounds] = Field(
+        {},
+        description="the lowest and the highest possible score of columns that have them, such as {judge: [1, 10]}; "
+        "their limit then has an upper bound",
+    )
     pool: Pool | None = Field(
         None, description="samples of policies in the same table, which show the limit at KLs that base samples do not"
     )
@@ -123,6 +128,8 @@ class Scores(Strict):
         names = self.names
         if len(set(names)) != len(names):
             raise ValueError(f"gold and proxies must be different columns, not {', '.join(names)}")
+        if unknown := [name for name in self.bounds if name not in names]:
+            raise ValueError(f"bounds names '{unknown[0]}', which is neither gold nor a proxy ({', '.join(names)})")
         return self
 
     @property

@@ -210,7 +210,8 @@ class Layout:
 
     def scoring_settings(self, reward: str) -> dict[str, Any]:
         """Settings to load a reward with, and the date for its chat template."""
-        return dict(self.scoring(reward).model_dump(exclude={"note"}) | self.study.dated(reward))
+        spec = self.scoring(reward)
+        return dict(spec.model_dump(exclude=spec.decides_nothing) | self.study.dated(reward))
 
     def documents_for(self, reward: str) -> str | list[str]:
         """The documents, for rewards that read them or their references."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from alignment_limits.study.base import Inside, Label, Source, Strict
+from alignment_limits.study.base import Bounds, Inside, Label, Source, Strict
 
 
 def _no_boolean(value: object) -> object:
@@ -24,7 +24,14 @@ class Noted(Strict):
 
     light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
 
+    decides_nothing: ClassVar[set[str]] = {"note", "bounds"}  # of a score
+
     note: str = Field("", description="a caveat that the report prints next to the reward")
+    bounds: Bounds | None = Field(
+        None,
+        description="the lowest and the highest possible score, after `sign`; give them where the reward has them, "
+        "such as [0, 1] of a pass rate: the limit then has an upper bound",
+    )
 
     @property
     def templated(self) -> bool:

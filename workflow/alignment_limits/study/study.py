@@ -285,7 +285,7 @@ class Study(Strict):
     def scorer_id(self, reward: str) -> str:
         """Id of a reward: its name and all settings that decide its scores."""
         spec = self.rewards[reward]
-        decides: dict[str, Any] = spec.model_dump(exclude={"note"}) | self.dated(reward)
+        decides: dict[str, Any] = spec.model_dump(exclude=spec.decides_nothing) | self.dated(reward)
         if isinstance(spec, Sum):
             decides["terms"] = {self.scorer_id(term): weight for term, weight in spec.terms.items()}
         if isinstance(spec, Labelled) and self.gold_labels and self.prompts:  # its labels count, too
@@ -328,6 +328,12 @@ class Study(Strict):
     def reward_names(self) -> list[str]:
         """Gold and proxies, in the file's order."""
         return self.scores.names if self.scores else list(self.rewards)
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest score of each reward that has bounds."""
+        given = self.scores.bounds if self.scores else {name: r.bounds for name, r in self.rewards.items() if r.bounds}
+        return {name: (bounds[0], bounds[1]) for name, bounds in given.items()}
 
     @property
     def proxies(self) -> list[str]:

@@ -23,6 +23,7 @@ RULES = (
     "clash",
     "whole",
     "finite",
+    "bounds",
 )  # in the order in which they are checked
 _SHOWN = 5
 
@@ -184,6 +185,20 @@ def numbers(column: Column) -> tuple[pl.Series, list[Problem]]:
         what = f"'{name}' is missing, NaN or infinite"
         problems = column.problems(~finite.fill_null(False), what, "finite")
     return number, problems
+
+
+def within(column: Column, number: pl.Series, bounds: tuple[float, float], key: Sequence[pl.Series]) -> list[Problem]:
+    """The problem of finite numbers outside of bounds, if there are any, with the key of the first."""
+    bad = (number < bounds[0]) | (number > bounds[1])
+    if not bad.any():
+        return []
+    first = int(bad.arg_true()[0])
+    prompt, sample = (values[first] for values in key)
+    what = (
+        f"'{column.name}' is outside its bounds, {bounds[0]:g} to {bounds[1]:g}: {number[first]:g} (prompt {prompt!r}, "
+        f"sample {sample})"
+    )
+    return column.problems(bad, what, "bounds")
 
 
 def whole_numbers(column: Column) -> tuple[pl.Series, list[Problem]]:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.best_of_n import study_choice
+from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.ensembles import study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier
@@ -21,7 +22,7 @@ from alignment_limits.limits.over_optimisation import over_optimisation
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import proxy_gap
 from alignment_limits.limits.samples import CONTRADICTION, Pool
-from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays, standardised_bounds
 from alignment_limits.tables.schemas import limits as contracts
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Scores:
         prompts: `keys` and `clusters` of the prompts, for splits and intervals.
         pooled: scores of the base's and policies' samples of the same prompts, on the base's scale.
         pool: their laws.
+        bounds: the lowest and the highest score of each prompt, of rewards that have bounds.
     """
 
     gold: str
@@ -48,27 +50,38 @@ class Scores:
     prompts: Mapping[str, Any]
     pooled: Mapping[str, np.ndarray] = field(default_factory=dict)
     pool: Pool | None = None
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     @classmethod
     def read(
-        cls, standardised: pl.DataFrame, gold: str, others: Sequence[str], pool: pl.DataFrame | None = None
+        cls,
+        standardised: pl.DataFrame,
+        gold: str,
+        others: Sequence[str],
+        pool: pl.DataFrame | None = None,
+        bounds: Mapping[str, Bounds] | None = None,
     ) -> Scores:
-        """From the tables `standardised` and `pool`."""
+        """From the tables `standardised` and `pool`, and the bounds of standardised rewards."""
         names = [*dict.fromkeys([gold, *others])]
         prompts = {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)}
+        bounds = bounds or {}
         if pool is None:
-            return cls(gold, reward_arrays(standardised, names), prompts)
+            return cls(gold, reward_arrays(standardised, names), prompts, bounds=bounds)
         grid, prefix = Grid.of(pool), "log_ratio/"
         ratios = {c.removeprefix(prefix): grid.array(pool[c]) for c in pool.columns if c.startswith(prefix)}
         order = ["base", *ratios]
         number = grid.array(pool["law"].replace_strict(order, range(len(order)), return_dtype=pl.Float64))
         laws = np.array(order, dtype=object)[np.nan_to_num(number).astype(int)]
         pooled = {name: grid.array(pool[name]) for name in names}
-        return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios))
+        return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios), bounds)
 
     def evaluated(self, optimized: str) -> dict[str, np.ndarray]:
         """The rewards that evaluate a policy that optimises a reward: that reward, and gold."""
         return {name: self.of[name] for name in dict.fromkeys([optimized, self.gold])}
+
+    def bounds_for(self, optimized: str) -> dict[str, Bounds]:
+        """Bounds of the rewards that evaluate it."""
+        return {name: self.bounds[name] for name in self.evaluated(optimized) if name in self.bounds}
 
     def farthest(self) -> float:
         """The largest KL of a policy, in nats: the mean log-ratio of its own samples."""
@@ -83,7 +96,8 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
     grids = {"betas": p["betas"], "kls": p["kls"], "replicates": p["bootstrap"], "seed": p["seed"]}
     for name in optimized:
         for budget in BUDGETS:
-            tables = frontier(scores.of[name], scores.evaluated(name), budget=budget, **grids, **scores.prompts)
+            more = {"budget": budget, "bounds": scores.bounds_for(name), **grids, **scores.prompts}
+            tables = frontier(scores.of[name], scores.evaluated(name), **more)
             for evaluated, table in tables.items():
                 yield _labelled(table, name, evaluated, log_m, "base")
     if scores.pool is None:
@@ -92,7 +106,7 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
     for name in optimized:
         others = {each: scores.pooled[each] for each in scores.evaluated(name)}
         for budget in BUDGETS:
-            more = {"budget": budget, "pool": scores.pool, **grids, **scores.prompts}
+            more = {"budget": budget, "pool": scores.pool, "bounds": scores.bounds_for(name), **grids, **scores.prompts}
             for evaluated, table in frontier(scores.pooled[name], others, **more).items():
                 yield _labelled(table, name, evaluated, log_m, "pool")
 
@@ -188,6 +202,7 @@ class Estimator:
         priority: of the job; the longest of a level starts first.
         always: whether every finished study has the table.
         pools: whether it also uses samples of policies.
+        bounded: whether it also uses the bounds of rewards.
         said: lines to print, from the table and the settings.
     """
 
@@ -199,6 +214,7 @@ class Estimator:
     priority: int = 0
     always: bool = True
     pools: bool = False
+    bounded: bool = False
     said: Callable[[pl.DataFrame, Mapping[str, Any]], Iterator[str]] = lambda table, p: iter(())
 
 
@@ -210,6 +226,7 @@ ESTIMATORS = {
         ("betas", "kls", "bootstrap"),
         "frontier.parquet",
         pools=True,
+        bounded=True,
         said=_contradictions,
     ),
     "best_of_n": Estimator(
@@ -252,7 +269,8 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
         "none": [],
     }[entry.optimized]
     named = {"gold": study.gold, "optimized": optimized, "seed": study.seed}
-    return named | given | ({"relatives_of": study.reward_names} if name == "best_of_n" else {})
+    bounds = {"bounds": study.bounds} if entry.bounded and study.bounds else {}
+    return named | given | bounds | ({"relatives_of": study.reward_names} if name == "best_of_n" else {})
 
 
 def made_for(study: Study) -> list[str]:
@@ -262,7 +280,11 @@ def made_for(study: Study) -> list[str]:
 
 
 def estimate(
-    name: str, standardised: pl.DataFrame, p: Mapping[str, Any], pool: pl.DataFrame | None = None
+    name: str,
+    standardised: pl.DataFrame,
+    p: Mapping[str, Any],
+    pool: pl.DataFrame | None = None,
+    scales: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The table of an estimator.
 
@@ -271,11 +293,13 @@ def estimate(
         standardised: rewards and ensembles on one scale, with a column each.
         p: `settings_of` the study.
         pool: table `pool` of the base's and policies' samples, if there is one.
+        scales: table `scales`, if a reward has bounds.
 
     Raises:
         EstimateError: the scores allow no estimate, or a setting is impossible.
     """
     entry = ESTIMATORS[name]
-    scores = Scores.read(standardised, p["gold"], p["optimized"], pool)
+    bounds = None if scales is None else standardised_bounds(scales, p["bounds"])
+    scores = Scores.read(standardised, p["gold"], p["optimized"], pool, bounds)
     parts = list(entry.rows(scores, p["optimized"], p))
     return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # if there is only gold

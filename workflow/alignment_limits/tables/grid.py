@@ -47,11 +47,11 @@ class Grid:
         return np.asarray(array[self.row, self.column])
 
 
-def read_scores(paths: Sequence[str | Path], reward: str) -> pl.DataFrame:
+def read_scores(paths: Sequence[str | Path], reward: str, bounds: tuple[float, float] | None = None) -> pl.DataFrame:
     """All score shards of a reward, in key order.
 
     Raises:
-        ArtifactError: a score is missing, NaN or infinite.
+        ArtifactError: a score is missing, NaN, infinite or outside the bounds.
     """
     scores = read_tables(paths, SCORES)
     bad = scores.filter(~pl.col("score").is_finite().fill_null(False))
@@ -60,6 +60,13 @@ def read_scores(paths: Sequence[str | Path], reward: str) -> pl.DataFrame:
         raise ArtifactError(
             f"reward {reward}: {bad.height} score(s) are not finite numbers, the first at {first['prompt_id']}, "
             f"sample {first['sample_id']}"
+        )
+    if bounds is not None and (outside := scores.filter(~pl.col("score").is_between(*bounds))).height:
+        first = outside.row(0, named=True)
+        raise ArtifactError(
+            f"reward {reward}: {outside.height} score(s) are outside its bounds, {bounds[0]:g} to {bounds[1]:g}, the "
+            f"first is {first['score']:g} at {first['prompt_id']}, sample {first['sample_id']}. Correct the bounds in "
+            "the study file, or remove them"
         )
     return scores
 
@@ -78,6 +85,23 @@ def same_keys(scores: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             what = f"lacks {len(lacks)} key(s) such as {lacks[:1]}, has {len(extra)} that {first_name} lacks"
             raise ArtifactError(f"reward {name} {what} {extra[:1]}; delete its scores and run again")
     return first
+
+
+def standardised_bounds(
+    scales: pl.DataFrame, bounds: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The lowest and the highest standardised score of each prompt (P,), in the order of `reward_arrays`'s rows.
+
+    Args:
+        scales: table `scales`.
+        bounds: of the rewards' own scores.
+    """
+    out = {}
+    for name, ends in bounds.items():
+        own = scales.filter(pl.col("reward") == name).sort("prompt_id")
+        centre, scale = own["centre"].to_numpy(), float(own["scale"][0])
+        out[name] = ((ends[0] - centre) / scale, (ends[1] - centre) / scale)
+    return out
 
 
 def reward_arrays(table: pl.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:

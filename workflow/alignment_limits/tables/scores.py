@@ -12,27 +12,35 @@ import polars as pl
 
 from alignment_limits.errors import TableError
 from alignment_limits.tables.artifacts import KEY, read_table
-from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers
+from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers, within
 from alignment_limits.tables.schemas.samples import SAMPLES, STANDARDISED
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
+Bounds = Mapping[str, tuple[float, float]]
+NO_BOUNDS: Bounds = {}
 NEEDED = "It needs prompt_id, sample_id and one column per reward named in the study"
 
 
-def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
+def read_score_table(file: Path, rewards: Sequence[str], bounds: Bounds = NO_BOUNDS) -> pl.DataFrame:
     """A table with prompt_id (text), sample_id (whole number) and one number column per reward.
+
+    Args:
+        file: of any of the formats.
+        rewards: columns of scores.
+        bounds: the lowest and the highest score of rewards that have bounds.
 
     Returns:
         The key and the rewards (as float64), in key order.
 
     Raises:
         TableError: not readable, a column is missing or does not contain numbers, a key is missing or occurs twice, a
-            score is missing, NaN or infinite; with the file, the column and the first rows (counted from 1).
+            score is missing, NaN, infinite or outside its bounds; with the file, the column and the first rows
+            (counted from 1).
     """
     given = read_user_table(file)
     given.require([*KEY, *rewards], NEEDED)
     columns = given.read([*KEY, *rewards])
-    checked = dict(checked_scores(columns, rewards))
+    checked = dict(checked_scores(columns, rewards, bounds))
     raise_first((problem for _, problems in checked.values() for problem in problems), given.name)
     table = pl.DataFrame({name: values for name, (values, _) in checked.items()})
     table = table.with_columns(pl.col(list(rewards)).cast(pl.Float64))
@@ -44,13 +52,20 @@ def read_score_table(file: Path, rewards: Sequence[str]) -> pl.DataFrame:
 
 
 def read_pool(
-    file: Path, rewards: Sequence[str], *, column: str, base: str, log_ratios: Mapping[str, str]
+    file: Path,
+    rewards: Sequence[str],
+    bounds: Bounds = NO_BOUNDS,
+    *,
+    column: str,
+    base: str,
+    log_ratios: Mapping[str, str],
 ) -> pl.DataFrame:
     """A table of scores of several laws.
 
     Args:
         file: a table as for `read_score_table`.
         rewards: columns of scores.
+        bounds: as for `read_score_table`.
         column: the column with each row's law.
         base: the base's name in that column.
         log_ratios: the column of log-ratios for each other law.
@@ -65,7 +80,7 @@ def read_pool(
     given = read_user_table(file)
     given.require([column], f"scores.pool.column is '{column}'")
     given.require([*log_ratios.values()], "scores.pool.log_ratios names the column of each law's log-ratios")
-    table = read_score_table(file, [*rewards, *named.values()])
+    table = read_score_table(file, [*rewards, *named.values()], bounds)
     laws = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id"), given.texts(column).alias("law")])
     known = [base, *log_ratios]
     unknown = laws.with_row_index("row", offset=1).filter(~pl.col("law").is_in(known))
@@ -121,14 +136,17 @@ def read_clusters(file: Path, column: str) -> pl.DataFrame:
 
 
 def checked_scores(
-    columns: Mapping[str, Column], rewards: Sequence[str]
+    columns: Mapping[str, Column], rewards: Sequence[str], bounds: Bounds = NO_BOUNDS
 ) -> Iterator[tuple[str, tuple[pl.Series, list[Problem]]]]:
     """The key and the rewards in the types that are used, each with its problems; also for a part of a table."""
     prompt, sample = KEY
     yield prompt, texts(columns[prompt])
     yield sample, whole_numbers(columns[sample])
     for reward in rewards:
-        yield reward, numbers(columns[reward])
+        number, problems = numbers(columns[reward])
+        if not problems and reward in bounds:
+            problems = within(columns[reward], number, bounds[reward], [columns[name].values for name in KEY])
+        yield reward, (number, problems)
 
 
 def repeated(prompt_id: str, sample_id: int, rows: Sequence[int]) -> str:

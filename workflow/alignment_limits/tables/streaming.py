@@ -26,7 +26,7 @@ from alignment_limits.limits.streaming.sums import FrontierSums, Specimens, merg
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.columns import RULES, Column, Problem
 from alignment_limits.tables.grid import prompt_key
-from alignment_limits.tables.scores import NEEDED, checked_scores, repeated
+from alignment_limits.tables.scores import NEEDED, NO_BOUNDS, Bounds, checked_scores, repeated
 from alignment_limits.tables.user_table import polars_errors, read_user_table
 
 BATCH = 1 << 18  # rows
@@ -66,19 +66,21 @@ def stream_prompts(
     *,
     earlier: Sequence[str] = (),
     known: np.ndarray = _NONE,
+    bounds: Bounds = NO_BOUNDS,
 ) -> Iterator[Prompts]:
     """Prompts of a table, in batches of about 262,144 rows; `seen` is called with the number of rows of each.
 
     Args:
         earlier: tables already read. `known`: the keys of their prompts, ascending; none may occur again.
+        bounds: the lowest and the highest score of rewards that have bounds.
 
     Raises:
-        ArtifactError: not readable, a column is missing or does not contain numbers, a score is missing, NaN or
-            infinite, a key is missing or occurs twice, a prompt's rows are not adjacent or are in two files; with the
-            file and the row (counted from 1).
+        ArtifactError: not readable, a column is missing or does not contain numbers, a score is missing, NaN, infinite
+            or outside its bounds, a key is missing or occurs twice, a prompt's rows are not adjacent or are in two
+            files; with the file and the row (counted from 1).
     """
     frame, _ = _table(table, rewards)
-    rows = _Rows(table, rewards)
+    rows = _Rows(table, rewards, bounds)
     first = 1
     keys, starts = [], []
     try:
@@ -91,7 +93,7 @@ def stream_prompts(
             seen(batch.height)
         prompts, start = rows.rest()
     except TableError:
-        _refuse_first(frame, table, rewards)  # as if the entire table had been checked, column by column
+        _refuse_first(frame, table, rewards, bounds)  # as if the entire table had been checked, column by column
         raise
     yield prompts
     found, begins = np.concatenate([*keys, prompts.keys]), np.concatenate([*starts, [start]])
@@ -105,12 +107,12 @@ def _batches(frame: pl.LazyFrame, table: str) -> Iterator[pl.DataFrame]:
         yield from frame.collect_batches(chunk_size=BATCH, maintain_order=True)
 
 
-def _refuse_first(frame: pl.LazyFrame, table: str, rewards: Sequence[str]) -> None:
+def _refuse_first(frame: pl.LazyFrame, table: str, rewards: Sequence[str], bounds: Bounds) -> None:
     """Raise TableError with all rows of the first problem, as `read_score_table` reports it, if there is one."""
     found: dict[tuple[int, int], Problem] = {}
     first = 0
     for batch in _batches(frame, table):
-        for i, (_, (_, problems)) in enumerate(checked_scores(_columns(batch, rewards), rewards)):
+        for i, (_, (_, problems)) in enumerate(checked_scores(_columns(batch, rewards), rewards, bounds)):
             for problem in problems:
                 rank = (i, RULES.index(problem.rule))
                 found[rank] = problem.after(found.get(rank), first)
@@ -184,8 +186,8 @@ def _scan(file: str, columns: dict[str, str]) -> tuple[pl.LazyFrame, int]:
 class _Rows:
     """Cuts batches of rows into complete prompts. The last prompt of a batch waits for the next batch."""
 
-    def __init__(self, table: str, rewards: Sequence[str]) -> None:
-        self.table, self.rewards = table, rewards
+    def __init__(self, table: str, rewards: Sequence[str], bounds: Bounds) -> None:
+        self.table, self.rewards, self.bounds = table, rewards, bounds
         self.pending: list[np.ndarray] | None = None
         self.id, self.start = "", 1
 
@@ -229,7 +231,7 @@ class _Rows:
 
     def _checked(self, batch: pl.DataFrame, first: int) -> pl.DataFrame:
         """The key and the rewards in the types that are used."""
-        checked = dict(checked_scores(_columns(batch, self.rewards), self.rewards))
+        checked = dict(checked_scores(_columns(batch, self.rewards), self.rewards, self.bounds))
         if problems := [problem for _, found in checked.values() for problem in found]:
             raise problems[0].error(self.table)
         out = pl.DataFrame({name: values for name, (values, _) in checked.items()})
@@ -243,7 +245,7 @@ class _Rows:
         return out
 
 
-FORMAT = 3
+FORMAT = 4
 
 
 def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, Any]) -> None:
@@ -255,6 +257,8 @@ def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, An
         "samples": sums.samples,
         "left_out": sums.left_out,
         "clustered": sums.clustered,
+        "bounds": sums.bounds,
+        "fewest": sums.fewest,
         **provenance,
     }
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -264,6 +268,7 @@ def write_sums(sums: FrontierSums, path: str | Path, provenance: Mapping[str, An
             inverse=sums.inverse,
             prompts=sums.prompts,
             sums=sums.sums,
+            ends=sums.ends,
             keys=sums.keys,
             marks=sums.specimens.marks,
             scores=sums.specimens.scores,
@@ -300,6 +305,9 @@ def read_part(path: str | Path) -> tuple[FrontierSums, dict[str, Any]]:
                 file["sums"],
                 specimens,
                 [file["keys"]],
+                header["bounds"] and tuple(header["bounds"]),
+                header["fewest"],
+                file["ends"],
             )
         if sums.prompts.sum() + sums.left_out != len(sums.keys):
             raise ValueError("prompts and keys differ")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import student_quantile
+from alignment_limits.limits.brackets import ERROR, Dual, at_least, bernstein, largest_mean, lower_end, upper_mean
 from alignment_limits.limits.correction import (
     LEVELS,
     MOST_MISSED,
@@ -18,12 +19,14 @@ from alignment_limits.limits.correction import (
     missed,
     solve,
 )
-from alignment_limits.limits.frontier import FrontierTable, bounds, verdicts_at_beta, verdicts_at_kl
+from alignment_limits.limits.frontier import FrontierTable, verdicts_at_beta, verdicts_at_kl
 from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.streaming.sums import FrontierSums
+from alignment_limits.limits.streaming.terms import value
 from alignment_limits.limits.tilt import check_betas, tilt
 
 Columns = dict[str, np.ndarray]
+FEW = 2000  # with fewer prompts, 256 groups of them give narrower upper bounds than the prompts themselves
 
 
 def read_frontier(
@@ -139,7 +142,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             beta = np.where((kappa > 0) & (not flat), shared.apply(1.0 / at), np.inf)
         return {
             "interval:gain": values[0],
-            "interval:least": gains[0][:, 0],
+            "interval:plugin": gains[0][:, 0],
             "plugin": gains[0],
             "at": at,
             "ratio": shared.ratio,
@@ -179,12 +182,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "gain_high": gain + width,
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
-        "at_least": bounds(
-            kappa,
-            e["plugin"][:, 0],
-            intervals["least"][0],
-            (np.arange(len(sums.names)) == 0) & (sums.prompts.sum() >= FEWEST_PROMPTS),
-        ),
+        **_brackets(sums, at_least(kappa, e["plugin"][:, 0], intervals["plugin"][0]), lambda dual: dual.at(kappa)),
     } | verdicts_at_kl(verdict)
 
 
@@ -206,6 +204,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         return {
             "interval:gain": values[0, :, :-2],
             "interval:kl": values[0, :, -2],
+            "interval:net": gains[:, 0, 0] - beta * kl[:, 0],
             "reverse": values[0, :, -1],
             "plugin": gains[..., 0],
             "kl_plugin": kl[:, 0],
@@ -218,6 +217,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
     doubtful = e["missed"] > MOST_MISSED * widths
     verdict = _judge(sums, 1.0 / beta, reach=AT_BETA)
+    least = lower_end(e["interval:net"], intervals["net"][0])
     return {
         "at": np.full(len(beta), "beta", dtype=object),
         "budget": np.full(len(beta), "average", dtype=object),
@@ -231,8 +231,34 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         "gain_high": gain_high,
         "gain_plugin": e["plugin"],
         "kl_plugin": e["kl_plugin"],
-        "at_least": np.full(len(beta), np.nan),
+        **_brackets(sums, least, lambda dual: dual.at_beta(beta, least)),
     } | verdicts_at_beta(verdict, *doubtful.T)
+
+
+def _brackets(sums: FrontierSums, least: Array, most: Callable[[Dual], Array]) -> Columns:
+    """Lower and upper bounds (K, V) from those of the optimized reward; NaN for the others."""
+    lower, upper = np.full((2, len(least), len(sums.names)), np.nan)
+    if sums.prompts.sum() >= FEWEST_PROMPTS:
+        lower[:, 0] = least
+    if dual := _dual(sums):
+        upper[:, 0] = most(dual)
+    return {"at_least": lower, "at_most": upper}
+
+
+def _dual(sums: FrontierSums) -> Dual | None:
+    """Upper bounds of the optimized reward's limit; None without bounds of its scores."""
+    if sums.bounds is None:
+        return None
+    ranges, count = sums.inverse[sums.nodes] * sums.span, int(sums.prompts.sum())
+    top, error = np.append(largest_mean(ranges), 1.0), ERROR / (len(ranges) + 1)
+    if sums.clustered or count < FEW:  # groups of clusters, or of prompts, are independent
+        used = sums.prompts > 0
+        values = value(sums.ends)[used, : len(top)]
+        means = upper_mean(values, sums.prompts[used].astype(np.float64), np.ones(len(top)), error)
+    else:
+        mean, square = value(sums.ends.sum(axis=0)).reshape(2, -1) / count
+        means = bernstein(mean, square, count, error)
+    return Dual.from_means(ranges * (1 - 1 / sums.fewest), sums.span, top * means)
 
 
 def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: Any) -> Verdict:

@@ -8,7 +8,7 @@ on the order and grouping in which shards are merged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ from alignment_limits.ensembles.scores import (
     check_scores,
 )
 from alignment_limits.errors import EstimateError
+from alignment_limits.limits.brackets import RANGES, check_bounds, largest_mean
 from alignment_limits.limits.streaming import terms
 from alignment_limits.limits.streaming.terms import adder, blocks, compiled, padded, prompt_terms
 from alignment_limits.limits.tilt import check_betas
@@ -30,6 +31,7 @@ GROUPS = 256  # groups of prompts, left out one at a time for intervals; error o
 SPECIMENS = 512  # prompts whose scores are kept for medians (Pareto k to 0.015),
 SPECIMEN_CELLS = 1 << 24  # but fewer if they are long: 128 MiB of scores,
 FEWEST_SPECIMENS = 16  # and not fewer than these
+NO_PROMPT = 1 << 31  # as the smallest number of samples
 SMALLEST, LARGEST = 1e-20, 1e28  # of scores' differences: their squares are summed in units of 1e-58 up to 1e57
 
 
@@ -96,6 +98,10 @@ class FrontierSums:
         sums: (256, PLACES, L (3 + 6 V)) of each group's terms (`terms.prompt_terms`), in the format of `terms.zeros`.
         specimens: prompts whose scores are kept for the verdict.
         keys: of all prompts (P,), 8 bytes each; nothing else grows with them.
+        bounds: the lowest and the highest score of the optimized reward, or None.
+        fewest: the smallest number of samples of a prompt in the sums.
+        ends: (256, PLACES, 2 (B + 1)) sums for the upper bound of the limit, without bounds (256, PLACES, 0): of W_x at
+            `nodes` over its largest value and of (best score - mean) / range, then of their squares.
     """
 
     names: tuple[str, ...]
@@ -108,16 +114,43 @@ class FrontierSums:
     sums: np.ndarray
     specimens: Specimens
     _keys: list[np.ndarray]
+    bounds: tuple[float, float] | None = None
+    fewest: int = NO_PROMPT
+    ends: np.ndarray = field(default_factory=lambda: terms.zeros(GROUPS, 0))
 
     @classmethod
-    def empty(cls, names: Sequence[str], betas: ArrayLike, seed: int = 0, *, clustered: bool = False) -> "FrontierSums":
+    def empty(
+        cls,
+        names: Sequence[str],
+        betas: ArrayLike,
+        seed: int = 0,
+        *,
+        clustered: bool = False,
+        bounds: tuple[float, float] | None = None,
+    ) -> "FrontierSums":
         """Empty sums of the named rewards, the optimized one first, at a grid of betas."""
         if len(set(names)) != len(names):
             raise EstimateError(f"Rewards have the same name: {', '.join(names)}.")
         inverse = np.unique(1.0 / check_betas(betas))
         sums = terms.zeros(GROUPS, len(inverse) * (3 + 6 * len(names)))
         prompts = np.zeros(GROUPS, dtype=np.int64)
-        return cls(tuple(names), inverse, seed, prompts, 0, 0, clustered, sums, Specimens(), [])
+        out = cls(tuple(names), inverse, seed, prompts, 0, 0, clustered, sums, Specimens(), [])
+        if bounds is not None:
+            out.bounds = (float(bounds[0]), float(bounds[1]))
+            check_bounds(np.empty((1, 0)), out.bounds, names[0])
+            out.ends = terms.zeros(GROUPS, 2 * (len(out.nodes) + 1))
+        return out
+
+    @property
+    def span(self) -> float:
+        """The largest difference of two scores of the optimized reward."""
+        return np.inf if self.bounds is None else self.bounds[1] - self.bounds[0]
+
+    @property
+    def nodes(self) -> np.ndarray:
+        """The numbers of those inverse temperatures that the upper bound uses (B,), chosen without the scores."""
+        near = np.abs(np.log(self.inverse * self.span / RANGES[:, None])).argmin(axis=1)
+        return np.unique(near[self.inverse[near] * self.span <= 2 * RANGES[-1]])
 
     @property
     def keys(self) -> np.ndarray:
@@ -157,6 +190,7 @@ class FrontierSums:
             raise EstimateError("Either all prompts of these sums have a cluster, or none.")
         for name, column in zip(self.names, columns, strict=True):
             check_range(column, name)
+        best = np.empty(0) if self.bounds is None else self._best(columns[0], np.asarray(counts))
         fused = compiled()
         add = adder(fused)
         keys = np.asarray(keys, dtype=np.int64)
@@ -172,11 +206,24 @@ class FrontierSums:
             cells = [padded(column, starts[rows], counts[rows]) for column in columns]
             terms = prompt_terms(cells, counts[rows], keys[rows], self.seed, self.inverse, fused)
             add(terms.reshape(len(rows), -1), groups[rows], self.sums)
+            if self.bounds is not None:
+                at, kl, gain = self.inverse[self.nodes], terms[:, self.nodes, 0], terms[:, self.nodes, 3]
+                share = np.exp(at * gain - kl) / largest_mean(at * self.span)
+                share = np.concatenate([share, best[rows, None]], axis=1)
+                add(np.concatenate([share, share**2], axis=1), groups[rows], self.ends)
             self.specimens.add(marks[rows], cells[0])
         self.prompts += np.bincount(groups[enough], minlength=GROUPS)
         self.left_out += len(keys) - len(enough)
         self.samples += int(np.sum(counts))
+        self.fewest = min(self.fewest, int(counts[enough].min(initial=NO_PROMPT)))
         self._keys.append(keys)
+
+    def _best(self, scores: np.ndarray, counts: np.ndarray) -> Array:
+        """(Best possible score - mean) / range of each prompt (P,), from scores prompt after prompt."""
+        assert self.bounds is not None
+        check_bounds(scores[None], self.bounds, self.names[0])
+        sums = np.add.reduceat(scores.astype(np.float64), np.cumsum(counts) - counts)
+        return np.asarray(np.clip((self.bounds[1] - sums / counts) / self.span, 0.0, 1.0))
 
     def include(self, other: "FrontierSums", label: str = "another", ours: str = "these sums") -> None:
         """Add another shard's sums.
@@ -193,6 +240,7 @@ class FrontierSums:
             ("seed", self.seed, other.seed),
             ("use of clusters", self.clustered, other.clustered),
             ("beta grid", self.inverse.tolist(), other.inverse.tolist()),
+            ("pair of bounds", self.bounds, other.bounds),
         ):
             if mine != theirs:
                 shown = "" if isinstance(mine, list) else f" ({theirs}, not {mine})"
@@ -201,6 +249,8 @@ class FrontierSums:
         self.prompts += other.prompts
         self.samples += other.samples
         self.left_out += other.left_out
+        self.fewest = min(self.fewest, other.fewest)
+        self.ends += other.ends
         self.specimens.add(other.specimens.marks, other.specimens.scores)
         self._keys.append(other.keys)
 
@@ -213,6 +263,7 @@ def sum_shard(
     keys: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
     seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> FrontierSums:
     """Partial sums of one shard of prompts, at a grid of betas common to all shards.
 
@@ -224,12 +275,13 @@ def sum_shard(
         clusters: integers (prompts,) that name the clusters of prompts that are not independent, across all shards;
             default: every prompt is independent.
         seed: of the splits.
+        bounds: the lowest and the highest score of the optimized reward; they give `at_most`.
 
     Returns:
         The sums.
 
     Raises:
-        EstimateError: scores that cannot be used or summed, or a key occurs twice.
+        EstimateError: scores that cannot be used or summed or are outside the bounds, or a key occurs twice.
 
     Example:
         >>> scores = np.random.default_rng(0).normal(size=(200, 64))
@@ -243,7 +295,7 @@ def sum_shard(
     scores = check_scores(optimized, "optimized")
     alone = evaluated is None or (isinstance(evaluated, Mapping) and not evaluated)
     others = {} if evaluated is None or alone else check_evaluated(scores, evaluated)
-    sums = FrontierSums.empty(["optimized", *others], betas, seed, clustered=clusters is not None)
+    sums = FrontierSums.empty(["optimized", *others], betas, seed, clustered=clusters is not None, bounds=bounds)
     present = ~np.isnan(scores)
     whole = present.all()
     columns = [array.ravel() if whole else array[present] for array in (scores, *others.values())]
@@ -275,7 +327,9 @@ def merge(shards: Iterable[FrontierSums], labels: Sequence[str] = ()) -> Frontie
     for i, shard in enumerate(shards):
         names.append(labels[i] if labels else f"shard {i}")
         if total is None:
-            total = FrontierSums.empty(shard.names, 1.0 / shard.inverse, shard.seed, clustered=shard.clustered)
+            total = FrontierSums.empty(
+                shard.names, 1.0 / shard.inverse, shard.seed, clustered=shard.clustered, bounds=shard.bounds
+            )
             total.inverse = shard.inverse
         total.include(shard, names[-1], names[0])
         keys.append(shard.keys)
