@@ -31,7 +31,7 @@ Bounds: TypeAlias = tuple[ArrayLike, ArrayLike]  # the lowest and the highest sc
 
 WIDER = 1.2  # the lower end of a 95 % interval, 97.5 % from below, taken further to 99 %
 ERROR = 0.025  # chance that an upper bound is too low at any of the betas
-RANGES: Array = np.array([0.1 * 1.5**k for k in range(13)])  # of rewards over beta, fixed before the scores are seen: 0.1 to 13
+RANGES: Array = np.array([0.1 * 1.5**k for k in range(13)])  # of rewards, over beta; fixed before scores are seen
 SLACK = 1e-9  # rounding of scores and bounds, as a share of the range
 
 
