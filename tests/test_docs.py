@@ -8,7 +8,7 @@ import pytest
 from alignment_limits import limits
 from alignment_limits.limits import streaming
 from alignment_limits.report.figures.table import FIGURES
-from alignment_limits.tables.schemas import limits as schemas
+from alignment_limits.tables import estimates
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -112,7 +112,7 @@ def test_columns_that_are_explained_are_those_of_the_tables():
     assert len(blocks) == 4
     for block in blocks:
         names = re.findall(r"(?:limits/)?(\w+)\.parquet", block.partition("\n\n")[0])
-        known = set().union(*(getattr(schemas, name.upper()).columns for name in names))
+        known = set().union(*(getattr(estimates, name.upper()).columns for name in names))
         named = {name for cells in rows(block)[1:] for name in re.findall(r"`(\w+)`", cells[0])}
         assert named, names
         assert named <= known, names

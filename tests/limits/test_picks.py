@@ -19,7 +19,7 @@ from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.compare import compare
 from alignment_limits.limits.means import Mean, behind, judge_means
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.schemas.limits import BEST_OF_N
+from alignment_limits.tables.estimates import BEST_OF_N
 
 QUANTITIES = ("gain", "kl", "win_rate", "limit", "efficiency")
 

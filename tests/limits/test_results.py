@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from alignment_limits.errors import EstimateError, SourceError
 from alignment_limits.limits import best_of_n, frontier, over_optimisation, plan, proxy_gap, study_ensembles
-from alignment_limits.tables.schemas import limits as contracts
+from alignment_limits.tables import estimates as contracts
 
 RNG = np.random.default_rng(0)
 GOLD = RNG.standard_normal((100, 64))

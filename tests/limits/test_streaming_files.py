@@ -17,8 +17,8 @@ from alignment_limits.limits.streaming import read_frontier
 from alignment_limits.limits.streaming.terms import compiled
 from alignment_limits.tables import streaming
 from alignment_limits.tables.artifacts import read_table
+from alignment_limits.tables.estimates import FRONTIER
 from alignment_limits.tables.grid import Grid, prompt_key, prompt_keys
-from alignment_limits.tables.schemas.limits import FRONTIER
 from alignment_limits.tables.streaming import Prompts, merge_files, read_sums, row_count, stream_prompts, write_sums
 
 

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignment_limits.commands.studies import explain
 from alignment_limits.tables.artifacts import read_provenance, read_table, read_tables
+from alignment_limits.tables.estimates import FRONTIER
 from alignment_limits.tables.schemas.learning import TARGETS
-from alignment_limits.tables.schemas.limits import FRONTIER, POLICIES
+from alignment_limits.tables.schemas.limits import POLICIES
 from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES, SCALES, SCORES, STANDARDISED
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32

@@ -10,8 +10,8 @@ import synthetic
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.estimates import ESTIMATORS
-from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, HEADLINE, OVER_OPTIMISATION
+from alignment_limits.tables.estimates import BEST_OF_N, ESTIMATORS, FRONTIER, OVER_OPTIMISATION
+from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import (
     GOLD,
     PROMPTS,

@@ -6,7 +6,7 @@ import yaml
 from running import ROOT, snakemake
 
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.schemas.limits import FRONTIER, PLAN
+from alignment_limits.tables.estimates import FRONTIER, PLAN
 from alignment_limits.tables.schemas.samples import STANDARDISED
 
 

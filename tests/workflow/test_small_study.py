@@ -13,7 +13,8 @@ from running import snakemake
 from alignment_limits.rewards.load import load_reward
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.artifacts import read_provenance, read_table
-from alignment_limits.tables.schemas.limits import BEST_OF_N, ENSEMBLES, FRONTIER, HEADLINE, PROXY_GAP
+from alignment_limits.tables.estimates import BEST_OF_N, ENSEMBLES, FRONTIER, PROXY_GAP
+from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES, SAMPLES_SUMMARY, SCALES, SCORES, STANDARDISED
 
 pytestmark = pytest.mark.study

@@ -13,7 +13,8 @@ from alignment_limits.report.headline import answers, headline
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.schemas.limits import BEST_OF_N, FRONTIER, HEADLINE, OVER_OPTIMISATION
+from alignment_limits.tables.estimates import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
+from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY, SCALES, STANDARDISED
 
 with job(snakemake):

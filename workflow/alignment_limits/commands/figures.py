@@ -15,8 +15,8 @@ from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import refuse_to_overwrite
 from alignment_limits.report.figures.frontier import Panel, panels
 from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, Look, is_own_figure, save
+from alignment_limits.tables import estimates as contracts
 from alignment_limits.tables.artifacts import read_provenance, read_table
-from alignment_limits.tables.schemas import limits as contracts
 
 PAUSE = 30.0  # seconds without any job after which a run counts as ended
 _LAST_LINE = re.compile(r"^([\d.]+) s, of which ([\d.]+) s reading and writing tables\Z", re.M)

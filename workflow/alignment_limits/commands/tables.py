@@ -18,7 +18,7 @@ from alignment_limits.limits.streaming.reader import read_frontier
 from alignment_limits.limits.streaming.sums import FrontierSums, octaves
 from alignment_limits.study.estimates import Limits
 from alignment_limits.tables.artifacts import read_provenance, versions, write_table
-from alignment_limits.tables.schemas.limits import FRONTIER
+from alignment_limits.tables.estimates import FRONTIER
 from alignment_limits.tables.scores import unnest
 from alignment_limits.tables.streaming import (
     continue_sums,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
-# Types of the columns of results. The contract of a table follows from them (tables/schemas/limits.py).
+# Types of the columns of results. The contract of a table follows from them (tables/estimates.py).
 Array = NDArray[np.float64]
 Counts = NDArray[np.int32]
 Flags = NDArray[np.bool_]

@@ -15,21 +15,66 @@ import polars as pl
 
 from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.brackets import Bounds
-from alignment_limits.limits.compare import compare
-from alignment_limits.limits.ensembles import study_ensembles
+from alignment_limits.limits.compare import BestOfNTable, compare
+from alignment_limits.limits.ensembles import EnsembleTable, study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier
-from alignment_limits.limits.over_optimisation import over_optimisation
+from alignment_limits.limits.over_optimisation import OverOptimisationTable, over_optimisation
 from alignment_limits.limits.plan import Plan, plan
-from alignment_limits.limits.proxy_gap import proxy_gap
+from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.samples import CONTRADICTION, Pool
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays, standardised_bounds
-from alignment_limits.tables.schemas import limits as contracts
+from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 
 if TYPE_CHECKING:
     from alignment_limits.study.study import Study
     from alignment_limits.tables.artifacts import Schema
 
 BUDGETS = ("average", "per-prompt")
+_PAIR = {"optimized": pl.String, "evaluated": pl.String}
+
+# The contracts of the tables.
+FRONTIER = contract(
+    "frontier",
+    FrontierTable,
+    "optimized evaluated budget beta kl kl_low kl_high kl_reverse gain gain_low gain_high gain_plugin ess pareto_k "
+    "reliable",
+    {"reliable": ("kl", "gain", "gain_low", "gain_high")} | own_verdicts("gain", "kl"),
+    **_PAIR,
+    samples_from=pl.String,  # base, or pool: samples of the base and of policies
+    log_m=pl.Float64,  # mean over prompts of log(number of samples), an upper bound of the KL that samples can show
+)
+BEST_OF_N = contract(
+    "best_of_n",
+    BestOfNTable,
+    "method optimized evaluated n temperature kl kl_bound gain gain_low gain_high limit efficiency prompts reliable "
+    "reason gain_reliable kl_reliable win_rate_reliable limit_reliable efficiency_reliable",
+    {"reliable": ("kl", "gain", "limit", "efficiency")} | own_verdicts("gain", "kl", "win_rate", "limit", "efficiency"),
+    **_PAIR,
+)
+PROXY_GAP = contract(
+    "proxy_gap",
+    ProxyGapTable,
+    "optimized beta error_variance gap gap_low gap_high gap_bound kl gold_gain ideal_gain",
+    {"reliable": ("gap", "gap_low", "gap_high", "gold_gain")},
+    optimized=pl.String,
+)
+OVER_OPTIMISATION = contract(
+    "over_optimisation",
+    OverOptimisationTable,
+    "optimized",
+    {
+        "found": (*with_interval("peak"), *with_interval("gain"), *with_interval("drop")),
+        "fit_reliable": (*with_interval("alpha"), *with_interval("beta"), "residual"),
+    },
+    optimized=pl.String,
+)
+ENSEMBLES = contract(
+    "ensembles",
+    EnsembleTable,
+    "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl reliable reason gold_gain_at_kl_reliable",
+    {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
+)
+PLAN = contract("plan", Plan, "kl", {})  # the size that a study needs
 
 
 @dataclass(frozen=True)
@@ -185,7 +230,7 @@ def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
 
 def _needs(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
     yield f"for a 95% interval of ±{p['half_width']:.0%} of the limit of {p['gold']}:"
-    columns = {name: table[name].to_numpy() for name in contracts.PLAN.columns}
+    columns = {name: table[name].to_numpy() for name in PLAN.columns}
     yield from (f"  {line}" for line in Plan(**columns).lines())
 
 
@@ -221,7 +266,7 @@ class Estimator:
 ESTIMATORS = {
     "frontier": Estimator(
         _frontier,
-        contracts.FRONTIER,
+        FRONTIER,
         "all",
         ("betas", "kls", "bootstrap"),
         "frontier.parquet",
@@ -231,16 +276,16 @@ ESTIMATORS = {
     ),
     "best_of_n": Estimator(
         _best_of_n,
-        contracts.BEST_OF_N,
+        BEST_OF_N,
         "all",
         ("best_of", "soft_temperatures", "pessimism_betas", "bootstrap"),
         "best_of_n.parquet",
         priority=1,
     ),
-    "proxy_gap": Estimator(_proxy_gap, contracts.PROXY_GAP, "other", ("betas", "bootstrap"), "proxy_gap.parquet"),
+    "proxy_gap": Estimator(_proxy_gap, PROXY_GAP, "other", ("betas", "bootstrap"), "proxy_gap.parquet"),
     "over_optimisation": Estimator(
         _over_optimisation,
-        contracts.OVER_OPTIMISATION,
+        OVER_OPTIMISATION,
         "other",
         ("bootstrap",),
         "over_optimisation.parquet",
@@ -248,13 +293,13 @@ ESTIMATORS = {
     ),
     "ensemble_gaps": Estimator(
         _ensembles,
-        contracts.ENSEMBLES,
+        ENSEMBLES,
         "proxies",
         ("ensemble_betas", "reference_kl", "bootstrap"),
         "ensembles.parquet",
         priority=2,
     ),
-    "plan": Estimator(_plan, contracts.PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, said=_needs),
+    "plan": Estimator(_plan, PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, said=_needs),
 }
 
 

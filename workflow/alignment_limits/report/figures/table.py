@@ -29,7 +29,7 @@ class Entry:
         draw: the function that draws it, `module:function` of this folder; it is called with the tables and settings
             below and a `Look`, all by name.
         category, label: where and how the report lists it.
-        tables: the function's argument → table below results/<study>/ and its contract in `tables/schemas/`.
+        tables: the function's argument → table below results/<study>/ and its contract below `tables/`.
         settings: the function's arguments that come from the study file.
         exact: further tables, where the study's replies can all be listed; else the arguments are None.
     """
@@ -47,16 +47,16 @@ class Entry:
         return f"alignment_limits.report.figures.{self.draw.partition(':')[0]}"
 
 
-_FRONTIER = ("limits/frontier.parquet", "limits:FRONTIER")
-_BEST_OF_N = ("limits/best_of_n.parquet", "limits:BEST_OF_N")
-_OVER_OPTIMISATION = ("limits/over_optimisation.parquet", "limits:OVER_OPTIMISATION")
-_POLICIES = ("policies/policies.parquet", "limits:POLICIES")
-_TARGETS = ("policies/targets.parquet", "learning:TARGETS")
-_EXACT_FRONTIER = ("exact/frontier.parquet", "learning:EXACT_FRONTIER")
-_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "learning:EXACT_BEST_OF_N")
-_EXACT_POLICIES = ("exact/policies.parquet", "learning:EXACT_OF_POLICIES")
-_EXACT_TARGETS = ("exact/targets.parquet", "learning:EXACT_TARGETS")
-_SUMMARY = ("learning/summary.parquet", "learning:LEARNING_SUMMARY")
+_FRONTIER = ("limits/frontier.parquet", "estimates:FRONTIER")
+_BEST_OF_N = ("limits/best_of_n.parquet", "estimates:BEST_OF_N")
+_OVER_OPTIMISATION = ("limits/over_optimisation.parquet", "estimates:OVER_OPTIMISATION")
+_POLICIES = ("policies/policies.parquet", "schemas.limits:POLICIES")
+_TARGETS = ("policies/targets.parquet", "schemas.learning:TARGETS")
+_EXACT_FRONTIER = ("exact/frontier.parquet", "schemas.learning:EXACT_FRONTIER")
+_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "schemas.learning:EXACT_BEST_OF_N")
+_EXACT_POLICIES = ("exact/policies.parquet", "schemas.learning:EXACT_OF_POLICIES")
+_EXACT_TARGETS = ("exact/targets.parquet", "schemas.learning:EXACT_TARGETS")
+_SUMMARY = ("learning/summary.parquet", "schemas.learning:LEARNING_SUMMARY")
 _NAMES = ("proxies", "ensembles")
 
 FIGURES = {
@@ -90,7 +90,7 @@ FIGURES = {
         "rewards:ensemble_gap",
         PROXIES,
         "cost of a wrong reward against ensemble size",
-        {"table": ("limits/ensembles.parquet", "limits:ENSEMBLES")},
+        {"table": ("limits/ensembles.parquet", "estimates:ENSEMBLES")},
         ("beta",),
     ),
     "proxy_quality": Entry(
@@ -98,8 +98,8 @@ FIGURES = {
         PROXIES,
         "proxies of every quality, ensembles of every size",
         {
-            "proxies": ("limits/proxies.parquet", "learning:PROXIES"),
-            "ensembles": ("limits/proxy_ensembles.parquet", "learning:PROXY_ENSEMBLES"),
+            "proxies": ("limits/proxies.parquet", "schemas.learning:PROXIES"),
+            "ensembles": ("limits/proxy_ensembles.parquet", "schemas.learning:PROXY_ENSEMBLES"),
         },
         ("beta",),
     ),
@@ -107,7 +107,7 @@ FIGURES = {
         "rewards:of_scores",
         REWARDS,
         "distributions of the rewards",
-        {"scores": ("ensembles/standardised.parquet", "samples:STANDARDISED")},
+        {"scores": ("ensembles/standardised.parquet", "schemas.samples:STANDARDISED")},
         ("rewards",),
     ),
     "policies": Entry(
@@ -118,7 +118,7 @@ FIGURES = {
         ("evaluated",),
     ),
     "training_curves": Entry(
-        "policies:training_curves", POLICIES, "training: {curve}", {"curves": ("", "samples:CURVES")}
+        "policies:training_curves", POLICIES, "training: {curve}", {"curves": ("", "schemas.samples:CURVES")}
     ),
     "targets": Entry(
         "targets:of_tables",
@@ -157,7 +157,7 @@ FIGURES = {
         "learning:learning_floors",
         LEARNING,
         "floors at fixed coefficients",
-        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "learning:SLOPES")},
+        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "schemas.learning:SLOPES")},
         ("objectives",),
     ),
     "learning_settings": Entry(
@@ -171,7 +171,7 @@ FIGURES = {
         "learning:gamma_estimates",
         LEARNING,
         "gamma estimated from preferences",
-        {"table": ("learning/gamma.parquet", "learning:GAMMA")},
+        {"table": ("learning/gamma.parquet", "schemas.learning:GAMMA")},
         ("truth",),
     ),
 }
@@ -241,7 +241,7 @@ def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Fig
 
 def _contract(named: str) -> Schema:
     module, _, name = named.partition(":")
-    found: Schema = getattr(import_module(f"alignment_limits.tables.schemas.{module}"), name)
+    found: Schema = getattr(import_module(f"alignment_limits.tables.{module}"), name)
     return found
 
 

@@ -1,5 +1,6 @@
-"""Contracts of estimates. Types and further columns are those of the results of `limits`.
+"""Contracts of policies and of the report's numbers, and what a contract of an estimator's result consists of.
 
+The estimators' contracts are in `tables/estimates.py`. Types and further columns are those of the results of `limits`.
 A contract lists the public columns, in order. The result's other columns follow them. A new column is a new field of
 the result and needs no change here.
 """
@@ -10,15 +11,7 @@ from typing import Any
 import polars as pl
 
 from alignment_limits.ensembles.scores import Columns
-from alignment_limits.limits.compare import BestOfNTable
-from alignment_limits.limits.ensembles import EnsembleTable
-from alignment_limits.limits.frontier import FrontierTable
-from alignment_limits.limits.over_optimisation import OverOptimisationTable
-from alignment_limits.limits.plan import Plan
-from alignment_limits.limits.proxy_gap import ProxyGapTable
 from alignment_limits.tables.artifacts import Schema
-
-_PAIR = {"optimized": pl.String, "evaluated": pl.String}
 
 
 def contract(name: str, result: type[Columns], public: str, verdicts: Mapping[str, Any], **labels: Any) -> Schema:
@@ -45,48 +38,6 @@ def own_verdicts(*names: str) -> dict[str, tuple[str, ...]]:
     return {f"{name}_reliable": with_interval(name) for name in names}
 
 
-FRONTIER = contract(
-    "frontier",
-    FrontierTable,
-    "optimized evaluated budget beta kl kl_low kl_high kl_reverse gain gain_low gain_high gain_plugin ess pareto_k "
-    "reliable",
-    {"reliable": ("kl", "gain", "gain_low", "gain_high")} | own_verdicts("gain", "kl"),
-    **_PAIR,
-    samples_from=pl.String,  # base, or pool: samples of the base and of policies
-    log_m=pl.Float64,  # mean over prompts of log(number of samples), an upper bound of the KL that samples can show
-)
-BEST_OF_N = contract(
-    "best_of_n",
-    BestOfNTable,
-    "method optimized evaluated n temperature kl kl_bound gain gain_low gain_high limit efficiency prompts reliable "
-    "reason gain_reliable kl_reliable win_rate_reliable limit_reliable efficiency_reliable",
-    {"reliable": ("kl", "gain", "limit", "efficiency")} | own_verdicts("gain", "kl", "win_rate", "limit", "efficiency"),
-    **_PAIR,
-)
-PROXY_GAP = contract(
-    "proxy_gap",
-    ProxyGapTable,
-    "optimized beta error_variance gap gap_low gap_high gap_bound kl gold_gain ideal_gain",
-    {"reliable": ("gap", "gap_low", "gap_high", "gold_gain")},
-    optimized=pl.String,
-)
-OVER_OPTIMISATION = contract(
-    "over_optimisation",
-    OverOptimisationTable,
-    "optimized",
-    {
-        "found": (*with_interval("peak"), *with_interval("gain"), *with_interval("drop")),
-        "fit_reliable": (*with_interval("alpha"), *with_interval("beta"), "residual"),
-    },
-    optimized=pl.String,
-)
-ENSEMBLES = contract(
-    "ensembles",
-    EnsembleTable,
-    "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl reliable reason gold_gain_at_kl_reliable",
-    {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
-)
-PLAN = contract("plan", Plan, "kl", {})  # the size that a study needs
 # Policies compared with the limit: the columns of policies/placement.py (Placement), with labels.
 POLICIES = Schema(
     "policies",
