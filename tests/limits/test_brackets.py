@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 from scipy.stats import beta as beta_law
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import frontier, limit_at
+from alignment_limits.limits import best_of_n, frontier, limit_at, soft_best_of_n
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.brackets import Dual, bernstein, largest_mean, upper_mean
 from alignment_limits.limits.samples import Pool
@@ -132,6 +133,38 @@ def test_pooled_rows_have_the_bounds_of_the_bases_samples() -> None:
     alone = limit_at(base, KLS[:3], bounds=bounds, replicates=200)
     assert pooled.at_least.tolist() == alone.at_least.tolist()
     assert pooled.at_most.tolist() == alone.at_most.tolist()
+
+
+@pytest.mark.parametrize("budget", ["average", "per-prompt"])
+def test_best_of_n_has_bounds_of_its_gain_and_of_the_limit(budget: str) -> None:
+    world, bounds = BOUNDED["rubric1to10"]
+    ns = [1, 2, 4, 16, 64]
+    exact = [world.best_of_n(n) for n in ns]
+    limits = np.array([(world.limit if budget == "average" else world.limit_per_prompt)(kl) for kl, _ in exact])
+    gains = np.array([gain for _, gain in exact])
+    held = []
+    for seed in range(8):
+        table = best_of_n(drawn(world, seed), ns=ns, bounds=bounds, budget=budget, replicates=200)
+        assert table.at_most.min() >= 0
+        held.append([table.gain_at_least <= gains, table.at_least <= limits + 1e-6, table.at_most >= limits - 1e-6])
+        assert not table.limit_reliable[-1]
+    assert np.all(held), "each with 97.5 % or more"
+    assert np.all(table.at_least >= table.gain_at_least), "no gain exceeds the limit"
+    assert np.all(table.gain_at_least[1:] > 0.9 * gains[1:])
+    soft = soft_best_of_n(drawn(world, 0), ns=[4], temperatures=[1.0], bounds=bounds, replicates=200)
+    assert np.isnan(soft.gain_at_least).all(), "corrected by halves"
+    assert soft.at_least[0] < soft.limit[0] < soft.at_most[0]
+    assert np.isnan(best_of_n(drawn(world, 0)[:15], ns=[4]).at_least).all(), "too few prompts"
+
+
+def test_the_gain_of_best_of_n_has_a_lower_bound_for_heavy_tails() -> None:
+    """Lognormal rewards: the best of two has a mean of 2 P(z < 1/sqrt 2) e^(1/2)."""
+    exact = 2 * ndtr(1 / np.sqrt(2)) * np.exp(0.5) - np.exp(0.5)
+    held = []
+    for seed in range(20):
+        r = np.random.default_rng(seed).lognormal(size=(64, 64))
+        held.append(best_of_n(r, ns=[2], replicates=200).gain_at_least[0] <= exact)
+    assert np.mean(held) >= 0.95
 
 
 def test_prompts_with_few_samples_are_left_out_and_one_sample_shows_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.worlds import Bernoulli
 from alignment_limits.policies.placement import mean_over_prompts, place, win_rates
 from alignment_limits.policies.table import labelled, on_base_scale, per_prompt, placements
 
@@ -112,11 +113,12 @@ def test_an_infinite_kl_has_no_limit_but_a_gain():
     base, policy, kl = gaussian(1.0, 1.0)
     several = np.concatenate([kl, kl], axis=1)
     several[3, 1] = np.inf
-    both = place(base, [policy, policy], several)
+    both = place(base, [policy, policy], several, bounds=(-9, 9))
     assert np.isnan([both.limit[1], both.efficiency[1], both.optimality_gap[1], both.beta[1]]).all()
     assert "infinite KL" in both.reason[1]
     assert both.gain[0] == both.gain[1]
-    alone = row(place(base, [policy], kl))
+    alone = row(place(base, [policy], kl, bounds=(-9, 9)))
+    assert both.at_most[0] < both.at_most[1] < 11, "at infinite KL, of the best score"
     for name, value in row(both).items():
         same = value == alone[name] if isinstance(value, str) else value == pytest.approx(alone[name], rel=1e-9)
         assert same, f"another policy's KL moves {name}"
@@ -152,6 +154,23 @@ def test_a_share_needs_a_reliable_gain_and_a_reliable_limit():
     got = row(place(base, [policy], np.full_like(kl, 0.5)))
     assert (got["limit_reliable"], got["gain_reliable"], got["efficiency_reliable"]) == (True, False, False)
     assert (got["reliable"], got["reason"]) == (False, got["gain_reason"])
+
+
+def test_a_row_that_is_not_reliable_has_bounds_and_the_policys_own_gain_counts():
+    """Pass rates of a quarter. The policy that always passes, at log 4 nats, is the limit there."""
+    rng = np.random.default_rng(0)
+    base, policy = (rng.random((64, 64)) < 0.25).astype(float), np.ones((64, 64))
+    spent = np.full((64, 3), [np.log(4), 0.2, 6.0])
+    got = place(base, [policy, base, policy], spent, bounds=(0, 1))
+    exact = Bernoulli(p=0.25).limit(0.2)
+    assert got.at_least[0] > 0.73, "from the gain; the plug-in shows less"
+    assert got.at_least[0] <= 0.75 <= got.at_most[0] < 0.78
+    assert got.at_least[1] <= exact <= got.at_most[1] < 1.2 * exact
+    assert not got.limit_reliable[2]
+    assert got.at_least[2] <= 0.75 <= got.at_most[2]
+    assert np.isnan(place(base[:15], [policy[:15]], spent[:15, :1]).at_least).all()
+    with pytest.raises(EstimateError, match="'a policy' are outside its bounds"):
+        place(base, [policy + 1], spent[:, :1], bounds=(0, 1))
 
 
 def test_negative_and_infinite_means_are_shown_as_they_are():
@@ -280,8 +299,9 @@ def test_the_limit_at_a_distant_policys_kl_is_from_its_samples_and_the_bases_tog
 
 def test_where_base_samples_show_the_limit_it_is_from_them_alone():
     base, policy, ratios = tilted_policy(0.5)
-    spent = np.full((len(base), 1), 0.5)
-    alone, pooled = row(place(base, [policy], spent)), row(place(base, [policy], spent, log_ratios=[ratios]))
+    spent, more = np.full((len(base), 1), 0.5), {"bounds": (-9, 9)}
+    alone = row(place(base, [policy], spent, **more))
+    pooled = row(place(base, [policy], spent, log_ratios=[ratios], **more))
     assert pooled["limit_from"] == "base"
     assert pooled == alone
 

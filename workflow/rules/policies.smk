@@ -202,6 +202,7 @@ rule place_policies:
         p={
             "gold": STUDY.gold,
             "rewards": list(STUDY.rewards),
+            "bounds": STUDY.bounds,
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
             "policies": {policy.name: policy.labels for policy in STUDY.all_policies},
             "bootstrap": STUDY.limits.bootstrap,

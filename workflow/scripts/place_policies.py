@@ -6,7 +6,14 @@ from pathlib import Path
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
-from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays, same_keys
+from alignment_limits.tables.grid import (
+    prompt_clusters,
+    prompt_keys,
+    read_scores,
+    reward_arrays,
+    same_keys,
+    standardised_bounds,
+)
 from alignment_limits.tables.schemas.limits import POLICIES
 from alignment_limits.tables.schemas.samples import POLICY_KL, SAMPLES, SCALES, STANDARDISED
 
@@ -18,7 +25,10 @@ with job(snakemake):
     scales = read_table(files.scales, SCALES)
     placed, kl, on_base, samples, notes = {}, {}, {}, {}, {}
     for policy in p["policies"]:
-        scores = {reward: read_scores(files[f"{policy}/scores/{reward}"], reward) for reward in p["rewards"]}
+        scores = {
+            reward: read_scores(files[f"{policy}/scores/{reward}"], reward, p["bounds"].get(reward))
+            for reward in p["rewards"]
+        }
         kl[policy] = read_tables(files[f"{policy}/kl"], POLICY_KL)
         on_base[policy] = read_tables(files[f"{policy}/on_base"], POLICY_KL)
         samples[policy] = read_tables(files[f"{policy}/samples"], SAMPLES)
@@ -26,7 +36,7 @@ with job(snakemake):
         placed[policy] = on_base_scale(scores, scales, base, p["ensembles"])
         notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
-    draws["clusters"] = prompt_clusters(standardised)
+    draws |= {"clusters": prompt_clusters(standardised), "bounds": standardised_bounds(scales, p["bounds"])}
     table = placements(base, placed, kl, log_ratios(kl, on_base, standardised), **draws)
     table = labelled(table, p["policies"], samples, notes, kl)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):

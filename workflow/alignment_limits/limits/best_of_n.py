@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import Array, as_given, centre, check_evaluated, check_scores
 from alignment_limits.errors import EstimateError
+from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.compare import SAMPLES_PER_DRAW, BestOfNTable, Choice, choose, compare, join
 from alignment_limits.limits.ranks import Beaten, atoms_kl, best_of_n_kl, best_of_n_means, kl_bound, per_sequence_kl
 from alignment_limits.limits.relatives import check_mus, chi2_law, poisson_choice, soft_law
@@ -37,6 +38,7 @@ def best_of_n(  # type: ignore[misc]  # the settings are the same for both
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
     logprobs: ArrayLike | None = None,
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Gain, KL and win rate of best-of-n selected by `optimized`, unbiased for every n up to the number of samples.
@@ -49,7 +51,7 @@ def best_of_n(  # type: ignore[misc]  # the settings are the same for both
         ns: whole numbers from 1 to the largest number of samples of a prompt.
         budget: of `limit`. "average": the limit at the mean KL of best-of-n; "per-prompt": each prompt gets the KL
             of best-of-n on it (equal for all prompts unless scores tie).
-        replicates, seed, level, keys, clusters: as for `frontier`. Gain and limit are resampled together, so
+        replicates, seed, level, keys, clusters, bounds: as for `frontier`. Gain and limit are resampled together, so
             intervals of their ratio are paired.
         logprobs: log π₀(y|x) (prompts, samples) of the samples in nats, for the per-sequence estimate of the KL.
 
@@ -75,7 +77,7 @@ def best_of_n(  # type: ignore[misc]  # the settings are the same for both
     choice = best_of_n_choice(scores, others, check_ns(ns, scores), seed=seed, keys=keys, logprobs=logprobs)
     tables = compare(
         choice, scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters, bounds=bounds,
     )  # fmt: skip
     return as_given(evaluated, tables)
 
@@ -221,6 +223,7 @@ def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Draw n replies and pick one by softmax(r / temperature): best-of-n at 0, the base law at infinity.
 
@@ -230,7 +233,7 @@ def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
         optimized, evaluated: as for `best_of_n`.
         ns: whole numbers of draws.
         temperatures: positive, in units of the selecting reward.
-        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+        budget, replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
 
     Returns:
         As `best_of_n`.
@@ -251,7 +254,7 @@ def soft_best_of_n(  # type: ignore[misc]  # the settings are the same for both
     law = soft_law(check_ns(ns, scores), temperatures)
     tables = compare(
         choose([law], scores, others, seed=seed, keys=keys), scores, others, budget=budget, replicates=replicates,
-        seed=seed, level=level, keys=keys, clusters=clusters,
+        seed=seed, level=level, keys=keys, clusters=clusters, bounds=bounds,
     )  # fmt: skip
     return as_given(evaluated, tables)
 
@@ -279,6 +282,7 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Best of n = 1 + Poisson(μ) draws, a smooth path through best-of-n; the column n is 1 + μ.
 
@@ -289,7 +293,7 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
     Args:
         optimized, evaluated: as for `best_of_n`.
         mus: means of the Poisson law, at least 0.
-        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+        budget, replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
 
     Returns:
         As `best_of_n`.
@@ -310,7 +314,7 @@ def best_of_poisson(  # type: ignore[misc]  # the settings are the same for both
     mu = check_mus(mus, int(np.sum(~np.isnan(scores), axis=1).max()))
     tables = compare(
         poisson_choice(scores, others, mu, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters, bounds=bounds,
     )  # fmt: skip
     return as_given(evaluated, tables)
 
@@ -338,6 +342,7 @@ def chi2_pessimism(  # type: ignore[misc]  # the settings are the same for both
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
 ) -> dict[str, BestOfNTable] | BestOfNTable:
     """Choice under a χ² penalty: density ratio relu((r − λ) / β), λ for each prompt.
 
@@ -347,7 +352,7 @@ def chi2_pessimism(  # type: ignore[misc]  # the settings are the same for both
     Args:
         optimized, evaluated: as for `best_of_n`.
         betas: positive coefficients, in units of the selecting reward.
-        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+        budget, replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
 
     Returns:
         As `best_of_n`.
@@ -367,6 +372,6 @@ def chi2_pessimism(  # type: ignore[misc]  # the settings are the same for both
     others = check_evaluated(scores, scores if evaluated is None else evaluated)
     tables = compare(
         choose([chi2_law(betas)], scores, others, seed=seed, keys=keys), scores, others, budget=budget,
-        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters,
+        replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters, bounds=bounds,
     )  # fmt: skip
     return as_given(evaluated, tables)

@@ -26,6 +26,7 @@ from scipy.special import ndtr
 from alignment_limits.ensembles.scores import Array, enough_samples, prompt_means, sample_counts
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.reliability import FEWEST_PROMPTS
 
 Bounds: TypeAlias = tuple[ArrayLike, ArrayLike]  # the lowest and the highest score, each one number or one per prompt
 
@@ -38,6 +39,12 @@ SLACK = 1e-9  # rounding of scores and bounds, as a share of the range
 def lower_end(mean: Array, low: Array) -> Array:
     """A lower confidence bound of about 99 %, from a mean and the lower end of its 95 % interval."""
     return mean - WIDER * (mean - low)
+
+
+def lower_ends(boot: PromptBootstrap, mean: Array, low: Array, where: np.ndarray | None = None) -> Array:
+    """Lower confidence bounds of means (K,), NaN with fewer than 16 prompts (clusters), or where `where` is false."""
+    enough = boot.units >= FEWEST_PROMPTS
+    return np.where(enough if where is None else where & enough, lower_end(mean, low), np.nan)
 
 
 def at_least(kappa: Array, plugin: Array, low: Array) -> Array:

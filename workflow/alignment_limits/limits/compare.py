@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import QUARTERS, Array, Columns, Counts, Flags, Words, centre, split_labels
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.brackets import WIDER, Bounds, duals, lower_ends
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.means import (
     KNOWN,
@@ -31,6 +32,7 @@ from alignment_limits.limits.means import (
     judge_shares,
     limits_of,
     mean_of,
+    plugin_limit,
     read_curves,
     together,
     too_few_for_limit,
@@ -56,6 +58,9 @@ class BestOfNTable(Columns):
         tilt_gain: of the evaluated reward when tilting by the selecting reward at this KL.
         limit: corrected limit of the evaluated reward, by its own tilt, at this KL.
         efficiency: gain / limit.
+        at_least, at_most: bounds of the limit, as in `FrontierTable`; the gain of the method counts, as no gain exceeds
+            the limit. NaN with fewer than 16 prompts, and without bounds of the evaluated reward.
+        gain_at_least: a lower confidence bound of the gain; NaN for methods that are corrected by halves.
         reliable, reason: of the row, the same as for its efficiency. Gain, kl, win_rate, limit and efficiency each have
             a verdict of their own: <name>_reliable, <name>_reason ("" if reliable).
 
@@ -87,6 +92,9 @@ class BestOfNTable(Columns):
     efficiency: Array
     efficiency_low: Array
     efficiency_high: Array
+    at_least: Array
+    at_most: Array
+    gain_at_least: Array
     gain_reliable: Flags
     gain_reason: Words
     kl_reliable: Flags
@@ -156,6 +164,7 @@ def compare(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Mapping[str, Bounds] | Bounds | None = None,
 ) -> dict[str, BestOfNTable]:
     """Tables of one choice for every evaluated reward; gain and limit are resampled together.
 
@@ -163,7 +172,7 @@ def compare(
         choice: the choice, by `scores`.
         scores: (P, M).
         others: evaluated rewards by name, each (P, M).
-        budget, replicates, seed, level, keys, clusters: as for `best_of_n`.
+        budget, replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
 
     Returns:
         One table for each evaluated reward.
@@ -179,6 +188,8 @@ def compare(
     of_kl = Mean("KL", kl, choice.kl_left, kl_high - kl_low)
     kl_wrong, kl_doubts = judge_kl(of_kl, scores, ratio, choice.unbiased, boot)
     few = too_few_for_limit(scores, rows, n, ratio)
+    upper = duals(others, bounds, boot)
+    most_kl = np.minimum(mean_kl + WIDER * (kl_high - mean_kl), ceiling)
     read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)
     chosen = read(scores, list(others.values()))
     tables = {}
@@ -208,6 +219,10 @@ def compare(
                 np.where(slight, "", kl_doubts),
             ),
         }
+        gain_least, least = (
+            lower_ends(boot, mean_gain, gain_low, choice.unbiased),
+            lower_ends(boot, *plugin_limit(boot, ideal, kl, budget)),
+        )
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
         unlike = judge_shares(ideal, scored, count, boot.clusters) if budget == "average" else none
         verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, unlike, none)
@@ -235,6 +250,9 @@ def compare(
             efficiency=share,
             efficiency_low=low,
             efficiency_high=high,
+            at_least=np.fmax(least, gain_least),
+            at_most=upper[name].at(most_kl) if name in upper else np.full(count, np.nan),
+            gain_at_least=gain_least,
             **columns_of(verdicts),
         )
     return tables

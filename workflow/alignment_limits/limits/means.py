@@ -113,24 +113,31 @@ def _alike(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield rows[:, columns[0]], np.array(columns)
 
 
-def paired_limit(points: CurvePoints, kl: Array, budget: str) -> Array:
+def paired_limit(points: CurvePoints, kl: Array, budget: str, *, plugin: bool = False) -> Array:
     """Per-prompt contributions (P, N) to the limit at the method's KL. Resampled, they also follow changes of this KL.
 
-    Under the average budget a replicate's KL differs from the KL of the curve; the slope corrects for this.
+    Under the average budget a replicate's KL differs from the KL of the curve; the slope corrects for this. `plugin`:
+    to the plug-in limit, which is too low on average.
     """
-    values = points.values[..., 0]
+    values = points.plugin if plugin else points.values[..., 0]
     if budget == "per-prompt":
         return values
     return values + points.slope[:, 0] * (kl - kl.mean(axis=0))
 
 
-def limits_of(parts: Sequence[Part], kl: Array, budget: str) -> Array:
+def limits_of(parts: Sequence[Part], kl: Array, budget: str, *, plugin: bool = False) -> Array:
     """The same for settings with different prompts, NaN where a prompt is not in a row."""
     out = np.full(kl.shape, np.nan)
     for part in parts:
         place = np.ix_(part.prompts, part.columns)
-        out[place] = paired_limit(part.points, kl[place], budget)
+        out[place] = paired_limit(part.points, kl[place], budget, plugin=plugin)
     return out
+
+
+def plugin_limit(boot: PromptBootstrap, parts: Sequence[Part], kl: Array, budget: str) -> tuple[Array, Array]:
+    """The plug-in limit at each setting, and the lower end of its interval, (N,)."""
+    values = limits_of(parts, kl, budget, plugin=True)
+    return mean_of(values), interval(boot, values)[0]
 
 
 def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> Array:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_scores, prompt_means
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.brackets import WIDER, Bounds, Dual, check_bounds, lower_ends
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import NO_SHARE, columns_of, judge_draws, paired_limit, together
 from alignment_limits.limits.samples import Pool
@@ -38,6 +39,8 @@ class Placement(Columns):
         limit: at the policy's KL. Like `efficiency` and `optimality_gap` it is NaN where the samples do not show it, or
             the KL is infinite.
         efficiency: gain / limit; also NaN where the KL is below the resolution of float32.
+        at_least, at_most: bounds of the limit from base samples, for any tail and for rewards with bounds; the policy's
+            gain counts, as no gain exceeds the limit. NaN with fewer than 16 prompts, and without bounds.
         beta: dG*/dκ at the policy's KL; inf at KL 0.
         optimality_gap: KL(π‖π_β), nats.
         win_rate: against a base reply; a tie counts half.
@@ -54,6 +57,8 @@ class Placement(Columns):
     gain_low: Array
     gain_high: Array
     limit: Array
+    at_least: Array
+    at_most: Array
     efficiency: Array
     efficiency_low: Array
     efficiency_high: Array
@@ -88,6 +93,7 @@ def place(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    bounds: Bounds | None = None,
 ) -> Placement:
     """Place K policies on the plane of one reward.
 
@@ -100,12 +106,13 @@ def place(
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
         log_ratios: for each policy log π/π₀ of the base's samples [p, m] and of its own [p, m'], nats.
         replicates, seed, level, keys, clusters: as for `frontier`.
+        bounds: the lowest and the highest score of the reward, as for `frontier`.
 
     Returns:
         One row for each policy.
 
     Raises:
-        EstimateError: scores or KLs that cannot be used, or of other prompts.
+        EstimateError: scores or KLs that cannot be used, or of other prompts; scores outside the bounds.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -135,6 +142,7 @@ def place(
     points = CorrectedCurve(scores, seed=seed, keys=keys).at(np.where(away, kappa, 0.0))
     limit = np.where(away, paired_limit(points, np.where(away, spent, 0.0), "average"), 0.0)
     limit[:, infinite] = np.nan
+    plugin = np.where(away, paired_limit(points, np.where(away, spent, 0.0), "average", plugin=True), 0.0)
     beta, reasons = points.beta.copy(), judge_points(scores, points, clusters=boot.clusters).reason.copy()
     limit_from = np.full(len(theirs), "base", dtype=object)
     for k in np.flatnonzero(away & (reasons != "")):
@@ -150,6 +158,13 @@ def place(
     mean, mean_limit = gain.mean(axis=0), limit.mean(axis=0)
     efficiency_low, efficiency_high = boot.ratio(gain, limit)
     gain_low, gain_high = boot.interval(gain)
+    bound_of = [lower_ends(boot, each.mean(axis=0), boot.interval(each)[0]) for each in (gain, plugin)]
+    most = np.full(len(theirs), np.nan)
+    if bounds is not None:
+        for policy in theirs:
+            check_bounds(policy, bounds, "a policy")
+        more = boot.interval(np.where(infinite, 0.0, spent))[1] - kappa
+        most = Dual.of(scores, bounds, boot).at(np.where(infinite, np.inf, kappa + WIDER * np.where(away, more, 0.0)))
     gap_low, gap_high = boot.interval(gap)
     win_low, win_high = boot.interval(wins)
     verdicts = {
@@ -164,6 +179,8 @@ def place(
         gain_low=gain_low,
         gain_high=gain_high,
         limit=mean_limit,
+        at_least=np.fmax(*bound_of),
+        at_most=most,
         efficiency=mean / np.where(mean_limit > 0, mean_limit, np.nan),
         efficiency_low=efficiency_low,
         efficiency_high=efficiency_high,

@@ -12,6 +12,7 @@ from alignment_limits.ensembles.scales import aggregate, apply_standardisation, 
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.means import judge_draws
 from alignment_limits.policies.placement import mean_over_prompts, place
 from alignment_limits.sampling.checks import deviation
@@ -89,6 +90,7 @@ def placements(
     seed: int,
     keys: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> pl.DataFrame:
     """Where each policy stands: one row per policy and reward or ensemble.
 
@@ -98,6 +100,7 @@ def placements(
         kl: table `policy_kl` of each policy.
         ratios: log-ratios of each policy (`log_ratios`), to see the limit where base samples alone do not show it.
         replicates, seed, keys, clusters: as for `place`.
+        bounds: of standardised rewards that have bounds.
 
     Returns:
         Rows of the table `policies`, without the labels of `labelled`.
@@ -116,7 +119,7 @@ def placements(
     rows = []
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
-        placed = place(scores, theirs, spent, log_ratios=pools, **draws)
+        placed = place(scores, theirs, spent, log_ratios=pools, bounds=(bounds or {}).get(evaluated), **draws)
         rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
 

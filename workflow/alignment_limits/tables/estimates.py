@@ -188,7 +188,7 @@ def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
     for name in optimized:
         own, evaluated = scores.of[name], scores.evaluated(name)
         choice = study_choice(own, evaluated, relatives=name in p["relatives_of"], **settings, **draws)
-        more = {"replicates": p["bootstrap"], "clusters": scores.prompts["clusters"]}
+        more = {"replicates": p["bootstrap"], "clusters": scores.prompts["clusters"], "bounds": scores.bounds_for(name)}
         for budget in BUDGETS:
             for other, table in compare(choice, own, evaluated, budget=budget, **more, **draws).items():
                 nulls = pl.col("temperature").fill_nan(None)  # for methods without a temperature
@@ -281,6 +281,7 @@ ESTIMATORS = {
         ("best_of", "soft_temperatures", "pessimism_betas", "bootstrap"),
         "best_of_n.parquet",
         priority=1,
+        bounded=True,
     ),
     "proxy_gap": Estimator(_proxy_gap, PROXY_GAP, "other", ("betas", "bootstrap"), "proxy_gap.parquet"),
     "over_optimisation": Estimator(
