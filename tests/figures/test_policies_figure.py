@@ -109,4 +109,4 @@ def test_a_limit_that_needs_the_policys_samples_is_an_open_circle_above_it(figur
     x, y = line(drawn, "limit:pooled")
     (row,) = table.filter((pl.col("policy") == "ppo-b") & (pl.col("evaluated") == "gold")).iter_rows(named=True)
     assert (list(x), list(y)) == ([row["kl"]], [row["limit"]])
-    assert "limit, with the policy's samples" in {t.get_text() for t in drawn.legends[0].get_texts()}
+    assert "limit, with samples of policies" in {t.get_text() for t in drawn.legends[0].get_texts()}

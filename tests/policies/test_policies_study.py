@@ -17,7 +17,7 @@ from alignment_limits.tables.artifacts import read_provenance, read_table, read_
 from alignment_limits.tables.estimates import FRONTIER
 from alignment_limits.tables.schemas.learning import TARGETS
 from alignment_limits.tables.schemas.limits import POLICIES
-from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES, SCALES, SCORES, STANDARDISED
+from alignment_limits.tables.schemas.samples import POLICY_KL, POOL, PROMPTS, SAMPLES, SCALES, SCORES, STANDARDISED
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32
 VOWELS, LETTERS = ({"kind": "python", "function": f"own_rewards:{name}"} for name in ("vowels", "letters"))
@@ -161,6 +161,32 @@ def test_the_limit_is_the_frontiers(project):
     assert below["gain"][-1] < found["limit"] < above["gain"][0]
 
 
+def test_the_policies_and_the_base_form_one_pool_that_extends_the_frontier(project):
+    """The log-ratios are those of `kl` and `on_base`; the base's own rows are those without policies."""
+    folder = project.folder / "results/tiny"
+    pool = read_table(folder / "policies/pool.parquet", POOL)
+    assert dict(pool.group_by("law").len().iter_rows()) == dict.fromkeys(
+        ("base", "near", "still"), PROMPT_COUNT * SAMPLE_COUNT
+    )
+    assert pool["log_ratio/still"].abs().max() < 1e-4, "it is the base, on everybody's samples"
+    near = pool.filter(pl.col("law") == "near").sort("prompt_id", "sample_id")
+    assert near["log_ratio/near"].equals(shards(project, "policies/near/kl", POLICY_KL)["log_ratio"], null_equal=True)
+    base = read_table(folder / "ensembles/standardised.parquet", STANDARDISED)
+    assert pool.filter(pl.col("law") == "base").select(EVALUATED).equals(base.select(EVALUATED))
+    frontier = read_table(folder / "limits/frontier.parquet", FRONTIER)
+    rows = dict(frontier.group_by("samples_from").agg(pl.col("optimized").unique().sort()).iter_rows())
+    assert rows == {"base": sorted(EVALUATED), "pool": ["mean", "vowels"]}, "gold, and what a policy optimised"
+    pooled = frontier.filter(
+        (pl.col("samples_from") == "pool") & (pl.col("optimized") == "vowels") & (pl.col("evaluated") == "vowels")
+        & (pl.col("budget") == "average")
+    ).sort("kl")  # fmt: skip
+    alone = frontier.filter(
+        (pl.col("samples_from") == "base") & (pl.col("optimized") == "vowels") & (pl.col("evaluated") == "vowels")
+        & (pl.col("budget") == "average") & (pl.col("at") == "kl")
+    ).sort("kl")  # fmt: skip
+    np.testing.assert_allclose(pooled["gain"][:3], alone["gain"][:3], rtol=0.1)
+
+
 def test_policies_share_their_noise_but_not_with_the_base(project):
     seeds = [set(shards(project, f, SAMPLES)["seed"])
              for f in ("samples/tiny", "policies/still/samples", "policies/near/samples")]  # fmt: skip
@@ -189,22 +215,24 @@ def test_the_report_shows_where_they_stand(project):
 
 
 PLACING = {"place_policies": 1, "link_policies": 1, "policies_page": 1, "first_page": 1, "study_card": 1, "manifest": 1}
+# the policies' samples also show the frontier
+PLACING |= {"frontier": 1, "headline": 1, "figure_policies": 2}
+PLACING |= {f"figure_{name}": 1 for name in ("frontier", "gold_under_proxies", "over_optimisation_tilt")}
 CHANGES = {
     "nothing": ({}, {}),
     "one more policy": (
         {"policies": [*STUDY["policies"], MORE]},
         PLACING
         | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_on_base": 1, "policy_score": 2}
-        | {"figure_policies": 2}
-        | {"preflight_sampling": 1},
+        | {"policy_on_policy": 4, "preflight_sampling": 1},
     ),
     "one policy fewer": (
         {"policies": STUDY["policies"][:1]},
-        PLACING | {"figure_policies": 2, "preflight_sampling": 1},
+        PLACING | {"preflight_sampling": 1},
     ),
     "a label": (
         {"policies": [STUDY["policies"][0] | {"objective": "none"}, *STUDY["policies"][1:]]},
-        PLACING | {"figure_policies": 2},
+        PLACING,
     ),
     "a reward's sign": (
         {"rewards": {"vowels": VOWELS, "letters": LETTERS | {"sign": -1}}},

@@ -44,17 +44,21 @@ rule ensembles:
         "../scripts/ensembles.py"
 
 
+# samples of other laws, on the scale of the base, if the study has them
+POOL = (
+    results("ensembles/pool.parquet")
+    if STUDY.scores and STUDY.scores.pool
+    else results("policies/pool.parquet") if STUDY.pools_all else None
+)
+
+
 for NAME, ESTIMATOR in ESTIMATORS.items():
 
     rule:
         name:
             NAME
         input:
-            **(
-                {"pool": results("ensembles/pool.parquet")}
-                if ESTIMATOR.pools and STUDY.scores and STUDY.scores.pool
-                else {}
-            ),
+            **({"pool": POOL} if ESTIMATOR.pools and POOL else {}),
             **(
                 {"scales": results("ensembles/scales.parquet")}
                 if ESTIMATOR.bounded and STUDY.bounds

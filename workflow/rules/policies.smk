@@ -1,13 +1,15 @@
 # in: policies (checkpoints, adapters, those trained here), prompts, the base model, standardised rewards of its samples
 # out: policies/<policy and its digest>/{samples,scores/<reward and its digest>,kl,on_base}/<chunk>-<block>.parquet
 #      (shared), as for the base; on_base: the base's samples under each policy; policies/policies.parquet: gain and KL of
-#      each policy, compared with the limit
+#      each policy, compared with the limit; on/<other policy>: its samples under this policy (shared), and
+#      policies/pool.parquet: the samples of the base and of all policies with all log-ratios, if they form one pool
 from alignment_limits.report.figures.table import FIGURES, settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
 
 
 wildcard_constraints:
     policy=one_of(LAYOUT.policies),
+    other=one_of(LAYOUT.policies),
 
 
 # Refuses a policy that cannot be measured. It is an input of the policy's first shard and cheap, so it runs long
@@ -174,6 +176,36 @@ use rule policy_kl as policy_on_base with:
         code=code("policy_kl.py"),
 
 
+rule policy_on_policy:
+    input:
+        samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet").replace(
+            "{policy}", "{other}"
+        ),
+        prompts=shared("prompts/{chunk}.parquet"),
+        policy=POLICY_FOLDER,
+    output:
+        logprob=LAYOUT.of_policy("on/{other}/{chunk}-{block}.parquet"),
+    log:
+        results("logs/policy_on_policy/{policy}/{other}/{chunk}-{block}.log"),
+    benchmark:
+        results("benchmarks/policy_on_policy/{policy}/{other}/{chunk}-{block}.tsv")
+    conda:
+        ENVIRONMENT
+    envmodules:
+        *MODULES,
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        gpu=1,
+    params:
+        p={
+            key: rules.policy_kl.params.p[key]
+            for key in ("template", "temperature", "top_p", "trust_remote_code")
+        },
+        code=code("policy_on_policy.py"),
+    script:
+        "../scripts/policy_on_policy.py"
+
+
 def placed():
     """All files about a policy: shards of each kind, and the model's folder."""
     files = {}
@@ -182,6 +214,10 @@ def placed():
         for kind, folder in LAYOUT.kinds(policy_id).items():
             files[f"{policy.name}/{kind}"] = LAYOUT.policy_shards(folder)
         files[f"{policy.name}/on_base"] = LAYOUT.on_base(policy_id)
+        for other_id, other in LAYOUT.policies.items():
+            if STUDY.pools_all and other_id != policy_id:
+                shards = LAYOUT.on_policy(policy_id, other_id)
+                files[f"{policy.name}/on/{other.name}"] = shards
     return files
 
 
@@ -192,6 +228,7 @@ rule place_policies:
         scales=results("ensembles/scales.parquet"),
     output:
         policies=results("policies/policies.parquet"),
+        **({"pool": results("policies/pool.parquet")} if STUDY.pools_all else {}),
     log:
         results("logs/place_policies/policies.log"),
     benchmark:
@@ -205,6 +242,7 @@ rule place_policies:
             "bounds": STUDY.bounds,
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
             "policies": {policy.name: policy.labels for policy in STUDY.all_policies},
+            "pools": STUDY.pools_all,
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
         },

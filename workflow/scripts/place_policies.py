@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements
+from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements, pool_of, pool_table
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import (
     prompt_clusters,
@@ -15,7 +15,7 @@ from alignment_limits.tables.grid import (
     standardised_bounds,
 )
 from alignment_limits.tables.schemas.limits import POLICIES
-from alignment_limits.tables.schemas.samples import POLICY_KL, SAMPLES, SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import LOGPROBS, POLICY_KL, POOL, SAMPLES, SCALES, STANDARDISED
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
@@ -37,11 +37,23 @@ with job(snakemake):
         notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
     draws |= {"clusters": prompt_clusters(standardised), "bounds": standardised_bounds(scales, p["bounds"])}
-    table = placements(base, placed, kl, log_ratios(kl, on_base, standardised), **draws)
+    ratios, pool = log_ratios(kl, on_base, standardised), None
+    if p["pools"]:
+        read = {
+            policy: {
+                other: read_tables(files[f"{policy}/on/{other}"], LOGPROBS) for other in placed if other != policy
+            }
+            for policy in placed
+        }
+        pool = pool_of(ratios, read, kl)
+    table = placements(base, placed, kl, ratios, pool=pool, **draws)
     table = labelled(table, p["policies"], samples, notes, kl)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
         say(
             f"{row['policy']}: KL {row['kl']:.3g}, gold gain {row['gain']:.3g} of {row['limit']:.3g} "
             f"[{row['efficiency_low']:.0%}, {row['efficiency_high']:.0%}]{row['reason'] and ' — ' + row['reason']}"
         )
-    write_table(table, snakemake.output.policies, POLICIES, provenance(snakemake, ["numba"]))
+    made = provenance(snakemake, ["numba"])
+    write_table(table, snakemake.output.policies, POLICIES, made)
+    if pool is not None:
+        write_table(pool_table(pool, standardised, samples, base, placed), snakemake.output.pool, POOL, made)

@@ -133,6 +133,10 @@ class Pool:
         """Some of the prompts."""
         return Pool(self.names, self.law[which], self.log_ratios[:, which])
 
+    def without(self, missing: NDArray[np.bool_]) -> "Pool":
+        """The pool without some samples (P, M)."""
+        return Pool(self.names, np.where(missing, -1, self.law), self.log_ratios) if missing.any() else self
+
     def log_weights(self, present: NDArray[np.bool_]) -> Array:
         """Log density of the base over that of the mixture of a prompt's samples (P, M), -inf without a sample."""
         return self._of(present)[0]

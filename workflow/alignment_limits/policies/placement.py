@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_scores, prompt_means
 from alignment_limits.errors import EstimateError
@@ -44,7 +44,7 @@ class Placement(Columns):
         beta: dG*/dκ at the policy's KL; inf at KL 0.
         optimality_gap: KL(π‖π_β), nats.
         win_rate: against a base reply; a tie counts half.
-        limit_from: "base" where the limit is from the base's samples, "pool" where it is from the policy's as well.
+        limit_from: "base" where the limit is from the base's samples, "pool" where it is from policies' as well.
         reliable, reason: of the row, the same as for its efficiency. Gain, limit, efficiency and win rate each have a
             verdict of their own: <name>_reliable, <name>_reason ("" where reliable). Gain and win rate need no limit.
 
@@ -88,6 +88,7 @@ def place(
     kl: ArrayLike,
     *,
     log_ratios: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
+    pool: Pool | None = None,
     replicates: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -97,14 +98,15 @@ def place(
 ) -> Placement:
     """Place K policies on the plane of one reward.
 
-    Where base samples alone do not show the limit at a policy's KL, and log-ratios are given, the limit is from the
-    base's and the policy's samples together (`Pool`).
+    Where base samples alone do not show the limit at a policy's KL, it is from all samples of `pool`, or with
+    `log_ratios` from the base's and this policy's.
 
     Args:
         base: scores of base samples [p, m]; NaN marks a missing sample.
         policies: scores of each policy's samples [p, m'], the same prompts in the same order, in the same units.
         kl: KL of each policy at each prompt [p, k], nats; its mean over prompts is the budget.
         log_ratios: for each policy log π/π₀ of the base's samples [p, m] and of its own [p, m'], nats.
+        pool: laws of the base's samples and then of each policy's, next to each other, with all log-ratios.
         replicates, seed, level, keys, clusters: as for `frontier`.
         bounds: the lowest and the highest score of the reward, as for `frontier`.
 
@@ -145,12 +147,17 @@ def place(
     plugin = np.where(away, paired_limit(points, np.where(away, spent, 0.0), "average", plugin=True), 0.0)
     beta, reasons = points.beta.copy(), judge_points(scores, points, clusters=boot.clusters).reason.copy()
     limit_from = np.full(len(theirs), "base", dtype=object)
-    for k in np.flatnonzero(away & (reasons != "")):
-        if log_ratios is None:
-            break
-        pooled = _pooled_limit(scores, theirs[k], log_ratios[k], spent[:, k], boot, seed, keys)
-        if pooled.reason == "":
-            limit[:, k], beta[k], reasons[k], limit_from[k] = pooled.values, pooled.beta, "", "pool"
+    wanted = np.flatnonzero(away & (reasons != ""))
+    pools: list[tuple[NDArray[np.int64], Array, Pool]] = []  # policies, the samples that show their limit, their laws
+    if pool is not None and wanted.size:
+        pools = [(wanted, np.concatenate([scores, *theirs], axis=1), pool)]
+    elif log_ratios is not None:
+        pools = [(np.array([k]), *_own_pool(scores, theirs[k], log_ratios[k])) for k in wanted]
+    for which, together_scores, laws in pools:
+        found = _pooled_limits(together_scores, laws, spent[:, which], boot, seed, keys)
+        good = found.reasons == ""
+        limit[:, which[good]], beta[which[good]] = found.values[:, good], found.beta[good]
+        reasons[which[good]], limit_from[which[good]] = "", "pool"
     reasons[none] = f"no KL to speak of (up to {RESOLUTION:g} nats)"
     reasons[infinite] = "infinite KL: its top-p nucleus leaves the base's"
     with np.errstate(invalid="ignore"):
@@ -197,38 +204,39 @@ def place(
 
 
 @dataclass(frozen=True)
-class _Limit:
-    """The limit at a policy's KL: contributions of the prompts [p], dG*/dκ, and why it is not reliable."""
+class _Limits:
+    """Limits at the KLs of policies: contributions of the prompts [p, k], dG*/dκ [k], why each is not reliable [k]."""
 
     values: Array
-    beta: float
-    reason: str
+    beta: Array
+    reasons: Words
 
 
-def _pooled_limit(
-    base: Array,
-    policy: Array,
-    log_ratios: tuple[ArrayLike, ArrayLike],
-    kl: Array,
-    boot: PromptBootstrap,
-    seed: int,
-    keys: np.ndarray | None,
-) -> _Limit:
-    """From the base's samples [p, m] and the policy's [p, m'], at the policy's KLs [p]."""
+def _own_pool(base: Array, policy: Array, log_ratios: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Pool]:
+    """The base's samples [p, m] and one policy's [p, m'] next to each other, and their laws."""
     on_base, own = (np.asarray(each, dtype=np.float64) for each in log_ratios)
     if on_base.shape != base.shape or own.shape != policy.shape:
         raise EstimateError(
             f"Log-ratios of shapes {on_base.shape} and {own.shape} for samples {base.shape} and {policy.shape}."
         )
-    both, ratios = np.concatenate([base, policy], axis=1), np.concatenate([on_base, own], axis=1)
-    missing = np.isnan(both) | np.isnan(ratios)  # NaN where rounding puts a reply outside the nuclei of both laws
-    both, ratios = (np.where(missing, np.nan, each) for each in (both, ratios))
-    pool = Pool.of(np.repeat(["base", "policy"], [base.shape[1], policy.shape[1]]), {"policy": ratios})
-    points = CorrectedCurve(both, seed=seed, keys=keys, pool=pool).at(np.array([kl.mean()]))
-    values = paired_limit(points, kl[:, None], "average")
+    laws = np.repeat(["base", "policy"], [base.shape[1], policy.shape[1]])
+    return np.concatenate([base, policy], axis=1), Pool.of(laws, {"policy": np.concatenate([on_base, own], axis=1)})
+
+
+def _pooled_limits(
+    scores: Array, pool: Pool, kl: Array, boot: PromptBootstrap, seed: int, keys: np.ndarray | None
+) -> _Limits:
+    """From pooled samples, at the policies' KLs [p, k]."""
+    if pool.law.shape != scores.shape:
+        raise EstimateError(f"The pool has shape {pool.law.shape}, but the samples have shape {scores.shape}.")
+    # No log-ratio: rounding put a reply outside the nuclei of both laws.
+    missing = np.isnan(scores) | (pool.law < 0)
+    scores, pool = np.where(missing, np.nan, scores), pool.without(missing)
+    points = CorrectedCurve(scores, seed=seed, keys=keys, pool=pool).at(kl.mean(axis=0))
+    values = paired_limit(points, kl, "average")
     low, high = boot.interval(values)
-    verdict = judge_points(both, points, high - low, clusters=boot.clusters, pool=pool)
-    return _Limit(values[:, 0], float(points.beta[0]), str(verdict.reason[0]))
+    verdict = judge_points(scores, points, high - low, clusters=boot.clusters, pool=pool)
+    return _Limits(values, points.beta, verdict.reason)
 
 
 def win_rates(policy: Array, base: Array) -> Array:

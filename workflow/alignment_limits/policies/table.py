@@ -14,6 +14,7 @@ from alignment_limits.errors import ArtifactError
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.means import judge_draws
+from alignment_limits.limits.samples import Pool
 from alignment_limits.policies.placement import mean_over_prompts, place
 from alignment_limits.sampling.checks import deviation
 from alignment_limits.tables.artifacts import KEY
@@ -86,6 +87,7 @@ def placements(
     kl: Mapping[str, pl.DataFrame],
     ratios: Mapping[str, tuple[Array, Array]] | None = None,
     *,
+    pool: Pool | None = None,
     replicates: int,
     seed: int,
     keys: np.ndarray | None = None,
@@ -99,6 +101,7 @@ def placements(
         policies: the same of each policy's samples, from `on_base_scale`.
         kl: table `policy_kl` of each policy.
         ratios: log-ratios of each policy (`log_ratios`), to see the limit where base samples alone do not show it.
+        pool: of all samples (`pool_of`), for the same.
         replicates, seed, keys, clusters: as for `place`.
         bounds: of standardised rewards that have bounds.
 
@@ -119,7 +122,8 @@ def placements(
     rows = []
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
-        placed = place(scores, theirs, spent, log_ratios=pools, bounds=(bounds or {}).get(evaluated), **draws)
+        more = {"log_ratios": pools, "pool": pool, "bounds": (bounds or {}).get(evaluated)}
+        placed = place(scores, theirs, spent, **more, **draws)
         rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
 
@@ -147,6 +151,76 @@ def log_ratios(
         own = kl[policy]
         out[policy] = (-Grid.of(table).array(table["log_ratio"]), Grid.of(own).array(own["log_ratio"]))
     return out
+
+
+def pool_of(
+    ratios: Mapping[str, tuple[Array, Array]],
+    read: Mapping[str, Mapping[str, pl.DataFrame]],
+    kl: Mapping[str, pl.DataFrame],
+) -> Pool:
+    """The laws of the base's samples and then of each policy's, with the log-ratios of all.
+
+    Args:
+        ratios: of `log_ratios`.
+        read: for each policy, table `logprobs` of every other policy's samples.
+        kl: table `policy_kl` of each policy, which has the base's log-probabilities.
+
+    Raises:
+        ArtifactError: a policy was read on other samples than the other policy's.
+    """
+    every = {}
+    for policy, (on_base, own) in ratios.items():
+        parts = [on_base]
+        for other in ratios:
+            if other == policy:
+                parts.append(own)
+                continue
+            table = read[policy][other]
+            if not table.select(*KEY).equals(kl[other].select(*KEY)):
+                raise ArtifactError(
+                    f"policy {policy} has log-probabilities of other samples than those of {other}; delete its shards "
+                    "in on/"
+                )
+            grid = Grid.of(table)
+            theirs, base = grid.array(table["logprob"]), grid.array(kl[other]["logprob_base"])
+            # A reply that the base cannot draw has no weight, whatever other policies make of it.
+            impossible = np.isneginf(base)
+            parts.append(np.where(impossible, -np.inf, theirs - np.where(impossible, 0.0, base)))
+        every[policy] = np.concatenate(parts, axis=1)
+    laws = np.repeat(["base", *ratios], [part.shape[1] for part in parts])
+    return Pool.of(laws, every)
+
+
+def pool_table(
+    pool: Pool,
+    standardised: pl.DataFrame,
+    samples: Mapping[str, pl.DataFrame],
+    base: Mapping[str, Array],
+    policies: Mapping[str, Mapping[str, Array]],
+) -> pl.DataFrame:
+    """The table `pool`: one row per sample of any law, with its rewards, and its log-ratio under every policy.
+
+    Args:
+        pool: of `pool_of`.
+        standardised, samples: the base's samples and each policy's; only their keys are used. Sample ids of one law
+            follow those of the law before.
+        base, policies: rewards and ensembles on the base's scale, of the same samples.
+
+    Returns:
+        The table. A sample without a log-ratio is left out.
+    """
+    parts, first, column = [], 0, 0
+    for name, table, scores in [("base", standardised, base)] + [(p, samples[p], policies[p]) for p in samples]:
+        grid = Grid.of(table)
+        own = slice(column, column + grid.shape[1])
+        ratios = {f"log_ratio/{law}": grid.values(pool.log_ratios[k][:, own]) for k, law in enumerate(pool.names)}
+        del ratios["log_ratio/base"]
+        columns = ratios | {reward: grid.values(values) for reward, values in scores.items()}
+        part = table.select("prompt_id", pl.col("sample_id") + first).with_columns(law=pl.lit(name))
+        part = part.with_columns(pl.Series(key, values) for key, values in columns.items())
+        parts.append(part.filter(pl.Series(grid.values(pool.law[:, own]) >= 0)))
+        first, column = first + int(table["sample_id"].max()) + 1, own.stop  # type: ignore[arg-type]
+    return pl.concat(parts).sort(*KEY)
 
 
 def labelled(

@@ -52,6 +52,11 @@ class Limits(Strict):
     half_width: float = Field(
         0.05, gt=0, lt=1, description="for `make plan`: the wanted interval, ± this share of the limit"
     )
+    pool: Literal["auto", "all", "own"] = Field(
+        "auto",
+        description="samples that show a limit with the base's: all (policies read each other's replies too), own (a "
+        "policy's alone), or auto: all up to 5 policies, when this is less reading than the KLs need",
+    )
     bootstrap: int = Field(
         2000, ge=200, le=1_000_000, description="bootstrap replicates over prompts, for all intervals"
     )

@@ -144,6 +144,10 @@ class Layout:
             self._filled(self.of_policy(f"on_base/{SHARD}").replace("{policy}", policy), self.chunks, self.blocks)
         )
 
+    def on_policy(self, policy: str, other: str) -> list[str]:
+        """All shards of another policy's samples with a policy's log-probabilities."""
+        return self.policy_shards(self.shared(f"policies/{policy}/on/{other}"))
+
     def sampling_settings(self, block: int, seed: int) -> dict[str, Any]:
         """Settings that decide a block of samples, without the number of samples and the layout of shards."""
         return {

@@ -18,6 +18,7 @@ from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Rewar
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
 from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
 
+MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
 MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
 
 
@@ -153,6 +154,8 @@ class Study(Strict):
         if len(set(policies)) != len(policies):
             raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}; rename one")
         by_file_name(policies)
+        if "base" in policies:
+            raise ValueError("policies: 'base' is the base model in tables of pooled samples; rename this policy")
         curves = {(run.recipe_name, run.subject): run.curve for run in self.runs}
         if len(set(curves.values())) < len(curves):
             raise ValueError(
@@ -259,6 +262,18 @@ class Study(Strict):
     def all_policies(self) -> list[Policy | Run]:
         """Existing policies, then those trained by the study."""
         return [*(self.policies or []), *self.runs]
+
+    @property
+    def pools_all(self) -> bool:
+        """Whether the samples of the base and of all policies form one pool."""
+        number = len(self.all_policies)
+        return {"auto": 0 < number <= MOST_POOLED, "all": number > 0, "own": number == 1}[self.limits.pool]
+
+    @property
+    def pooled(self) -> list[str]:
+        """The rewards whose limit is also read from that pool: gold, and those that policies optimised."""
+        optimized = {policy.optimized for policy in self.all_policies}
+        return [name for name in [*self.reward_names, *self.ensembles] if name == self.gold or name in optimized]
 
     @property
     def base_id(self) -> str:

@@ -133,7 +133,7 @@ class Scores:
         if self.pool is None:
             return 0.0
         own = [self.pool.log_ratios[k][self.pool.law == k] for k in range(len(self.pool.names))]
-        return float(max(each.mean() for each in own if each.size))
+        return float(max(each.mean() for each in own if each.size and np.isfinite(each).all()))
 
 
 def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -148,7 +148,7 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
     if scores.pool is None:
         return
     grids |= {"betas": (), "kls": reaching(p["kls"], scores.farthest())}
-    for name in optimized:
+    for name in p["pooled"]:
         others = {each: scores.pooled[each] for each in scores.evaluated(name)}
         for budget in BUDGETS:
             more = {"budget": budget, "pool": scores.pool, "bounds": scores.bounds_for(name), **grids, **scores.prompts}
@@ -316,6 +316,8 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     }[entry.optimized]
     named = {"gold": study.gold, "optimized": optimized, "seed": study.seed}
     bounds = {"bounds": study.bounds} if entry.bounded and study.bounds else {}
+    if entry.pools and (study.pools_all or (study.scores and study.scores.pool)):
+        named["pooled"] = study.pooled if study.pools_all else optimized
     return named | given | bounds | ({"relatives_of": study.reward_names} if name == "best_of_n" else {})
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alignment_limits.report.figures.curves import Curve, draw, limit_curve, pieces
+from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, pieces, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
     GAIN,
@@ -44,16 +44,18 @@ def policies(
     """
     rows = table.filter(pl.col("evaluated") == evaluated)
     drawn, lost = rows.filter(pl.col("kl").is_finite()), rows.filter(~pl.col("kl").is_finite())
-    limit = limit_curve(frontier, evaluated)
+    limit, alone = rising(furthest_curve(frontier, evaluated)), curve(frontier, evaluated, evaluated).reach
     with look.applied():
         figure = look.figure(height=min(1.05 * look.width, 4.6) - 0.3)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
         right = 1.12 * max([0.1, *drawn["kl"].to_list(), *drawn["kl_high"].drop_nans().to_list()])
         right = max(right, min(1.02 * limit.end, 2 * right))
         draw(top, limit, colour=INK, name="limit", width=1.5)
-        pooled = _from_pools(drawn)
-        if pooled.height:
-            (marks,) = top.plot(pooled["kl"], pooled["limit"], **POOLED, zorder=4)
+        pooled, beyond = _from_pools(drawn), limit.reliable & (limit.kl > alone)
+        if pooled.height or beyond.any():
+            points = [[*mine, *theirs] for mine, theirs in
+                      ((limit.kl[beyond], pooled["kl"]), (limit.gain[beyond], pooled["limit"]))]  # fmt: skip
+            (marks,) = top.plot(*points, **POOLED, zorder=4)
             marks.set_gid("limit:pooled")
         best_of(top, best_of_n, evaluated, "gain", right)
         best_of(bottom, best_of_n.filter(verdict(best_of_n, "efficiency")), evaluated, "efficiency", right)
@@ -69,7 +71,7 @@ def policies(
         top.set_ylabel(GAIN.replace("gold", shown))
         bottom.set_ylabel("share\nof limit")
         bottom.set_xlabel(KL)
-        _legend(figure, drawn, look)
+        _legend(figure, drawn, look, pooled=bool(pooled.height or beyond.any()))
         if lost.height:
             text = fold(f"not drawn (infinite KL): {', '.join(lost['policy'])}", look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
@@ -170,13 +172,13 @@ def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> No
     bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
 
 
-def _legend(figure: Figure, rows: pl.DataFrame, look: Look) -> None:
+def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool) -> None:
     handles = [
         Line2D([], [], color=INK, lw=1.5, label="limit"),
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
     ]
-    if _from_pools(rows).height:
-        handles.append(Line2D([], [], **POOLED, label="limit, with the policy's samples"))
+    if pooled:
+        handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
@@ -244,7 +246,9 @@ def exact(
         frontier, best_of_n, policies: tables of `exact/`; no policies, no markers.
     """
     own = (pl.col("optimized") == evaluated) & (pl.col("evaluated") == evaluated) & (pl.col("budget") == "average")
-    points = frontier.filter(own & (pl.col("at") == "kl") & (pl.col("quantity") == "gain")).sort("kl")
+    points = frontier.filter(own & (pl.col("at") == "kl") & (pl.col("quantity") == "gain"))
+    # at each KL the reliable row; from the base where both are, or neither is
+    points = points.sort("kl", ~pl.col("reliable"), "samples_from").unique("kl", keep="first", maintain_order=True)
     handles = [_line(INK, "limit"), _line(BEST_OF_N, "best-of-n", marker=".")]
     with look.applied():
         figure = look.figure(height=0.8 * look.width)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from alignment_limits.policies.target import chosen, distances, main_setting, objectives_of, with_exact
-from alignment_limits.report.figures.curves import draw, limit_curve
+from alignment_limits.report.figures.curves import draw, furthest_curve, rising
 from alignment_limits.report.figures.learning import LEARNED, MARKERS
 from alignment_limits.report.figures.policies import bar, best_of
 from alignment_limits.report.figures.style import BEST_OF_N, GAIN, GREY, INK, KL, Look, label, outside_key
@@ -154,7 +154,7 @@ def target_plane(
     placed = policies.filter((pl.col("evaluated") == evaluated) & pl.col("kl").is_finite()).join(labels, on="policy")
     names = objectives_of(rows)
     sizes = sorted(placed["pairs"].drop_nulls().unique())
-    limit = limit_curve(frontier, evaluated)
+    limit = rising(furthest_curve(frontier, evaluated))
     with look.applied():
         figure = look.figure(height=0.85 * look.width)
         ax = figure.subplots()

@@ -84,7 +84,8 @@ _PAIR = {"optimized": pl.String, "evaluated": pl.String}
 EXACT_FRONTIER = Schema(
     "exact_frontier",
     _PAIR
-    | {"at": pl.String, "budget": pl.String, "beta": pl.Float64, "kl": pl.Float64, "reliable": pl.Boolean}
+    | {"samples_from": pl.String, "at": pl.String, "budget": pl.String}
+    | {"beta": pl.Float64, "kl": pl.Float64, "reliable": pl.Boolean}
     | VALUES,
 )
 EXACT_BEST_OF_N = Schema(

@@ -150,6 +150,9 @@ POLICY_KL = Schema(
     },
 )
 
+# Log-probability of another policy's replies.
+LOGPROBS = Schema("logprobs", {"prompt_id": pl.String, "sample_id": pl.Int32, "logprob": pl.Float64})
+
 # Rewards on one scale.
 SCALES = Schema(
     "scales",
