@@ -27,7 +27,7 @@ FRONTIER = pl.DataFrame(
         | {"at": "kl", "budget": "average", "beta": 1.0, "kl": 0.8, "gain": None, "gain_low": None, "gain_high": 9},
     ],
     infer_schema_length=None,
-)
+).with_columns(samples_from=pl.lit("base"))
 PICKS = pl.DataFrame(
     [
         PAIR | {"method": "best-of-n", "budget": "average", "n": n, "temperature": None, "kl": 0.1 * n, "gain": 0.1 * n}
@@ -42,7 +42,7 @@ POLICIES = pl.DataFrame(
     ]
 )  # fmt: skip
 KEYS = {
-    "frontier": ["optimized", "evaluated", "at", "budget", "beta", "kl", "reliable"],
+    "frontier": ["optimized", "evaluated", "samples_from", "at", "budget", "beta", "kl", "reliable"],
     "best_of_n": ["method", "optimized", "evaluated", "budget", "n", "temperature", "reliable"],
     "policies": ["policy", "objective", "optimized", "coefficient", "seed", "evaluated", "reliable"],
 }
@@ -109,6 +109,18 @@ def test_the_page_tells_which_policies_are_below_the_limit(tables):
     )
     assert verdicts(raised)["below"].to_list() == [False]
     assert "<td>no</td>" in exact_page("s", tables | {"policies": raised}, gold="gold")
+
+
+def test_the_figure_draws_a_pooled_row_only_where_the_bases_is_not_reliable():
+    """At 0.4 the base's row is reliable; at 0.8 only the pool's is."""
+    base = FRONTIER.with_columns(reliable=pl.col("kl") < 0.5, gain=pl.lit(0.5), gain_low=pl.lit(0.4))
+    pool = base.with_columns(samples_from=pl.lit("pool"), reliable=pl.lit(True), gain=pl.lit(0.9))
+    both = pl.concat([base, pool])
+    table = beside(both, KEYS["frontier"], lambda of: of.frontier, OWN, EVERYTHING)
+    picks = beside(PICKS, KEYS["best_of_n"], lambda of: of.best_of_n, OWN, EVERYTHING)
+    figure = exact(table, picks, None, Look(), evaluated="gold")
+    (drawn,) = [line for line in figure.axes[0].lines if line.get_gid() == "limit:estimates"]
+    np.testing.assert_allclose(np.column_stack(drawn.get_data()), [[0.4, 0.5], [0.8, 0.9]])
 
 
 def test_the_figure_draws_exact_points_and_estimates_apart(tables):

@@ -40,9 +40,7 @@ with job(snakemake):
     ratios, pool = log_ratios(kl, on_base, standardised), None
     if p["pools"]:
         read = {
-            policy: {
-                other: read_tables(files[f"{policy}/on/{other}"], LOGPROBS) for other in placed if other != policy
-            }
+            policy: {other: read_tables(files[f"{policy}/on/{other}"], LOGPROBS) for other in placed if other != policy}
             for policy in placed
         }
         pool = pool_of(ratios, read, kl)

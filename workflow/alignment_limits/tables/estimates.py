@@ -148,7 +148,7 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
     if scores.pool is None:
         return
     grids |= {"betas": (), "kls": reaching(p["kls"], scores.farthest())}
-    for name in p["pooled"]:
+    for name in p.get("pooled", optimized):
         others = {each: scores.pooled[each] for each in scores.evaluated(name)}
         for budget in BUDGETS:
             more = {"budget": budget, "pool": scores.pool, "bounds": scores.bounds_for(name), **grids, **scores.prompts}

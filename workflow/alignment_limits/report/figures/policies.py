@@ -247,8 +247,9 @@ def exact(
     """
     own = (pl.col("optimized") == evaluated) & (pl.col("evaluated") == evaluated) & (pl.col("budget") == "average")
     points = frontier.filter(own & (pl.col("at") == "kl") & (pl.col("quantity") == "gain"))
-    # at each KL the reliable row; from the base where both are, or neither is
-    points = points.sort("kl", ~pl.col("reliable"), "samples_from").unique("kl", keep="first", maintain_order=True)
+    if "samples_from" in points.columns:  # at each KL the reliable row; the base's where both are, or neither is
+        points = points.sort("kl", ~pl.col("reliable"), "samples_from").unique("kl", keep="first")
+    points = points.sort("kl")
     handles = [_line(INK, "limit"), _line(BEST_OF_N, "best-of-n", marker=".")]
     with look.applied():
         figure = look.figure(height=0.8 * look.width)
