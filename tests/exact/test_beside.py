@@ -120,7 +120,7 @@ def test_the_figure_draws_a_pooled_row_only_where_the_bases_is_not_reliable():
     picks = beside(PICKS, KEYS["best_of_n"], lambda of: of.best_of_n, OWN, EVERYTHING)
     figure = exact(table, picks, None, Look(), evaluated="gold")
     (drawn,) = [line for line in figure.axes[0].lines if line.get_gid() == "limit:estimates"]
-    np.testing.assert_allclose(np.column_stack(drawn.get_data()), [[0.4, 0.5], [0.8, 0.9]])
+    np.testing.assert_allclose([list(drawn.get_xdata()), list(drawn.get_ydata())], [[0.4, 0.8], [0.5, 0.9]])
 
 
 def test_the_figure_draws_exact_points_and_estimates_apart(tables):

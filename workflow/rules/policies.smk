@@ -227,8 +227,8 @@ rule place_policies:
         standardised=results("ensembles/standardised.parquet"),
         scales=results("ensembles/scales.parquet"),
     output:
-        policies=results("policies/policies.parquet"),
         **({"pool": results("policies/pool.parquet")} if STUDY.pools_all else {}),
+        policies=results("policies/policies.parquet"),
     log:
         results("logs/place_policies/policies.log"),
     benchmark:

@@ -122,7 +122,7 @@ def placements(
     rows = []
     for evaluated, scores in base.items():
         theirs = [policies[p][evaluated] for p in names]
-        more = {"log_ratios": pools, "pool": pool, "bounds": (bounds or {}).get(evaluated)}
+        more: dict[str, Any] = {"log_ratios": pools, "pool": pool, "bounds": (bounds or {}).get(evaluated)}
         placed = place(scores, theirs, spent, **more, **draws)
         rows.append(pl.DataFrame(common).hstack(placed.to_polars()).with_columns(evaluated=pl.lit(evaluated)))
     return pl.concat(rows).with_columns(kl_estimator=pl.lit(ESTIMATOR))
