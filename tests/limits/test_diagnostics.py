@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from alignment_limits.limits import limit_at, pareto_k
-from alignment_limits.limits.reliability import HEAVY_TAIL, log_m_ceiling, prompt_ceilings, tail_ratio, tie_rate
+from alignment_limits.limits.reliability import log_m_ceiling, prompt_ceilings, tie_rate
+from alignment_limits.limits.tails import HEAVY_TAIL, tail_ratio
 
 arviz_base = pytest.importorskip("arviz_stats.base")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import WORLDS, CorrectedCurve, frontier, limit_at, tilt
+from alignment_limits.limits import WORLDS, CorrectedCurve, PromptBootstrap, frontier, limit_at, tilt
 from alignment_limits.limits.correction import extrapolate_at_beta
 
 KLS = np.array([0.05, 0.3, 1.0, 2.0])
@@ -108,13 +108,17 @@ def test_the_verdict_at_a_fixed_beta_is_not_a_coin_flip() -> None:
     assert share[1] == share[3] == 0
 
 
-def test_quarters_without_a_hit_are_no_ground_for_a_correction() -> None:
+def test_quarters_without_a_hit_make_the_interval_longer() -> None:
+    """One quarter of 16 in six has no reward of 1: the correction is uncertain, and its bound is in the interval."""
     world = WORLDS["bernoulli"]
-    few = world.draw(np.random.default_rng(0), 64, 64)  # one quarter of 16 in six has no reward of 1
-    many = world.draw(np.random.default_rng(0), 64, 512)
-    assert "quarters of the samples are too few" in limit_at(few, [0.4], budget="per-prompt").reason[0]
-    assert limit_at(few, [0.4]).reliable[0]
-    assert limit_at(many, [0.4], budget="per-prompt").reliable[0]
+    few = world.draw(np.random.default_rng(0), 512, 64)
+    table = limit_at(few, [0.4], budget="per-prompt")
+    points = CorrectedCurve(few, budget="per-prompt").at(np.array([0.4]))
+    alone = np.diff([end[0, 0] for end in PromptBootstrap(512).interval(points.values)])[0]
+    assert points.correction.ratio[0] > 2.6
+    assert table.reliable[0]
+    assert table.gain_low[0] <= world.limit(0.4) <= table.gain_high[0]
+    assert table.gain_high[0] - table.gain_low[0] > 1.05 * alone
 
 
 def test_an_evaluated_reward_equal_to_the_optimized_one_changes_nothing() -> None:
@@ -207,13 +211,17 @@ def test_nothing_to_estimate_and_unknown_budget_are_refused() -> None:
         limit_at(r, [-1.0])
 
 
-def test_with_very_many_prompts_what_the_correction_leaves_is_held_against_the_interval() -> None:
-    """The interval of 60,000 prompts is narrower than the bias that 64 samples per prompt may leave at 1.2 nats."""
+def test_with_very_many_prompts_the_interval_is_what_the_correction_leaves() -> None:
+    """The spread of 60,000 prompts is smaller than the bias that 64 samples per prompt may leave at 1.2 nats."""
     r = gaussian(60_000, 64)
-    table = limit_at(r, [0.2, 1.2], replicates=100)
-    assert table.reliable.tolist() == [True, False]
-    assert "narrow an interval" in table.reason[1]
-    assert limit_at(r[:512], [1.2]).reliable[0], "few prompts"
+    kls = np.array([0.2, 1.2])
+    table, points = limit_at(r, kls, replicates=100), CorrectedCurve(r).at(kls)
+    spread = 1.96 * points.values[..., 0].std(axis=0) / np.sqrt(60_000)
+    width = (table.gain_high - table.gain_low) / 2
+    assert table.reliable.all()
+    assert (np.abs(table.gain - np.sqrt(2 * kls)) < width).all()
+    assert width[1] > 1.1 * spread[1]
+    assert width[0] < 1.05 * spread[0]
 
 
 def test_the_lower_bound_is_below_the_limit_where_tails_forbid_an_estimate() -> None:

@@ -9,10 +9,9 @@ from alignment_limits.limits.reliability import (
     effective_number,
     freed_of_noise,
     judge,
-    tail_ratio,
-    upper_kurtosis,
     weighted_median,
 )
+from alignment_limits.limits.tails import tail_ratio, upper_kurtosis
 from alignment_limits.limits.worlds import MIXTURES, pass_rates
 
 KLS = [0.1, 0.5]
@@ -37,15 +36,16 @@ def test_a_few_wide_prompts_are_judged_by_their_own_samples() -> None:
 
 @pytest.mark.parametrize(("name", "budget", "low", "high"), [
     ("gaussian", "average", 0.9, 1.0),
-    ("spread0.3", "average", 0.75, 1.0),
-    ("spread0.6", "average", 0.0, 0.2),
-    ("spread1.0", "average", 0.0, 0.0),
+    ("uniform", "average", 0.9, 1.0),
+    ("uniform", "per-prompt", 0.9, 1.0),
+    ("spread0.3", "average", 0.9, 1.0),
+    ("spread0.6", "average", 0.75, 1.0),
     ("spread1.0", "per-prompt", 0.9, 1.0),
     ("student10", "average", 0.0, 0.05),
     ("student10", "per-prompt", 0.0, 0.05),
     ("passrates", "per-prompt", 0.9, 1.0),
     ("bernoulli", "average", 0.9, 1.0),
-    ("bernoulli", "per-prompt", 0.0, 0.05),
+    ("bernoulli", "per-prompt", 0.9, 1.0),
     ("rubric1to10", "per-prompt", 0.9, 1.0),
     ("skewedleft", "average", 0.9, 1.0),
 ])  # fmt: skip
@@ -55,7 +55,7 @@ def test_how_often_a_limit_is_reliable(name: str, budget: str, low: float, high:
 
 def test_sixteen_prompts_with_different_spreads_are_refused_and_eight_always() -> None:
     assert reliable("spread1.0", "average", 10, prompts=16) <= 0.2
-    assert reliable("spread0.6", "average", 20, prompts=16) <= 0.1
+    assert reliable("spread0.6", "average", 20, prompts=16) <= 0.3
     assert reliable("gaussian", "average", 10, prompts=16) >= 0.6
     assert limit_at(drawn("gaussian", prompts=8), [0.1]).reason[0] == "only 8 prompts (needs 16)"
 
@@ -79,19 +79,32 @@ def test_how_often_best_of_fours_share_is_reliable(
     assert low <= np.mean(found) <= high
 
 
-@pytest.mark.parametrize(("prompts", "together"), [(64, 4), (32, 1)])
-def test_few_prompts_have_to_be_alike_but_for_their_noise(prompts: int, together: int) -> None:
-    """Spreads of log-sd 0.3 in 16 clusters, or 32 prompts: those that look alike were reliable and covered in 90 %."""
-    kept = {0.0: 0, 0.3: 0}
-    for log_sd, seed in [(log_sd, seed) for log_sd in kept for seed in range(12)]:
+@pytest.mark.parametrize(("prompts", "together", "log_sd"), [(64, 4, 0.3), (32, 1, 0.3), (64, 1, 0.6)])
+def test_few_prompts_that_differ_have_longer_intervals_instead_of_no_verdict(
+    prompts: int, together: int, log_sd: float
+) -> None:
+    """Spreads of log-sd 0.3 in 16 clusters or 32 prompts covered in 90 % of those studies that were not refused."""
+    truth = MIXTURES["spread0.3" if log_sd == 0.3 else "spread0.6"].limit(0.4)
+    held, kept = [], []
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         spread = np.repeat(np.exp(log_sd * rng.standard_normal(prompts // together)), together)
         scores = spread[:, None] * rng.standard_normal((prompts, 64))
-        table = limit_at(scores, [0.4], replicates=100, clusters=np.arange(prompts) // together)
-        kept[log_sd] += int(table.reliable[0])
-        assert table.reliable[0] or log_sd == 0 or table.reason[0].startswith("few prompts carry")
-    assert kept[0.0] >= 9
-    assert kept[0.3] <= 1
+        table = limit_at(scores, [0.4], replicates=200, clusters=np.arange(prompts) // together)
+        kept.append(bool(table.reliable[0]))
+        held.append(bool(table.gain_low[0] <= truth <= table.gain_high[0]))
+    assert np.mean(kept) >= 0.85
+    assert np.mean(held) >= 0.9
+
+
+@pytest.mark.parametrize("budget", ["average", "per-prompt"])
+def test_gaussian_rows_up_to_half_the_ceiling_are_reliable_and_cover(budget: str) -> None:
+    """Half of log 64 is 2.08 nats, with an effective sample size of 4.5."""
+    kls = np.array([0.5, 1.25, 2.05])
+    tables = [limit_at(drawn("gaussian", s), kls, budget=budget, replicates=200) for s in range(25)]
+    assert np.mean([t.reliable for t in tables]) >= 0.95
+    truth = np.sqrt(2 * kls)
+    assert np.mean([(t.gain_low <= truth) & (truth <= t.gain_high) for t in tables]) >= 0.9
 
 
 def test_shares_freed_of_their_noise_vary_as_those_of_the_law() -> None:
@@ -115,7 +128,7 @@ def test_clusters_carry_a_share_as_so_many_prompts() -> None:
     r = drawn("clusters", prompts=64)
     table = best_of_n(r, {"own": r}, ns=[4], clusters=np.arange(64) // 4, replicates=100)["own"]
     assert not table.efficiency_reliable[0]
-    assert "few prompts carry this estimate: effectively 14.2 (needs 14.4)" in table.efficiency_reason[0]
+    assert "few prompts carry this estimate: effectively 14.2 (needs 15.5)" in table.efficiency_reason[0]
 
 
 def test_the_tail_statistic_is_that_of_the_law() -> None:

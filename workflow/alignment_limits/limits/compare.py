@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import QUARTERS, Array, Columns, Counts, Flags, Words, centre, split_labels
-from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bootstrap import PromptBootstrap, widened
 from alignment_limits.limits.brackets import WIDER, Bounds, duals, lower_ends
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.means import (
@@ -25,6 +25,7 @@ from alignment_limits.limits.means import (
     carried_gain,
     columns_of,
     interval,
+    interval_of_limit,
     interval_of_unlike,
     judge_kl,
     judge_limits,
@@ -201,10 +202,12 @@ def compare(
         win_low, win_high = interval_of_unlike(boot, wins * (1 - choice.lost), counts)
         if choice.lost.any():
             _, win_high = interval_of_unlike(boot, wins * (1 - choice.lost) + choice.lost, counts)
-        limit_low, limit_high = interval(boot, limit)
-        low, high = interval(boot, gain, limit)
         mean_gain, mean_limit = mean_of(gain), mean_of(limit)
         share = mean_gain / np.where(mean_limit > 0, mean_limit, np.nan)
+        of_limit, left = judge_limits(ideal, scored, count, boot.clusters)
+        limit_low, limit_high = interval_of_limit(boot, limit, left)
+        low, high = interval(boot, gain, limit)
+        low, high = widened(share, low, high, share * left / mean_limit)
         # The limit is about proportional to the root of the KL.
         slight = mean_limit * doubt <= 2 * mean_kl * SLIGHT * (limit_high - limit_low)
         of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
@@ -214,7 +217,7 @@ def compare(
             "kl": together(kl_wrong, np.where(doubt <= KNOWN * mean_kl, "", kl_doubts)),
             "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, boot, own=same),
             "limit": together(
-                judge_limits(ideal, scored, limit_high - limit_low, boot.clusters),
+                of_limit,
                 kl_wrong,
                 np.where(slight, "", kl_doubts),
             ),

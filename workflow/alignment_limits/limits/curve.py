@@ -343,6 +343,7 @@ def judge_points(
     *,
     clusters: int | None = None,
     pool: Pool | None = None,
+    widened: bool = False,
 ) -> Verdict:
     """The verdict on points read off the curve of `scores`.
 
@@ -353,6 +354,7 @@ def judge_points(
             interval shrinks and the bias does not).
         clusters: number of clusters that the bootstrap draws (`PromptBootstrap.clusters`).
         pool: laws of the samples, if not all are from the base.
+        widened: whether intervals include the remaining bias (`bootstrap.limit_interval`).
 
     Returns:
         The verdict on each point.
@@ -376,4 +378,5 @@ def judge_points(
         doubtful=None if width is None else left > MOST_LEFT * width,
         clusters=clusters,
         pool=pool,
+        widened=widened,
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignment_limits.ensembles.scores import Array, centre, enough_samples
-from alignment_limits.limits.bootstrap import PromptBootstrap, student_quantile
-from alignment_limits.limits.correction import MOST_LEFT
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students, widened
+from alignment_limits.limits.correction import MOST_LEFT, remaining
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import AVERAGE_SHARE, FEWEST_PROMPTS
@@ -62,14 +62,11 @@ def interval_of_unlike(boot: PromptBootstrap, values: Array, counts: np.ndarray)
     return no_shorter_than_students(boot, values, low, high)
 
 
-def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """An interval of the mean of (P, K), widened on each side to Student's if that is longer."""
-    mean, known = mean_of(values), np.isfinite(values)
-    away = boot.sums(np.where(known, values - mean, 0.0))
-    units = boot.units
-    error = np.sqrt((away**2).sum(axis=0) * units / max(units - 1, 1)) / np.maximum(known.sum(axis=0), 1)
-    reach = student_quantile(boot.level, units - 1) * error
-    return np.minimum(low, mean - reach), np.maximum(high, mean + reach)
+def interval_of_limit(boot: PromptBootstrap, values: Array, left: Array) -> tuple[Array, Array]:
+    """As `limit_interval`; if a prompt has no value, `interval` with the remaining bias (K,) alone."""
+    if np.isfinite(values).all():
+        return limit_interval(boot, values, left)
+    return widened(mean_of(values), *interval(boot, values), left)
 
 
 @dataclass(frozen=True)
@@ -148,24 +145,25 @@ def carried_gain(parts: Sequence[Part], index: int, shape: tuple[int, int]) -> A
     return out
 
 
-def judge_limits(parts: Sequence[Part], scores: Array, width: Array, clusters: int | None) -> np.ndarray:
-    """Why the limit of each setting is not reliable, "" if it is.
+def judge_limits(parts: Sequence[Part], scores: Array, settings: int, clusters: int | None) -> tuple[np.ndarray, Array]:
+    """Why the limit of each setting is not reliable, "" if it is, and a bound of its remaining bias.
 
     Args:
         parts: of `read_curves`.
         scores: (P, M).
-        width: of the limit's interval (N,).
+        settings: their number N.
         clusters: number of clusters that the bootstrap draws.
 
     Returns:
-        Reasons (N,).
+        Reasons (N,) and bounds (N,).
     """
-    out = np.full(len(width), "no prompt has enough samples", dtype=object)
+    out, left = np.full(settings, "no prompt has enough samples", dtype=object), np.zeros(settings)
     for part in parts:
-        out[part.columns] = judge_points(
-            scores[part.prompts], part.points, width[part.columns], clusters=clusters
-        ).reason
-    return out
+        points = part.points
+        verdict = judge_points(scores[part.prompts], points, clusters=clusters, widened=True)
+        out[part.columns] = verdict.reason
+        left[part.columns] = remaining(points.levels, points.correction.factor, verdict.ess)[:, 0]
+    return out, left
 
 
 def judge_shares(parts: Sequence[Part], scores: Array, settings: int, clusters: int | None) -> np.ndarray:

@@ -17,7 +17,8 @@ from alignment_limits.limits.bootstrap import PromptBootstrap, normal_quantile
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import SAMPLES_PER_DRAW
 from alignment_limits.limits.ranks import tied
-from alignment_limits.limits.reliability import FEWEST_PROMPTS, FEWEST_SAMPLES, HEAVY_TAIL, tail_ratio
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, FEWEST_SAMPLES
+from alignment_limits.limits.tails import HEAVY_TAIL, tail_ratio
 
 DISCRETE = 0.5  # share of tied samples above which a prompt's law is taken as discrete
 

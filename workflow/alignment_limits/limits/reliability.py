@@ -17,15 +17,13 @@ from alignment_limits.ensembles.scores import (
     within_prompt_sd,
 )
 from alignment_limits.limits.samples import Pool
+from alignment_limits.limits.tails import MARGIN, heavy_tail
 from alignment_limits.limits.tilt import pareto_k
 
 # Chosen where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
 # exponential rewards).
 SMALLEST_ESS = 10.0
 LARGEST_K = 1.0  # PSIS recommends 0.7 for one integral; a corrected mean over many prompts also covers above it
-HEAVY_TAIL = 0.84  # mean-excess ratio: with 64 x 64 scores Gaussian 0.73 +- 0.04, exponential 0.98 +- 0.05
-HEAVY_KURTOSIS = 1.1  # `upper_kurtosis` of 64 x 64 scores: Gaussian 0.97 +- 0.03, Student's t (10) 1.19 +- 0.07
-MARGIN = 1.0  # standard errors that a statistic must be below its bound, so that few studies pass by luck
 FEWEST_PROMPTS = 16
 MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
@@ -34,6 +32,8 @@ DOUBTFUL, DOUBTFUL_AT_BETA = (
     f"the correction is too uncertain for so narrow an interval; {remedy}"
     for remedy in ("draw more samples per prompt (more prompts do not help)", "read a row at a fixed KL")
 )
+WIDENED_ESS = 2.5  # for intervals that include a bound of the remaining bias; below it the bound does not hold
+HALVES_ESS = 5.0  # the same where quarters do not reach a KL (ties for the best score)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
 
@@ -105,6 +105,7 @@ class Carriers:
 # others. So few prompts must be alike except for their noise.
 AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9, freed=0.97)
 PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77, freed=0.77)
+WIDENED = Carriers(fewest=20, alike=0.31, of_sixteen=0.75, freed=0.0)  # for intervals that are longer where few carry
 # Best-of-n's share of the average limit is mean(s) / sqrt(mean(s^2)) if spreads s differ. With a log-sd of 0.3 it
 # covers in 82 % of studies with 16 prompts, and in 88 % with 64.
 AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97, freed=0.97)
@@ -144,73 +145,6 @@ def prompt_ceilings(scores: ArrayLike) -> Array:
 def log_m_ceiling(scores: ArrayLike) -> float:
     """Mean of `prompt_ceilings`: the largest KL of a frontier from these samples (log M without ties)."""
     return float(prompt_ceilings(scores).mean())
-
-
-def tail_ratio(scores: ArrayLike) -> float:
-    """Mean excess above the top 1/16 quantile over that above the top 1/4, averaged over prompts.
-
-    Exponential tails give 1, Gaussian 0.73, uniform 0.25, heavier tails more than 1. NaN where no prompt has 16
-    samples and any spread. Excesses are in units of each prompt's sd, so differences in scale do not count as a tail.
-    """
-    array = check_scores(scores)
-    counts = sample_counts(array)
-    wide: list[Array] = []
-    far: list[Array] = []
-    for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
-        top = np.sort(array[counts == m], axis=1)[:, :m][:, ::-1]
-        # If the scores between the two cuts are tied, they are atoms, not a tail.
-        top = top[top[:, m // 16] > top[:, m // 4]]
-        sd = _row_sd(top)
-        for share, into in ((4, wide), (16, far)):
-            into.append((top[:, : m // share].mean(axis=1) - top[:, m // share]) / sd)
-    whole = np.concatenate(wide).sum() if wide else 0.0
-    return float(np.concatenate(far).sum() / whole) if whole > 0 else float("nan")
-
-
-def _row_sd(rows: Array) -> Array:
-    """Standard deviation of each row, (P,), without overflow."""
-    unit = np.maximum(np.abs(rows[:, :1] - rows[:, -1:]), np.finfo(np.float64).tiny)
-    return np.asarray(unit[:, 0] * ((rows - rows[:, :1]) / unit).std(axis=1))
-
-
-def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float, float]:
-    """Kurtosis of the upper half of the scores relative to a Gaussian's, and its standard error.
-
-    With z = (r - mean) / sd of each prompt, E z+^4 / (6 (E z+^2)^2): Gaussian scores give 1 (0.97 from 64 samples),
-    uniform 0.6, exponential 2.7 (2.0). It separates a heavier tail from a Gaussian one more clearly than `tail_ratio`,
-    which uses only the top sixteenth.
-
-    Args:
-        scores: (P, M), NaN = no such sample.
-        share: (P,) weight of each prompt (default: all alike).
-
-    Returns:
-        Ratio and standard error over prompts; NaN if no prompt has a tail. A tail needs 16 samples, a single best one,
-        and different scores in more than half of the top quarter (marks on a scale are not a tail).
-    """
-    array = check_scores(scores)
-    share = np.ones(len(array)) if share is None else share
-    fourth, second, weight = [], [], []
-    counts = sample_counts(array)
-    for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
-        rows = np.flatnonzero(counts == m)
-        top = np.sort(array[rows], axis=1)[:, :m][:, ::-1]
-        different = 1 + np.sum(top[:, 1 : m // 4] < top[:, : m // 4 - 1], axis=1)
-        tail = (top[:, 0] > top[:, 1]) & (different > m // 4 / 2)
-        top, rows = top[tail], rows[tail]
-        z = np.maximum((top - top.mean(axis=1, keepdims=True)) / _row_sd(top)[:, None], 0.0) ** 2
-        second.append(z.mean(axis=1))
-        fourth.append((z * z).mean(axis=1))
-        weight.append(share[rows])
-    w = np.concatenate(weight) if weight else np.empty(0)
-    if not w.sum() > 0:
-        return float("nan"), float("nan")
-    w = w / w.sum()
-    a, b = np.concatenate(fourth), np.concatenate(second)
-    mean, square = (w * a).sum(), (w * b).sum()
-    ratio = mean / (6 * square**2)
-    influence = w * ((a - mean) / mean - 2 * (b - square) / square)
-    return float(ratio), float(ratio * np.sqrt((influence**2).sum()))
 
 
 def effective_number(share: Array) -> float:
@@ -288,6 +222,7 @@ def judge(
     left_out: int = 0,
     clusters: int | None = None,
     pool: Pool | None = None,
+    widened: bool = False,
 ) -> Verdict:
     """The verdict on K points of a curve tilted by `scores` (P, M); the first reason that applies is given.
 
@@ -309,6 +244,8 @@ def judge(
         clusters: number of independent clusters of prompts (default: every prompt is independent).
         pool: laws of the samples, if not all are from the base. The tail is judged on the base's samples, the weights
             on all.
+        widened: whether the interval includes a bound of the remaining bias and of the few prompts that carry the
+            estimate (`bootstrap.limit_interval`). Then fewer rows need to be refused.
     """
     count = ess.shape[1]
     every = len(scores) + left_out if prompts is None else prompts + left_out
@@ -332,10 +269,12 @@ def judge(
     samples = float(weighted_median(counts[:, None].astype(np.float64), share)[0]) if share.any() else float(most)
     constant = within_prompt_sd(scores) == 0
     misfit = "" if pool is None else pool.misfit(~np.isnan(pooled))
-    tail, (kurtosis, error) = tail_ratio(scores), upper_kurtosis(scores, share)
+    heavy = heavy_tail(scores, share)
     # Each cluster counts as one prompt, as its prompts may be alike.
     units = prompts if clusters is None else clusters * prompts / every
+    carriers = WIDENED if widened else carriers
     few = carriers.missing(share, units, _noise_of_variances(scores) if carriers is AVERAGE else None)
+    smallest = WIDENED_ESS if widened else SMALLEST_ESS
     reasons = []
     for j in range(count):
         e, shape = size[j], k[j]
@@ -354,23 +293,19 @@ def judge(
             reason = f"only {most} samples per prompt (needs {FEWEST_SAMPLES})"
         elif every - prompts > MOST_LEFT_OUT * every:
             reason = f"only {prompts} of {every} prompts have {FEWEST_SAMPLES} samples or more"
-        elif reached[j] < 3:
-            reason = "too near the ceiling to correct: a quarter of the samples does not reach this KL"
+        elif reached[j] < (2 if widened and e >= HALVES_ESS else 3):
+            part = "half" if widened and e >= HALVES_ESS else "a quarter"
+            reason = f"too near the ceiling to correct: {part} of the samples does not reach this KL"
         elif few:
             reason = few
-        elif capped[j] > MOST_CAPPED:
+        elif capped[j] > MOST_CAPPED and not widened:
             reason = f"{100 * capped[j]:.0f}% of quarters of the samples end below this KL, at ties for the best score"
-        elif e < SMALLEST_ESS:
-            reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:.0f})"
-        elif tail > HEAVY_TAIL:
-            reason = (
-                f"heavy upper tail (mean-excess ratio {tail:.3f}, needs at most {HEAVY_TAIL}): intervals are too short"
-            )
-        elif kurtosis + MARGIN * error > HEAVY_KURTOSIS:
-            reason = (
-                f"heavy upper tail (kurtosis {kurtosis:.2f} ± {error:.2f} relative to a Gaussian's, needs at most "
-                f"{HEAVY_KURTOSIS} with {MARGIN:g} standard error): intervals are too short"
-            )
+        elif e < smallest:
+            reason = f"effective sample size {e:.1f} (needs {smallest:g})"
+        elif heavy:
+            reason = heavy
+        elif widened:
+            reason = ""
         elif shape > LARGEST_K:
             reason = f"Pareto k {shape:.2f} (needs at most {LARGEST_K})"
         elif ratio[j] + MARGIN * ratio_error[j] > LARGEST_RATIO:

@@ -16,7 +16,7 @@ from alignment_limits.limits.correction import (
     extrapolate,
     extrapolate_at_beta,
     interpolate,
-    missed,
+    remaining,
     solve,
 )
 from alignment_limits.limits.frontier import FrontierTable, verdicts_at_beta, verdicts_at_kl
@@ -149,17 +149,18 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
             "beta": beta,
             "reverse": shared.apply(reverse),
             "ends": m.kl[[0, -1], 0],
-            "missed": missed(gains, shared.factor[:, None]),
+            "levels": gains,
+            "factor": shared.factor,
         }
 
     e, intervals = _jackknife(sums, estimate, level)
     # With very many prompts an interval becomes narrower than the remaining bias, which is added in quadrature.
     (gain_low, gain_high), gain = intervals["gain"], e["interval:gain"]
-    width = np.hypot((gain_high - gain_low) / 2, e["missed"])
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
-    verdict = _judge(sums, lam, e["ratio"], reached=reached)
+    verdict = _judge(sums, lam, e["ratio"], reached=reached, widened=True)
+    width = np.hypot((gain_high - gain_low) / 2, remaining(e["levels"], e["factor"], verdict.ess))
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
