@@ -159,7 +159,8 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
-    verdict = _judge(sums, lam, e["ratio"], reached=reached, widened=True)
+    verdict, others = (_judge(sums, lam, e["ratio"], reached=reached, widened=each) for each in (True, False))
+    own = np.arange(len(sums.names)) == 0
     width = np.hypot((gain_high - gain_low) / 2, remaining(e["levels"], e["factor"], verdict.ess))
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
@@ -169,7 +170,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         (within, f"below the KL of the grid's largest beta ({low:.3f} nats); sum again with larger betas"),
     )
     for rows, which in reasons:
-        verdict.reason[rows] = which
+        verdict.reason[rows] = others.reason[rows] = which
     return {
         "at": np.full(len(kappa), "kl", dtype=object),
         "budget": np.full(len(kappa), "average", dtype=object),
@@ -184,7 +185,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
         **_brackets(sums, at_least(kappa, e["plugin"][:, 0], intervals["plugin"][0]), lambda dual: dual.at(kappa)),
-    } | verdicts_at_kl(verdict)
+    } | verdicts_at_kl(verdict, others, own)
 
 
 def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
