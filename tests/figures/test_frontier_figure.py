@@ -45,6 +45,24 @@ def test_unreliable_part_is_dashed_shaded_and_named(figure):
     assert {"not reliable (on average)", "not reliable (per prompt)"} <= keys(figure)
 
 
+def test_where_the_limit_is_not_reliable_its_bounds_are_drawn():
+    table = synthetic.frontier().with_columns(
+        at_least=0.9 * (2 * pl.col("kl")).sqrt(), at_most=pl.when(pl.col("kl") < 3).then(2.6)
+    )
+    drawn = frontier(table, synthetic.best_of_n(), LOOK)
+    assert {g for g in gids(drawn) if g.startswith("bounds:")} == {"bounds:2.5", "bounds:3"}
+    x, y = line(drawn, "bounds:2.5")
+    assert x.tolist() == [2.5, 2.5]
+    assert y.tolist() == pytest.approx([0.9 * np.sqrt(5), 2.6])
+    assert line(drawn, "bounds:3")[1].tolist() == pytest.approx([0.9 * np.sqrt(6)]), "no upper bound"
+    assert drawn.axes[0].get_ylim()[1] > 2.6
+    assert "limit, at least and at most" in keys(drawn)
+    far = frontier(table.with_columns(at_most=pl.lit(50.0)), synthetic.best_of_n(), LOOK)
+    assert far.axes[0].get_ylim()[1] < 5, "a wide bracket does not squeeze the curves"
+    assert not overlaps(drawn)
+    assert "bounds:2.5" not in gids(frontier(synthetic.frontier(), synthetic.best_of_n(), LOOK)), "an older table"
+
+
 def test_nothing_is_shaded_when_all_is_reliable():
     drawn = frontier(synthetic.frontier(reach=9, unreachable=9), synthetic.best_of_n(), LOOK)
     assert not [g for g in gids(drawn) if "unreliable:" in g]

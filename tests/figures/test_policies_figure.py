@@ -110,3 +110,12 @@ def test_a_limit_that_needs_the_policys_samples_is_an_open_circle_above_it(figur
     (row,) = table.filter((pl.col("policy") == "ppo-b") & (pl.col("evaluated") == "gold")).iter_rows(named=True)
     assert (list(x), list(y)) == ([row["kl"]], [row["limit"]])
     assert "limit, with samples of policies" in {t.get_text() for t in drawn.legends[0].get_texts()}
+
+
+def test_bounds_stand_where_the_limit_is_not_reliable():
+    lost = pl.col("policy") == "ppo-b"
+    table = synthetic.policies().with_columns(reliable=pl.col("reliable") & ~lost, at_least=1.2, at_most=pl.lit(1.9))
+    drawn = draw(table.with_columns(limit_reliable=pl.col("reliable")))
+    assert line(drawn, "bounds:1.2")[1].tolist() == [1.2, 1.9]
+    assert "bounds:0.5" not in gids(drawn)
+    assert "limit, at least and at most" in {t.get_text() for t in drawn.legends[0].get_texts()}

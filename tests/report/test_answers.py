@@ -65,6 +65,13 @@ def test_without_a_reliable_limit_the_lower_bound_is_given():
     assert "at least" not in answered(synthetic.frontier().with_columns(at_least=1.0))[GAIN]
 
 
+def test_an_upper_bound_is_given_with_the_lower_one():
+    table = synthetic.frontier(reach=0).with_columns(at_least=(2 * pl.col("kl")).sqrt(), at_most=pl.lit(2.2))
+    assert (
+        "gains at least 1.41, at most 2.2 standard deviations of gold (bounds that hold for any tail)."
+    ) in answered(table)[GAIN]
+
+
 def test_proxies_without_a_reliable_share_are_counted():
     lost = pl.col("optimized").is_in(["minilm"])
     table = synthetic.frontier().with_columns(reliable=pl.col("reliable") & ~lost)

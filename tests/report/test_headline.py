@@ -59,6 +59,16 @@ def test_an_unreliable_limit_is_no_number():
     assert row["note"] == "ESS below 10"
 
 
+def test_an_unreliable_limit_has_its_bounds_instead_of_a_dash():
+    frontier = synthetic.frontier(reach=1.0).with_columns(at_least=1.4142, at_most=pl.lit(2.1))
+    table = made(frontier)
+    row = pick(table, "gain at KL 2, average budget")
+    assert (row["at_least"], row["at_most"]) == (1.4142, 2.1)
+    assert math.isnan(row["value"])
+    assert "<td>at least 1.41, at most 2.1<small>ESS below 10" in headline_page("s", table, [], [])
+    assert math.isnan(pick(made(), "gain at KL 2, average budget")["at_least"]), "a table without bounds"
+
+
 def test_an_unreliable_limit_is_no_number_in_any_unit_nor_a_share_of_it():
     table = made(synthetic.frontier(reach=0))  # its reference KL is then one whose limit is not reliable
     gains = [r for r in table.iter_rows(named=True) if r["group"] in ("limit", "units") and "gain" in r["quantity"]]

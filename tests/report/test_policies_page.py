@@ -32,6 +32,12 @@ def test_what_is_not_reliable_is_marked_with_its_reason():
     assert not any("†" in row for row in rows_of(text) if "<td>ppo-a" in row)
 
 
+def test_a_limit_that_is_not_reliable_has_its_bounds_instead_of_a_dash():
+    table = synthetic.policies().with_columns(reliable=False, reason=pl.lit("why"), at_least=1.2, at_most=pl.lit(1.9))
+    first = next(row for row in rows_of(policies_page("mine", table, gold="gold"))[6:] if "<td>ppo-a" in row)
+    assert "at least 1.2, at most 1.9<small>why" in first
+
+
 def test_an_infinite_kl_is_said_and_explained_under_top_p():
     text = policies_page("mine", synthetic.policies(), gold="gold", top_p=0.9)
     cut = next(row for row in rows_of(text) if "<td>cut" in row)

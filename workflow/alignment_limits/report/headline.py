@@ -16,6 +16,7 @@ from alignment_limits.report.numbers import (
     Estimate,
     at_kl,
     best_of,
+    bracket,
     estimate,
     fixed_kl,
     interval,
@@ -51,8 +52,8 @@ def headline(
         agreement: from `within_prompt_spearman`, for every proxy and ensemble.
 
     Returns:
-        group, subject, quantity, value, low, high, unit, reliable, note. A value that is not tabulated or
-        could not be reached is NaN, with the reason in `note`.
+        group, subject, quantity, value, low, high, unit, reliable, note, at_least, at_most (bounds of a limit). A value
+        that is not tabulated or could not be reached is NaN, with the reason in `note`.
     """
     kl = reference_kl(frontier, gold)
     rows = [
@@ -69,7 +70,7 @@ def headline(
 def _row(group: str, subject: str, quantity: str, e: Estimate, unit: str, note: str = "") -> tuple[object, ...]:
     """One row; `note` is what the number means, to which the reason for distrust is added."""
     notes = "; ".join(x for x in (note, e.reason) if x)
-    return (group, subject, quantity, e.value, e.low, e.high, unit, e.reliable, notes)
+    return (group, subject, quantity, e.value, e.low, e.high, unit, e.reliable, notes, e.at_least, e.at_most)
 
 
 def _limits(frontier: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
@@ -87,8 +88,8 @@ def limit_at(frontier: pl.DataFrame, gold: str, kl: float, budget: str = "averag
 
 
 def _believed(e: Estimate) -> Estimate:
-    """The estimate if it is reliable, else only the reason why it is not."""
-    return e if e.known else Estimate(reason=e.reason)
+    """The estimate if it is reliable, else only the reason why it is not, and its bounds."""
+    return e if e.known else Estimate(reason=e.reason, at_least=e.at_least, at_most=e.at_most)
 
 
 def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) -> list[tuple[object, ...]]:
@@ -213,14 +214,16 @@ def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
 
 
 def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
-    """The lower bound at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
+    """The bounds at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
     rows = fixed_kl(frontier, gold, gold)
     if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least") > 0)).height:
         return ""
     row = rows.sort((pl.col("kl") - wanted).abs()).row(0, named=True)
+    said = bracket(row["at_least"], row.get("at_most") or math.nan)
+    which = "bounds that hold" if "at most" in said else "a lower bound that holds"
     return (
-        f"Within {nats(row['kl'])} of KL the best possible policy gains at least {number(row['at_least'])} standard "
-        "deviations of gold (a lower bound that holds for any tail). "
+        f"Within {nats(row['kl'])} of KL the best possible policy gains {said} standard deviations of gold ({which} "
+        "for any tail). "
     )
 
 

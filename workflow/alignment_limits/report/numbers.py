@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -34,13 +34,18 @@ def verdict_of(row: Mapping[str, Any], quantity: str) -> bool:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; NaN where there is none. `reason` says why it is not reliable."""
+    """A value with its 95% interval; NaN where there is none. `reason` says why it is not reliable.
+
+    `at_least` and `at_most` are bounds that hold whether or not it is.
+    """
 
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
     reliable: bool = False
     reason: str = "not tabulated"
+    at_least: float = math.nan
+    at_most: float = math.nan
 
     @property
     def known(self) -> bool:
@@ -77,7 +82,8 @@ class Estimate:
 
     def times(self, factor: float) -> Estimate:
         """The estimate in other units (`factor` > 0)."""
-        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.reliable, self.reason)
+        value, low, high = self.value * factor, self.low * factor, self.high * factor
+        return Estimate(value, low, high, self.reliable, self.reason, self.at_least * factor, self.at_most * factor)
 
 
 def estimate(row: dict[str, object] | None, name: str) -> Estimate:
@@ -88,16 +94,12 @@ def estimate(row: dict[str, object] | None, name: str) -> Estimate:
     if row is None:
         return Estimate()
 
-    def real(key: str) -> float:
-        value = row.get(key)
-        return float(value) if isinstance(value, int | float) else math.nan
-
     own = f"{name}_" if f"{name}_reliable" in row else ""
-    value, reliable = real(name), bool(row.get(f"{own}reliable"))
+    value, reliable = _real(row, name), bool(row.get(f"{own}reliable"))
     reason = "" if reliable else str(row.get(f"{own}reason") or "not reliable")
     if not math.isfinite(value):
         reliable, reason = False, reason or "not reached with these samples"
-    return Estimate(value, real(f"{name}_low"), real(f"{name}_high"), reliable, reason)
+    return Estimate(value, _real(row, f"{name}_low"), _real(row, f"{name}_high"), reliable, reason)
 
 
 def peak(over_optimisation: pl.DataFrame, optimized: str, path: str) -> Estimate:
@@ -112,9 +114,21 @@ def peak(over_optimisation: pl.DataFrame, optimized: str, path: str) -> Estimate
 
 
 def at_kl(frontier: pl.DataFrame, optimized: str, evaluated: str, kl: float, budget: str = "average") -> Estimate:
-    """Bias-corrected gain (base standard deviations) at one tabulated KL (nats); unknown elsewhere."""
+    """Bias-corrected gain (base standard deviations) at one tabulated KL (nats); unknown elsewhere.
+
+    The limit of a reward (`optimized` is `evaluated`) has its bounds.
+    """
     rows = fixed_kl(frontier, optimized, evaluated, budget).filter((pl.col("kl") - kl).abs() < 1e-9)
-    return estimate(rows.row(0, named=True) if rows.height else None, "gain")
+    row = rows.row(0, named=True) if rows.height else None
+    found = estimate(row, "gain")
+    if row is None or optimized != evaluated:
+        return found
+    return replace(found, at_least=_real(row, "at_least"), at_most=_real(row, "at_most"))
+
+
+def _real(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def fixed_kl(frontier: pl.DataFrame, optimized: str, evaluated: str, budget: str = "average") -> pl.DataFrame:
@@ -192,6 +206,26 @@ def number(value: float, decimals: int = 2) -> str:
     if value and abs(value) < 0.095:
         decimals = 1 - _magnitude(value, 1)
     return _rounded(value, decimals)
+
+
+def bracket(at_least: float, at_most: float) -> str:
+    """Bounds in words, rounded outwards to three significant digits; empty if neither is a positive number.
+
+    Example:
+        >>> bracket(1.4142, 2.1), bracket(1.4142, math.nan), bracket(math.nan, math.nan)
+        ('at least 1.41, at most 2.1', 'at least 1.41', '')
+    """
+    ends = {"at least": (at_least, math.floor), "at most": (at_most, math.ceil)}
+    return ", ".join(
+        f"{words} {_outwards(value, rounded):.3g}"
+        for words, (value, rounded) in ends.items()
+        if math.isfinite(value) and value > 0
+    )
+
+
+def _outwards(value: float, rounded: Callable[[float], int]) -> float:
+    unit = 10.0 ** (_magnitude(value, DIGITS - 1) - DIGITS + 1)
+    return rounded(value / unit * (1 + 1e-12 * (1 if rounded is math.floor else -1))) * unit
 
 
 def interval(e: Estimate, *, percent: bool = False) -> str:

@@ -20,7 +20,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
-from alignment_limits.report.figures.style import DASHED, GREY, INK, LINE, Look, label, text_width
+from alignment_limits.report.figures.style import BOUNDS, DASHED, GREY, INK, LINE, Look, label, text_width
 from alignment_limits.report.numbers import from_samples
 
 _FINE = 12  # drawn steps between two tabulated budgets
@@ -231,6 +231,42 @@ def draw(
             _, high = pieces(c, np.where(bounded, c.high, np.nan), reliable)
             alpha = band if reliable else 0.4 * band
             ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, zorder=zorder - 1)
+
+
+def draw_bounds(ax: Any, rows: pl.DataFrame) -> bool:
+    """Draw a limit's bounds at the rows' KLs: a bar from the lower to the upper one, or only the lower one's end.
+
+    Args:
+        ax: a panel of gain against KL, with its final limits; bars that leave it are cut off.
+        rows: with kl, at_least and at_most; tables of earlier versions have none.
+
+    Returns:
+        Whether anything was drawn.
+    """
+    if "at_least" not in rows.columns:
+        return False
+    most = pl.col("at_most") if "at_most" in rows.columns else pl.lit(None, dtype=pl.Float64)
+    rows = rows.with_columns(_most=most.fill_nan(None)).filter(pl.col("at_least") > 0).sort("kl")
+    for row in rows.iter_rows(named=True):
+        ends = [y for y in (row["at_least"], row["_most"]) if y is not None]
+        (bar,) = ax.plot([row["kl"]] * len(ends), ends, **BOUNDS, clip_on=True)
+        bar.set_gid(f"bounds:{row['kl']:g}")
+    return bool(rows.height)
+
+
+def with_bounds(top: float, rows: pl.DataFrame) -> float:
+    """The end of an axis of gains with room for bounds, which raise it by half at most."""
+    ends = [rows[c].drop_nulls().drop_nans() for c in ("at_least", "at_most") if c in rows.columns]
+    return min(max([top, *(float(each.max()) for each in ends if each.len())]), 1.5 * top)  # type: ignore[arg-type]
+
+
+def unreliable_rows(frontier: pl.DataFrame, reward: str, c: Curve) -> pl.DataFrame:
+    """The rows of a reward's own limit at those KLs of a curve (average budget) that are not reliable."""
+    rows = from_samples(frontier, "base").filter(
+        (pl.col("at") == "kl") & (pl.col("budget") == "average")
+        & (pl.col("optimized") == reward) & (pl.col("evaluated") == reward)
+    )  # fmt: skip
+    return rows.filter(~pl.col("kl").is_in(c.kl[c.reliable].tolist()))
 
 
 def quantity(table: pl.DataFrame, look: Look, *, x: tuple[str, str], y: tuple[str, str]) -> Figure:

@@ -13,9 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
+from alignment_limits.report.figures import curves
 from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, limit_curve, ordered, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
+    BOUNDS,
     GAIN,
     GREY,
     HATCHED,
@@ -90,7 +92,9 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if pooled.any():
             (marks,) = top.plot(average.kl[pooled], average.gain[pooled], **POOLED)
             marks.set_gid("pooled")
-        top.set_ylim(0, _top(average, per_prompt, points))
+        lost = curves.unreliable_rows(table, gold, raw["average"]).filter(pl.col("kl") <= right)
+        top.set_ylim(0, _top(average, per_prompt, points, lost))
+        bounded = curves.draw_bounds(top, lost)
         _best_of(top, points, look)
         for ax in {top, bottom}:
             for budget, c in limits.items():
@@ -99,7 +103,8 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if not (average.reach or per_prompt.reach):
             own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
             nothing_reliable(top, own, "gain", look)
-        outside_key(figure, _handles(sigma, limits, points=bool(points.height), pooled=bool(pooled.any())), look)
+        shown = [bool(points.height), bool(pooled.any()), bounded]
+        outside_key(figure, _handles(sigma, limits, *shown), look)
         top.set_ylabel(GAIN)
         bottom.set_xlabel(KL)
         if note:
@@ -151,9 +156,9 @@ def _right(c: Curve, points: pl.DataFrame, ceiling: float) -> float:
     return max(ceiling, data) * 1.03 if ceiling <= 1.6 * data else data * 1.12
 
 
-def _top(a: Curve, b: Curve, points: pl.DataFrame) -> float:
+def _top(a: Curve, b: Curve, points: pl.DataFrame, bounded: pl.DataFrame) -> float:
     drawn = [a.gain, a.high, b.gain, points["gain"].to_numpy(), points["gain_high"].to_numpy()]
-    return 1.15 * max(0.1, float(np.nanmax(np.concatenate(drawn))))
+    return 1.15 * curves.with_bounds(max(0.1, float(np.nanmax(np.concatenate(drawn)))), bounded)
 
 
 def _bound(ax: Any, sigma: float, right: float) -> None:
@@ -273,7 +278,7 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
         )
 
 
-def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool, pooled: bool) -> list[Any]:
+def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bool, bounded: bool) -> list[Any]:
     """The key: what is drawn, and for each budget where it is not reliable."""
     times = "" if sigma == 1 else f"{sigma:.2g}"
     handles: list[Any] = [
@@ -283,6 +288,8 @@ def _handles(sigma: float, limits: Mapping[str, Curve], *, points: bool, pooled:
     ]
     if pooled:
         handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
+    if bounded:
+        handles.append(Line2D([], [], **BOUNDS, label="limit, at least and at most"))
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
     for budget, c in limits.items():

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from alignment_limits.report.figures import curves
 from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, pieces, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
+    BOUNDS,
     GAIN,
     GREY,
     INK,
@@ -66,12 +68,14 @@ def policies(
         bottom.axhline(0, color=GREY, lw=0.5, zorder=1)
         top.axhline(0, color=GREY, lw=0.5, zorder=1)
         top.set_xlim(-0.02 * right, right)
-        _heights(top, bottom, limit.gain[limit.kl <= right], drawn)
+        doubtful = curves.unreliable_rows(frontier, evaluated, limit).filter(pl.col("kl") <= right)
+        _heights(top, bottom, limit.gain[limit.kl <= right], drawn, doubtful)
+        bounded = [curves.draw_bounds(top, rows) for rows in (doubtful, drawn.filter(~verdict(drawn, "limit")))]
         shown = "gold" if evaluated == look.gold else label(evaluated)
         top.set_ylabel(GAIN.replace("gold", shown))
         bottom.set_ylabel("share\nof limit")
         bottom.set_xlabel(KL)
-        _legend(figure, drawn, look, pooled=bool(pooled.height or beyond.any()))
+        _legend(figure, drawn, look, pooled=bool(pooled.height or beyond.any()), bounded=any(bounded))
         if lost.height:
             text = fold(f"not drawn (infinite KL): {', '.join(lost['policy'])}", look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
@@ -156,7 +160,7 @@ def _through(ax: Any, kl: np.ndarray, value: np.ndarray) -> None:
         ax.plot(*pieces(c, value, True), color=BEST_OF_N, lw=0.7, alpha=0.8, zorder=2.4)
 
 
-def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> None:
+def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame, bounded: pl.DataFrame) -> None:
     gains = [
         0.05,
         *limit[np.isfinite(limit)],
@@ -165,20 +169,22 @@ def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame) -> No
         *rows["gain_high"].drop_nans().to_list(),
     ]
     losses = [0.0, *rows["gain"].to_list(), *rows["gain_low"].drop_nans().to_list()]
-    top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * max(gains))
+    top.set_ylim(min(losses) * 1.15 - 0.03 * max(gains), 1.1 * curves.with_bounds(max(gains), bounded))
     placed = _at_most_one(rows)
     shares = [placed[name].to_list() for name in ("efficiency", "efficiency_low", "efficiency_high")]
     shown = np.clip(np.nan_to_num(np.concatenate([[0.0, 1.0], *shares])), -2, 3)
     bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
 
 
-def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool) -> None:
+def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool, bounded: bool) -> None:
     handles = [
         Line2D([], [], color=INK, lw=1.5, label="limit"),
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
     ]
     if pooled:
         handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
+    if bounded:
+        handles.append(Line2D([], [], **BOUNDS, label="limit, at least and at most"))
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))

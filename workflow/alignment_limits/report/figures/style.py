@@ -33,6 +33,8 @@ BEST_OF_N = "#d55e00"  # vermillion of Okabe and Ito's colour-blind safe set
 PER_PROMPT = "#0072b2"  # blue of the same set
 # limits that need samples of policies
 POOLED: dict[str, Any] = {"color": INK, "marker": "o", "ms": 3.2, "mfc": "white", "mew": 0.9, "ls": ""}
+# bounds of a limit that is not reliable
+BOUNDS: dict[str, Any] = {"color": INK, "marker": "_", "ms": 5, "mew": 0.9, "lw": 0.6, "zorder": 2.5}
 DASHED = (0, (3, 1.6))  # not reliable, in every figure
 ENSEMBLE = (0, (6, 1.2, 1.2, 1.2))  # ensembles, in every figure
 # the first of names that have the palette's colours; the others, in turn, of names that have them again, darker

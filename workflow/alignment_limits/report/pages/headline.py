@@ -15,7 +15,7 @@ import polars as pl
 
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.headline import CLOSE, policies
-from alignment_limits.report.numbers import Estimate, interval, number
+from alignment_limits.report.numbers import Estimate, bracket, interval, number
 from alignment_limits.report.pages.page import Cell, render
 
 PROMPTS = 4
@@ -91,7 +91,7 @@ def _value(row: dict[str, object]) -> Cell:
     value, low, high = (float(row[k]) for k in ("value", "low", "high"))  # type: ignore[arg-type]
     text = interval(Estimate(value, low, high))
     if text == "–":
-        return Cell("–", str(row["note"]))
+        return Cell(bracket(float(row["at_least"]), float(row["at_most"])) or "–", str(row["note"]))  # type: ignore[arg-type]
     return Cell(text if row["reliable"] else f"{text} †", str(row["note"]))
 
 

@@ -6,13 +6,13 @@ They also show how far each policy is from its target, and how estimates agree w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import polars as pl
 
 from alignment_limits.report.claims.limits import Verdict
-from alignment_limits.report.numbers import Estimate, interval, number
+from alignment_limits.report.numbers import Estimate, bracket, interval, number
 from alignment_limits.report.pages.page import Cell, render
 from alignment_limits.study.objectives import in_order, named
 
@@ -218,8 +218,9 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:
     if r["reliable"]:
         limit: list[str | Cell] = [number(r["limit"]), _estimate(r, "efficiency"), _estimate(r, "optimality_gap")]
-    else:  # a limit that is not reliable is not shown, nor is a share of it
-        limit = [Cell("–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
+    else:  # a limit that is not reliable is not shown, nor is a share of it; its bounds are
+        bounds = bracket(*(r.get(name) or nan for name in ("at_least", "at_most")))
+        limit = [Cell(bounds or "–", r["reason"]), "–", f"{_estimate(r, 'optimality_gap')}†"]
     return [r["policy"], _marked(r, "gain"), *limit, _marked(r, "win_rate")]
 
 

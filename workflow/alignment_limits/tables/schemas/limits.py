@@ -86,5 +86,7 @@ HEADLINE = Schema(
         "unit": pl.String,
         "reliable": pl.Boolean,
         "note": pl.String,
+        "at_least": pl.Float64,  # bounds of a limit, also where it is not reliable
+        "at_most": pl.Float64,
     },
 )
