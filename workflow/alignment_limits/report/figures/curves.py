@@ -233,7 +233,7 @@ def draw(
             ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, zorder=zorder - 1)
 
 
-def draw_bounds(ax: Any, rows: pl.DataFrame) -> bool:
+def draw_bounds(ax: Any, rows: pl.DataFrame) -> str:
     """Draw a limit's bounds at the rows' KLs: a bar from the lower to the upper one, or only the lower one's end.
 
     Args:
@@ -241,17 +241,18 @@ def draw_bounds(ax: Any, rows: pl.DataFrame) -> bool:
         rows: with kl, at_least and at_most; tables of earlier versions have none.
 
     Returns:
-        Whether anything was drawn.
+        Its name in the key; empty if nothing was drawn.
     """
     if "at_least" not in rows.columns:
-        return False
+        return ""
     most = pl.col("at_most") if "at_most" in rows.columns else pl.lit(None, dtype=pl.Float64)
     rows = rows.with_columns(_most=most.fill_nan(None)).filter(pl.col("at_least") > 0).sort("kl")
     for row in rows.iter_rows(named=True):
         ends = [y for y in (row["at_least"], row["_most"]) if y is not None]
         (bar,) = ax.plot([row["kl"]] * len(ends), ends, **BOUNDS, clip_on=True)
         bar.set_gid(f"bounds:{row['kl']:g}")
-    return bool(rows.height)
+    above = " and at most" if rows["_most"].count() else ""
+    return f"limit, at least{above}" if rows.height else ""
 
 
 def with_bounds(top: float, rows: pl.DataFrame) -> float:

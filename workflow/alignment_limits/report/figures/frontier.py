@@ -103,8 +103,8 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if not (average.reach or per_prompt.reach):
             own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
             nothing_reliable(top, own, "gain", look)
-        shown = [bool(points.height), bool(pooled.any()), bounded]
-        outside_key(figure, _handles(sigma, limits, *shown), look)
+        handles = _handles(sigma, limits, bool(points.height), bool(pooled.any()), bounded)
+        outside_key(figure, handles, look)
         top.set_ylabel(GAIN)
         bottom.set_xlabel(KL)
         if note:
@@ -278,7 +278,7 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
         )
 
 
-def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bool, bounded: bool) -> list[Any]:
+def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bool, bounded: str) -> list[Any]:
     """The key: what is drawn, and for each budget where it is not reliable."""
     times = "" if sigma == 1 else f"{sigma:.2g}"
     handles: list[Any] = [
@@ -289,7 +289,7 @@ def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bo
     if pooled:
         handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
     if bounded:
-        handles.append(Line2D([], [], **BOUNDS, label="limit, at least and at most"))
+        handles.append(Line2D([], [], **BOUNDS, label=bounded))
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
     for budget, c in limits.items():

@@ -75,7 +75,7 @@ def policies(
         top.set_ylabel(GAIN.replace("gold", shown))
         bottom.set_ylabel("share\nof limit")
         bottom.set_xlabel(KL)
-        _legend(figure, drawn, look, pooled=bool(pooled.height or beyond.any()), bounded=any(bounded))
+        _legend(figure, drawn, look, pooled=bool(pooled.height or beyond.any()), bounded=max(bounded, key=len))
         if lost.height:
             text = fold(f"not drawn (infinite KL): {', '.join(lost['policy'])}", look)
             figure.set_figheight(figure.get_figheight() + LINE * text.count("\n") * look.small / 72)
@@ -176,7 +176,7 @@ def _heights(top: Any, bottom: Any, limit: np.ndarray, rows: pl.DataFrame, bound
     bottom.set_ylim(shown.min() - 0.08, shown.max() + 0.12)
 
 
-def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool, bounded: bool) -> None:
+def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool, bounded: str) -> None:
     handles = [
         Line2D([], [], color=INK, lw=1.5, label="limit"),
         Line2D([], [], color=BEST_OF_N, marker=".", ms=4, mew=0, lw=0.7, label="best-of-n"),
@@ -184,7 +184,7 @@ def _legend(figure: Figure, rows: pl.DataFrame, look: Look, *, pooled: bool, bou
     if pooled:
         handles.append(Line2D([], [], **POOLED, label="limit, with samples of policies"))
     if bounded:
-        handles.append(Line2D([], [], **BOUNDS, label="limit, at least and at most"))
+        handles.append(Line2D([], [], **BOUNDS, label=bounded))
     for group, colour, marker in _groups(rows, look):
         name = label(str(group["_group"][0]), 44)
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.6, mew=0, lw=0.7, label=name))
