@@ -37,8 +37,8 @@ def study(seed: int, particles: int, moves: int, ess: float, kls: list[float]) -
     settings = Tempering(kl=max(kls), particles=particles, moves=moves, ess=ess, seed=seed)
     full = [base, *temper(world, base, settings)]
     ladder = tuple(level.inverse for level in full[1:])
-    shorter = Tempering(particles=particles, moves=moves // 2, ladder=ladder, seed=seed + 10**6)
-    table = tempered_limit(full, [base, *temper(world, base, shorter)], kls, replicates=500)
+    smaller = Tempering(particles=particles // 2, moves=moves, ladder=ladder, seed=seed + 10**6)
+    table = tempered_limit(full, [base, *temper(world, base, smaller)], kls, replicates=500)
     exact, rows = np.array([chains.limit(pairs, kl)[0] for kl in kls]), slice(0, len(kls))
     return {
         "full": table.gain_full[rows] / exact - 1,

@@ -109,7 +109,7 @@ def test_reasons_that_are_explained_are_those_that_the_estimators_give():
 def test_columns_that_are_explained_are_those_of_the_tables():
     text = prose(DOCS / "results.md").partition("\n## Tables\n")[2]
     blocks = text.split("\n**`limits/")[1:]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         names = re.findall(r"(?:limits/)?(\w+)\.parquet", block.partition("\n\n")[0])
         known = set().union(*(getattr(estimates, name.upper()).columns for name in names))

@@ -112,6 +112,19 @@ def test_the_frontiers_estimates_are_close(study):
     assert ((gold["estimate"] - gold["exact"]) / gold["exact"]).abs().max() < 0.06
 
 
+def test_tempered_sampling_contains_and_is_near_the_exact_values(study):
+    rows = read_table(study / "exact/tempered.parquet", EXACT_FRONTIER).filter(pl.col("quantity") == "gain")
+    limits = rows.filter((pl.col("at") == "kl") & pl.col("reliable"))
+    assert limits.height >= 6
+    assert limits["kl"].max() == 1.5
+    assert limits["holds_exact"].all()
+    assert limits["holds_population"].all()
+    assert ((limits["estimate"] - limits["exact"]) / limits["exact"]).abs().max() < 0.06
+    levels = rows.filter((pl.col("at") == "level") & pl.col("reliable"))
+    assert levels.height >= 3
+    assert levels["holds_exact"].mean() >= 0.9
+
+
 def test_both_kl_estimators_are_the_exact_kls(study, policies):
     """Within four standard errors over draws, prompt by prompt; the exact next-token KL errs less."""
     for policy in names(study):

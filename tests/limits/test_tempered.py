@@ -66,7 +66,9 @@ class Tree:
 
 def two_runs(world, base, settings, seed=1):
     full = [base, *temper(world, base, settings)]
-    half = replace(settings, moves=settings.moves // 2, seed=seed, ladder=tuple(level.inverse for level in full[1:]))
+    half = replace(
+        settings, particles=settings.particles // 2, seed=seed, ladder=tuple(level.inverse for level in full[1:])
+    )
     return full, [base, *temper(world, base, half)]
 
 
@@ -142,7 +144,7 @@ def test_the_limit_of_a_listed_world_is_in_its_intervals(tree):
     exact = np.array([world.limit(kl) for kl in kls])
     assert table.reliable[:5].all()
     assert np.all((table.gain_low[:5] <= exact) & (exact <= table.gain_high[:5]))
-    assert table.gain[:5] == pytest.approx(exact, rel=0.02)
+    assert table.gain[:5] == pytest.approx(exact, rel=0.04)
 
 
 def test_the_limit_of_markov_worlds_is_within_two_per_cent_up_to_five_nats(markov):

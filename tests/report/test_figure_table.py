@@ -22,4 +22,4 @@ def test_a_figure_is_called_with_the_arguments_it_takes(name):
 def test_its_tables_have_contracts(name):
     for _, contract in {**FIGURES[name].tables, **FIGURES[name].exact}.values():
         module, _, schema = contract.partition(":")
-        assert getattr(import_module(f"alignment_limits.tables.schemas.{module}"), schema).columns
+        assert getattr(import_module(f"alignment_limits.tables.{module}"), schema).columns

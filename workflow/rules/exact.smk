@@ -1,5 +1,5 @@
 # in: the base model and policies, whose replies can all be listed; the tables of estimates
-# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet (every exact value alongside its
+# out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet, exact/tempered.parquet (every exact value alongside its
 #      estimate); exact/logprobs.parquet: log-probability of every reply under every policy; enumerable/replies.parquet:
 #      every reply to every prompt, with its exact log-probability, and its scores (shared)
 from alignment_limits.study.layout import POLICY_FOLDER
@@ -11,7 +11,12 @@ LISTING = {
     "max_new_tokens": STUDY.sampling.max_new_tokens,
     "trust_remote_code": STUDY.model.trust_remote_code,
 }
-EXACT = ["frontier", "best_of_n"] + (["policies"] if STUDY.all_policies else [])
+EXACT = [
+    "frontier",
+    "best_of_n",
+    *(["policies"] if STUDY.all_policies else []),
+    *(["tempered"] if STUDY.tempered else []),
+]
 
 
 rule exact_replies:
@@ -100,6 +105,8 @@ def exact_inputs():
         "frontier": results("limits/frontier.parquet"),
         "best_of_n": results("limits/best_of_n.parquet"),
     }
+    if STUDY.tempered:
+        files["tempered"] = results("limits/tempered.parquet")
     if STUDY.all_policies:
         files |= {
             "logprobs": results("exact/logprobs.parquet"),

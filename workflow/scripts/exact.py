@@ -1,4 +1,4 @@
-"""Write exact values next to the estimates of the frontier, best-of-n and the policies."""
+"""Write exact values next to the estimates of the frontier, tempered sampling, best-of-n and the policies."""
 
 import numpy as np
 import polars as pl
@@ -6,6 +6,7 @@ import polars as pl
 from alignment_limits.ensembles.scales import aggregate, standardise
 from alignment_limits.exact.estimands import Everything, beside, every_reply, on_study_scale
 from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.tables import estimates
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import read_scores, reward_arrays
 from alignment_limits.tables.schemas import learning, limits, samples
@@ -33,8 +34,9 @@ with job(snakemake):
     own = everything(sorted(standardised["prompt_id"].unique()))
     population = everything(sorted(replies["prompt_id"].unique()))
     tables = {
-        "frontier": (limits.FRONTIER, learning.EXACT_FRONTIER, lambda of: of.frontier),
-        "best_of_n": (limits.BEST_OF_N, learning.EXACT_BEST_OF_N, lambda of: of.best_of_n),
+        "frontier": (estimates.FRONTIER, learning.EXACT_FRONTIER, lambda of: of.frontier),
+        "best_of_n": (estimates.BEST_OF_N, learning.EXACT_BEST_OF_N, lambda of: of.best_of_n),
+        "tempered": (estimates.TEMPERED, learning.EXACT_FRONTIER, lambda of: of.frontier),
         "policies": (limits.POLICIES, learning.EXACT_OF_POLICIES, lambda of: of.policy),
     }
     for name, (schema, contract, exact) in tables.items():

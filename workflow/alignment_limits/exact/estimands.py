@@ -62,13 +62,14 @@ class Everything:
         """Exact values of a row of the frontier.
 
         Args:
-            row: with `at`, `optimized`, `evaluated`, `budget` and its temperature or KL.
+            row: with `at`, `optimized`, `evaluated`, `budget` and its temperature or KL; at a level of tempered
+                sampling, its temperature.
 
         Returns:
             At a temperature `kl`, `kl_reverse` (nats) and `gain`; at a budget `beta` and `gain`.
         """
         evaluated = self.rewards[row["evaluated"]]
-        if row["at"] == "beta":
+        if row["at"] in ("beta", "level"):
             law = laws.tilt(self.base, self.rewards[row["optimized"]], row["beta"])
             spent = {"kl": _mean(kl(law, self.base)), "kl_reverse": _mean(kl(self.base, law))}
             return spent | {"gain": _mean(gain(law, self.base, evaluated))}

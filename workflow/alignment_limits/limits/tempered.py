@@ -1,11 +1,12 @@
-"""The limit from tempered sampling: all levels of a run pooled with the base's replies, and two runs of unlike effort.
+"""The limit from tempered sampling: all levels pooled with the base's replies, and two runs of different effort.
 
 Each level is a sample of π₀ e^{λ r} / Z(λ), whose density relative to the base is known up to Z. The multistate Bennett
 acceptance ratio finds the Z of all levels at once, for each prompt, from the rewards alone. Then every reply of every
 level has a weight relative to the base, as in a pool (`Pool`), and the curve is that of the weighted replies.
 
-Particles share ancestors and moves mix slowly, so a run is biased, mostly downwards. The bias is proportional to
-1 / moves as far as the moves mix. So a second run has half the moves, and the estimate is full + (full − half).
+Particles share ancestors, moves mix slowly, and a limit is not linear in its samples, so a run is biased, mostly
+downwards. This bias is proportional to 1 / particles for many particles, whatever the moves. So a second run has half
+the particles, and the estimate is full + (full − half).
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,9 @@ from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.reliability import AVERAGE, FEWEST_PROMPTS, SMALLEST_ESS, weighted_median
 from alignment_limits.limits.sequential import Level
 
-# Verdicts. In Markov worlds rows with at least ten draws and a correction of at most 5 % are within 2 % on average, see
-# docs/benchmarks.md, "Tempered sampling".
+# Verdicts: in Markov worlds, such rows are within 2 % on average (docs/benchmarks.md, "Tempered sampling").
 MOST_CORRECTED = 0.05  # of the gain
-FEWEST_DRAWS = 10.0
+FEWEST_DRAWS = 8.0
 NEWTON_STEPS = 50
 BLOCK = 4_000_000  # numbers in memory at once
 
@@ -183,10 +183,10 @@ def tempered_limit(
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
 ) -> TemperedTable:
-    """The limit at KL budgets and the levels of a run, from two runs of tempered sampling of unlike effort.
+    """The limit at KL budgets and the levels of a run, from two runs of tempered sampling.
 
     Args:
-        full, half: levels of a run and of one with half the moves at the same λ, both from the same base level.
+        full, half: levels of a run, and of one with half the particles at the same λ; both from the same base level.
         kls: budgets in nats, means over prompts.
         evaluated: another reward of the replies of each level of both runs, each (P, K); default: the tempering
             reward, whose gain is the limit.
@@ -207,7 +207,7 @@ def tempered_limit(
         >>> base, world = Level.base(start.tolist(), markov.reward(pairs, start)), MarkovReplies(markov, pairs)
         >>> full = [base, *temper(world, base, Tempering(kl=2.0))]
         >>> ladder = tuple(level.inverse for level in full[1:])
-        >>> half = [base, *temper(world, base, Tempering(moves=2, ladder=ladder, seed=1))]
+        >>> half = [base, *temper(world, base, Tempering(particles=32, ladder=ladder, seed=1))]
         >>> found = tempered_limit(full, half, [0.5, 2.0]).gain[:2]
         >>> exact = [markov.limit(pairs, kl)[0] for kl in (0.5, 2.0)]
         >>> (found / exact).round(1)
@@ -364,12 +364,12 @@ def _why_not(row: _Row, ess: float, draws: float, change: float, error: float, g
         return f"effective sample size {ess:.1f} (needs {SMALLEST_ESS:.0f})"
     if draws < FEWEST_DRAWS:
         return (
-            f"{draws:.1f} independent draws of the first token with half the moves (needs {FEWEST_DRAWS:g}): use more "
-            "particles or moves"
+            f"{draws:.1f} independent draws of the first token with half the particles (needs {FEWEST_DRAWS:g}): use "
+            "more particles or moves"
         )
     if not abs(change) + error <= MOST_CORRECTED * abs(gain):
         return (
-            f"runs with all and half the moves differ by {abs(change):.2g} ± {error:.2g}, more than "
+            f"runs with all and half the particles differ by {abs(change):.2g} ± {error:.2g}, more than "
             f"{MOST_CORRECTED:.0%} of the gain: use more moves or particles"
         )
     return ""

@@ -23,12 +23,13 @@ from alignment_limits.tables.conversations import Messages, conversation, defaul
 
 @dataclass(frozen=True)
 class Request:
-    """`n` samples to draw from one seed as continuations of `token_ids`."""
+    """`n` samples to draw from one seed as continuations of `token_ids`, of the study's length or of its own."""
 
     prompt_id: str
     token_ids: list[int]
     n: int
     seed: int
+    max_new_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,9 @@ def sample_shard(
         for prompt_id, row in zip(prompts["prompt_id"], ids, strict=True)
     ]
     stop = stop_tokens(folder, tokenizer)
-    engine = _engine(sampling.engine)(folder, model, sampling, needed, threads)
+    engine = engine_class(sampling.engine)(folder, model, sampling, needed, threads)
     start = time.perf_counter()
-    completions = engine.generate(requests, stop, _progress(label))
+    completions = engine.generate(requests, stop, progress(label))
     seconds = time.perf_counter() - start
 
     rows: dict[str, list[Any]] = {
@@ -228,12 +229,12 @@ def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:
 _ENGINES = {"vllm": "VllmEngine", "transformers": "TransformersEngine"}
 
 
-def _engine(name: str) -> Any:
+def engine_class(name: str) -> Any:
     """The engine's class; only its module is imported, and only this module counts in the fingerprint."""
     return getattr(importlib.import_module(f"alignment_limits.sampling.{name}_engine"), _ENGINES[name])
 
 
-def _progress(label: str) -> Any:
+def progress(label: str) -> Any:
     """A progress bar with its shard's name; a class, as vLLM requires."""
 
     class Labelled(tqdm):

@@ -86,7 +86,7 @@ class VllmEngine:
                 seed=r.seed,
                 temperature=self._sampling.temperature,
                 top_p=self._sampling.top_p,
-                max_tokens=self._sampling.max_new_tokens,
+                max_tokens=r.max_new_tokens or self._sampling.max_new_tokens,
                 stop_token_ids=list(stop),
                 logprobs=0,
                 detokenize=False,

@@ -15,7 +15,7 @@ from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
-from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
+from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, Tempered, chunk_size
 from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
@@ -66,6 +66,9 @@ class Study(Strict):
     enumerable: Enumerable | None = Field(
         None, description="list every reply and give exact values next to the estimates"
     )
+    tempered: Tempered | None = Field(
+        None, description="draw replies from the tilt itself, and give the limit at KLs of many nats"
+    )
     preferences: Preferences | None = Field(None, description="write tables of preference pairs among the samples")
     limits: Limits = Limits()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
@@ -93,7 +96,8 @@ class Study(Strict):
     def _one_start(self) -> Study:
         made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
         if self.learning is not None:
-            needless = [k for k, v in (made | {"scores": self.scores, "preferences": self.preferences}).items() if v]
+            more = {"scores": self.scores, "preferences": self.preferences, "tempered": self.tempered}
+            needless = [key for key, value in [*made.items(), *more.items()] if value]
             if needless:
                 raise ValueError(f"a study of learning does not use {', '.join(needless)}; leave them out")
         elif self.scores is None:
@@ -108,6 +112,7 @@ class Study(Strict):
                     "policies": self.policies,
                     "training": self.training,
                     "enumerable": self.enumerable,
+                    "tempered": self.tempered,
                 }.items()
                 if value
             ]
@@ -150,6 +155,8 @@ class Study(Strict):
             if len(set(ensemble.members)) != len(ensemble.members):
                 raise ValueError(f"ensembles.{name}.members names a reward twice; remove one")
         by_file_name([*self.reward_names, *self.ensembles])
+        if self.tempered and self.tempered.reward and self.tempered.reward not in self.ensembles:
+            known(self.tempered.reward, "tempered.reward")
         policies = [policy.name for policy in self.all_policies]
         if len(set(policies)) != len(policies):
             raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}; rename one")
@@ -368,6 +375,7 @@ def stages(study: Study) -> list[str]:
         encoded = study.gold_labels or (study.preferences and study.preferences.features)
         start += ["trained_rewards"] if encoded else []
     rest = ["limits"]
+    rest += ["tempered"] if study.tempered else []
     rest += ["preferences"] if study.preferences else []
     rest += ["training", "policies"] if study.all_policies else []
     rest += ["exact"] if study.enumerable else []

@@ -22,6 +22,7 @@ from alignment_limits.limits.over_optimisation import OverOptimisationTable, ove
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.samples import CONTRADICTION, Pool
+from alignment_limits.limits.tempered import TemperedTable
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays, standardised_bounds
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 
@@ -73,6 +74,15 @@ ENSEMBLES = contract(
     EnsembleTable,
     "aggregator members k rho beta gap gap_predicted gold_gain_at_kl kl reliable reason gold_gain_at_kl_reliable",
     {"reliable": with_interval("gap")} | own_verdicts("gold_gain_at_kl"),
+)
+TEMPERED = contract(
+    "tempered",
+    TemperedTable,
+    "optimized evaluated at budget beta kl kl_low kl_high gain gain_low gain_high gain_drawn tokens ess acceptance "
+    "renewed draws reliable reason",
+    {"reliable": ("kl", *with_interval("gain"))},
+    **_PAIR,
+    base_tokens=pl.Float64,  # mean tokens of a base reply: a reply of best-of-n costs n times this
 )
 PLAN = contract("plan", Plan, "kl", {})  # the size that a study needs
 

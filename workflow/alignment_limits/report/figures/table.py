@@ -66,6 +66,12 @@ FIGURES = {
         "KL-reward frontier and best-of-n",
         {"table": _FRONTIER, "best_of_n": _BEST_OF_N},
     ),
+    "tempered": Entry(
+        "tempered:tempered",
+        LIMITS,
+        "tempered sampling: the limit at large KLs, and its cost",
+        {"table": ("limits/tempered.parquet", "estimates:TEMPERED"), "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
+    ),
     "win_rate": Entry(
         "win_rate:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
     ),
@@ -187,6 +193,7 @@ def figures_of(study: Any) -> dict[str, Entry]:
     else:
         wanted = ["frontier", "win_rate", "gold_under_proxies"]
         wanted += ["over_optimisation_tilt", "over_optimisation_best_of_n", "reward_distributions"]
+        wanted += ["tempered"] if study.tempered else []
         wanted += ["ensemble_gap"] if len(study.proxies) > 1 else []
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
         wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []

@@ -152,6 +152,28 @@ POLICY_KL = Schema(
 
 # Log-probability of another policy's replies.
 LOGPROBS = Schema("logprobs", {"prompt_id": pl.String, "sample_id": pl.Int32, "logprob": pl.Float64})
+# Tempered sampling: the replies of every level, from the base (level 0) to the tilt at the largest λ.
+TEMPERED = Schema(
+    "tempered",
+    {
+        "prompt_id": pl.String,
+        "run": pl.String,  # full, or half: with half the particles
+        "level": pl.Int32,
+        "particle": pl.Int32,
+        "inverse": pl.Float64,  # λ = 1/β
+        "text": pl.String,
+        "token_ids": pl.List(pl.Int32),
+        "n_tokens": pl.Int32,
+        "score": pl.Float64,  # the tempering reward, in base standard deviations
+        "gold": pl.Float64,
+        "log_ratio": pl.Float64,  # log π_β/π₀ = λ score − log Z(λ), with Z by levels
+        "log_z": pl.Float64,
+        "origins": pl.List(pl.Int32),  # the draw that each token is from
+        "drawn": pl.Int64,  # new tokens for this prompt at this level
+        "proposed": pl.Int32,
+        "accepted": pl.Int32,
+    },
+)
 
 # Rewards on one scale.
 SCALES = Schema(

@@ -1,0 +1,73 @@
+"""The figure of tempered sampling: the limit, levels and best-of-n, by KL and by cost."""
+
+import numpy as np
+import polars as pl
+import pytest
+import synthetic
+from reading import cut_off, gids, line, overlaps, texts
+
+from alignment_limits.report.figures.style import Look
+from alignment_limits.report.figures.tempered import tempered
+
+KLS = [0.5, 1.0, 2.0, 4.0, 6.0]
+BASE_TOKENS = 10.0
+
+
+def table(reach=4.0, reward="gold"):
+    rows = []
+    for at, kls in (("kl", KLS), ("level", [0.3, 1.2, 2.7, 5.0])):
+        for i, kl in enumerate(kls):
+            gain = np.sqrt(2 * kl)
+            rows.append(
+                {
+                    "optimized": reward, "evaluated": reward, "at": at, "kl": kl, "gain": gain, "gain_low": 0.9 * gain,
+                    "gain_high": 1.1 * gain, "gain_drawn": 0.95 * gain if at == "level" else np.nan,
+                    "tokens": BASE_TOKENS * (2 + 3 * i), "base_tokens": BASE_TOKENS, "reliable": kl <= reach,
+                }
+            )  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return tempered(table(), synthetic.frontier(), synthetic.best_of_n(), Look())
+
+
+def test_the_limit_goes_through_the_tables_points_and_is_dashed_where_not_reliable(figure):
+    x, y = line(figure, "tempered")
+    for kl in (k for k in KLS if k <= 4):
+        assert y[np.flatnonzero(x == kl)[0]] == pytest.approx(np.sqrt(2 * kl))
+    assert np.nanmax(x) == 4.0
+    x, _ = line(figure, "tempered:unreliable")
+    assert (np.nanmin(x), np.nanmax(x)) == (4.0, 6.0)
+
+
+def test_levels_and_best_of_n_are_at_their_kl_and_at_their_cost(figure):
+    x, y = line(figure, "levels")
+    assert x.tolist() == [0.3, 1.2, 2.7]
+    assert y.tolist() == pytest.approx(np.sqrt(2 * x).tolist())
+    assert line(figure, "levels-not-reliable")[0].tolist() == [5.0]
+    x, y = line(figure, "levels-cost", axes=1)
+    assert x.tolist() == [20.0, 50.0, 80.0]
+    assert y.tolist() == pytest.approx((0.95 * np.sqrt(2 * np.array([0.3, 1.2, 2.7]))).tolist())
+    cost = np.concatenate([line(figure, name, axes=1)[0] for name in ("best-of-n-cost", "best-of-n-cost-not-reliable")])
+    own = synthetic.best_of_n().filter(
+        (pl.col("optimized") == "gold") & (pl.col("evaluated") == "gold") & (pl.col("method") == "best-of-n")
+        & (pl.col("budget") == "average")
+    )  # fmt: skip
+    assert sorted(cost) == pytest.approx(sorted(BASE_TOKENS * n for n in own["n"]))
+
+
+@pytest.mark.parametrize("reach", [0.1, 9.0])
+def test_nothing_or_all_reliable_is_drawn_too(reach):
+    drawn = tempered(table(reach), synthetic.frontier(), synthetic.best_of_n(), Look())
+    assert {"tempered", "levels", "levels-cost"} <= set(gids(drawn))
+    assert not cut_off(drawn)
+
+
+def test_no_text_overlaps_at_either_width(figure):
+    for width in (3.4, 7.0):
+        drawn = tempered(table(), synthetic.frontier(), synthetic.best_of_n(), Look(width=width))
+        assert not overlaps(drawn)
+        assert not cut_off(drawn)
+    assert "new tokens drawn for one reply" in {t.get_text() for t in texts(figure)}
