@@ -13,7 +13,7 @@ from alignment_limits.limits.frontier import FrontierTable, frontier, limit_at
 from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation, sub_gaussian_bound
 from alignment_limits.limits.plan import Plan, plan
-from alignment_limits.limits.prediction import PredictionTable, predict_best_of_n
+from alignment_limits.limits.prediction import predict_best_of_n
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.ranks import per_sequence_kl
 from alignment_limits.limits.samples import Pool
@@ -31,7 +31,6 @@ __all__ = [
     "Level",
     "Plan",
     "Pool",
-    "PredictionTable",
     "PromptBootstrap",
     "ProxyGapTable",
     "TemperedTable",

@@ -102,8 +102,8 @@ def predict_best_of_n(
     """
     array = check_scores(scores)
     n = np.atleast_1d(np.asarray(ns, dtype=np.float64))
-    if n.ndim != 1 or not np.all(np.isfinite(n) & (n >= 1)):
-        raise EstimateError(f"n of best-of-n must be at least 1; got {ns!r}.")
+    if n.ndim != 1 or not np.all(np.isfinite(n) & (n == np.floor(n)) & (n >= 1)):
+        raise EstimateError(f"n of best-of-n must be whole numbers of at least 1; got {ns!r}.")
     counts = sample_counts(array)
     samples = int(np.quantile(counts, FEW, method="lower"))
     if samples < FEWEST_SAMPLES:
@@ -131,7 +131,7 @@ def predict_best_of_n(
     reason = _verdict(array, parts, n, samples, boot, marks)
     none = np.full(len(n), np.nan)
     return PredictionTable(
-        n=n,
+        n=n.astype(np.int64),
         prompts=np.full(len(n), len(array)),
         kl=none if marks or _tied(array) else kl_bound(n),
         gain=np.mean(gains, axis=0),
@@ -189,7 +189,12 @@ def weibull(n: Array, shape: float) -> Array:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of tails: c(n) at a shape, and the range of shapes."""
+    """A family of tails.
+
+    Attributes:
+        mean: c(n) at a shape.
+        lowest, largest: the range of shapes.
+    """
 
     mean: Callable[[Array, float], Array]
     lowest: float
