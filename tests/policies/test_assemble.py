@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -78,6 +78,25 @@ def test_an_adapter_is_added_to_the_bases_weights(tiny_model, lora, tmp_path, fl
     np.testing.assert_allclose(found, logits(applied), atol=1e-4)
     assert np.abs(found - logits(AutoModelForCausalLM.from_pretrained(tiny_model))).max() > 0.1
     assert said[0] == f"LORA adapter, made for {tiny_model}, merged into the study's base in float32"
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, -1.0])
+def test_an_adapters_change_of_the_weights_is_scaled(tiny_model, lora, tmp_path, scale):
+    said = made(lora, tiny_model, tmp_path / "plain", adapter=True, scale=scale)
+    assert f"its change of the weights × {scale:g}" in said
+    base, plain = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (tiny_model, tmp_path / "plain"))
+    full = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), str(lora))
+    full = full.merge_and_unload().state_dict()
+    assert any((full[name] - base[name]).abs().max() > 1e-3 for name in base), "the adapter changes something"
+    for name in base:
+        torch.testing.assert_close(plain[name] - base[name], scale * (full[name] - base[name]), rtol=0, atol=1e-6)
+
+
+def test_an_adapter_that_replaces_layers_is_not_scaled(tiny_model, tmp_path):
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config).save_pretrained(tmp_path / "head")
+    with pytest.raises(SourceError, match="scale is for adapters of low rank"):
+        made(tmp_path / "head", tiny_model, tmp_path / "plain", adapter=True, scale=0.5)
 
 
 def test_an_adapter_made_for_a_base_of_another_name_is_told(tiny_model, lora, copied, tmp_path):

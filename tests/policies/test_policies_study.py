@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft import PeftModel
 from project import Project
 from tiny_policies import adapter, perturbed
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -287,6 +288,51 @@ def test_a_policy_that_cannot_be_measured_stops_the_run_before_anything_is_sampl
     assert "Traceback" not in said
     assert not list(edited.folder.glob("results/shared/*/policies/wrong-*"))
     assert len(list(edited.folder.glob("results/shared/*/samples"))) == 1, "the base is not sampled with another seed"
+
+
+def test_proposals_are_sampled_like_policies_and_join_the_pool(edited):
+    """Their log-ratios by plain forward passes: the base at another temperature, an adapter at half its scale."""
+    adapter(edited.folder / "model", edited.folder / "random")
+    proposals = {"warm": {"temperature": 1.3}, "half": {"adapter": "random", "scale": 0.5}}
+    edited.study({**STUDY, "study": "proposed", "policies": None, "proposals": proposals})
+    edited.run("results/proposed/policies/policies.parquet")
+    folder = edited.folder / "results/proposed"
+    table = read_table(folder / "policies/policies.parquet", POLICIES).filter(pl.col("evaluated") == "vowels")
+    found = {r["policy"]: r for r in table.iter_rows(named=True)}
+    assert [found[n]["objective"] for n in proposals] == ["base at temperature 1.3", "adapter × 0.5"]
+    assert found["half"]["note"].endswith("its change of the weights × 0.5")
+    assert all(r["kl_low"] > 0 for r in found.values())
+    pool = read_table(folder / "policies/pool.parquet", POOL)
+    assert set(pool["law"]) == {"base", *proposals}
+
+    tokenizer = AutoTokenizer.from_pretrained(edited.folder / "model")
+    base, half = (AutoModelForCausalLM.from_pretrained(edited.folder / "model").double().eval() for _ in range(2))
+    half = PeftModel.from_pretrained(half, str(edited.folder / "random"))
+    for module in half.modules():
+        if hasattr(module, "scale_layer"):
+            module.scale_layer(0.5)
+    sent = dict(
+        read_table(edited.folder / "results/tiny/prompts.parquet", PROMPTS).select("prompt_id", "text").iter_rows()
+    )
+    read = {"base": (base, 0.9), "warm": (base, 1.3), "half": (half.eval(), 0.9)}
+    for law in read:
+        drawn = pool.filter(pl.col("law") == law)
+        first = int(drawn["sample_id"].min())
+        own = "samples" if law == "base" else f"policies/{law}-*/samples"
+        files = edited.folder.glob(f"results/shared/*/{own}/*.parquet")
+        tokens = read_tables(sorted(files), SAMPLES).select("prompt_id", "sample_id", "token_ids")
+        both = drawn.with_columns(pl.col("sample_id") - first).join(tokens, on=["prompt_id", "sample_id"])
+        assert both.height == drawn.height
+        for r in both.sample(5, seed=1).iter_rows(named=True):
+            start = tokenizer(sent[r["prompt_id"]])["input_ids"]
+            ids, at = torch.tensor([[*start, *r["token_ids"]]]), torch.tensor(r["token_ids"])[:, None]
+            with torch.inference_mode():
+                sums = {
+                    name: torch.log_softmax(m(ids).logits[0, len(start) - 1 : -1] / heat, -1).gather(1, at).sum().item()
+                    for name, (m, heat) in read.items()
+                }
+            for name in proposals:
+                assert r[f"log_ratio/{name}"] == pytest.approx(sums[name] - sums["base"], abs=1e-3)
 
 
 def test_the_distance_to_the_target_of_preferences(edited):

@@ -60,6 +60,36 @@ def test_weighted_by_its_probability_every_reply_gives_the_enumerated_kl(prompt,
     assert (found.log_ratio < 0).any(), "the cross-check has either sign"
 
 
+@pytest.mark.parametrize("same", [True, False], ids=["one model", "two models"])
+@pytest.mark.parametrize("heat", [0.7, 1.6])
+def test_the_base_at_another_temperature_or_after_another_prompt_is_a_policy(same, heat):
+    """All replies: the KL between the two laws by enumeration, prompts of other lengths in one batch."""
+    base = split(model(2))
+    policy = base if same else split(model(2))
+    own, plain = SamplingLaw(heat), SamplingLaw(0.9)
+    ours, theirs = [[3, 1, 2, 1], [1, 1]], [[1, 2], [4, 1, 2]]
+    p = reply_logprobs(model(2), ours, REPLIES, own).detach().numpy()
+    q = reply_logprobs(model(2), theirs, REPLIES, plain).detach().numpy()
+    replies = len(REPLIES.tokens)
+    found = sequence_kl(
+        policy,
+        base,
+        [prompt for prompt in ours for _ in range(replies)],
+        [*REPLIES.tokens] * 2,
+        own,
+        base_law=plain,
+        base_prompts=[prompt for prompt in theirs for _ in range(replies)],
+    )
+    np.testing.assert_allclose(found.logprob.reshape(p.shape), p, atol=1e-9)
+    np.testing.assert_allclose(found.logprob_base.reshape(q.shape), q, atol=1e-9)
+    kl = (np.exp(p) * found.kl.reshape(p.shape)).sum(axis=1)
+    np.testing.assert_allclose(kl, laws.kl(p, q), atol=1e-9)
+    again = sequence_kl(policy, base, [ours[0]] * replies, REPLIES.tokens, own, base_law=plain)
+    assert (np.exp(p[0]) * again.log_ratio).sum() == pytest.approx(
+        laws.kl(p[:1], reply_logprobs(model(2), ours[:1], REPLIES, plain).detach().numpy())[0], abs=1e-9
+    )
+
+
 @pytest.mark.parametrize(("distance", "finite"), [(1e-4, True), (0.3, False)], ids=["same nuclei", "others"])
 def test_under_top_p_both_laws_are_cut_and_renormalised(distance, finite):
     """A policy whose nuclei are all the base's has a finite KL, one that leaves them an infinite one."""

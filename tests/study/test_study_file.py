@@ -8,6 +8,7 @@ import yaml
 
 from alignment_limits.commands.studies import schema_text
 from alignment_limits.errors import ConfigError
+from alignment_limits.study.layout import Layout
 from alignment_limits.study.load import load_study, over_default
 
 ROOT = Path(__file__).parents[2]
@@ -263,3 +264,48 @@ def test_a_date_names_samples_only_where_a_template_may_print_it():
     assert base_id(model={"context": 512}) == plain
     with pytest.raises(ConfigError, match="date is a day such as 2024-07-26, not 'today'"):
         base_id({"date": "today"})
+
+
+@pytest.mark.parametrize(
+    ("proposal", "message"),
+    [
+        ({}, "give exactly one of temperature, system, adapter (given: none)"),
+        ({"temperature": 1.3, "adapter": "runs/ppo"}, "(given: temperature, adapter)"),
+        ({"temperature": 1.3, "scale": 0.5}, "revision and scale are of an adapter"),
+        ({"system": "Be kind."}, "proposals.a.system needs prompts.template: chat"),
+        ({"temperature": 1.0}, "proposals.a.temperature is the base's own"),
+    ],
+)
+def test_proposals_that_are_no_law_of_their_own_are_refused(proposal, message):
+    with pytest.raises(ConfigError) as refused:
+        load_study(DEFAULT | {"proposals": {"a": proposal}})
+    assert message in str(refused.value)
+
+
+def test_a_system_message_of_a_proposal_needs_prompts_of_its_own():
+    chat = changed("prompts.template", "chat") | {
+        "proposals": {"kind": {"system": "Be kind."}, "warm": {"temperature": 2}}
+    }
+    layout = Layout(load_study(chat))
+    kind, warm = layout.policies
+    assert layout.policy_prompts(kind, "p") == layout.shared(f"policies/{kind}/prompts/p.parquet")
+    assert layout.policy_prompts(warm, "p") == layout.shared("prompts/p.parquet")
+    assert layout.law(warm)["temperature"] == 2
+    assert layout.law(kind) == layout.law()
+    assert layout.policy_folder(warm) == layout.model
+
+
+@pytest.mark.parametrize(
+    ("pool", "policies", "pooled"),
+    [("auto", 0, False), ("auto", 5, True), ("auto", 6, False), ("all", 6, True), ("own", 1, True), ("own", 2, False)],
+)
+def test_all_samples_form_one_pool_where_that_is_affordable(pool, policies, pooled):
+    listed = [{"name": f"p{i}", "path": "p", "optimized": "mean"} for i in range(policies)] or None
+    study = load_study(changed("limits.pool", pool) | {"policies": listed})
+    assert study.pools_all == pooled
+    assert study.pooled == [DEFAULT["gold"], *(["mean"] if policies else [])]
+
+
+def test_a_policy_may_not_have_the_bases_name():
+    with pytest.raises(ConfigError, match="'base' is the base model in tables of pooled samples"):
+        load_study(DEFAULT | {"policies": [{"name": "base", "path": "p"}]})

@@ -2,8 +2,6 @@
 # out: exact/frontier.parquet, exact/best_of_n.parquet, exact/policies.parquet, exact/tempered.parquet (every exact value alongside its
 #      estimate); exact/logprobs.parquet: log-probability of every reply under every policy; enumerable/replies.parquet:
 #      every reply to every prompt, with its exact log-probability, and its scores (shared)
-from alignment_limits.study.layout import POLICY_FOLDER
-
 LISTING = {
     "template": STUDY.prompts.template,
     "temperature": STUDY.sampling.temperature,
@@ -68,7 +66,7 @@ if STUDY.all_policies:
     rule exact_policies:
         input:
             **{
-                f"policies/{policy.name}": POLICY_FOLDER.format(policy=policy_id)
+                f"policies/{policy.name}": LAYOUT.policy_folder(policy_id)
                 for policy_id, policy in LAYOUT.policies.items()
             },
             base=LAYOUT.model,
@@ -84,7 +82,12 @@ if STUDY.all_policies:
             ENVIRONMENT
         params:
             p=LISTING
-            | {"policies": [policy.name for policy in LAYOUT.policies.values()]},
+            | {
+                "policies": {
+                    policy.name: LAYOUT.law(policy_id)
+                    for policy_id, policy in LAYOUT.policies.items()
+                }
+            },
             code=code("exact_policies.py"),
         script:
             "../scripts/exact_policies.py"

@@ -33,6 +33,7 @@ rule policy_model:
         p=lambda w: {
             "name": LAYOUT.policies[w.policy].name,
             "adapter": bool(getattr(LAYOUT.policies[w.policy], "adapter", None)),
+            "scale": LAYOUT.proposal(w.policy).get("scale", 1.0),
             "base_names": LAYOUT.base_names(),
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
@@ -41,10 +42,23 @@ rule policy_model:
         "../scripts/policy_model.py"
 
 
+# prompts under a proposal's system message
+use rule prompts_chunk as policy_prompts with:
+    output:
+        prompts=LAYOUT.of_policy("prompts/{chunk}.parquet"),
+    log:
+        results("logs/policy_prompts/{policy}/{chunk}.log"),
+    benchmark:
+        results("benchmarks/policy_prompts/{policy}/{chunk}.tsv")
+    params:
+        p=lambda w: chunk_settings(w) | {"system": LAYOUT.proposal(w.policy)["system"]},
+        code=code("prompts_chunk.py"),
+
+
 use rule sample as policy_sample with:
     input:
-        prompts=shared("prompts/{chunk}.parquet"),
-        model=POLICY_FOLDER,
+        prompts=lambda w: LAYOUT.policy_prompts(w.policy, w.chunk),
+        model=lambda w: LAYOUT.policy_folder(w.policy),
     output:
         samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
     log:
@@ -52,7 +66,9 @@ use rule sample as policy_sample with:
     benchmark:
         results("benchmarks/policy_sample/{policy}/{chunk}-{block}.tsv")
     params:
-        p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), LAYOUT.policy_seed),
+        p=lambda w: LAYOUT.sampling_settings(
+            int(w.block[1:]), LAYOUT.policy_seed, w.policy
+        ),
 
 
 use rule score as policy_score with:
@@ -124,11 +140,23 @@ localrules:
     policy_score_light,
 
 
+def kl_settings(law, base_law, exchanged=False):
+    return {
+        "template": STUDY.prompts.template,
+        "law": law,
+        "base_law": base_law,
+        "dtype": STUDY.model.dtype,
+        "trust_remote_code": STUDY.model.trust_remote_code,
+        "exchanged": exchanged,
+    }
+
+
 rule policy_kl:
     input:
         samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet"),
-        prompts=shared("prompts/{chunk}.parquet"),
-        policy=POLICY_FOLDER,
+        prompts=lambda w: LAYOUT.policy_prompts(w.policy, w.chunk),
+        base_prompts=shared("prompts/{chunk}.parquet"),
+        policy=lambda w: LAYOUT.policy_folder(w.policy),
         base=LAYOUT.model,
     output:
         kl=LAYOUT.of_policy("kl/{chunk}-{block}.parquet"),
@@ -145,14 +173,7 @@ rule policy_kl:
     resources:
         gpu=1,
     params:
-        p={
-            "template": STUDY.prompts.template,
-            "temperature": STUDY.sampling.temperature,
-            "top_p": STUDY.sampling.top_p,
-            "dtype": STUDY.model.dtype,
-            "trust_remote_code": STUDY.model.trust_remote_code,
-            "exchanged": False,
-        },
+        p=lambda w: kl_settings(LAYOUT.law(w.policy), LAYOUT.law()),
         code=code("policy_kl.py"),
     script:
         "../scripts/policy_kl.py"
@@ -163,8 +184,9 @@ use rule policy_kl as policy_on_base with:
     input:
         samples=shared("samples/{chunk}-{block}.parquet"),
         prompts=shared("prompts/{chunk}.parquet"),
+        base_prompts=lambda w: LAYOUT.policy_prompts(w.policy, w.chunk),
         policy=LAYOUT.model,
-        base=POLICY_FOLDER,
+        base=lambda w: LAYOUT.policy_folder(w.policy),
     output:
         kl=LAYOUT.of_policy("on_base/{chunk}-{block}.parquet"),
     log:
@@ -172,7 +194,7 @@ use rule policy_kl as policy_on_base with:
     benchmark:
         results("benchmarks/policy_on_base/{policy}/{chunk}-{block}.tsv")
     params:
-        p=rules.policy_kl.params.p | {"exchanged": True},
+        p=lambda w: kl_settings(LAYOUT.law(), LAYOUT.law(w.policy), exchanged=True),
         code=code("policy_kl.py"),
 
 
@@ -181,8 +203,8 @@ rule policy_on_policy:
         samples=LAYOUT.of_policy("samples/{chunk}-{block}.parquet").replace(
             "{policy}", "{other}"
         ),
-        prompts=shared("prompts/{chunk}.parquet"),
-        policy=POLICY_FOLDER,
+        prompts=lambda w: LAYOUT.policy_prompts(w.policy, w.chunk),
+        policy=lambda w: LAYOUT.policy_folder(w.policy),
     output:
         logprob=LAYOUT.of_policy("on/{other}/{chunk}-{block}.parquet"),
     log:
@@ -197,9 +219,10 @@ rule policy_on_policy:
     resources:
         gpu=1,
     params:
-        p={
-            key: rules.policy_kl.params.p[key]
-            for key in ("template", "temperature", "top_p", "trust_remote_code")
+        p=lambda w: {
+            "template": STUDY.prompts.template,
+            "law": LAYOUT.law(w.policy),
+            "trust_remote_code": STUDY.model.trust_remote_code,
         },
         code=code("policy_on_policy.py"),
     script:
@@ -210,7 +233,7 @@ def placed():
     """All files about a policy: shards of each kind, and the model's folder."""
     files = {}
     for policy_id, policy in LAYOUT.policies.items():
-        files[f"{policy.name}/model"] = POLICY_FOLDER.format(policy=policy_id)
+        files[f"{policy.name}/model"] = LAYOUT.policy_folder(policy_id)
         for kind, folder in LAYOUT.kinds(policy_id).items():
             files[f"{policy.name}/{kind}"] = LAYOUT.policy_shards(folder)
         files[f"{policy.name}/on_base"] = LAYOUT.on_base(policy_id)

@@ -19,9 +19,9 @@ with job(snakemake):
     table = read_table(snakemake.input.replies, SAMPLES).select(KEY)  # prompt by prompt, in the order of the list
     tokenizer = load_tokenizer(base, p["trust_remote_code"])
     sent = encode(prompts["text"].to_list(), tokenizer, p["template"])
-    stop, law = stop_tokens(base, tokenizer), SamplingLaw(p["temperature"], p["top_p"])
-    for name in p["policies"]:
+    stop = stop_tokens(base, tokenizer)
+    for name, law in p["policies"].items():
         model = load_exact(Path(snakemake.input[f"policies/{name}"]), p["trust_remote_code"])
-        logp = exact_logprobs(model, sent, replies_of(model, stop, p["max_new_tokens"]), law)
+        logp = exact_logprobs(model, sent, replies_of(model, stop, p["max_new_tokens"]), SamplingLaw(**law))
         table = table.with_columns(pl.Series(name, logp.ravel()))
     write_table(table, snakemake.output.policies, EXACT_POLICIES, provenance(snakemake, ["torch", "transformers"]))

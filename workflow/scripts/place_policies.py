@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.policies.assemble import NOTES
 from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements, pool_of, pool_table
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import (
@@ -34,7 +35,8 @@ with job(snakemake):
         samples[policy] = read_tables(files[f"{policy}/samples"], SAMPLES)
         same_keys({"kl": kl[policy], "samples": samples[policy], **scores})
         placed[policy] = on_base_scale(scores, scales, base, p["ensembles"])
-        notes[policy] = json.loads(Path(files[f"{policy}/model"], "policy.json").read_text("utf-8"))
+        told = Path(files[f"{policy}/model"], NOTES)  # a proposal without an adapter has the base's folder
+        notes[policy] = json.loads(told.read_text("utf-8")) if told.is_file() else []
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
     draws |= {"clusters": prompt_clusters(standardised), "bounds": standardised_bounds(scales, p["bounds"])}
     ratios, pool = log_ratios(kl, on_base, standardised), None

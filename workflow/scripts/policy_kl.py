@@ -23,23 +23,31 @@ from alignment_limits.tables.schemas.samples import POLICY_KL, PROMPTS, SAMPLES
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
-    samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
+    samples = read_table(files.samples, SAMPLES)
     tokenizer = load_tokenizer(Path(files.base), p["trust_remote_code"])
-    ids = encode(prompts["text"].to_list(), tokenizer, p["template"])
-    sent = dict(zip(prompts["prompt_id"], ids, strict=True))
+
+    def sent(file):
+        """Tokens of the prompt of each sample, as one of the two reads it."""
+        prompts = read_table(file, PROMPTS)
+        ids = encode(prompts["text"].to_list(), tokenizer, p["template"])
+        of = dict(zip(prompts["prompt_id"], ids, strict=True))
+        return [of[prompt_id] for prompt_id in samples["prompt_id"]]
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy, base = (
-        load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"])
-        for folder in (files.policy, files.base)
-    )
+    models = {
+        folder: load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"])
+        for folder in dict.fromkeys((files.policy, files.base))
+    }
     start = time.perf_counter()
     with progress_bar(samples.height, "reply", f"KL of {snakemake.wildcards.policy}") as bar:
         kl = sequence_kl(
-            policy,
-            base,
-            [sent[prompt_id] for prompt_id in samples["prompt_id"]],
+            models[files.policy],
+            models[files.base],
+            sent(files.prompts),
             samples["token_ids"].to_list(),
-            SamplingLaw(p["temperature"], p["top_p"]),
+            SamplingLaw(**p["law"]),
+            base_law=SamplingLaw(**p["base_law"]),
+            base_prompts=None if files.base_prompts == files.prompts else sent(files.base_prompts),
             further_tokens=p["exchanged"],
             progress=bar.update,
         )

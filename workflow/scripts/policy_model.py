@@ -14,6 +14,7 @@ with job(snakemake):
         name=p["name"],
         base_names=p["base_names"],
         adapter=p["adapter"],
+        scale=p["scale"],
         trust_remote_code=p["trust_remote_code"],
     )
     for line in said:

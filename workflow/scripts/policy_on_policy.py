@@ -30,7 +30,7 @@ with job(snakemake):
             model,
             [sent[prompt_id] for prompt_id in samples["prompt_id"]],
             samples["token_ids"].to_list(),
-            SamplingLaw(p["temperature"], p["top_p"]),
+            SamplingLaw(**p["law"]),
             progress=bar.update,
         )
     table = samples.select("prompt_id", "sample_id").with_columns(logprob=pl.Series(read.logprob))

@@ -134,6 +134,7 @@ def assemble(
     name: str,
     base_names: Sequence[str],
     adapter: bool = False,
+    scale: float = 1.0,
     trust_remote_code: bool = False,
 ) -> list[str]:
     """Write `folder` completely or not at all.
@@ -145,6 +146,7 @@ def assemble(
         name: of the policy, for messages.
         base_names: names by which an adapter may call the base.
         adapter: it must be an adapter; otherwise its files decide.
+        scale: multiplies the adapter's change of the weights.
         trust_remote_code: whether a model may run its own code.
 
     Returns:
@@ -157,7 +159,7 @@ def assemble(
     with scratch(folder) as work:
         ready = work / "ready"
         if adapter or (fetched / "adapter_config.json").is_file():
-            said = _merge(fetched, base, ready, name, base_names, trust_remote_code)
+            said = _merge(fetched, base, ready, name, base_names, scale, trust_remote_code)
             own = fetched
         else:
             said = [_named(name, lambda: convert(fetched, ready, trust_remote_code=trust_remote_code))]
@@ -183,7 +185,13 @@ def _named(name: str, make: Any) -> Any:
 
 
 def _merge(
-    adapter: Path, base: Path, ready: Path, name: str, base_names: Sequence[str], trust_remote_code: bool
+    adapter: Path,
+    base: Path,
+    ready: Path,
+    name: str,
+    base_names: Sequence[str],
+    scale: float,
+    trust_remote_code: bool,
 ) -> list[str]:
     """The base with the adapter's change added to its weights, in float32."""
     from peft import PeftConfig, PeftModel
@@ -222,6 +230,7 @@ def _merge(
             f"policy '{name}': an adapter of type {config.peft_type} cannot be merged into weights; use LoRA or a "
             "similar type"
         )
+    _scale(merged, scale, name)
     applied = _logits(merged)
     try:
         plain = merged.merge_and_unload(safe_merge=True)
@@ -229,12 +238,29 @@ def _merge(
         raise SourceError(f"policy '{name}': {_first_line(error)}") from error
     _save_as_applied(plain, applied, ready, name, trust_remote_code)
     said = [f"{config.peft_type.value} adapter, made for {trained_on}, merged into the study's base in float32"]
+    said += [f"its change of the weights × {scale:g}"] if scale != 1 else []
     if Path(trained_on).name.lower() not in map(str.lower, base_names):
         said.append(
             f"by that name the adapter's base is not the study's ({base_names[0]}); if their weights differ, what is "
             "measured is not the policy that was trained"
         )
     return said
+
+
+def _scale(merged: Any, scale: float, name: str) -> None:
+    """Multiply an adapter's change of the weights.
+
+    Raises:
+        SourceError: it is not of low rank throughout: it replaces parts of the model, which cannot be scaled.
+    """
+    if scale == 1:
+        return
+    layers = [module for module in merged.modules() if hasattr(module, "scale_layer")]
+    replaced = [module for module in merged.modules() if getattr(module, "modules_to_save", None)]
+    if not layers or replaced:
+        raise SourceError(f"policy '{name}': scale is for adapters of low rank (LoRA) that replace no layer")
+    for layer in layers:
+        layer.scale_layer(scale)
 
 
 def _save_as_applied(plain: Any, applied: Any, ready: Path, name: str, trust_remote_code: bool) -> None:

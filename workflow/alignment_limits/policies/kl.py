@@ -81,7 +81,11 @@ class NextToken:
 
 
 def next_token_kl(
-    policy_logits: torch.Tensor, base_logits: torch.Tensor, drawn: torch.Tensor, law: SamplingLaw
+    policy_logits: torch.Tensor,
+    base_logits: torch.Tensor,
+    drawn: torch.Tensor,
+    law: SamplingLaw,
+    base_law: SamplingLaw | None = None,
 ) -> NextToken:
     """Compare two models at n positions.
 
@@ -89,7 +93,7 @@ def next_token_kl(
         policy_logits, base_logits: [n, v]. One may have further rows after the other's; the other has no
             probability there. Each model's law is over its own rows, and the KL is a sum over the policy's rows.
         drawn: tokens that the policy drew there, int64 [n].
-        law: how next tokens are drawn.
+        law, base_law: how next tokens are drawn by the policy, and by the base (default: the same).
 
     Returns:
         float64 [n] each, nats; `kl` is +inf where the policy's nucleus leaves the base's.
@@ -102,7 +106,7 @@ def next_token_kl(
     References:
         arXiv 2504.10637; docs/theory.md, "KL of a trained policy".
     """
-    p, q = law.log_probs(policy_logits), law.log_probs(base_logits)[:, : policy_logits.shape[-1]]
+    p, q = law.log_probs(policy_logits), (base_law or law).log_probs(base_logits)[:, : policy_logits.shape[-1]]
     if q.shape[-1] < p.shape[-1]:
         q = torch.nn.functional.pad(q, (0, p.shape[-1] - q.shape[-1]), value=-torch.inf)
     logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
@@ -139,6 +143,8 @@ def sequence_kl(
     replies: Sequence[Sequence[int]],
     law: SamplingLaw,
     *,
+    base_law: SamplingLaw | None = None,
+    base_prompts: Sequence[Sequence[int]] | None = None,
     tokens: int | None = None,
     logits: int | None = None,
     further_tokens: bool = False,
@@ -150,6 +156,7 @@ def sequence_kl(
         policy, base: the models; the same object if only its log-probabilities are needed.
         prompts, replies: token ids, one prompt per reply; replies as drawn, with their stop token.
         law: how next tokens are drawn.
+        base_law, base_prompts: the base's, if they are others (a proposal's temperature or system message).
         tokens: of a batch, padding included; the default suits the device.
         logits: how many numbers of a logits tensor are in memory at once, at least one position.
         further_tokens: whether the policy may have tokens that the base lacks. Its KL is infinite then.
@@ -172,15 +179,18 @@ def sequence_kl(
     rows = max(
         1, (logits or (LOGITS_CPU if device.type == "cpu" else LOGITS_GPU)) // max(policy.vocabulary, base.vocabulary)
     )
-    pairs, where = distinct_items([(tuple(p), tuple(r)) for p, r in zip(prompts, replies, strict=True)])
+    asked = prompts if base_prompts is None else base_prompts
+    triples = zip(prompts, replies, asked, strict=True)
+    pairs, where = distinct_items([(tuple(p), tuple(r), tuple(q)) for p, r, q in triples])
     out = np.empty((3, len(pairs)))
-    alone = policy is base  # only its log-probabilities are needed: it runs once
-    for batch in batches([len(p) + len(r) for p, r in pairs], tokens or token_budget(device.type)):
+    alone = policy is base and base_prompts is None  # only its log-probabilities are needed: it runs once
+    longest = [max(len(p), len(q)) + len(r) for p, r, q in pairs]
+    for batch in batches(longest, tokens or token_budget(device.type)):
         chosen = [pairs[i] for i in batch]
-        ids, mask, row, position = (x.to(device) for x in _layout(chosen))
+        ids, mask, row, position = (x.to(device) for x in _layout([(p, r) for p, r, _ in chosen]))
         own = policy.hidden(ids, mask)[row, position]
         # after a token that it lacks, the base's probability is 0 whatever it reads
-        others = own if alone else base.hidden(ids.clamp(max=base.vocabulary - 1), mask)[row, position]
+        others = own if alone else _hidden(base, ids, mask, row, position, chosen, base_prompts is not None)
         drawn = ids[row, position + 1]
         sums = torch.zeros(3, len(chosen), dtype=torch.float64, device=device)
         for start in range(0, len(row), rows):
@@ -188,13 +198,28 @@ def sequence_kl(
             with torch.inference_mode():
                 logits_own = policy.logits(own[some])
                 logits_base = logits_own if alone else base.logits(others[some])
-                at = next_token_kl(logits_own, logits_base, drawn[some], law)
+                at = next_token_kl(logits_own, logits_base, drawn[some], law, base_law)
             sums.index_add_(1, row[some], torch.stack([at.kl, at.logprob, at.logprob_base]))
         out[:, batch] = sums.cpu().numpy()
         progress(len(chosen))
     kl, logprob, logprob_base = out[:, where]
     with np.errstate(invalid="ignore"):
         return SequenceKL(kl, logprob - logprob_base, logprob, logprob_base)
+
+
+def _hidden(
+    base: SplitModel,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    row: torch.Tensor,
+    position: torch.Tensor,
+    chosen: Sequence[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
+    apart: bool,
+) -> torch.Tensor:
+    """The base's hidden states where each reply token is predicted; after prompts of its own, if these are `apart`."""
+    if apart:
+        ids, mask, row, position = (x.to(ids.device) for x in _layout([(q, r) for _, r, q in chosen]))
+    return base.hidden(ids.clamp(max=base.vocabulary - 1), mask)[row, position]
 
 
 def _layout(

@@ -54,7 +54,14 @@ class Layout:
     def sources(self) -> dict[str, Source]:
         """All sources to fetch, by the names of their folders."""
         s = self.study
-        users = [s.model, s.prompts, *s.rewards.values(), *(s.policies or []), *self._readers_elsewhere]
+        users = [
+            s.model,
+            s.prompts,
+            *s.rewards.values(),
+            *(s.policies or []),
+            *(s.proposals or {}).values(),
+            *self._readers_elsewhere,
+        ]
         found = (getattr(user, name, None) for user in users for name in ("source", "features"))
         return {source_id(source): source for source in found if source}
 
@@ -148,11 +155,11 @@ class Layout:
         """All shards of another policy's samples with a policy's log-probabilities."""
         return self.policy_shards(self.shared(f"policies/{policy}/on/{other}"))
 
-    def sampling_settings(self, block: int, seed: int) -> dict[str, Any]:
+    def sampling_settings(self, block: int, seed: int, policy: str | None = None) -> dict[str, Any]:
         """Settings that decide a block of samples, without the number of samples and the layout of shards."""
         return {
             "model": self.study.model.model_dump(exclude={"source"}),
-            "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many),
+            "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many) | self.law(policy),
             "template": self.study.prompts.template,
             "seed": seed,
             "block": block,
@@ -300,10 +307,30 @@ class Layout:
             return self.shared(f"training/{policy}/model")
         return self.fetched(self.policies[policy].source)
 
+    def proposal(self, policy: str) -> dict[str, Any]:
+        """Settings of a proposal; empty for a policy that is none."""
+        found = getattr(self.policies[policy], "proposal", None)
+        return found.model_dump(exclude_none=True) if found else {}
+
+    def policy_folder(self, policy: str) -> str:
+        """The plain model folder of a policy; the base's for proposals without an adapter."""
+        spec = self.policies[policy]
+        return self.model if policy not in self.runs and spec.source is None else POLICY_FOLDER.format(policy=policy)
+
+    def policy_prompts(self, policy: str, chunk: str) -> str:
+        """Prompts as a policy reads them."""
+        own = f"policies/{policy}/prompts" if "system" in self.proposal(policy) else "prompts"
+        return self.shared(f"{own}/{chunk}.parquet")
+
+    def law(self, policy: str | None = None) -> dict[str, float]:
+        """Temperature and top-p of a policy's replies; of the base's."""
+        sampling, own = self.study.sampling, self.proposal(policy) if policy else {}
+        return {"temperature": own.get("temperature", sampling.temperature), "top_p": sampling.top_p}
+
     @property
     def brought(self) -> dict[str, str]:
         """Folders of policies that can be checked before anything is sampled, by the policy's name."""
-        there = {policy: spec.name for policy, spec in self.policies.items() if policy not in self.runs}
+        there = {p: s.name for p, s in self.policies.items() if p not in self.runs and s.source is not None}
         return {name: POLICY_FOLDER.format(policy=policy) for policy, name in there.items()}
 
     def kinds(self, policy: str) -> dict[str, str]:

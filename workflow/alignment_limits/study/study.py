@@ -16,7 +16,16 @@ from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limi
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, Tempered, chunk_size
-from alignment_limits.study.training import Policy, Preferences, Recipe, Run, check_learnable, learned_from
+from alignment_limits.study.training import (
+    Policy,
+    Preferences,
+    Proposal,
+    Proposed,
+    Recipe,
+    Run,
+    check_learnable,
+    learned_from,
+)
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
 MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
@@ -60,6 +69,9 @@ class Study(Strict):
     )
     ensembles: dict[Label, Ensemble] = Field({}, description="combinations of rewards, by name")
     policies: list[Policy] | None = Field(None, min_length=1, description="policies to compare with the limit")
+    proposals: dict[Label, Proposal] | None = Field(
+        None, min_length=1, description="laws without training, sampled like policies to show farther limits"
+    )
     training: dict[Label, Recipe] | None = Field(
         None, min_length=1, description="policies to train and compare with the limit, one recipe per name"
     )
@@ -110,6 +122,7 @@ class Study(Strict):
                 for key, value in {
                     **made,
                     "policies": self.policies,
+                    "proposals": self.proposals,
                     "training": self.training,
                     "enumerable": self.enumerable,
                     "tempered": self.tempered,
@@ -215,6 +228,15 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _proposable(self) -> Study:
+        for name, proposal in (self.proposals or {}).items():
+            if proposal.system is not None and self.prompts and self.prompts.template != "chat":
+                raise ValueError(f"proposals.{name}.system needs prompts.template: chat; other prompts have no system")
+            if self.sampling and proposal.temperature == self.sampling.temperature:
+                raise ValueError(f"proposals.{name}.temperature is the base's own (sampling.temperature)")
+        return self
+
+    @model_validator(mode="after")
     def _plannable(self) -> Study:
         """Check that Snakemake can plan the number of files."""
         if self.learning is not None:
@@ -266,9 +288,10 @@ class Study(Strict):
         return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name, judge)]
 
     @property
-    def all_policies(self) -> list[Policy | Run]:
-        """Existing policies, then those trained by the study."""
-        return [*(self.policies or []), *self.runs]
+    def all_policies(self) -> list[Policy | Proposed | Run]:
+        """Existing policies, then proposals, then those trained by the study."""
+        proposed = [Proposed(name, proposal) for name, proposal in (self.proposals or {}).items()]
+        return [*(self.policies or []), *proposed, *self.runs]
 
     @property
     def pools_all(self) -> bool:
@@ -317,8 +340,8 @@ class Study(Strict):
             }
         return f"{file_name(reward)}-{digest(decides)}"
 
-    def policy_id(self, policy: Policy | Run) -> str:
-        """Id of a policy: its name and all that decides its weights (its source, and the base of an adapter)."""
+    def policy_id(self, policy: Policy | Proposed | Run) -> str:
+        """Id of a policy: its name and all that decides its law (its source, and the base of an adapter)."""
         if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts from scores has no policies")
         if isinstance(policy, Run):
@@ -335,6 +358,8 @@ class Study(Strict):
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype", "context"})
+        if isinstance(policy, Proposed):
+            return f"{file_name(policy.name)}-{digest({'proposal': policy.proposal.model_dump(), 'base': base})}"
         return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
 
     def members(self, optimized: str) -> list[str]:

@@ -70,6 +70,61 @@ class Policy(Source):
         return {key: getattr(self, key) for key in ("objective", "optimized", "coefficient", "seed")}
 
 
+class Proposal(Strict):
+    """A law to sample that needs no training; exactly one of `temperature`, `system`, `adapter`."""
+
+    temperature: float | None = Field(None, gt=0, description="the base model at another temperature")
+    system: str | None = Field(None, description="the base model under this system message (prompts.template: chat)")
+    adapter: UserPath | None = Field(
+        None, description="a PEFT adapter for the base model, a local folder or with `revision` a hub repository"
+    )
+    revision: str | None = Field(None, description="the 40-digit commit of the adapter's hub repository")
+    scale: float = Field(1, description="the adapter's change of the weights is multiplied by this number")
+
+    @model_validator(mode="after")
+    def _one_law(self) -> Proposal:
+        given = [key for key in ("temperature", "system", "adapter") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of temperature, system, adapter (given: {', '.join(given) or 'none'})")
+        if self.adapter is None and (self.revision or self.scale != 1):
+            raise ValueError("revision and scale are of an adapter; leave them out")
+        _ = self.source  # checked here
+        return self
+
+    @property
+    def source(self) -> Source | None:
+        """The adapter's source."""
+        given = {"name": "adapter", "adapter": self.adapter, "revision": self.revision}
+        return Policy.model_validate(given).source if self.adapter else None
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A proposal and its name: a policy without training."""
+
+    name: str
+    proposal: Proposal
+    optimized: None = None
+
+    @property
+    def source(self) -> Source | None:
+        return self.proposal.source
+
+    @property
+    def adapter(self) -> UserPath | None:
+        return self.proposal.adapter
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Its labels in the table."""
+        p = self.proposal
+        if p.temperature is not None:
+            said = f"base at temperature {p.temperature:g}"
+        else:
+            said = f"adapter × {p.scale:g}" if p.adapter else "base under a system message"
+        return {"objective": said, "optimized": None, "coefficient": None, "seed": None}
+
+
 PairSetting = Literal[
     "as-modelled",
     "label-noise",
