@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import limit_at, plan
+from alignment_limits.limits import Pool, limit_at, plan
 from alignment_limits.limits.plan import Plan
 
 WORLDS = {
@@ -28,6 +28,43 @@ def test_the_planned_study_is_reliable_and_reaches_its_width(world: str) -> None
     assert sum(bool(study.reliable[0]) for study in studies) >= 3
     reached = np.mean([(study.gain_high - study.gain_low)[0] / 2 / study.gain[0] for study in studies])
     assert 0.06 * 0.6 <= reached <= 0.06 * 1.35
+
+
+def pooled_world(rng: np.random.Generator, prompts: int, samples: int, kl: float = 4.0) -> tuple[np.ndarray, Pool]:
+    """Scores N(0, 1) of the base and N(√(2κ), 1) of a policy, which is the tilt at κ."""
+    mean = np.sqrt(2 * kl)
+    scores = np.concatenate([rng.normal(size=(prompts, samples)), rng.normal(mean, 1, (prompts, samples))], axis=1)
+    return scores, Pool.of(np.repeat(["base", "policy"], samples), {"policy": mean * scores - mean**2 / 2})
+
+
+def test_a_pool_is_planned_where_it_needs_fewer_replies_and_the_study_keeps_the_promise() -> None:
+    """Base samples alone would need 4 e^4 samples per prompt. Of four studies, one may be refused by chance."""
+    rng = np.random.default_rng(0)
+    pilot, pool = pooled_world(rng, 48, 48)
+    planned = plan(pilot, [0.1, 4.0], half_width=0.02, pool=pool)
+    alone = plan(pilot[:, :48], [0.1, 4.0], half_width=0.02)
+    prompts, samples = int(planned.prompts[1]), int(planned.samples[1])
+    assert planned.samples_from[1] == "pool"
+    assert planned.replies[1] == 2 * prompts * samples
+    assert np.isnan(alone.replies[1]) or planned.replies[1] < alone.replies[1]
+    assert planned.replies[0] <= alone.replies[0] == alone.prompts[0] * alone.samples[0]
+    assert "of the base and of each pooled law" in planned.lines()[1]
+    studies = []
+    for _ in range(4):
+        scores, laws = pooled_world(rng, prompts, samples)
+        studies.append(limit_at(scores, [4.0], pool=laws, replicates=400))
+    assert sum(bool(study.reliable[0]) for study in studies) >= 3
+    reached = np.mean([(study.gain_high - study.gain_low)[0] / 2 / study.gain[0] for study in studies])
+    assert 0.02 * 0.6 <= reached <= 0.02 * 1.35
+
+
+def test_a_pool_of_policies_far_from_the_tilt_is_not_proposed() -> None:
+    """The policy moves another coordinate than the reward's."""
+    rng = np.random.default_rng(1)
+    scores, aside = rng.normal(size=(48, 96)), rng.normal(size=(48, 96))
+    aside[:, 48:] += 3.0
+    pool = Pool.of(np.repeat(["base", "policy"], 48), {"policy": 3.0 * aside - 4.5})
+    assert (plan(scores, [0.3, 4.0], pool=pool).samples_from == "base").all()
 
 
 def test_the_interval_of_the_prompts_needed_contains_what_many_prompts_say() -> None:

@@ -18,6 +18,7 @@ from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import SAMPLES_PER_DRAW
 from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import FEWEST_PROMPTS, FEWEST_SAMPLES
+from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tails import HEAVY_TAIL, tail_ratio
 
 DISCRETE = 0.5  # share of tied samples above which a prompt's law is taken as discrete
@@ -52,8 +53,8 @@ class Pilot:
         residuals = (some - np.nanmean(some, axis=1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
         return cls(scores, discrete, residuals[~np.isnan(some)])
 
-    def draw(self, prompts: int, samples: int, rng: np.random.Generator) -> Array:
-        """One study of prompts drawn with replacement, (prompts, samples)."""
+    def draw(self, prompts: int, samples: int, rng: np.random.Generator) -> tuple[Array, None]:
+        """One study of prompts drawn with replacement, (prompts, samples), of the base only."""
         rows = rng.integers(0, len(self.scores), prompts)
         out = np.empty((prompts, samples))
         for row in np.unique(rows):
@@ -66,13 +67,46 @@ class Pilot:
                 out[which] = rng.choice(own, size)
             else:
                 out[which] = own.mean() + own.std(ddof=1) * rng.choice(self.pool, size)
-        return out
+        return out, None
+
+
+@dataclass(frozen=True)
+class PooledPilot:
+    """A small study with samples of several laws, from which larger ones are drawn.
+
+    Each law's own samples represent it, drawn without replacement as long as there are enough.
+
+    Attributes:
+        scores: (P, M); NaN marks a missing sample.
+        pool: laws of the samples.
+    """
+
+    scores: Array
+    pool: Pool
+
+    def draw(self, prompts: int, samples: int, rng: np.random.Generator) -> tuple[Array, Pool]:
+        """One study of prompts drawn with replacement and `samples` of each law, (prompts, laws × samples)."""
+        rows = rng.integers(0, len(self.scores), prompts)
+        law = np.where(np.isnan(self.scores), -1, self.pool.law)[rows]
+        places = []
+        for k in range(len(self.pool.names)):
+            own = law == k
+            number = own.sum(axis=1, keepdims=True)
+            shuffled = np.argsort(np.where(own, rng.random(own.shape), 2.0), axis=1)  # its own samples first
+            again = (rng.random((prompts, samples)) * number).astype(np.int64)
+            picked = np.where(samples <= number, np.arange(samples), again)
+            places.append(np.take_along_axis(shuffled, picked, axis=1))
+        cells = rows[:, None], np.concatenate(places, axis=1)
+        ratios = {name: self.pool.log_ratios[k][cells] for k, name in enumerate(self.pool.names) if k > 0}
+        laws = np.repeat(np.array(self.pool.names, dtype=object), samples)
+        return self.scores[cells], Pool.of(laws, ratios, base=self.pool.names[0])
 
 
 ROUGH = "a rough figure: each prompt of the pilot has only"
 HEAVY = "heavy upper tail: intervals would be too short with any number of prompts"
 TRIALS, MOST_REFUSED = 20, 1  # studies drawn of each size, and how many may be refused
 GROWTH, MARGIN = 1.25, 1.5  # ratio of sizes tried; ratio of the answer to the first sufficient size
+MOST_POOLED = 4.0  # the same of pooled samples, which are drawn again beyond those of the pilot
 MOST_GROWTH = 16.0  # times the pilot's samples: the largest size tried
 FEW_PROMPTS = 64  # if fewer are enough for the width, twice as many are tried before more samples
 MOST_DRAWN = 384  # maximum of prompts in a drawn study; larger studies are represented by so many
@@ -87,7 +121,9 @@ class Plan(Columns):
         gain: of the pilot at that KL.
         half_width: relative half-width of the pilot's own interval.
         prompts: needed for the given half-width, with the interval `prompts_low` to `prompts_high`.
-        samples: per prompt, for a reliable verdict at this KL.
+        samples: per prompt, for a reliable verdict at this KL; of each law where `samples_from` is "pool".
+        samples_from: "base", or "pool" where samples of the pilot's laws need fewer replies, or show the KL at all.
+        replies: to be sampled in all, the number that is compared.
         accepted: share of studies of this size, drawn from the pilot, that are reliable.
         reason: what determines `samples`, or why there is no answer (then prompts is NaN, and samples a lower bound).
     """
@@ -101,19 +137,23 @@ class Plan(Columns):
     prompts_low: Array
     prompts_high: Array
     samples: Array
+    samples_from: Words
+    replies: Array
     accepted: Array
     reason: Words
 
     def lines(self) -> list[str]:
         """One line per KL: sizes rounded up to two digits (the precision of pilots), or why there is none."""
         out = []
-        for kl, prompts, low, high, samples, why in zip(
-            self.kl, self.prompts, self.prompts_low, self.prompts_high, self.samples, self.reason, strict=True
-        ):
+        for kl, prompts, low, high, samples, laws, why in zip(
+            self.kl, self.prompts, self.prompts_low, self.prompts_high, self.samples, self.samples_from, self.reason,
+            strict=True,
+        ):  # fmt: skip
             need = why
             if prompts > 0:
                 ends = f"{_two_digits(low)} to {_two_digits(high)}"
                 need = f"{_two_digits(prompts)} prompts ({ends}) × {_two_digits(samples)} samples"
+                need += " of the base and of each pooled law" if laws == "pool" else ""
                 need += f" ({why[why.index(ROUGH) :]})" if ROUGH in why else ""
             out.append(f"KL {kl:g}: {need}")
         return out
@@ -136,6 +176,7 @@ def plan(
     seed: int = 0,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    pool: Pool | None = None,
 ) -> Plan:
     """Prompts and samples per prompt for an interval of ± `half_width` of the limit at each KL.
 
@@ -149,6 +190,8 @@ def plan(
         half_width: relative half-width of the interval.
         most_draws: largest n of best-of-n to compare with the limit (needs 16 n samples).
         budget, level, seed, keys, clusters: as for `frontier`. With clusters, `prompts` is a number of clusters.
+        pool: laws of the pilot's samples, if some are of policies. Then a row is from the base or from the pool,
+            whichever needs fewer replies.
 
     Returns:
         One row for each KL.
@@ -165,8 +208,29 @@ def plan(
         Our choice; docs/theory.md, "Intervals and reliability"; docs/estimators.md.
     """
     scores = check_scores(pilot, "pilot")
+    if pool is not None:
+        more = (half_width, most_draws, budget, level, seed, keys, clusters)
+        return _cheapest(_plan(pool.base_only(scores), kls, None, *more), _plan(scores, kls, pool, *more))
+    return _plan(scores, kls, None, half_width, most_draws, budget, level, seed, keys, clusters)
+
+
+def _plan(
+    scores: Array,
+    kls: ArrayLike,
+    pool: Pool | None,
+    half_width: float,
+    most_draws: int,
+    budget: str,
+    level: float,
+    seed: int,
+    keys: np.ndarray | None,
+    clusters: ArrayLike | None,
+) -> Plan:
+    """From the base's samples, or from those of all laws of a pool."""
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
-    room = int(np.median(np.sum(~np.isnan(scores), axis=1)))
+    number = 1 if pool is None else len(pool.names)
+    base = scores if pool is None else pool.base_only(scores)
+    room = int(np.median(np.sum(~np.isnan(base), axis=1)))
     if len(scores) < FEWEST_PROMPTS or room < FEWEST_SAMPLES:
         raise EstimateError(
             f"A pilot of {len(scores)} prompts x {room} samples is too small to plan a study; it needs "
@@ -175,20 +239,22 @@ def plan(
         )
     if not half_width > 0:
         raise EstimateError(f"half_width {half_width} must be positive.")
-    points = CorrectedCurve(scores, budget=budget, seed=seed, keys=keys).at(kappa)
+    points = CorrectedCurve(scores, budget=budget, seed=seed, keys=keys, pool=pool).at(kappa)
     values = points.values[..., 0]
     gain = values.mean(axis=0)
     boot = PromptBootstrap(len(scores), replicates=100, seed=seed, keys=keys, clusters=clusters)
     error, doubt = _spread(values, boot)
     z = normal_quantile(level)
-    heavy = tail_ratio(scores) > HEAVY_TAIL
+    heavy = tail_ratio(base) > HEAVY_TAIL
     order = np.arange(len(scores)) if keys is None else np.argsort(np.asarray(keys), kind="stable")
-    trial = _Trial(Pilot.of(scores[order]), budget, z, half_width, seed, room)
+    pilot = Pilot.of(scores[order]) if pool is None else PooledPilot(scores[order], pool.rows(order))
+    most = room * (MOST_GROWTH if pool is None else MOST_POOLED)
+    trial = _Trial(pilot, budget, z, half_width, seed, most)
     rows = []
     for j, each in enumerate(kappa):
         floor = {
             f"best-of-{most_draws} against the limit": SAMPLES_PER_DRAW * most_draws,
-            "quarters of the samples must reach this KL": int(np.ceil(4.0 * np.exp(each))),
+            "quarters of the samples must reach this KL": 0 if pool else int(np.ceil(4.0 * np.exp(each))),
             "the minimum for any estimate": FEWEST_SAMPLES,
         }
         cause = max(floor, key=lambda name: floor[name])
@@ -204,6 +270,7 @@ def plan(
         because = f"{why or cause}; {ROUGH} {room}" if np.isfinite(needed) and samples > room else why or cause
         rows.append((needed, *(ends if np.isfinite(needed) else (np.nan, np.nan)), samples, accepted, because))
     prompts, low, high, samples_, accepted_, reason = zip(*rows, strict=True)
+    per_prompt = _rising(kappa, np.array(samples_, dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         reached = z * error / gain
     return Plan(
@@ -213,10 +280,18 @@ def plan(
         prompts=np.array(prompts),
         prompts_low=np.array(low),
         prompts_high=np.array(high),
-        samples=_rising(kappa, np.array(samples_, dtype=np.float64)),
+        samples=per_prompt,
+        samples_from=np.full(len(kappa), "base" if pool is None else "pool", dtype=object),
+        replies=number * np.array(prompts) * per_prompt,
         accepted=np.array(accepted_),
         reason=np.array(reason, dtype=object),
     )
+
+
+def _cheapest(base: Plan, pooled: Plan) -> Plan:
+    """At each KL the plan that needs fewer replies; the base's where neither has an answer."""
+    better = np.where(np.isnan(base.replies), np.isfinite(pooled.replies), pooled.replies < base.replies)
+    return Plan(**{name: np.where(better, getattr(pooled, name), getattr(base, name)) for name in Plan.names()})
 
 
 def _rising(kappa: Array, samples: Array) -> Array:
@@ -241,14 +316,14 @@ def _spread(values: Array, boot: PromptBootstrap) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Tries sizes on studies drawn from the pilot, whose prompts have `room` samples."""
+    """Tries sizes on studies drawn from the pilot, up to `most` samples."""
 
-    pilot: Pilot
+    pilot: Pilot | PooledPilot
     budget: str
     z: float
     half_width: float
     seed: int
-    room: int
+    most: float
 
     def sizes(self, kappa: float, fewest: int, design: float) -> tuple[float, float, float, str]:
         """Prompts, samples, share accepted, and why samples are above the minimum; NaN prompts if no size will do."""
@@ -270,17 +345,18 @@ class _Trial:
         samples = fewest
         while True:
             yield samples
-            if samples * GROWTH > max(MOST_GROWTH * self.room, fewest):
+            if samples * GROWTH > max(self.most, fewest):
                 return
             samples = int(np.ceil(samples * GROWTH))
 
     def _points(self, kappa: float, prompts: int, samples: int, trial: int) -> tuple[Array, str]:
         """Contributions (prompts,) of one drawn study, and why it would not be reliable."""
-        drawn = self.pilot.draw(min(prompts, MOST_DRAWN), samples, np.random.default_rng((self.seed, samples, trial)))
-        points = CorrectedCurve(drawn, budget=self.budget, seed=self.seed).at(np.array([kappa]))
+        rng = np.random.default_rng((self.seed, samples, trial))
+        drawn, laws = self.pilot.draw(min(prompts, MOST_DRAWN), samples, rng)
+        points = CorrectedCurve(drawn, budget=self.budget, seed=self.seed, pool=laws).at(np.array([kappa]))
         values = points.values[:, 0, 0]
         width = 2 * self.z * values.std(ddof=1) / np.sqrt(prompts)
-        return values, str(judge_points(drawn, points, np.array([width])).reason[0])
+        return values, str(judge_points(drawn, points, np.array([width]), pool=laws).reason[0])
 
     def _prompts(self, kappa: float, samples: int, design: float) -> int:
         """Prompts for the width, from the spread over many drawn prompts."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,8 +130,8 @@ class Pool:
         """Scores (P, M) of the base's samples, NaN elsewhere."""
         return np.where(self.law == 0, scores, np.nan)
 
-    def rows(self, which: NDArray[np.bool_]) -> "Pool":
-        """Some of the prompts."""
+    def rows(self, which: NDArray[Any]) -> "Pool":
+        """Some of the prompts, by their numbers or by a mask."""
         return Pool(self.names, self.law[which], self.log_ratios[:, which])
 
     def without(self, missing: NDArray[np.bool_]) -> "Pool":

@@ -228,8 +228,9 @@ def _ensembles(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
 
 
 def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
-    needs = plan(scores.of[scores.gold], p["kls"], half_width=p["half_width"], seed=p["seed"], **scores.prompts)
-    yield needs.to_polars()
+    pilot = scores.of[scores.gold] if scores.pool is None else scores.pooled[scores.gold]
+    more = {"half_width": p["half_width"], "seed": p["seed"], "pool": scores.pool}
+    yield plan(pilot, p["kls"], **more, **scores.prompts).to_polars()
 
 
 def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
@@ -310,7 +311,9 @@ ESTIMATORS = {
         "ensembles.parquet",
         priority=2,
     ),
-    "plan": Estimator(_plan, PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, said=_needs),
+    "plan": Estimator(
+        _plan, PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, pools=True, said=_needs
+    ),
 }
 
 
