@@ -265,6 +265,8 @@ def _plan(
             continue
         design = float(error[j] ** 2 * len(scores) / max(values[:, j].var(ddof=1), 1e-300)) if boot.clusters else 1.0
         needed, samples, accepted, why = trial.sizes(float(each), floor[cause], design)
+        if pool is not None:  # a pilot's own prompts decide more of its weights, so plans from pools have a margin
+            needed, samples = np.ceil(needed * np.exp(doubt[j])), np.ceil(samples * MARGIN)
         off = np.exp(z * doubt[j])
         ends = max(needed / off, FEWEST_PROMPTS), max(needed * off, FEWEST_PROMPTS)
         because = f"{why or cause}; {ROUGH} {room}" if np.isfinite(needed) and samples > room else why or cause
