@@ -117,10 +117,11 @@ def test_sizes_are_written_with_two_digits_rounded_up_or_the_reason_is() -> None
     numbers = {"gain": [0.5] * 3, "half_width": [0.1] * 3, "accepted": [0.95] * 2 + [np.nan]}
     sizes = {"prompts": [1234, 16, np.nan], "prompts_low": [911, 16, np.nan], "prompts_high": [1300, 20.1, np.nan]}
     rest = {"kl": [0.05, 1, 2], "samples": [95.0, 541.0, 30.0], "reason": ["a", "b", "too few"]}
+    rest |= {"samples_from": ["base", "pool", "base"], "replies": [117_230.0, 17_312.0, np.nan]}
     written = Plan(**{name: np.array(column) for name, column in (numbers | sizes | rest).items()}).lines()
     assert written == [
         "KL 0.05: 1300 prompts (920 to 1300) × 95 samples",
-        "KL 1: 16 prompts (16 to 21) × 550 samples",
+        "KL 1: 16 prompts (16 to 21) × 550 samples of the base and of each pooled law",
         "KL 2: too few",
     ]
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -175,3 +175,19 @@ def by_file_name(names: Iterable[str]) -> dict[str, str]:
                 f"'{out[file_name(name)]}' and '{name}' would share files named {file_name(name)}; rename one"
             )
     return out
+
+
+def too_long(value: Any, keys: str = "the study") -> None:
+    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before all other checks.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if isinstance(value, str) and len(value) > 10_000:
+        raise ValueError(f"{keys} has {len(value)} characters; at most 10,000 are read")
+    if isinstance(value, (dict, list)) and len(value) > 1_000:
+        raise ValueError(f"{keys} has {len(value)} values; at most 1,000 are read")
+    for key, inside in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        too_long(inside, str(key) if keys == "the study" else f"{keys}.{key}")

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.files import digest
-from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name
+from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name, too_long
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
@@ -29,22 +29,6 @@ from alignment_limits.study.training import (
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
 MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
-
-
-def too_long(value: Any, keys: str = "the study") -> None:
-    """Refuse texts of more than 10,000 characters and lists of more than 1,000 items, before all other checks.
-
-    Raises:
-        ValueError: names the key.
-    """
-    if isinstance(value, str) and len(value) > 10_000:
-        raise ValueError(f"{keys} has {len(value)} characters; at most 10,000 are read")
-    if isinstance(value, (dict, list)) and len(value) > 1_000:
-        raise ValueError(f"{keys} has {len(value)} values; at most 1,000 are read")
-    for key, inside in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        too_long(inside, str(key) if keys == "the study" else f"{keys}.{key}")
 
 
 class Study(Strict):
