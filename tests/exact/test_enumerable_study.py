@@ -112,6 +112,18 @@ def test_the_frontiers_estimates_are_close(study):
     assert ((gold["estimate"] - gold["exact"]) / gold["exact"]).abs().max() < 0.06
 
 
+def test_every_reliable_pooled_interval_holds_the_exact_values(study):
+    """Of the study's prompts, and of all prompts."""
+    rows = read_table(study / "exact/frontier.parquet", EXACT_FRONTIER)
+    pooled = rows.filter((pl.col("samples_from") == "pool") & (pl.col("quantity") == "gain") & pl.col("reliable"))
+    assert pooled.height >= 32
+    assert set(pooled["optimized"]) == {"whole", "mean"}
+    assert pooled["kl"].max() == 2
+    assert pooled["holds_exact"].all()
+    assert pooled["holds_population"].all()
+    assert ((pooled["estimate"] - pooled["exact"]) / pooled["exact"]).abs().max() < 0.03
+
+
 def test_tempered_sampling_contains_and_is_near_the_exact_values(study):
     rows = read_table(study / "exact/tempered.parquet", EXACT_FRONTIER).filter(pl.col("quantity") == "gain")
     limits = rows.filter((pl.col("at") == "kl") & pl.col("reliable"))
@@ -173,9 +185,8 @@ def test_exact_rows_name_the_rows_of_the_estimates(study):
     exact = read_table(study / "exact/frontier.parquet", EXACT_FRONTIER).filter(pl.col("quantity") == "gain")
     estimates = read_table(study / "limits/frontier.parquet", FRONTIER)
     assert exact.height == estimates.height
-    both = exact.join(
-        estimates, on=["optimized", "evaluated", "at", "budget", "beta", "kl"], how="inner", nulls_equal=True
-    )
+    keys = ["optimized", "evaluated", "samples_from", "at", "budget", "beta", "kl"]
+    both = exact.join(estimates, on=keys, how="inner", nulls_equal=True)
     known = both.filter(pl.col("gain").is_finite())
     assert known.height > 100
     assert (known["gain"] == known["estimate"]).all()

@@ -43,7 +43,10 @@ with job(snakemake):
         if name not in files.keys():  # noqa: SIM118 (a list with names)
             continue
         keys = [column for column in contract.columns if column not in learning.VALUES]
-        table = beside(read_table(files[name], schema), keys, exact, own, population)
+        table = read_table(files[name], schema)
+        if name == "tempered":
+            table = table.with_columns(samples_from=pl.lit(name))
+        table = beside(table, keys, exact, own, population)
         held = table["holds_exact"].drop_nulls()
         say(f"{name}: {held.sum()} of {len(held)} intervals contain the exact value")
         write_table(table, snakemake.output[name], contract, provenance(snakemake))
