@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits import WORLDS, CorrectedCurve, best_of_n, limit_at
+from alignment_limits.limits import WORLDS, CorrectedCurve, best_of_n, frontier, limit_at
 from alignment_limits.limits.reliability import (
     effective_number,
     freed_of_noise,
@@ -208,3 +208,12 @@ def test_a_prompt_whose_scores_are_all_alike_has_no_share() -> None:
         share = CorrectedCurve(r, budget=budget).at(np.array([0.3])).share
         assert share[3] == 0
         assert np.flatnonzero(share).tolist() == [i for i in range(20) if i != 3]
+
+
+@pytest.mark.parametrize(("rate", "refused"), [(0.02, True), (0.05, True), (0.1, False)])
+def test_a_success_too_rare_for_quarters_of_the_samples_is_not_corrected(rate, refused):
+    """With a pass rate of 2 % and 64 samples the per-prompt correction is as large as the estimate."""
+    scores = (np.random.default_rng(2).random((64, 64)) < rate).astype(float)
+    table = frontier(scores, kls=[0.1, 1.0], budget="per-prompt", replicates=200)
+    assert list(table.reliable) == [not refused] * 2
+    assert all(("too rare" in reason) == refused for reason in table.reason)

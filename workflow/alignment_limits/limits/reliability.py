@@ -17,7 +17,7 @@ from alignment_limits.ensembles.scores import (
     within_prompt_sd,
 )
 from alignment_limits.limits.samples import Pool
-from alignment_limits.limits.tails import MARGIN, heavy_tail
+from alignment_limits.limits.tails import MARGIN, constant_quarters, heavy_tail
 from alignment_limits.limits.tilt import pareto_k
 
 # Chosen where 95% intervals stop covering in benchmarks/limits_coverage.py (Gaussian, uniform, Bernoulli,
@@ -27,6 +27,7 @@ LARGEST_K = 1.0  # PSIS recommends 0.7 for one integral; a corrected mean over m
 FEWEST_PROMPTS = 16
 MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
+MOST_CONSTANT = 0.2  # 64 samples of 0/1 rewards: pass rate .1 0.15 (covers), .05 0.36 (12 to 19 % too high, does not)
 LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
 DOUBTFUL, DOUBTFUL_AT_BETA = (
     f"the correction is too uncertain for so narrow an interval; {remedy}"
@@ -272,7 +273,9 @@ def judge(
     heavy = heavy_tail(scores, share)
     # Each cluster counts as one prompt, as its prompts may be alike.
     units = prompts if clusters is None else clusters * prompts / every
-    carriers = WIDENED if widened else carriers
+    of_prompts, carriers = carriers is PER_PROMPT, WIDENED if widened else carriers
+    # Under the average budget other prompts use what such a prompt does not.
+    sparse = constant_quarters(scores, share) if of_prompts else 0.0
     few = carriers.missing(share, units, _noise_of_variances(scores) if carriers is AVERAGE else None)
     smallest = WIDENED_ESS if widened else SMALLEST_ESS
     reasons = []
@@ -300,6 +303,8 @@ def judge(
             reason = few
         elif capped[j] > MOST_CAPPED and not widened:
             reason = f"{100 * capped[j]:.0f}% of quarters of the samples end below this KL, at ties for the best score"
+        elif sparse > MOST_CONSTANT and widened:
+            reason = f"{100 * sparse:.0f}% of quarters of the samples are constant: the reward is too rare to correct"
         elif e < smallest:
             reason = f"effective sample size {e:.1f} (needs {smallest:g})"
         elif heavy:

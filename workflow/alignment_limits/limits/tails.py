@@ -1,7 +1,8 @@
-"""The upper tail of rewards: how heavy it is."""
+"""The upper tail of rewards: how heavy it is, and whether a quarter of the samples shows any of it."""
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import gammaln
 
 from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, check_scores, sample_counts
 
@@ -105,3 +106,32 @@ def heavy_tail(scores: Array, share: Array) -> str:
     if excess - TAIL_ERROR / np.sqrt(max(sample_counts(scores).sum() / 16, 1.0)) > HEAVY_TAIL:
         return f"heavy upper tail (mean-excess ratio {excess:.3f}, needs at most {HEAVY_TAIL}): intervals are too short"
     return ""
+
+
+def constant_quarters(scores: ArrayLike, share: Array | None = None) -> float:
+    """Share of random quarters of the samples that are constant although their prompt is not, from the ties.
+
+    Such a quarter shows no gain at any KL, so it does not show how the bias falls with more samples. A quarter has
+    the same score throughout with probability C(c, q) / C(m, q), where c of the m samples have that score.
+
+    Args:
+        scores: (P, M), NaN = no such sample.
+        share: (P,) weight of each prompt, 0 where it is constant (default: its standard deviation).
+
+    Example:
+        >>> constant_quarters(np.repeat([[0.0] * 7 + [1.0]], 3, axis=0))  # 2 of 8 samples: C(7, 2) / C(8, 2)
+        0.75
+    """
+    array = check_scores(scores)
+    counts = sample_counts(array)
+    share = np.nanstd(array, axis=1) if share is None else share
+    if not share.sum() > 0:
+        return 0.0
+    quarter = counts // 4
+    chance = np.zeros(len(array))
+    for end in (np.nanmin(array, axis=1), np.nanmax(array, axis=1)):
+        tied = np.sum(array == end[:, None], axis=1)
+        other = np.maximum(tied - quarter, 0)
+        ways = gammaln(tied + 1) - gammaln(other + 1) + gammaln(counts - quarter + 1) - gammaln(counts + 1)
+        chance += np.where(tied >= quarter, np.exp(ways), 0.0)
+    return float(round((np.minimum(chance, 1.0) * share).sum() / share.sum(), 12))
