@@ -18,8 +18,8 @@ TORCH = {"assemble", "kl", "replies", "training", "world"}  # of policies/ and e
 MODULES = sorted(file for folder in FOLDERS for file in (LIBRARY / folder).glob("[a-z]*.py"))
 PUBLIC = {name: getattr(package, name) for package in (limits, streaming) for name in package.__all__}
 VALUES = {"AGGREGATORS", "WORLDS"}
-# made by functions that have examples
-RESULTS = {"BestOfNTable", "FrontierSums", "FrontierTable", "Level", "Plan", "ProxyGapTable", "TemperedTable"}
+# their attributes are explained; functions that make or take them have examples
+RESULTS = {"BestOfNTable", "FrontierSums", "FrontierTable", "Level", "Plan", "ProxyGapTable", "TemperedTable", "Tempering"}
 WORKED = {  # modules that are a library of their own: all functions have an example, but those of the study's tables
     "preferences/fits": set(),
     "preferences/learners": set(),

@@ -128,7 +128,7 @@ class Level:
 class Tempering:
     """How to go from the base to the tilt.
 
-    Args:
+    Attributes:
         kl: levels are added until the mean KL is this, nats.
         particles: K, of each prompt.
         moves: of each particle at each level.
