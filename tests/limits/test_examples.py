@@ -19,7 +19,16 @@ MODULES = sorted(file for folder in FOLDERS for file in (LIBRARY / folder).glob(
 PUBLIC = {name: getattr(package, name) for package in (limits, streaming) for name in package.__all__}
 VALUES = {"AGGREGATORS", "WORLDS"}
 # their attributes are explained; functions that make or take them have examples
-RESULTS = {"BestOfNTable", "FrontierSums", "FrontierTable", "Level", "Plan", "ProxyGapTable", "TemperedTable", "Tempering"}
+RESULTS = {
+    "BestOfNTable",
+    "FrontierSums",
+    "FrontierTable",
+    "Level",
+    "Plan",
+    "ProxyGapTable",
+    "TemperedTable",
+    "Tempering",
+}
 WORKED = {  # modules that are a library of their own: all functions have an example, but those of the study's tables
     "preferences/fits": set(),
     "preferences/learners": set(),
