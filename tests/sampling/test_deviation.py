@@ -70,8 +70,10 @@ def job_of(script, shard, folder, output, models, **more):
     write_table(TEXTS.with_columns(**columns), folder / "prompts.parquet", PROMPTS, {})
     files = models | {name: folder / f"{name}.parquet" for name in ("samples", "prompts")}
     p = {"model": "tiny", "template": "none", "temperature": 0.8, "top_p": 1.0, "dtype": "float32", "exchanged": False}
-    params = {"p": p | {"trust_remote_code": False}, "code": {}}
+    laws = {key: {name: p[name] for name in ("temperature", "top_p")} for key in ("law", "base_law")}
+    params = {"p": p | laws | {"trust_remote_code": False}, "code": {}}
     files = {name: str(file) for name, file in files.items()}
+    files["base_prompts"] = files["prompts"]
     file = folder / f"{output}.parquet"
     run(script, folder, input=files, output={output: file}, params=params, **more)
     return file

@@ -15,7 +15,7 @@ def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_mem
     project.through_slurm("preflights")
     first = jobs(project.folder)
     assert not [job for job in first if "rule_sample" in job["Comment"]], "preflights come before sampling"
-    said = project.through_slurm(*TABLES, "--set-resources", "sample:mem_mb=500*attempt")
+    said = project.through_slurm(*TABLES, "--set-resources", "sample:mem_mb=700*attempt")
     assert "Submitted array job" in said
     tables = project.tables()
     assert tables.keys() == (expected := local.tables()).keys()
@@ -29,7 +29,7 @@ def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_mem
     completed = {job["MinMemoryNode"] for job in sampling if job["JobState"] == "COMPLETED"}
     killed = {job["MinMemoryNode"] for job in sampling if job["JobState"] != "COMPLETED"}
     # an array asks for a little more, for its list of commands
-    assert [{int(memory[:-1]) // 100 for memory in kind} for kind in (killed, completed)] == [{5}, {10}]
+    assert [{int(memory[:-1]) // 100 for memory in kind} for kind in (killed, completed)] == [{7}, {14}]
 
 
 @pytest.fixture
