@@ -1,0 +1,1 @@
+"""The commands of `alignment-limits`, in modules by topic."""

@@ -1,0 +1,1 @@
+"""Rewards on one scale, and ensembles of them. Scoring, training and the estimators share these score arrays."""

@@ -1,0 +1,1 @@
+"""Checkpoints: fetch them, convert them, load their weights and tokenizers."""

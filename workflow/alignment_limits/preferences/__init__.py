@@ -1,0 +1,1 @@
+"""Learning the target language model from preferences: objectives, exact learners, rates (docs/theory.md)."""

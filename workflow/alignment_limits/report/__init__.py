@@ -1,0 +1,1 @@
+"""From tables to what people read: figures, verdicts on claims, pages."""

@@ -1,0 +1,1 @@
+"""Verdicts on the papers' claims, each from this study's tables alone."""

@@ -1,0 +1,1 @@
+"""Sampling replies to prompts, with one of two engines behind one interface."""

@@ -1,0 +1,1 @@
+"""Tables of the workflow and of its users: contracts, readers, writers, checks."""

@@ -1,0 +1,1 @@
+"""The tables' contracts. They are a public interface: names and units do not change."""

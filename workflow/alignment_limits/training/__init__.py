@@ -1,0 +1,1 @@
+"""Training: policies with TRL or with exact gradients, and proxy rewards from gold labels."""
