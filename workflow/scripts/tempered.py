@@ -16,8 +16,6 @@ from alignment_limits.files import digest
 from alignment_limits.jobs.job import job, placed, provenance, say
 from alignment_limits.limits.sequential import Level, Tempering
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
-from alignment_limits.rewards.heads import load_head
-from alignment_limits.rewards.load import SumOfRewards, load_reward, with_rows
 from alignment_limits.sampling.shard import decode, encode, engine_class, progress
 from alignment_limits.sampling.tempered import LanguageWorld, Writing, draw_levels, ladder_of
 from alignment_limits.study.base import Source
@@ -25,7 +23,7 @@ from alignment_limits.study.sampling import Model, Sampling
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS, SAMPLES, TEMPERED
-from alignment_limits.training.rewards import StandardReward
+from alignment_limits.training.rewards import StandardReward, read_rewards
 
 
 def files(key):
@@ -40,23 +38,20 @@ with job(snakemake):
     where = {name: i for i, name in enumerate(everyone["prompt_id"])}
     rows = np.array([where[name] for name in chunk["prompt_id"]])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    documents = [read_table(Path(file) / "documents.parquet", DOCUMENTS) for file in files("documents")]
-    read = {}
-    for name, spec in p["rewards"].items():
-        source = [Path(file) for file in files(f"files/{name}")]
-        if spec["kind"] == "trained":
-            read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
-        else:
-            read[name] = load_reward(spec, source[0] if source else None, device=device)
-        read[name] = with_rows(read[name], spec, everyone, *documents)
+    documents = next((read_table(Path(file) / "documents.parquet", DOCUMENTS) for file in files("documents")), None)
+
+    def sources(name):
+        return [Path(file) for file in files(f"files/{name}")]
+
+    def scores(name):
+        table = read_scores(files(f"scores/{name}"), name)
+        return Grid.of(table).array(table["score"])
+
+    read = read_rewards(p["rewards"], sources, everyone, documents, device=device)
 
     def standard(target):
-        models, raw = {}, {}
-        for name, terms in target["terms"].items():
-            models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
-            scores = read_scores(files(f"scores/{name}"), name)
-            raw[name] = Grid.of(scores).array(scores["score"])
-        return StandardReward(models, raw, target["ensemble"])
+        base = {name: scores(name) for name in target["terms"]}
+        return StandardReward.of(target["terms"], read, base, target["ensemble"])
 
     tokenizer = load_tokenizer(folder, p["model"]["trust_remote_code"])
     stop, prompts = stop_tokens(folder, tokenizer), everyone["prompt"].to_list()

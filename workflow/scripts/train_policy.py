@@ -16,13 +16,11 @@ from alignment_limits.files import digest, scratch
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
-from alignment_limits.rewards.heads import load_head
-from alignment_limits.rewards.load import SumOfRewards, load_reward, with_rows
 from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
 from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES
-from alignment_limits.training.rewards import StandardReward
+from alignment_limits.training.rewards import StandardReward, read_rewards
 from alignment_limits.training.run import learned, train
 from alignment_limits.training.task import Task
 
@@ -37,19 +35,17 @@ with job(snakemake):
     prompts = pl.concat([read_table(file, PROMPTS) for file in files("prompts")]).sort("prompt_id")
     samples = read_tables(files("samples"), SAMPLES)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    read, models, raw = {}, {}, {}
-    for name, spec in p["rewards"].items():
-        source = [Path(file) for file in files(f"files/{name}")]
-        if spec["kind"] == "trained":
-            read[name] = load_head(*source, device=device, text=spec["text"], sign=spec["sign"])
-        else:
-            read[name] = load_reward(spec, source[0] if source else None, device=device)
-        documents = [read_table(Path(f) / "documents.parquet", DOCUMENTS) for f in files("documents")]
-        read[name] = with_rows(read[name], spec, prompts, *documents)
-    for name, terms in p["terms"].items():
-        models[name] = SumOfRewards([(weight, read[term]) for term, weight in terms.items()])
-        scores = read_scores(files(f"scores/{name}"), name)
-        raw[name] = Grid.of(scores).array(scores["score"])
+    documents = next((read_table(Path(file) / "documents.parquet", DOCUMENTS) for file in files("documents")), None)
+
+    def sources(name):
+        return [Path(file) for file in files(f"files/{name}")]
+
+    def scores(name):
+        table = read_scores(files(f"scores/{name}"), name)
+        return Grid.of(table).array(table["score"])
+
+    read = read_rewards(p["rewards"], sources, prompts, documents, device=device)
+    raw = {name: scores(name) for name in p["terms"]}
     pairs = signal = None
     if p["preferences"]:
         (table,), encoder = files("preferences"), next(iter(files("encoder")), None)
@@ -65,7 +61,7 @@ with job(snakemake):
             prompts=prompts["prompt"].to_list(),
             law=SamplingLaw(p["sampling"]["temperature"], p["sampling"]["top_p"]),
             longest=p["sampling"]["max_new_tokens"],
-            reward=StandardReward(models, raw, p["ensemble"]),
+            reward=StandardReward.of(p["terms"], read, raw, p["ensemble"]),
             samples=samples.group_by("prompt_id", maintain_order=True).agg("token_ids")["token_ids"].to_list(),
             tokenizer=tokenizer,
             template=p["template"],

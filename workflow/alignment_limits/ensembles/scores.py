@@ -359,7 +359,7 @@ def within_prompt_sd(scores: Array) -> float:
     return float(unit * np.sqrt(squares / freedom))
 
 
-def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64 finaliser: counter-based, so a split depends on (seed, key, rank) and nothing else."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -384,8 +384,8 @@ def split_labels(counts: NDArray[np.int64], width: int, keys: NDArray[np.int64],
         ([2, 2, 2, 2], [-1, -1])
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
-    rows = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
-    draws = _splitmix(rows[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
+    rows = splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
+    draws = splitmix(rows[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
     draws[np.arange(width)[None, :] >= counts[:, None]] = np.iinfo(np.uint64).max
     place = np.empty((len(counts), width), dtype=np.int64)
     np.put_along_axis(place, np.argsort(draws, axis=1, kind="stable"), np.arange(width)[None, :], axis=1)

@@ -281,8 +281,8 @@ def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[A
     Three parts make it longer than the bootstrap's, so that fewer rows need to be refused. (1) No side is shorter than
     Student's, with Satterthwaite's degrees of freedom for units of this kurtosis. (2) If the mean itself is skewed, few
     units carry it, and units like them may not have been drawn. The side of the long tail then gets up to four further
-    units, each as far off as the furthest: 10 times the skewness of the mean above 0.38. (3) The bound `left` of the
-    bias (...) is added in quadrature.
+    units, each as far off as the furthest: 10 times the skewness of the mean above 0.38. (3) The bound of the bias,
+    `left` (...), is added in quadrature.
     """
     flat, bound = values.reshape(len(values), -1), left.ravel()
     units = np.where(np.isfinite(flat).all(axis=0), _column_units(np.nan_to_num(flat)), 1.0)

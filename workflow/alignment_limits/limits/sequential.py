@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alignment_limits.ensembles.scores import Array, _splitmix, check_keys, check_scores
+from alignment_limits.ensembles.scores import Array, check_keys, check_scores, splitmix
 from alignment_limits.errors import EstimateError
 
 Tokens = tuple[int, ...]
@@ -313,8 +313,8 @@ def counters(seed: int, keys: NDArray[np.int64], place: tuple[int, ...], width: 
         ((2, 3), True)
     """
     golden = np.uint64(0x9E3779B97F4A7C15)
-    state = _splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
+    state = splitmix(keys.astype(np.uint64) * golden + np.uint64(seed % 2**63) + golden)
     for number in place:
-        state = _splitmix(state + np.uint64(0x9E3779B97F4A7C15 * (number + 1) % 2**64))
-    draws = _splitmix(state[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
+        state = splitmix(state + np.uint64(0x9E3779B97F4A7C15 * (number + 1) % 2**64))
+    draws = splitmix(state[:, None] + golden * np.arange(1, width + 1, dtype=np.uint64)[None, :])
     return (draws >> np.uint64(1)).astype(np.int64), (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53

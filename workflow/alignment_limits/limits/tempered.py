@@ -199,7 +199,6 @@ def tempered_limit(
         EstimateError: the two runs have other levels or prompts.
 
     Example:
-        >>> from alignment_limits.limits.sequential import Tempering, temper
         >>> from alignment_limits.exact.markov import MarkovReplies, MarkovWorld
         >>> from alignment_limits.limits import Level, Tempering, temper
         >>> markov, pairs = MarkovWorld.random(32, tokens=8, length=6), np.random.default_rng(0).normal(size=(32, 8, 8))

@@ -120,33 +120,6 @@ class Sampling(Strict):
         return self
 
 
-class Tempered(Strict):
-    """Tempered sampling: replies drawn from the tilt itself, and the limit at KLs that base samples do not show."""
-
-    reward: Label | None = Field(
-        None, description="the reward or ensemble to draw replies for; null: gold, for the limit of gold"
-    )
-    kl: float = Field(6.0, gt=0, le=1000, description="the limit is given up to this KL, nats; the cost grows with it")
-    particles: int = Field(
-        64,
-        ge=16,
-        le=10_000,
-        description="replies per prompt and level, an even number (a second run has half); more where the table asks "
-        "for them",
-    )
-    moves: int = Field(4, ge=1, le=1000, description="moves of each reply at a level; more where few are accepted")
-    ess: float = Field(
-        0.9, gt=0.1, lt=1, description="effective share of the replies between two levels; higher: more levels"
-    )
-
-    @field_validator("particles")
-    @classmethod
-    def _even(cls, v: int) -> int:
-        if v % 2:
-            raise ValueError(f"particles must be even, because a second run has half of them; use {v + 1}")
-        return v
-
-
 class Documents(Strict):
     """Settings for a `prompts.source` with documents instead of prompts (Parquet, CSV, JSONL or JSON).
 

@@ -12,10 +12,10 @@ from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.files import digest
 from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name, too_long
-from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores
+from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores, Tempered
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
-from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, Tempered, chunk_size
+from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
 from alignment_limits.study.training import (
     Policy,
     Preferences,

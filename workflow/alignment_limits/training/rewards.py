@@ -16,17 +16,20 @@ divided by γ here, so that a reward is on the scale of log π* for every γ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from alignment_limits.ensembles.scales import Standardised, aggregate, standardise
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.rewards.base import RewardModel
-from alignment_limits.rewards.heads import bradley_terry
+from alignment_limits.rewards.heads import bradley_terry, load_head
+from alignment_limits.rewards.load import SumOfRewards, load_reward, with_rows
 
 
 class StandardReward:
@@ -52,6 +55,20 @@ class StandardReward:
             self._whole = standardise(self._combine([s.scores for s in self._scales.values()]), name="the ensemble")
             self.base = self._whole.scores
 
+    @classmethod
+    def of(
+        cls,
+        terms: Mapping[str, Mapping[str, float]],
+        read: Mapping[str, RewardModel],
+        base: Mapping[str, Array],
+        ensemble: Mapping[str, Any] | None = None,
+    ) -> StandardReward:
+        """The same from the terms of each reward and their weights, with the models of `read_rewards`."""
+        models = {
+            name: SumOfRewards([(weight, read[term]) for term, weight in each.items()]) for name, each in terms.items()
+        }
+        return cls(models, {name: base[name] for name in terms}, ensemble)
+
     def __call__(self, row: Sequence[int] | NDArray[np.intp], prompts: Sequence[str], replies: Sequence[str]) -> Array:
         """Standardised rewards [n] of replies to the prompts at these rows of the base's scores."""
         at = np.asarray(row, dtype=np.intp)
@@ -67,6 +84,40 @@ class StandardReward:
     def _combine(self, members: Sequence[Array]) -> Array:
         assert self._ensemble
         return aggregate(np.stack(members), self._ensemble["aggregator"], coefficient=self._ensemble["penalty"])
+
+
+def read_rewards(
+    specs: Mapping[str, Mapping[str, Any]],
+    sources: Callable[[str], Sequence[Path]],
+    prompts: pl.DataFrame,
+    documents: pl.DataFrame | None,
+    *,
+    device: str,
+) -> dict[str, RewardModel]:
+    """Reward models that score new replies to the study's prompts, given as plain texts.
+
+    Args:
+        specs: settings of each reward.
+        sources: the files of a reward: its folder, or the encoder and the head of a trained one; none for kinds
+            without files.
+        prompts: the table `prompts` of all prompts.
+        documents: for rewards that read them.
+        device: torch device.
+
+    Raises:
+        RewardError: a file is missing or unreadable, or prompts with the same text differ in what a reward reads.
+    """
+    read: dict[str, RewardModel] = {}
+    for name, spec in specs.items():
+        source = list(sources(name))
+        model: RewardModel
+        if spec["kind"] == "trained":
+            encoder, head = source
+            model = load_head(encoder, head, device=device, text=spec["text"], sign=spec["sign"])
+        else:
+            model = load_reward(spec, next(iter(source), None), device=device)
+        read[name] = with_rows(model, spec, prompts, documents)
+    return read
 
 
 Index = NDArray[np.intp]

@@ -172,7 +172,7 @@ def add(terms: Array, groups: np.ndarray, sums: np.ndarray) -> None:
 
 LANES = 32  # quarters are padded to multiples of the vector length
 
-_splitmix = njit(scores._splitmix)
+_splitmix = njit(scores.splitmix)
 
 
 @njit(nogil=True, cache=True)

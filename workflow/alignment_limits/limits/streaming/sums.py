@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scores import (
     FEWEST_SAMPLES,
     Array,
-    _splitmix,
     check_evaluated,
     check_keys,
     check_scores,
+    splitmix,
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.brackets import RANGES, check_bounds, largest_mean
@@ -196,10 +196,10 @@ class FrontierSums:
         keys = np.asarray(keys, dtype=np.int64)
         counts = np.asarray(counts, dtype=np.int64)
         starts = np.cumsum(counts) - counts
-        marks = _splitmix(keys.astype(np.uint64))
-        together = marks if clusters is None else _splitmix(np.asarray(clusters, dtype=np.int64).astype(np.uint64))
+        marks = splitmix(keys.astype(np.uint64))
+        together = marks if clusters is None else splitmix(np.asarray(clusters, dtype=np.int64).astype(np.uint64))
         groups = (together >> np.uint64(56)).astype(np.int64)
-        marks = _splitmix(marks)
+        marks = splitmix(marks)
         enough = np.flatnonzero(counts >= FEWEST_SAMPLES)
         for block in blocks(counts[enough], alike=fused is None):
             rows = enough[block]
