@@ -56,6 +56,40 @@ def test_an_edit_in_a_module_imported_by_an_imported_module_counts(package):
     assert mark(package) != before
 
 
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Where parsed modules are kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fingerprint._parsed.cache_clear()
+    yield tmp_path / "cache/alignment_limits/modules.json"
+    fingerprint._parsed.cache_clear()
+
+
+def test_a_module_is_parsed_once_for_all_runs(package, kept, monkeypatch):
+    before = mark(package)
+    fingerprint._parsed.cache_clear()
+    (package / "alignment_limits/c.py").write_text("THREE = 3\n")  # nobody imports it
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint._Module, "of", None)
+        assert mark(package) == before
+    (package / "alignment_limits/b.py").write_text('"""Says one."""\nONE = 11\n')
+    assert mark(package) != before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": "another", "modules": {"a": 1}}'])
+def test_a_damaged_file_of_parsed_modules_is_written_again(package, kept, text):
+    before, good = mark(package), kept.read_text()
+    kept.write_text(text)
+    fingerprint._parsed.cache_clear()
+    assert mark(package) == before
+    assert kept.read_text() == good
+
+
+def test_without_a_place_for_parsed_modules_they_are_parsed(package, kept):
+    kept.parents[1].write_text("not a folder")
+    assert len(mark(package)) == 3
+
+
 def test_an_edit_of_a_template_counts_for_the_modules_next_to_it(package):
     (package / "alignment_limits/templates").mkdir()
     template = package / "alignment_limits/templates/page.html"

@@ -9,11 +9,19 @@ indirectly. Each module has its own entry, so `make why` can name the one that c
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import json
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from alignment_limits.errors import ArtifactError
+from alignment_limits.files import atomic
 
 PACKAGE = "alignment_limits"
 ROOT = Path(__file__).resolve().parents[2]  # the folder of the package
@@ -66,6 +74,7 @@ def code_fingerprint(*roots: str) -> dict[str, str]:
             out[name.removeprefix(f"{PACKAGE}.")] = module.hash
             out |= _templates(file)
             out |= _versions(d for i in module.imports & PACKAGES.keys() for d in PACKAGES[i])
+    _parsed().keep()
     return dict(sorted(out.items()))
 
 
@@ -96,20 +105,75 @@ def _templates(file: Path) -> dict[str, str]:
     return {f"templates/{f.name}": hashlib.sha256(f.read_bytes()).hexdigest()[:8] for f in found}
 
 
-class _Module:
-    """One file, parsed once: its import statements, the packages they name, its tree's hash ("": no statement)."""
+class _Module(NamedTuple):
+    """What counts of one file.
 
-    def __init__(self, text: str) -> None:
+    Attributes:
+        statements: level, module and names of each `from … import …`; level 0 and one name of each `import …`.
+        named: of import_module("…"), packages that may be missing.
+        hash: of its tree; "" if it has no statement.
+    """
+
+    statements: list[tuple[int, str, list[str]]]
+    named: list[str]
+    hash: str
+
+    @property
+    def imports(self) -> set[str]:
+        """The packages that it imports."""
+        return {module.split(".")[0] for level, module, _ in self.statements if not level}
+
+    @classmethod
+    def of(cls, text: str) -> _Module:
+        """From a file's text."""
         tree = _WithoutTypes().visit(ast.parse(text))
-        self.statements = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-        # import_module("…"): packages that may be missing
-        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _last_name(n.func) == "import_module"]
-        self.named = [str(n.args[0].value) for n in calls if n.args and isinstance(n.args[0], ast.Constant)]
-        named = [a.name for n in self.statements if isinstance(n, ast.Import) for a in n.names]
-        named += [n.module or "" for n in self.statements if isinstance(n, ast.ImportFrom) and not n.level]
-        self.imports = {name.split(".")[0] for name in named}
+        nodes = list(ast.walk(tree))
+        statements: list[tuple[int, str, list[str]]] = [
+            (0, a.name, []) for n in nodes if isinstance(n, ast.Import) for a in n.names
+        ]
+        froms = [n for n in nodes if isinstance(n, ast.ImportFrom)]
+        statements += [(n.level, n.module or "", [a.name for a in n.names]) for n in froms]
+        calls = [n for n in nodes if isinstance(n, ast.Call) and _last_name(n.func) == "import_module"]
+        named = [str(n.args[0].value) for n in calls if n.args and isinstance(n.args[0], ast.Constant)]
         tree = _WithoutWords().visit(tree)
-        self.hash = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8] if tree.body else ""
+        return cls(statements, named, hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8] if tree.body else "")
+
+
+class _Parsed:
+    """Modules by the checksum of their text, kept between runs: parsing takes most of the time of a dry run.
+
+    The file is in the user's folder for caches, or nowhere if that cannot be written. A change of this module empties
+    it.
+    """
+
+    MOST = 4000
+
+    def __init__(self) -> None:
+        self.file = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", PACKAGE, "modules.json").expanduser()
+        self.version = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()
+        self.known: dict[str, list[Any]] = {}
+        self.new = False
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(self.file.read_text("utf-8"))
+            if kept["version"] == self.version and len(kept["modules"]) < self.MOST:
+                self.known = kept["modules"]
+
+    def module(self, text: str) -> _Module:
+        """What counts of a text."""
+        key = hashlib.sha256(text.encode()).hexdigest()
+        if key not in self.known:
+            self.known[key], self.new = list(_Module.of(text)), True
+        return _Module(*self.known[key])
+
+    def keep(self) -> None:
+        """Write what is new."""
+        if self.new:
+            with contextlib.suppress(OSError, ArtifactError), atomic(self.file) as part:
+                part.write_text(json.dumps({"version": self.version, "modules": self.known}), "utf-8")
+            self.new = False
+
+
+_parsed = functools.cache(_Parsed)
 
 
 def _last_name(function: ast.expr) -> str:
@@ -153,7 +217,7 @@ def _module_file(module: str) -> Path | None:
 
 @functools.cache
 def _read(file: Path) -> _Module:
-    return _Module(file.read_text("utf-8"))
+    return _parsed().module(file.read_text("utf-8"))
 
 
 @functools.cache
@@ -161,16 +225,12 @@ def _ours(file: Path, module: str) -> frozenset[str]:
     """Modules with a file here that a file imports, and their parent packages, whose __init__ runs as well."""
     parent = module if file.name == "__init__.py" else module.rpartition(".")[0]
     found = {".".join(name.split(".")[: i + 1]) for name in _read(file).named for i in range(name.count(".") + 1)}
-    for node in _read(file).statements:
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            base = node.module or ""
-            if node.level:
-                up = parent.split(".")[: len(parent.split(".")) - node.level + 1]
-                base = ".".join([*up, base] if base else up)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
+    for level, module, names in _read(file).statements:
+        base = module
+        if level:
+            up = parent.split(".")[: len(parent.split(".")) - level + 1]
+            base = ".".join([*up, module] if module else up)
+        for name in [base, *(f"{base}.{each}" for each in names)]:
             parts = name.split(".")
             found.update(".".join(parts[: i + 1]) for i in range(len(parts)))
     return frozenset(name for name in found if name and _module_file(name))
