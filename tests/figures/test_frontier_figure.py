@@ -63,6 +63,44 @@ def test_where_the_limit_is_not_reliable_its_bounds_are_drawn():
     assert "bounds:2.5" not in gids(frontier(synthetic.frontier(), synthetic.best_of_n(), LOOK)), "an older table"
 
 
+def predicted(**changed):
+    """Best-of-n with predictions at 128 to 1,024 draws, as from 64 samples."""
+    rows = synthetic.best_of_n()
+    rows = rows.filter((pl.col("n") == 64) & (pl.col("optimized") == "gold") & (pl.col("budget") == "average"))
+    grown = [
+        rows.with_columns(
+            method=pl.lit("predicted-best-of-n"),
+            n=pl.lit(n, rows.schema["n"]),
+            kl=pl.lit(np.log(n) - (n - 1) / n),
+            gain=pl.lit(synthetic.expected_max(n)),
+            gain_low=pl.lit(synthetic.expected_max(n) - 0.1),
+            gain_high=pl.lit(synthetic.expected_max(n) + 0.1),
+        ).with_columns(**changed)
+        for n in (128, 256, 512, 1024)
+    ]
+    return pl.concat([synthetic.best_of_n(), *grown])
+
+
+def test_predictions_go_on_from_the_largest_n_in_a_style_of_their_own():
+    drawn = frontier(synthetic.frontier(), predicted(), LOOK)
+    x, y = line(drawn, "predicted")
+    n = np.array([64, 128, 256])  # up to four times the samples
+    np.testing.assert_allclose(x, np.log(n) - (n - 1) / n)
+    np.testing.assert_allclose(y[1:], [synthetic.expected_max(k) for k in (128, 256)])
+    (dotted,) = [a for a in drawn.axes[0].get_lines() if a.get_gid() == "predicted"]
+    assert dotted.is_dashed()
+    assert dotted.get_markerfacecolor() == "white"
+    assert "best-of-n, predicted" in keys(drawn)
+    assert not overlaps(drawn)
+    assert smallest(drawn) >= 6
+
+
+def test_predictions_that_are_not_reliable_are_not_drawn():
+    drawn = frontier(synthetic.frontier(), predicted(gain_reliable=pl.lit(value=False)), LOOK)
+    assert "predicted" not in gids(drawn)
+    assert "best-of-n, predicted" not in keys(drawn)
+
+
 def test_nothing_is_shaded_when_all_is_reliable():
     drawn = frontier(synthetic.frontier(reach=9, unreachable=9), synthetic.best_of_n(), LOOK)
     assert not [g for g in gids(drawn) if "unreliable:" in g]

@@ -1,12 +1,18 @@
 """Best-of-n beyond the samples: closed forms of both families, worlds of known truth, verdicts."""
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import WORLDS, best_of_n, predict_best_of_n
 from alignment_limits.limits.prediction import FAMILIES, extrapolated, pareto, weibull
 from alignment_limits.limits.worlds import MIXTURES, Bernoulli, World
+from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.estimates import BEST_OF_N, estimate
+from alignment_limits.tables.grid import prompt_keys
 
 N = np.array([2.0, 5.0, 64.0, 1024.0])
 
@@ -102,3 +108,22 @@ def test_units_offsets_and_the_order_of_samples_do_not_matter() -> None:
     for name in ("gain", "gain_low", "gain_high"):
         np.testing.assert_allclose(getattr(other, name), 1e3 * getattr(first, name), rtol=1e-6)
     assert first.kl[0] == pytest.approx(np.log(256) - 255 / 256)
+
+
+def test_a_study_has_predictions_at_multiples_of_its_samples(tmp_path: Path) -> None:
+    scores = drawn(WORLDS["gaussian"], prompts=64, samples=64)
+    row, sample = np.indices(scores.shape)
+    table = pl.DataFrame({"prompt_id": row.ravel().astype(str), "sample_id": sample.ravel(), "g": scores.ravel()})
+    settings = {"gold": "g", "optimized": ["g"], "relatives_of": [], "best_of": [4], "bootstrap": 200, "seed": 0}
+    made = estimate("best_of_n", table, settings | {"soft_temperatures": [], "pessimism_betas": []})
+    rows = made.filter(pl.col("method") == "predicted-best-of-n")
+    assert rows["n"].to_list() == [128, 256, 512, 1024]
+    expected = predict_best_of_n(scores, rows["n"].to_numpy(), replicates=200, keys=prompt_keys(table))
+    np.testing.assert_allclose(rows["gain"], expected.gain, atol=1e-9)
+    assert rows["gain_reliable"].to_list() == expected.reliable.tolist()
+    assert not rows["reliable"].any(), "there is no limit at this KL"
+    write_table(made, tmp_path / "best_of_n.parquet", BEST_OF_N, {})
+    few = estimate(
+        "best_of_n", table.filter(pl.col("sample_id") < 31), settings | {"soft_temperatures": [], "pessimism_betas": []}
+    )
+    assert not few.filter(pl.col("method") == "predicted-best-of-n").height

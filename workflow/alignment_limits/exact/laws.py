@@ -165,6 +165,7 @@ def _normalised(logp: Array) -> Array:
 # ways of choosing among draws by the name of their rows: the law from log π₀, the reward, n and the temperature
 WAYS_OF_CHOOSING: dict[str, Callable[[Array, Array, float, float], Array]] = {
     "best-of-n": lambda logp, reward, n, temperature: best_of_n(logp, reward, int(n)),
+    "predicted-best-of-n": lambda logp, reward, n, temperature: best_of_n(logp, reward, int(n)),
     "best-of-poisson": lambda logp, reward, n, temperature: best_of_poisson(logp, reward, n - 1.0),
     "soft-best-of-n": lambda logp, reward, n, temperature: soft_best_of_n(logp, reward, int(n), temperature),
     "chi2-pessimism": lambda logp, reward, n, temperature: chi2_pessimism(logp, reward, temperature),

@@ -46,7 +46,8 @@ class BestOfNTable(Columns):
     """One row for each setting of a method, equal 1-D arrays. Gain, win rate and limit are of the evaluated reward.
 
     Attributes:
-        method: "best-of-n", "soft-best-of-n", "best-of-poisson" or "chi2-pessimism".
+        method: "best-of-n", "soft-best-of-n", "best-of-poisson", "chi2-pessimism", or, in the table of a study,
+            "predicted-best-of-n": more draws than samples, only with gain and KL.
         budget: of the limit: "average" or "per-prompt".
         n: draws (their mean for best-of-Poisson, NaN for χ²).
         temperature: of soft best-of-n, β of χ², else NaN.

@@ -101,17 +101,16 @@ def predict_best_of_n(
         Our choice; docs/theory.md, "Best-of-n beyond the samples".
     """
     array = check_scores(scores)
+    samples = _samples(array)
     n = np.atleast_1d(np.asarray(ns, dtype=np.float64))
     if n.ndim != 1 or not np.all(np.isfinite(n) & (n == np.floor(n)) & (n >= 1)):
         raise EstimateError(f"n of best-of-n must be whole numbers of at least 1; got {ns!r}.")
-    counts = sample_counts(array)
-    samples = int(np.quantile(counts, FEW, method="lower"))
     if samples < FEWEST_SAMPLES:
         raise EstimateError(
             f"A prediction of best-of-n needs {FEWEST_SAMPLES} samples of each prompt, but 5 % of the prompts have "
             f"{samples} or fewer."
         )
-    used = counts >= samples
+    used = sample_counts(array) >= samples
     boot = PromptBootstrap(
         int(used.sum()),
         replicates=replicates,
@@ -142,6 +141,22 @@ def predict_best_of_n(
         reliable=reason == "",
         reason=reason,
     )
+
+
+def beyond(scores: Array) -> list[int]:
+    """Numbers of draws to predict: 2, 4, 8 and 16 times the samples; none from fewer than 32 samples.
+
+    Example:
+        >>> beyond(np.zeros((100, 64)))
+        [128, 256, 512, 1024]
+    """
+    samples = _samples(scores)
+    return [samples * k for k in (2, 4, 8, FURTHEST)] if samples >= FEWEST_SAMPLES else []
+
+
+def _samples(scores: Array) -> int:
+    """The number of samples that 95 % of the prompts have."""
+    return int(np.quantile(sample_counts(scores), FEW, method="lower"))
 
 
 def _tied(scores: Array) -> bool:

@@ -20,6 +20,7 @@ from alignment_limits.limits.ensembles import EnsembleTable, study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.over_optimisation import OverOptimisationTable, over_optimisation
 from alignment_limits.limits.plan import Plan, plan
+from alignment_limits.limits.prediction import PredictionTable, beyond, predict_best_of_n
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.samples import CONTRADICTION, Pool
 from alignment_limits.limits.tempered import TemperedTable
@@ -204,6 +205,31 @@ def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
                 nulls = pl.col("temperature").fill_nan(None)  # for methods without a temperature
                 labels = {"optimized": pl.lit(name), "evaluated": pl.lit(other)}
                 yield table.to_polars().with_columns(nulls, **labels)
+        if further := beyond(own):
+            more = {"replicates": p["bootstrap"], **draws, "clusters": scores.prompts["clusters"]}
+            yield _predicted(predict_best_of_n(own, further, **more), name)
+
+
+PREDICTED = "predicted-best-of-n"  # the method of rows with more draws than samples
+ONLY_GAIN = "only the gain is predicted from fewer samples"
+
+
+def _predicted(table: PredictionTable, name: str) -> pl.DataFrame:
+    """Predictions as rows of the table of best-of-n, without what they do not have."""
+    own = table.to_polars().drop("pareto", "weibull").rename({"reliable": "gain_reliable", "reason": "gain_reason"})
+    known = pl.col("kl").is_finite()
+    own = own.with_columns(
+        *(pl.col("kl").alias(c) for c in ("kl_low", "kl_high", "kl_bound")),
+        known.alias("kl_reliable"),
+        pl.when(known).then(pl.lit("")).otherwise(pl.lit("many tied scores")).alias("kl_reason"),
+        pl.lit(None, pl.Float64).alias("temperature"),
+    )
+    defaults = {pl.Float64: np.nan, pl.Boolean: False, pl.String: ONLY_GAIN}
+    types = BestOfNTable.polars_schema()
+    rest = [pl.lit(defaults[kind]).alias(c) for c, kind in types.items() if c not in own.columns]
+    labels = {"method": PREDICTED, "budget": "average", "optimized": name, "evaluated": name}
+    labelled = own.with_columns(rest).with_columns(pl.lit(value).alias(c) for c, value in labels.items())
+    return labelled.select(*types, "optimized", "evaluated")
 
 
 def _proxy_gap(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
 from alignment_limits.report.figures import curves
-from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, limit_curve, ordered, rising
+from alignment_limits.report.figures.curves import Curve, curve, draw, furthest_curve, ordered, rising
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
     BOUNDS,
@@ -28,16 +27,13 @@ from alignment_limits.report.figures.style import (
     POOLED,
     SHADE,
     Look,
-    columns,
     fold,
-    height,
-    label,
     nothing_reliable,
-    order,
     outside_key,
-    place,
 )
 from alignment_limits.report.numbers import verdict, verdict_of
+
+PREDICTED = "predicted-best-of-n"  # method of rows with more draws than samples
 
 _BOUNDED = {"average": "on average", "per-prompt": "per prompt"}
 _AREAS: Mapping[str, dict[str, Any]] = {  # where a budget is not reliable
@@ -68,6 +64,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         & (pl.col("n") > 1)
         & pl.col("gain").is_finite()
     ).sort("n")
+    further = _predicted(best_of_n, gold, points)
     reached = points.filter(verdict(points, "gain")).select("kl", "gain").rows()
     raw = {b: furthest_curve(table, gold, b) for b in ("average", "per-prompt")}
     alone = curve(table, gold, gold).reach
@@ -83,7 +80,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
             _shares(bottom, shares)
         else:
             top = bottom = figure.subplots()
-        right = _right(raw["average"], points, ceiling)
+        right = _right(raw["average"], pl.concat([points, further], how="diagonal"), ceiling)
         top.set_xlim(0, right)
         _bound(top, sigma, right)
         draw(top, per_prompt, colour=PER_PROMPT, name="per-prompt", width=0.8, band=0, under=average)
@@ -93,9 +90,11 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
             (marks,) = top.plot(average.kl[pooled], average.gain[pooled], **POOLED)
             marks.set_gid("pooled")
         lost = curves.unreliable_rows(table, gold, raw["average"]).filter(pl.col("kl") <= right)
-        top.set_ylim(0, _top(average, per_prompt, points, lost))
+        top.set_ylim(0, _top(average, per_prompt, pl.concat([points, further], how="diagonal"), lost))
         bounded = curves.draw_bounds(top, lost)
         _best_of(top, points, look)
+        if further.height:
+            _draw_predicted(top, points, further, look)
         for ax in {top, bottom}:
             for budget, c in limits.items():
                 _unreliable(ax, c, right, budget)
@@ -103,7 +102,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if not (average.reach or per_prompt.reach):
             own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
             nothing_reliable(top, own, "gain", look)
-        handles = _handles(sigma, limits, bool(points.height), bool(pooled.any()), bounded)
+        handles = _handles(sigma, limits, bool(points.height), bool(pooled.any()), bounded, bool(further.height))
         outside_key(figure, handles, look)
         top.set_ylabel(GAIN)
         bottom.set_xlabel(KL)
@@ -112,6 +111,33 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
             figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1) * look.small / 72)
             figure.supxlabel(text, fontsize=look.small)
     return figure
+
+
+def _predicted(table: pl.DataFrame, gold: str, points: pl.DataFrame) -> pl.DataFrame:
+    """Reliable predictions of best-of-n up to four times the samples, if the largest n drawn is reliable."""
+    own = (pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("method") == PREDICTED)
+    rows = table.filter(own).sort("n")
+    rows = rows.filter(verdict(rows, "gain") & verdict(rows, "kl"))
+    if not (rows.height and points.height and verdict_of(points.row(-1, named=True), "gain")):
+        return rows.clear()
+    return rows.filter(pl.col("n") <= 2 * pl.col("n").min())  # the smallest is twice the samples
+
+
+_PREDICTED: dict[str, Any] = {"color": BEST_OF_N, "ls": (0, (1, 1.5)), "lw": 1.0, "marker": "o", "ms": 3.2}
+_PREDICTED |= {"mfc": "white", "mew": 0.7}
+
+
+def _draw_predicted(ax: Any, points: pl.DataFrame, further: pl.DataFrame, look: Look) -> None:
+    """Open points on a dotted line from the largest n that was drawn, and a band of their intervals."""
+    path = pl.concat([points.tail(1), further], how="diagonal")
+    x, y, low, high = (path[c].to_numpy() for c in ("kl", "gain", "gain_low", "gain_high"))
+    ax.fill_between(x, low, high, color=BEST_OF_N, alpha=0.18, lw=0, zorder=2)
+    ax.plot(x, y, **_PREDICTED, markevery=slice(1, None), zorder=5)[0].set_gid("predicted")
+    for kl, gain, n in further.select("kl", "gain", "n").iter_rows():
+        ax.annotate(
+            f"{n}", (kl, gain), xytext=(0, -8), textcoords="offset points", va="top", ha="center", fontsize=look.small,
+            color=BEST_OF_N, zorder=6,
+        )  # fmt: skip
 
 
 def _possible(points: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -278,7 +304,9 @@ def _ceiling(ax: Any, ceiling: float, right: float, look: Look, *, name: bool) -
         )
 
 
-def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bool, bounded: str) -> list[Any]:
+def _handles(
+    sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bool, bounded: str, predicted: bool
+) -> list[Any]:
     """The key: what is drawn, and for each budget where it is not reliable."""
     times = "" if sigma == 1 else f"{sigma:.2g}"
     handles: list[Any] = [
@@ -292,104 +320,9 @@ def _handles(sigma: float, limits: Mapping[str, Curve], points: bool, pooled: bo
         handles.append(Line2D([], [], **BOUNDS, label=bounded))
     if points:
         handles.append(Line2D([], [], color=BEST_OF_N, marker="o", ms=3.2, mew=0, lw=0.9, label="best-of-n"))
+    if predicted:
+        handles.append(Line2D([], [], **_PREDICTED, label="best-of-n, predicted"))
     for budget, c in limits.items():
         if c.doubtful:
             handles.append(Patch(**_AREAS[budget], label=f"not reliable ({_BOUNDED[budget]})"))
     return handles
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One study: its title, `limits/frontier.parquet`, `limits/best_of_n.parquet`, gold and proxies by name."""
-
-    title: str
-    frontier: pl.DataFrame
-    best_of_n: pl.DataFrame
-    gold: str
-    proxies: tuple[str, ...]
-
-
-def panels(studies: Sequence[Panel], look: Look) -> Figure:
-    """Gain in gold against KL, a panel a study: the limit (black, 95% band), best-of-n, gold under each proxy.
-
-    Average budget. What is not reliable is dashed and pale. Axes are shared: all is in gold's base standard
-    deviations and nats. Keys are in the order of the curves from top to bottom.
-    """
-    looks = [replace(look, gold=s.gold, names=s.proxies) for s in studies]
-    room = 72 * look.width / len(studies) - 6 * look.font_size
-    with look.applied():
-        shown = [[*_GOLDS, *s.proxies] for s in studies]
-        keys = max(height(names, look, columns(names, look, room)) for names in shown)
-        figure = look.figure(height=0.78 * look.width / len(studies) + keys + 0.4)
-        axes = np.atleast_1d(figure.subplots(1, len(studies), sharex=True, sharey=True))
-        highest, furthest = 0.1, 0.1
-        for ax, study, own in zip(axes, studies, looks, strict=True):
-            ideal = limit_curve(study.frontier, study.gold)
-            curves = {name: curve(study.frontier, name, study.gold) for name in study.proxies}
-            for name, under in curves.items():  # nothing gains more gold than the ideal
-                ideal, curves[name] = ordered(ideal, under)
-            common = min([ideal.reach, *(c.reach for c in curves.values())]) or ideal.end
-            ranked = order(study.proxies, {name: c.at(common) for name, c in curves.items()})
-            for name in ranked:
-                draw(
-                    ax, curves[name], colour=own.colour(name), name=name, style=own.stroke(name), band=0.1, under=ideal
-                )
-            draw(ax, ideal, colour=INK, name=study.gold, width=1.5)
-            points = study.best_of_n.filter(
-                (pl.col("optimized") == study.gold)
-                & (pl.col("evaluated") == study.gold)
-                & (pl.col("method") == "best-of-n")
-                & (pl.col("n") > 1)
-                & pl.col("gain").is_finite()
-            ).sort("n")
-            _points_of_panel(ax, points, own)
-            place(ax, _key_of_panels(ranked, own), own, study.title, columns([*_GOLDS, *ranked], own, room))
-            drawn = [ideal.high[ideal.reliable], ideal.gain, points["gain"].to_numpy()]
-            highest = max(highest, float(np.nanmax(np.concatenate(drawn))))
-            furthest = max(furthest, ideal.end, *points["kl"].to_list())
-        lowest = min(0.0, *(float(np.nanmin(y)) for ax in axes for y in map(_heights, ax.get_lines()) if y.size))
-        axes[0].set_ylim(1.1 * lowest, 1.08 * highest)
-        axes[0].set_xlim(0, 1.03 * furthest)
-        axes[0].set_ylabel(GAIN)
-        figure.supxlabel(KL, fontsize=look.font_size)
-    return figure
-
-
-_GOLDS = ("limit", "best-of-n")
-
-
-def _points_of_panel(ax: Any, points: pl.DataFrame, look: Look) -> None:
-    """Open circles with 95% bars, the smallest and the largest n named; paler where not reliable."""
-    rows = points.unique("n", keep="first", maintain_order=True)  # one row per budget: same gain and KL
-    for row in rows.iter_rows(named=True):
-        alpha = 1.0 if verdict_of(row, "gain") else 0.4
-        low, high = row["gain_low"], row["gain_high"]
-        ax.vlines(row["kl"], low, high, color=INK, lw=0.7, alpha=alpha, zorder=5)
-        (mark,) = ax.plot(row["kl"], row["gain"], "o", ms=3.4, mfc="white", mec=INK, mew=0.8, alpha=alpha, zorder=6)
-        mark.set_gid(f"best-of-{row['n']}")
-        if row["n"] in (rows["n"][0], rows["n"][-1]):
-            ax.annotate(
-                f"n = {row['n']}",
-                (row["kl"], row["gain"]),
-                xytext=(4, -3),
-                textcoords="offset points",
-                va="top",
-                fontsize=look.small,
-                color=INK,
-                alpha=max(alpha, 0.7),
-            )
-
-
-def _key_of_panels(names: Sequence[str], look: Look) -> list[Line2D]:
-    """The limit and best-of-n, then proxies."""
-    golds = [
-        Line2D([], [], color=INK, lw=1.5, label=_GOLDS[0]),
-        Line2D([], [], color=INK, marker="o", ms=3.4, mfc="white", mew=0.8, lw=0, label=_GOLDS[1]),
-    ]
-    return golds + [Line2D([], [], color=look.colour(n), ls=look.stroke(n), lw=1.3, label=label(n, 40)) for n in names]
-
-
-def _heights(line: Any) -> np.ndarray:
-    """Finite y of a line."""
-    y = np.asarray(line.get_ydata(), float)
-    return y[np.isfinite(y)]
