@@ -11,8 +11,8 @@ import polars as pl
 from project import ROOT, STUDY, Project
 
 NODE = ROOT / "tests/slurm/one_node.sh"
-# this Slurm has no accounting, and a test has no minutes between looks at the queue
-HERE = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
+# this Slurm has no accounting
+HERE = ("--slurm-status-command", "squeue", "--latency-wait", "10")
 # every stage to a table of limits, and no figures: a job through Slurm takes seconds to start
 TABLES = ["results/tiny/limits/frontier.parquet"]
 # the reward `vowels` notes what it scores when it begins, and waits as long as there is a file `hold`
@@ -54,6 +54,7 @@ class SlurmProject(Project):
         """Snakemake through the profile, as a process."""
         self.anew = True  # of memory that Slurm grants, what is shared would not count
         command = self.command(*HERE, *arguments)
+        command["args"][1:3] = [str(NODE.with_name("impatient.py"))]  # in place of `-m snakemake`
         i = command["args"].index("--cores")
         command["args"][i : i + 2] = ["--workflow-profile", "slurm"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -7,9 +7,11 @@ from running import ROOT, snakemake
 
 @pytest.fixture(scope="session")
 def small():
-    """Folder of the finished small study, made by the processes that a user's run has."""
-    snakemake("--configfile", "config/studies/small.yaml", anew=True)
-    return ROOT / "results/small"
+    """Folder of the finished small study. What loads models is made by the processes that a user's run has."""
+    study, made = ("--configfile", "config/studies/small.yaml"), ROOT / "results/small"
+    snakemake(*study, made / "ensembles/standardised.parquet", anew=True)
+    snakemake(*study)
+    return made
 
 
 @pytest.fixture(scope="session")
