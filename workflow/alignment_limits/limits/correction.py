@@ -197,6 +197,7 @@ def interpolate(kl: Array, rate: Array, values: Array, rates: Array, kappa: Arra
     return np.asarray(out + h01 * np.take_along_axis(y, jj + 1, -1) + h11 * width * np.take_along_axis(dy, jj + 1, -1))
 
 
+FEW_CELLS = 2**16  # samples of all splits, below which the work is mostly NumPy's calls
 AT_ONCE = 4096  # prompts x lambdas at once, so that their moments fit in the cache
 
 
@@ -225,14 +226,15 @@ def level_moments(splits: Sequence[Quartered], inverse: Array, level: int | None
     """Averages at lambdas (L,), at every level or at one (0 all samples, 1 halves, 2 quarters)."""
     total: list[Array] | None = None
     ess = np.empty(0)
-    for parts in splits:
+    for count, parts in together(splits):
         weights = block_weights(parts.sizes)
         m = moments_of(parts, inverse, level)
         gains = np.concatenate([m.reward[:, :, None], m.gain], axis=2)
         slopes = np.concatenate([m.variance[:, :, None], m.covariance], axis=2)
         arrays = [by_level(a, weights, level) for a in (m.kl, m.variance, m.log_mean_exp, m.reward, gains, slopes)]
+        arrays = [sum_of_splits(a, count) for a in arrays]
         total = arrays if total is None else [a + b for a, b in zip(total, arrays, strict=True)]
-        ess = m.ess
+        ess = m.ess[-len(m.ess) // count :]
     assert total is not None
     kl, variance, reverse, mean, gains, slopes = (a / len(splits) for a in total)
     return LevelMoments(kl, variance, reverse, mean, gains, slopes, ess)
@@ -242,14 +244,25 @@ def spending(splits: Sequence[Quartered], inverse: Array) -> tuple[Array, Array]
     """Mean over prompts of KL and of Var_w(r) at each level, (L, 3) each. Both are needed to solve for lambda."""
     total = np.zeros((2, len(inverse), LEVELS))
     step = max(1, AT_ONCE // len(inverse))
-    for parts in splits:
-        bare = replace(parts, features=parts.features[..., :0])
-        for start in range(0, len(parts.sizes), step):
-            rows = bare.rows(start, start + step)
+    for count, parts in together([replace(each, features=each.features[..., :0]) for each in splits]):
+        for start in range(0, len(parts.sizes), len(parts.sizes) if count > 1 else step):
+            rows = parts if count > 1 else parts.rows(start, start + step)
             m, weights = moments_of(rows, inverse), block_weights(rows.sizes)
             total += np.stack([by_level(a, weights).sum(axis=0) for a in (m.kl, m.variance)])
     kl, variance = total / (len(splits) * len(splits[0].sizes))
     return kl, variance
+
+
+def together(splits: Sequence[Quartered]) -> list[tuple[int, Quartered]]:
+    """Few samples of several splits as one, of which NumPy makes all moments at once; and how many splits it is."""
+    if len(splits) * splits[0].rewards.size > FEW_CELLS:
+        return [(1, each) for each in splits]
+    return [(len(splits), Quartered.joined(splits))]
+
+
+def sum_of_splits(values: Array, count: int) -> Array:
+    """The sum over splits (P, ...) of values (count x P, ...) of `count` splits, one after the other."""
+    return values if count == 1 else np.asarray(values.reshape(count, -1, *values.shape[1:]).sum(axis=0))
 
 
 def solve_levels(splits: Sequence[Quartered], grid: Array, kappa: Array) -> Array:

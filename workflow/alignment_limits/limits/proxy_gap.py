@@ -26,7 +26,7 @@ from alignment_limits.ensembles.scores import (
     within_prompt_sd,
 )
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
+from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta, sum_of_splits, together
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.reliability import GAPS, judge
 from alignment_limits.limits.tilt import block_weights, by_level, check_betas, moments_of
@@ -112,14 +112,17 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
     variance = np.nanmean(square, axis=1)[:, None, None]
     total: list[Array] = []
     # The proxy's tilt carries gold; the gold's tilt carries the error and its square.
-    for ours, theirs in zip(curve.splits, curve.deal.quarters(gold, [error, square]), strict=True):
+    both = together(curve.splits), together(curve.deal.quarters(gold, [error, square]))
+    for (count, ours), (_, theirs) in zip(*both, strict=True):
         weights = block_weights(ours.sizes)
         p, g = moments_of(ours, 1.0 / beta), moments_of(theirs, 1.0 / beta)
         carried = curve.columns[1]  # 0 where the proxy is gold itself
         gold_mean = p.gain[:, :, carried - 1] if carried else p.reward
         gap = beta[None, :, None] * (g.log_mean_exp + p.kl) - gold_mean
-        spread = g.gain[:, :, 1] + variance - g.gain[:, :, 0] ** 2
-        layers = [by_level(a, weights) for a in (gap, p.kl, gold_mean, g.reward)]
+        last = slice(-len(gold), None)
+        spread = (g.gain[:, :, 1] - g.gain[:, :, 0] ** 2)[last] + variance
+        ess, ess_gold = p.ess[last], g.ess[last]
+        layers = [sum_of_splits(by_level(a, weights), count) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
     mean = np.stack([a / len(curve.splits) for a in total])  # (4, P, L, 3)
     values, missed = extrapolate_at_beta(np.moveaxis(mean, (3, 0), (0, 3)))
@@ -131,8 +134,8 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
         kl=kl,
         gold_gain=gold_gain,
         ideal_gain_at_beta=ideal,
-        ess=curve.padded(p.ess, np.nan),
-        ess_gold=curve.padded(g.ess, np.nan),
+        ess=curve.padded(ess, np.nan),
+        ess_gold=curve.padded(ess_gold, np.nan),
         share=curve.padded(np.nanvar(proxy, axis=1), 0.0),
         share_gold=curve.padded(np.nanvar(gold, axis=1), 0.0),
         missed_gap=missed[:, 0],

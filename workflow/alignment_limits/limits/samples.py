@@ -42,6 +42,14 @@ class Quartered:
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         return Quartered(**{name: array[start:stop] for name, array in arrays.items() if array is not None})
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Quartered]") -> "Quartered":
+        """The prompts of several, one after the other; all have equally many cells."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = {field.name: [getattr(each, field.name) for each in parts] for field in fields(cls)}
+        return cls(**{name: np.concatenate(each) for name, each in arrays.items() if each[0] is not None})
+
     @property
     def mass(self) -> Array | NDArray[np.int64]:
         """Total weight of each part (P, B)."""

@@ -167,7 +167,7 @@ def by_level(values: Array, weights: Array, level: int | None = None) -> Array:
     if level is not None:
         weights = weights[:, OF_LEVEL[level]]
     weighted = values * weights.reshape(len(weights), *([1] * (values.ndim - 2)), weights.shape[1])
-    blocks = np.moveaxis(weighted, -1, 0)  # sums over so short an axis are slow in NumPy
+    blocks = [weighted[..., i] for i in range(weighted.shape[-1])]  # sums over so short an axis are slow in NumPy
     if level is not None:
         return np.asarray(sum(blocks[1:], blocks[0]))
     full, left, right, *quarters = blocks
