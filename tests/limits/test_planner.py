@@ -106,6 +106,15 @@ def test_more_kl_needs_more_samples_and_narrower_intervals_more_prompts() -> Non
     assert finer.prompts[0] * finer.samples[0] > 2.5 * planned.prompts[1] * planned.samples[1]
 
 
+def test_where_few_prompts_carry_the_limit_a_wide_interval_takes_more_prompts() -> None:
+    """Few prompts are enough for the width, but no number of samples makes so few carry the limit."""
+    rng = np.random.default_rng(3)
+    spread = np.exp(0.35 * rng.normal(size=(64, 1)))
+    wide = plan(spread * rng.standard_normal((64, 64)), [0.1, 0.5], half_width=0.25)
+    assert (wide.prompts > 20).all()
+    assert (wide.samples <= 128).all()
+
+
 def test_best_of_n_asks_for_sixteen_samples_per_draw() -> None:
     pilot = np.random.default_rng(2).standard_normal((64, 64))
     planned = plan(pilot, [0.1], most_draws=32)

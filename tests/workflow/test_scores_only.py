@@ -1,4 +1,4 @@
-"""A study that starts at a table of scores: the same tables and figures, and no model library."""
+"""A study that starts at a table of scores: the same tables and figures. test_every_study.py: no model library."""
 
 import polars as pl
 import pytest
@@ -18,19 +18,14 @@ def own_study(tmp_path):
     study = {
         "study": "test-scores-only",
         "scores": {"table": str(tmp_path / "mine.csv"), "gold": "tox-block", "proxies": ["vader"]},
-        "limits": {"bootstrap": 200},
+        "limits": {"bootstrap": 200, "kls": [0.1, 0.25, 0.5, 0.75, 1.0]},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
     return tmp_path
 
 
-def test_a_users_table_gives_frontier_figures_and_pages_without_torch(own_study, monkeypatch):
-    # any import of torch or vLLM in a job would fail
-    (own_study / "poison").mkdir()
-    for name in ("torch", "vllm", "transformers"):
-        (own_study / f"poison/{name}.py").write_text("raise ImportError('not on the scores-only path')")
-    monkeypatch.setenv("PYTHONPATH", str(own_study / "poison"))
-    snakemake("--configfile", own_study / "mine.yaml", "--forceall", anew=True)
+def test_a_users_table_gives_frontier_figures_and_pages(own_study):
+    snakemake("--configfile", own_study / "mine.yaml", "--forceall")
     results = ROOT / "results/test-scores-only"
     standardised = read_table(results / "ensembles/standardised.parquet", STANDARDISED)
     raw = pl.read_parquet(ROOT / "resources/safety_scores.parquet")
@@ -47,7 +42,7 @@ def test_a_plan_for_a_narrower_study_is_made_from_this_one(own_study):
     snakemake("plan", "--configfile", own_study / "mine.yaml")
     plan = read_table(ROOT / "results/test-scores-only/limits/plan.parquet", PLAN).sort("kl")
     seen = plan.filter(pl.col("prompts").is_finite())
-    assert seen.height >= 5
+    assert seen.height >= 4
     assert seen["samples"].is_sorted(), "a larger KL takes more samples"
     assert (plan.filter(~pl.col("prompts").is_finite())["reason"].str.len_chars() > 0).all()
 

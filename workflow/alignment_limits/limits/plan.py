@@ -4,6 +4,7 @@ Sizes are tried: studies of each size are drawn from the pilot, estimated, and j
 study.
 """
 
+import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap, normal_quantile
 from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.means import SAMPLES_PER_DRAW
 from alignment_limits.limits.ranks import tied
-from alignment_limits.limits.reliability import FEWEST_PROMPTS, FEWEST_SAMPLES
+from alignment_limits.limits.reliability import CARRY, FEWEST_PROMPTS, FEWEST_SAMPLES
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tails import HEAVY_TAIL, tail_ratio
 
@@ -331,17 +332,30 @@ class _Trial:
         """Prompts, samples, share accepted, and why samples are above the minimum; NaN prompts if no size will do."""
         refused = ""
         needed = self._prompts(kappa, fewest, design)  # falls a little with more samples; computed again at the end
-        for samples in self._grid(fewest):
-            for times in (1, 2) if needed < FEW_PROMPTS else (1,):
-                accepted, why = self._accepted(kappa, times * needed, samples)
-                if why == "":
-                    # A margin: 20 studies give the share of refusals only to 5 %, so the first size that passes may
-                    # pass by luck.
-                    more = int(np.ceil(samples * MARGIN)) if refused else samples
-                    prompts = times * self._prompts(kappa, more, design)
-                    return float(prompts), float(more), accepted, refused and f"with fewer samples: {refused}"
-                refused = why
-        return np.nan, float(samples), np.nan, f"no number of samples up to {samples} is enough: {refused}"
+        grid = list(self._grid(fewest))
+        sizes = [(needed * fewest, 0, 1)]  # replies, place in the grid, times as many prompts: the cheapest comes first
+        seen = set(sizes)
+        while sizes:
+            _, place, times = heapq.heappop(sizes)
+            samples = grid[place]
+            accepted, why = self._accepted(kappa, times * needed, samples)
+            if why == "":
+                # A margin: 20 studies give the share of refusals only to 5 %, so the first size that passes may pass by
+                # luck.
+                wider = MARGIN if times > 1 and refused.startswith(CARRY) else 1.0
+                more = int(np.ceil(samples * MARGIN)) if refused and wider == 1.0 else samples
+                prompts = np.ceil(wider * times * self._prompts(kappa, more, design))
+                return float(prompts), float(more), accepted, refused and f"with fewer: {refused}"
+            refused = why
+            further = [(place + 1, times)] if place + 1 < len(grid) else []
+            # If few prompts carry the estimate, more prompts help more than samples do.
+            carry = why.startswith(CARRY) and times * needed < MOST_DRAWN
+            further += [(place, 2 * times)] if carry or (times == 1 and needed < FEW_PROMPTS) else []
+            for each in ((needed * t * grid[p], p, t) for p, t in further):
+                if each not in seen:
+                    seen.add(each)
+                    heapq.heappush(sizes, each)
+        return np.nan, float(grid[-1]), np.nan, f"no number of samples up to {grid[-1]} is enough: {refused}"
 
     def _grid(self, fewest: int) -> Iterator[int]:
         samples = fewest

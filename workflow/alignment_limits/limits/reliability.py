@@ -25,6 +25,7 @@ from alignment_limits.limits.tilt import pareto_k
 SMALLEST_ESS = 10.0
 LARGEST_K = 1.0  # PSIS recommends 0.7 for one integral; a corrected mean over many prompts also covers above it
 FEWEST_PROMPTS = 16
+CARRY = "few prompts carry this estimate"
 MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
 MOST_CONSTANT = 0.2  # 64 samples of 0/1 rewards: pass rate .1 0.15 (covers), .05 0.36 (12 to 19 % too high, does not)
@@ -97,7 +98,7 @@ class Carriers:
         for part, needed in judged:
             carry = effective_number(part) * units / len(part)
             if carry < needed:
-                return f"few prompts carry this estimate: effectively {carry:.1f} (needs {needed:.3g})"
+                return f"{CARRY}: effectively {carry:.1f} (needs {needed:.3g})"
         return ""
 
 
