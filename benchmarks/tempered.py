@@ -71,6 +71,7 @@ class Recorded:
 def throughput(folder: Path, prompts: Path, rounds: int) -> None:
     """Tokens per second of levels, and of the same requests in bare calls."""
     import functools
+    import io
     import os
     from dataclasses import replace
 
@@ -93,7 +94,8 @@ def throughput(folder: Path, prompts: Path, rounds: int) -> None:
         return np.array([sum(token % 7 for token in reply) / 10 for reply in replies])
 
     names = [str(i) for i in range(len(sent))]
-    world = LanguageWorld(engine, names, sent, 10, stop, reward, functools.partial(tqdm, disable=True))
+    silent = functools.partial(tqdm, file=io.StringIO())  # vLLM divides by a bar's time
+    world = LanguageWorld(engine, names, sent, 10, stop, reward, silent)
     start = [world.extend([i] * 32, [()] * 32, range(100 * i, 100 * i + 32)) for i in range(len(sent))]
     level = base = Level.base(start, [reward(None, row) for row in start])
     ratios = []

@@ -169,6 +169,15 @@ def test_weighted_medians_and_numbers_of_carriers() -> None:
     assert alone < 4
 
 
+def test_rows_say_how_many_prompts_or_clusters_carry_them() -> None:
+    r = np.random.default_rng(0).normal(size=(64, 64))
+    assert 60 < limit_at(r, [0.5]).effective_prompts[0] <= 64
+    assert 30 < limit_at(r, [0.5], clusters=np.arange(64) // 2).effective_prompts[0] <= 32
+    few = np.where(np.arange(64) < 8, 5.0, 0.1)[:, None]
+    assert limit_at(few * r, [0.5]).effective_prompts[0] < 30
+    assert limit_at(few * r, [0.5]).effective_prompts[0] < limit_at(r, [0.5]).effective_prompts[0] / 2
+
+
 def test_pass_rates_are_betas_and_their_limits_exact() -> None:
     """Mean 0.3, variance 0.105; the limit at 0.5 nats by 200,000 draws of the pass rate and bisection."""
     rates = pass_rates().population[:, 1]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from alignment_limits.errors import AlignmentLimitsError
 
 COMMANDS = {
+    "frontier": ("scores", "limits and figures of a table of scores, in seconds; a study is not needed"),
     "plan": ("studies", "how many prompts and samples a study needs; this study is the pilot"),
     "why": ("studies", "what a run would do, and why"),
     "verify": ("results", "check that the files of a finished study are unchanged"),

@@ -1,15 +1,10 @@
 """Write the headline numbers as a table and, with the verdicts on the paper's claims, as a page."""
 
 import json
-import math
 from dataclasses import asdict
 
-import polars as pl
-
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.claims.limits import claims, turns_down
-from alignment_limits.report.headline import answers, headline
+from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.tables.artifacts import read_table, write_table
@@ -30,18 +25,11 @@ with job(snakemake):
     # a study that starts from a table of scores has no samples to describe
     file = snakemake.input.get("summary")
     summary = read_table(file, SAMPLES_SUMMARY) if file else None
-    names = {"gold": p["gold"], "proxies": p["proxies"]}
-    others = [*p["proxies"], *p["members"]]
-    agreement = within_prompt_spearman(tables["standardised"], p["gold"], others)
-    curves, turns = (tables["frontier"], tables["best_of_n"]), tables["over_optimisation"]
-    rest = agreement, tables["scales"], summary
-    numbers = headline(*curves, turns, *rest, **names, ensembles=list(p["members"]))
-    scale = tables["scales"].filter(pl.col("reward") == p["gold"])["scale"]
-    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, **names)
-    verdicts = [*claims(*curves, agreement, **names, members=p["members"]), turns_down(turns, p["proxies"])]
-    for verdict in verdicts:
+    found = findings(tables, summary, gold=p["gold"], proxies=p["proxies"], members=p["members"])
+    for verdict in found.verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
-    write_table(numbers, snakemake.output.table, HEADLINE, provenance(snakemake))
-    write_page(headline_page(study, numbers, answered, verdicts, p["notes"]), snakemake.output.html)
-    findings = {"answers": answered, "verdicts": [asdict(verdict) for verdict in verdicts]}
-    write_page(json.dumps(findings, indent=2, ensure_ascii=False) + "\n", snakemake.output.findings)
+    write_table(found.numbers, snakemake.output.table, HEADLINE, provenance(snakemake))
+    page = headline_page(study, found.numbers, found.answers, found.verdicts, p["notes"])
+    write_page(page, snakemake.output.html)
+    written = {"answers": found.answers, "verdicts": [asdict(verdict) for verdict in found.verdicts]}
+    write_page(json.dumps(written, indent=2, ensure_ascii=False) + "\n", snakemake.output.findings)

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scores import QUARTERS, Array, Columns, Counts, Flags, Words, centre, split_labels
 from alignment_limits.limits.bootstrap import PromptBootstrap, widened
 from alignment_limits.limits.brackets import WIDER, Bounds, duals, lower_ends
-from alignment_limits.limits.curve import split_count
+from alignment_limits.limits.curve import CorrectedCurve, split_count
 from alignment_limits.limits.means import (
     KNOWN,
     NO_SHARE,
     SLIGHT,
     Mean,
+    Part,
     carried_gain,
     columns_of,
     interval,
@@ -156,110 +157,121 @@ def join(choices: Sequence[Choice]) -> Choice:
 
 
 def compare(
-    choice: Choice,
-    scores: Array,
-    others: Mapping[str, Array],
-    *,
-    budget: str,
-    replicates: int,
-    seed: int,
-    level: float = 0.95,
-    keys: np.ndarray | None = None,
-    clusters: ArrayLike | None = None,
-    bounds: Mapping[str, Bounds] | Bounds | None = None,
+    choice: Choice, scores: Array, others: Mapping[str, Array], *, budget: str, **settings: Any
 ) -> dict[str, BestOfNTable]:
-    """Tables of one choice for every evaluated reward; gain and limit are resampled together.
+    """The tables of a `Comparison` under one budget."""
+    return Comparison(choice, scores, others, **settings).tables(budget)
+
+
+class Comparison:
+    """One choice, to be compared with the limit; gain and limit are resampled together.
 
     Args:
         choice: the choice, by `scores`.
         scores: (P, M).
         others: evaluated rewards by name, each (P, M).
-        budget, replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
-
-    Returns:
-        One table for each evaluated reward.
+        replicates, seed, level, keys, clusters, bounds: as for `best_of_n`.
+        curves: curves of evaluated rewards by name and budget that other comparisons of the same rewards have made.
     """
-    count, kl, n, ratio = len(choice.n), choice.kl, choice.n, choice.largest_ratio
-    boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
-    rows, counts = np.isfinite(kl), np.sum(~np.isnan(scores), axis=1)
-    # Without a bound of the KL for untied scores, its largest value is unknown.
-    ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
-    kl_low, kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
-    mean_kl = mean_of(kl)
-    doubt = np.maximum(kl_high - kl_low, np.abs(mean_of(choice.kl_left)))
-    of_kl = Mean("KL", kl, choice.kl_left, kl_high - kl_low)
-    kl_wrong, kl_doubts = judge_kl(of_kl, scores, ratio, choice.unbiased, boot)
-    few = too_few_for_limit(scores, rows, n, ratio)
-    upper = duals(others, bounds, boot)
-    most_kl = np.minimum(mean_kl + WIDER * (kl_high - mean_kl), ceiling)
-    read = partial(read_curves, kl=kl, budget=budget, seed=seed, keys=keys)
-    chosen = read(scores, list(others.values()))
-    tables = {}
-    for index, (name, scored) in enumerate(others.items()):
-        same = np.array_equal(scored, scores, equal_nan=True)
-        ideal = chosen if same else read(scored, [])
-        gain, wins, limit = choice.gains[name], choice.wins[name], limits_of(ideal, kl, budget)
-        gain_low, gain_high = interval_of_unlike(boot, gain, counts)
+
+    def __init__(
+        self,
+        choice: Choice,
+        scores: Array,
+        others: Mapping[str, Array],
+        *,
+        replicates: int,
+        seed: int,
+        level: float = 0.95,
+        keys: np.ndarray | None = None,
+        clusters: ArrayLike | None = None,
+        bounds: Mapping[str, Bounds] | Bounds | None = None,
+        curves: dict[tuple[str, str], CorrectedCurve] | None = None,
+    ) -> None:
+        self.choice, self.scores, self.others, self.seed, self.keys = choice, scores, others, seed, keys
+        self.curves = {} if curves is None else curves
+        count, kl = len(choice.n), choice.kl
+        draws: dict[str, Any] = {"replicates": replicates, "seed": seed, "level": level, "keys": keys}
+        self.boot = boot = PromptBootstrap(len(scores), clusters=clusters, **draws)
+        # Without a bound of the KL for untied scores, its largest value is unknown.
+        ceiling = np.where(np.isfinite(choice.kl_bound), choice.kl_bound, np.inf)
+        self.kl_low, self.kl_high = interval(boot, kl, support=(np.zeros(count), ceiling))
+        self.kl = mean_of(kl)
+        self.doubt = np.maximum(self.kl_high - self.kl_low, np.abs(mean_of(choice.kl_left)))
+        of_kl = Mean("KL", kl, choice.kl_left, self.kl_high - self.kl_low)
+        self.kl_wrong, self.kl_doubts = judge_kl(of_kl, scores, choice.largest_ratio, choice.unbiased, boot)
+        self.few = too_few_for_limit(scores, np.isfinite(kl), choice.n, choice.largest_ratio)
+        self.upper = duals(others, bounds, boot)
+        self.most_kl = np.minimum(self.kl + WIDER * (self.kl_high - self.kl), ceiling)
+        self.common = {
+            "method": choice.method, "n": choice.n, "temperature": choice.temperature,
+            "prompts": np.isfinite(kl).sum(axis=0), "kl": self.kl, "kl_low": self.kl_low, "kl_high": self.kl_high,
+            "kl_bound": choice.kl_bound, "kl_sequence": mean_of(choice.kl_sequence),
+        }  # fmt: skip
+        self.means = {name: self._means(name) for name in others}
+
+    def _means(self, name: str) -> tuple[dict[str, Array], dict[str, np.ndarray]]:
+        """Gain and win rate in one reward: columns and verdicts."""
+        choice, boot, scored = self.choice, self.boot, self.others[name]
+        same = np.array_equal(scored, self.scores, equal_nan=True)
+        counts = np.sum(~np.isnan(self.scores), axis=1)
+        gain, wins = choice.gains[name], choice.wins[name]
+        low, high = interval_of_unlike(boot, gain, counts)
         win_low, win_high = interval_of_unlike(boot, wins * (1 - choice.lost), counts)
         if choice.lost.any():
             _, win_high = interval_of_unlike(boot, wins * (1 - choice.lost) + choice.lost, counts)
-        mean_gain, mean_limit = mean_of(gain), mean_of(limit)
-        share = mean_gain / np.where(mean_limit > 0, mean_limit, np.nan)
+        of_gain = Mean("gain", gain, choice.gains_left[name], high - low)
+        of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
+        judged = partial(judge_means, ratio=choice.largest_ratio, unbiased=choice.unbiased, boot=boot, own=same)
+        columns = {
+            "gain": mean_of(gain), "gain_low": low, "gain_high": high,
+            "win_rate": mean_of(wins), "win_rate_low": win_low, "win_rate_high": win_high,
+            "gain_at_least": lower_ends(boot, mean_of(gain), low, choice.unbiased),
+        }  # fmt: skip
+        kl = together(self.kl_wrong, np.where(self.doubt <= KNOWN * self.kl, "", self.kl_doubts))
+        verdicts = {"gain": judged(of_gain, scored), "kl": kl, "win_rate": judged(of_wins, beaten_share(scored))}
+        return columns, verdicts
+
+    def tables(self, budget: str) -> dict[str, BestOfNTable]:
+        """One table for each evaluated reward."""
+        read = partial(read_curves, kl=self.choice.kl, budget=budget, seed=self.seed, keys=self.keys)
+        chosen = read(self.scores, list(self.others.values()))
+        out = {}
+        for index, (name, scored) in enumerate(self.others.items()):
+            same = np.array_equal(scored, self.scores, equal_nan=True)
+            ideal = chosen if same else read(scored, [], made=self.curves, name=name)
+            columns, verdicts = self.means[name]
+            of_limit, limit_verdicts = self._limit(name, ideal, budget)
+            out[name] = BestOfNTable(
+                budget=np.full(len(self.choice.n), budget, dtype=object),
+                tilt_gain=carried_gain(chosen, 1 + index, self.choice.kl.shape),
+                **self.common | columns | of_limit | columns_of(verdicts | limit_verdicts),
+            )
+        return out
+
+    def _limit(self, name: str, ideal: Sequence[Part], budget: str) -> tuple[dict[str, Array], dict[str, np.ndarray]]:
+        """The limit of one reward at the choice's KL, and the share of it: columns and verdicts."""
+        choice, boot, count = self.choice, self.boot, len(self.choice.n)
+        scored, gain, limit = self.others[name], choice.gains[name], limits_of(ideal, choice.kl, budget)
+        columns, verdicts = self.means[name]
+        mean_limit = mean_of(limit)
+        share = columns["gain"] / np.where(mean_limit > 0, mean_limit, np.nan)
         of_limit, left = judge_limits(ideal, scored, count, boot.clusters)
         limit_low, limit_high = interval_of_limit(boot, limit, left)
         low, high = interval(boot, gain, limit)
         low, high = widened(share, low, high, share * left / mean_limit)
         # The limit is about proportional to the root of the KL.
-        slight = mean_limit * doubt <= 2 * mean_kl * SLIGHT * (limit_high - limit_low)
-        of_gain = Mean("gain", gain, choice.gains_left[name], gain_high - gain_low)
-        of_wins = Mean("win rate", wins, choice.wins_left[name], win_high - win_low)
-        verdicts = {
-            "gain": judge_means(of_gain, scored, ratio, choice.unbiased, boot, own=same),
-            "kl": together(kl_wrong, np.where(doubt <= KNOWN * mean_kl, "", kl_doubts)),
-            "win_rate": judge_means(of_wins, beaten_share(scored), ratio, choice.unbiased, boot, own=same),
-            "limit": together(
-                of_limit,
-                kl_wrong,
-                np.where(slight, "", kl_doubts),
-            ),
-        }
-        gain_least, least = (
-            lower_ends(boot, mean_gain, gain_low, choice.unbiased),
-            lower_ends(boot, *plugin_limit(boot, ideal, kl, budget)),
-        )
+        slight = mean_limit * self.doubt <= 2 * self.kl * SLIGHT * (limit_high - limit_low)
+        wrong = together(of_limit, self.kl_wrong, np.where(slight, "", self.kl_doubts))
         none = np.where(np.isfinite(share + low + high), "", NO_SHARE)
         unlike = judge_shares(ideal, scored, count, boot.clusters) if budget == "average" else none
-        verdicts["efficiency"] = together(verdicts["limit"], verdicts["gain"], few, unlike, none)
-        tables[name] = BestOfNTable(
-            method=choice.method,
-            budget=np.full(count, budget, dtype=object),
-            n=choice.n,
-            temperature=choice.temperature,
-            prompts=rows.sum(axis=0),
-            kl=mean_kl,
-            kl_low=kl_low,
-            kl_high=kl_high,
-            kl_bound=choice.kl_bound,
-            kl_sequence=mean_of(choice.kl_sequence),
-            gain=mean_gain,
-            gain_low=gain_low,
-            gain_high=gain_high,
-            win_rate=mean_of(wins),
-            win_rate_low=win_low,
-            win_rate_high=win_high,
-            tilt_gain=carried_gain(chosen, 1 + index, kl.shape),
-            limit=mean_limit,
-            limit_low=limit_low,
-            limit_high=limit_high,
-            efficiency=share,
-            efficiency_low=low,
-            efficiency_high=high,
-            at_least=np.fmax(least, gain_least),
-            at_most=upper[name].at(most_kl) if name in upper else np.full(count, np.nan),
-            gain_at_least=gain_least,
-            **columns_of(verdicts),
-        )
-    return tables
+        least = lower_ends(boot, *plugin_limit(boot, ideal, choice.kl, budget))
+        most = self.upper[name].at(self.most_kl) if name in self.upper else np.full(count, np.nan)
+        return {
+            "limit": mean_limit, "limit_low": limit_low, "limit_high": limit_high,
+            "efficiency": share, "efficiency_low": low, "efficiency_high": high,
+            "at_least": np.fmax(least, columns["gain_at_least"]), "at_most": most,
+        }, {"limit": wrong, "efficiency": together(wrong, verdicts["gain"], self.few, unlike, none)}  # fmt: skip
 
 
 FEWEST = 8  # samples that a prompt needs for the correction by halves

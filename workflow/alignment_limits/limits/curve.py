@@ -14,6 +14,7 @@ See docs/theory.md, "Estimates at a fixed KL".
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from alignment_limits.limits.correction import (
 )
 from alignment_limits.limits.reliability import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
 from alignment_limits.limits.samples import Pool, deal
-from alignment_limits.limits.tilt import LEVELS, block_weights, by_level, moments_of
+from alignment_limits.limits.tilt import LEVELS, TiltMoments, block_weights, by_level, moments_of
 
 SPLIT_BUDGET = 1024  # prompts x splits: with few prompts, more random splits make the correction less noisy
 MOST_SPLITS = 8
@@ -282,25 +283,31 @@ class CorrectedCurve:
         inverse[2, ~found[1]] = np.nan
         return inverse, reached
 
-    def _per_prompt(self, kappa: Array) -> CurvePoints:
-        """Every block of every prompt has its own lambda, or stays at its ceiling."""
+    @cached_property
+    def _nodes(self) -> tuple[Array, list[tuple[Array, Array, Array, Array]], TiltMoments]:
+        """Of a per-prompt budget: each prompt's λ (P, L); for each split KL, its rate, gains and their rates at them
+        (L last); moments of the last split.
+        """
         unit = np.concatenate([np.geomspace(0.05, 20.0, GRID), np.geomspace(25.0, STEEPEST, 20)])
         inverse = unit / np.where(self.spread > 0, self.spread, 1.0)[:, None]
-        levels = []
+        curves = []
         for parts in self.splits:
-            weights = block_weights(parts.sizes)
             m = moments_of(parts, inverse)
             gains = np.concatenate([m.reward[:, :, None, :], m.gain, m.log_mean_exp[:, :, None, :]], axis=2)
             rates = np.concatenate([m.variance[:, :, None, :], m.covariance, m.reward[:, :, None, :]], axis=2)
-            blocks = interpolate(
-                np.moveaxis(m.kl, 1, -1),
-                np.moveaxis(inverse[:, :, None] * m.variance, 1, -1),
-                np.moveaxis(gains, 1, -1),
-                np.moveaxis(rates, 1, -1),
-                kappa,
-            )  # (P, V+1, B, K)
-            levels.append(by_level(np.moveaxis(blocks, 2, -1), weights))
-            first, first_sizes = m, parts.sizes
+            rate = inverse[:, :, None] * m.variance
+            kl, rate, gains, rates = (np.moveaxis(each, 1, -1) for each in (m.kl, rate, gains, rates))
+            curves.append((kl, rate, gains, rates))
+        return inverse, curves, m
+
+    def _per_prompt(self, kappa: Array) -> CurvePoints:
+        """Every block of every prompt has its own lambda, or stays at its ceiling."""
+        inverse, curves, first = self._nodes
+        levels = []
+        for parts, curve in zip(self.splits, curves, strict=True):
+            blocks = interpolate(*curve, kappa)  # (P, V+1, B, K)
+            levels.append(by_level(np.moveaxis(blocks, 2, -1), block_weights(parts.sizes)))
+        first_sizes = self.splits[-1].sizes
         stacked = np.moveaxis(np.mean(levels, axis=0), (3, 1), (0, 3))  # (3, P, K, V+1)
         values, shared = extrapolate(stacked[..., :-1])
         kl = first.kl[..., 0]

@@ -44,6 +44,8 @@ class FrontierTable(Columns):
         at_most: the same from above, for rewards with `bounds`: at a KL of the evaluated reward's own limit, which no
             policy exceeds; at a temperature of the gain there. NaN without bounds.
         ess, pareto_k: effective sample size and tail shape of the weights, medians over prompts.
+        effective_prompts: number of prompts (or clusters) that carry the estimate: all of them if their spreads are
+            alike.
         gain_reliable, gain_reason: the verdict on the gain, and why it is not reliable ("" if it is).
         kl_reliable, kl_reason: the same of the KL; a given KL is always reliable.
         reliable, reason: of the row: both are reliable, or the first reason why not.
@@ -70,6 +72,7 @@ class FrontierTable(Columns):
     at_most: Array
     ess: Array
     pareto_k: Array
+    effective_prompts: Array
     gain_reliable: Flags
     gain_reason: Words
     kl_reliable: Flags
@@ -264,7 +267,7 @@ def verdicts_at_beta(verdict: Verdict, gain: np.ndarray, kl: np.ndarray) -> dict
     doubts = {name: np.where(each, DOUBTFUL_AT_BETA, "") for name, each in (("gain", gain), ("kl", kl))}
     reasons = {name: together(verdict.reason, each) for name, each in doubts.items()}
     row = columns_of(reasons | {"row": together(*reasons.values())})
-    return {"ess": verdict.ess, "pareto_k": verdict.pareto_k} | {k: v for k, v in row.items() if "row" not in k}
+    return diagnostics(verdict) | {k: v for k, v in row.items() if "row" not in k}
 
 
 def verdicts_at_kl(verdict: Verdict, others: Verdict, own: np.ndarray) -> dict[str, np.ndarray]:
@@ -278,7 +281,12 @@ def verdicts_at_kl(verdict: Verdict, others: Verdict, own: np.ndarray) -> dict[s
     """
     given = np.full(len(verdict.reason), "", dtype=object)
     reason = np.where(own, verdict.reason[:, None], others.reason[:, None])
-    return {"ess": verdict.ess, "pareto_k": verdict.pareto_k} | columns_of({"kl": given, "gain": reason})
+    return diagnostics(verdict) | columns_of({"kl": given, "gain": reason})
+
+
+def diagnostics(verdict: Verdict) -> dict[str, np.ndarray]:
+    """Columns of what verdicts are based on."""
+    return {name: getattr(verdict, name) for name in ("ess", "pareto_k", "effective_prompts")}
 
 
 def _rows_at_kl(

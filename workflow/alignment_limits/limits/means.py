@@ -85,16 +85,32 @@ class Part:
 
 
 def read_curves(
-    scores: Array, carried: Sequence[Array], kl: Array, *, budget: str, seed: int, keys: np.ndarray | None
+    scores: Array,
+    carried: Sequence[Array],
+    kl: Array,
+    *,
+    budget: str,
+    seed: int,
+    keys: np.ndarray | None,
+    made: dict[tuple[str, str], CorrectedCurve] | None = None,
+    name: str = "",
 ) -> list[Part]:
-    """The curve of `scores` at the KL (P, N) of each setting, NaN where a prompt is not in its row."""
+    """The curve of `scores` at the KL (P, N) of each setting, NaN where a prompt is not in its row.
+
+    The curve of all prompts is kept in `made` under `name` and budget, or is taken from there.
+    """
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     parts = []
     for prompts, columns in _alike(np.isfinite(kl)):
         spent = kl[np.ix_(prompts, columns)]
-        curve = CorrectedCurve(
-            scores[prompts], [c[prompts] for c in carried], budget=budget, seed=seed, keys=names[prompts]
-        )
+        every = made is not None and bool(prompts.all())
+        curve = made.get((name, budget)) if made is not None and every else None
+        if curve is None:
+            curve = CorrectedCurve(
+                scores[prompts], [c[prompts] for c in carried], budget=budget, seed=seed, keys=names[prompts]
+            )
+        if made is not None and every:
+            made[name, budget] = curve
         parts.append(Part(prompts, columns, curve.at(spent if budget == "per-prompt" else spent.mean(axis=0))))
     return parts
 

@@ -119,11 +119,13 @@ class Verdict:
 
     Attributes:
         ess, pareto_k: medians over prompts, weighted by the share of each (K,).
+        effective_prompts: number of prompts (or clusters) that carry the points (K,).
         reliable, reason: the verdict, and why not ("" if reliable), (K,).
     """
 
     ess: Array
     pareto_k: Array
+    effective_prompts: Array
     reliable: np.ndarray
     reason: np.ndarray
 
@@ -329,4 +331,5 @@ def judge(
             reason = ""
         reasons.append(reason)
     text = np.array(reasons, dtype=object)
-    return Verdict(size, k, text == "", text)
+    carry = effective_number(share) * units / len(share) if share.size else 0.0
+    return Verdict(size, k, np.full(count, carry), text == "", text)

@@ -15,7 +15,8 @@ import polars as pl
 
 from alignment_limits.limits.best_of_n import study_choice
 from alignment_limits.limits.brackets import Bounds
-from alignment_limits.limits.compare import BestOfNTable, compare
+from alignment_limits.limits.compare import BestOfNTable, Comparison
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import EnsembleTable, study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.over_optimisation import OverOptimisationTable, over_optimisation
@@ -196,12 +197,14 @@ def reaching(kls: Sequence[float], farthest: float) -> list[float]:
 def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     settings = {"ns": p["best_of"], "temperatures": p["soft_temperatures"], "betas": p["pessimism_betas"]}
     draws = {"seed": p["seed"], "keys": scores.prompts["keys"]}
+    curves: dict[tuple[str, str], CorrectedCurve] = {}  # of gold, for all rewards
     for name in optimized:
         own, evaluated = scores.of[name], scores.evaluated(name)
         choice = study_choice(own, evaluated, relatives=name in p["relatives_of"], **settings, **draws)
         more = {"replicates": p["bootstrap"], "clusters": scores.prompts["clusters"], "bounds": scores.bounds_for(name)}
+        comparison = Comparison(choice, own, evaluated, curves=curves, **more, **draws)
         for budget in BUDGETS:
-            for other, table in compare(choice, own, evaluated, budget=budget, **more, **draws).items():
+            for other, table in comparison.tables(budget).items():
                 nulls = pl.col("temperature").fill_nan(None)  # for methods without a temperature
                 labels = {"optimized": pl.lit(name), "evaluated": pl.lit(other)}
                 yield table.to_polars().with_columns(nulls, **labels)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from alignment_limits.limits.onset import OPPOSED, OVER
-from alignment_limits.report.headline import spearman
+from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.headline import answers, headline, spearman
 from alignment_limits.report.numbers import (
     Estimate,
     at_kl,
@@ -57,6 +58,45 @@ class Verdict:
     def text(self) -> str:
         """The sentence and the cases."""
         return " ".join([self.sentence, *(f"{case}." for case in self.cases)])
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        numbers: the table `headline`.
+        answers: the report's questions, and the sentences that answer them.
+        verdicts: on the claims.
+    """
+
+    numbers: pl.DataFrame
+    answers: list[tuple[str, str]]
+    verdicts: list[Verdict]
+
+
+def findings(
+    tables: Mapping[str, pl.DataFrame],
+    summary: pl.DataFrame | None,
+    *,
+    gold: str,
+    proxies: Sequence[str],
+    members: Mapping[str, Sequence[str]],
+) -> Findings:
+    """Headline numbers, answers and verdicts.
+
+    Args:
+        tables: `frontier`, `best_of_n`, `over_optimisation`, `scales` and `standardised`.
+        summary: per prompt what the samples look like; None if only their scores are known.
+        members: of the ensembles, by name.
+    """
+    curves, turns, scales = (tables["frontier"], tables["best_of_n"]), tables["over_optimisation"], tables["scales"]
+    agreement = within_prompt_spearman(tables["standardised"], gold, [*proxies, *members])
+    numbers = headline(*curves, turns, agreement, scales, summary, gold=gold, proxies=proxies, ensembles=list(members))
+    scale = scales.filter(pl.col("reward") == gold)["scale"]
+    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, gold=gold, proxies=proxies)
+    verdicts = claims(*curves, agreement, gold=gold, proxies=proxies, members=members)
+    return Findings(numbers, answered, [*verdicts, turns_down(turns, proxies)])
 
 
 def judge(for_it: int, against: int, cases: int) -> str:

@@ -29,6 +29,7 @@ def headline_page(
     answers: Sequence[tuple[str, str]],
     verdicts: Sequence[Verdict],
     notes: Mapping[str, str] | None = None,
+    figures: Mapping[str, bytes] | None = None,
 ) -> str:
     """HTML of the answers, the claims (from `claims`) and the headline table (from `headline`).
 
@@ -38,6 +39,7 @@ def headline_page(
         answers: questions and the sentences that answer them.
         verdicts: on the claims of the paper.
         notes: caveats by reward, printed under its name.
+        figures: PNG images to show below the answers, by title.
     """
     rewards = numbers.filter(pl.col("group").is_in(["proxy", "ensemble"]))
     head, others = _wide(rewards, notes or {})
@@ -45,6 +47,7 @@ def headline_page(
         "headline.html",
         f"Headline numbers: {study}",
         answers=answers,
+        figures={title: base64.b64encode(png).decode("ascii") for title, png in (figures or {}).items()},
         verdicts=verdicts,
         numbers_head=["quantity", "value [95% interval]", "unit"],
         limits=_long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),

@@ -1,0 +1,118 @@
+"""A table of scores in one command: the numbers of a study, figures and a page, and messages for bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from polars.testing import assert_frame_equal
+
+from alignment_limits.__main__ import main
+
+TABLES = (
+    "limits/frontier",
+    "limits/best_of_n",
+    "limits/over_optimisation",
+    "ensembles/standardised",
+    "report/headline",
+)
+
+
+def table(prompts=20, samples=32):
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(prompts, samples))
+    row, sample = np.indices(gold.shape)
+    return pl.DataFrame(
+        {
+            "prompt_id": [f"p{i:03}" for i in row.ravel()],
+            "sample_id": sample.ravel(),
+            "text": ["a reply"] * gold.size,
+            "judge": gold.ravel(),
+            "length": np.round(5 * gold + 9 * rng.normal(size=gold.shape)).ravel(),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """The folder that the command wrote, and what it said."""
+    folder = tmp_path_factory.mktemp("scores")
+    table().write_parquet(folder / "mine.parquet")
+    code = "import sys; from alignment_limits.__main__ import main; code = main(); "
+    code += (
+        "heavy = {'torch', 'vllm', 'transformers', 'snakemake'} & set(sys.modules); assert not heavy, heavy; exit(code)"
+    )
+    command = [sys.executable, "-c", code, "frontier", "mine.parquet", "--gold", "judge", "-o", "out"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return folder, run.stdout
+
+
+def test_the_questions_are_answered_with_a_page_and_figures_and_no_model_library(answered):
+    folder, said = answered
+    assert "20 prompts, 640 samples; gold: judge" in said
+    assert "proxies: length" in said, "all other columns of numbers"
+    assert said.count("?") == 3
+    page = (folder / "out/report.html").read_text("utf-8")
+    assert page.count("data:image/png") == 4
+    assert "img-src data:" in page
+    for name in ("frontier", "gold_under_proxies", "win_rate", "reward_distributions"):
+        assert (folder / f"out/figures/{name}.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_a_study_of_the_same_table_gives_the_same_numbers(answered, tmp_path, tiny_model):
+    from project import Project
+
+    folder, _ = answered
+    project = Project.new(tmp_path / "project", tiny_model)
+    study = yaml.safe_load((folder / "out/study.yaml").read_text("utf-8"))
+    (project.folder / "study.yaml").write_text(yaml.safe_dump(study), "utf-8")
+    results = f"results/{study['study']}"
+    project.run(*(f"{results}/{name}.parquet" for name in TABLES))
+    for name in TABLES:
+        expected, made = (pl.read_parquet(at / f"{name}.parquet") for at in (project.folder / results, folder / "out"))
+        assert_frame_equal(made, expected, check_exact=True)
+
+
+def test_it_may_be_repeated_with_other_settings(answered, monkeypatch):
+    folder, _ = answered
+    monkeypatch.chdir(folder)
+    assert (
+        main(["frontier", "mine.parquet", "--gold", "judge", "--proxies", "--n", "4", "--kls", "0.5", "-o", "out2"])
+        == 0
+    )
+    assert (
+        main(["frontier", "mine.parquet", "--gold", "length", "--proxies", "--n", "2", "--kls", "0.5", "-o", "out2"])
+        == 0
+    )
+    frontier = pl.read_parquet("out2/limits/frontier.parquet")
+    assert set(frontier["optimized"]) == {"length"}
+    assert pl.read_parquet("out2/limits/best_of_n.parquet").filter(method="best-of-n")["n"].unique().to_list() == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gold", "jugde"], "has no column jugde; it has: prompt_id, sample_id, text, judge, length"),
+        (["--gold", "text"], "'text' is not a number ('a reply'), in row 1"),
+        (["--gold", "judge", "--n", "64"], "best-of-64 needs as many samples; a prompt has 32"),
+        (["--gold", "judge", "--proxies", "judge"], "gold and proxies must be different columns"),
+        (["--gold", "judge", "--kls", "-1"], "greater than 0"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(answered, tmp_path, capsys, arguments, said):
+    folder, _ = answered
+    out = tmp_path / "out"
+    assert main(["frontier", str(folder / "mine.parquet"), *arguments, "-o", str(out)]) == 1
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_of_the_user_is_left_alone(answered, tmp_path, capsys):
+    folder, _ = answered
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["frontier", str(folder / "mine.parquet"), "--gold", "judge", "-o", str(tmp_path)]) == 1
+    assert "choose another folder" in capsys.readouterr().err
+    assert [f.name for f in tmp_path.iterdir()] == ["notes.txt"]

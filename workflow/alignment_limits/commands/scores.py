@@ -1,0 +1,133 @@
+"""A command that answers from a table of scores alone, in one process: tables, figures and a page."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from alignment_limits.errors import TableError
+from alignment_limits.files import atomic, file_sha256, sweep
+from alignment_limits.report.claims.limits import findings
+from alignment_limits.report.figures import table as drawn
+from alignment_limits.report.figures.style import save
+from alignment_limits.report.pages.headline import headline_page
+from alignment_limits.report.pages.page import write_page
+from alignment_limits.study.estimates import Limits
+from alignment_limits.study.load import load_study
+from alignment_limits.study.study import Study
+from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
+from alignment_limits.tables.columns import numbers
+from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
+from alignment_limits.tables.schemas.limits import HEADLINE
+from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
+from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
+from alignment_limits.tables.standardised import standardised_tables
+from alignment_limits.tables.user_table import UserTable, read_user_table, stem_of
+
+SHOWN = ("frontier", "gold_under_proxies", "win_rate", "reward_distributions")  # figures
+
+
+def frontier_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "table", type=Path, help="Parquet, CSV, TSV, JSONL or JSON: prompt_id, sample_id, a column each"
+    )
+    parser.add_argument("--gold", required=True, help="the column that is taken as the truth")
+    parser.add_argument("--proxies", nargs="*", metavar="COLUMN", help="other rewards; default: all columns of numbers")
+    parser.add_argument("--cluster", metavar="COLUMN", help="marks prompts that are not independent; default: cluster")
+    parser.add_argument("--n", type=int, nargs="+", metavar="N", help="of best-of-n")
+    parser.add_argument("--kls", type=float, nargs="+", metavar="NATS", help="budgets of KL")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where everything is written")
+
+
+def run_frontier(arguments: argparse.Namespace) -> str | None:
+    """`alignment-limits frontier scores.parquet --gold judge -o out`: limits, best-of-n and gold under proxies.
+
+    Writes tables, figures and a page, report.html. A study of the same table gives the same numbers:
+    `make study STUDY=out/study.yaml`."""
+    out, start = arguments.out, time.monotonic()
+    if out.exists() and not (out / "study.yaml").is_file() and (not out.is_dir() or any(out.iterdir())):
+        return f"error: {out} exists and was not written by this command; choose another folder"
+    sweep([str(out)])
+    given = read_user_table(arguments.table)
+    proxies = _others(given, arguments) if arguments.proxies is None else arguments.proxies
+    scores = read_score_table(arguments.table, [arguments.gold, *proxies])
+    study = _study(arguments, proxies, scores)
+    samples = scores.group_by("prompt_id").len()["len"]
+    print(f"{arguments.table}: {len(samples)} prompts, {scores.height} samples; gold: {study.gold}")
+    if proxies:
+        print(f"proxies: {', '.join(proxies)}" + ("" if arguments.proxies else " (choose some with --proxies)"))
+    for line in _answers(study, arguments, scores):
+        print(line)
+    print(f"{time.monotonic() - start:.0f} s; page: {out / 'report.html'}, figures: {out / 'figures'}, tables: {out}")
+    return None
+
+
+def _others(given: UserTable, arguments: argparse.Namespace) -> list[str]:
+    """Columns of numbers that may be rewards."""
+    known = [*KEY, arguments.gold, arguments.cluster or "cluster"]
+    rest = [name for name in dict.fromkeys(given.columns) if name and name not in known]
+    return [name for name, column in given.read(rest).items() if not numbers(column)[1]] if rest else []
+
+
+def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.DataFrame) -> Study:
+    """The study of this table, as a study file describes it."""
+    most = max(scores.group_by("prompt_id").len()["len"].to_list())
+    if arguments.n and max(arguments.n) > most:
+        raise TableError(f"{arguments.table}: best-of-{max(arguments.n)} needs as many samples; a prompt has {most}")
+    limits = Limits.model_validate({}).model_dump(mode="json")
+    limits["best_of"] = arguments.n or [n for n in limits["best_of"] if n <= most]
+    limits |= {"kls": arguments.kls} if arguments.kls else {}
+    table = {"table": str(arguments.table.absolute()), "gold": arguments.gold, "proxies": list(proxies)}
+    table |= {"cluster": arguments.cluster} if arguments.cluster else {}
+    return load_study({"study": stem_of(arguments.table), "scores": table, "limits": limits}, "the command line")
+
+
+def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) -> Iterator[str]:
+    """Write everything, and say what was found."""
+    out: Path = arguments.out
+    source = {"table": arguments.table.name, "sha256": file_sha256(arguments.table)}
+    packages = versions(["alignment-limits", "polars", "numpy", "numba"])
+    made = {"study": study.study, "stage": "frontier", "source": source, "versions": packages}
+
+    def write(table: pl.DataFrame, file: str, schema: Schema) -> pl.DataFrame:
+        write_table(table, out / file, schema, made)
+        return table
+
+    with atomic(out / "study.yaml") as part:
+        part.write_text(yaml.safe_dump(_written(study), sort_keys=False, allow_unicode=True), "utf-8")
+    each = {r: scores.select(*KEY, score=pl.col(r)) for r in study.reward_names}
+    column = cluster_column(arguments.table, arguments.cluster, study.reward_names)
+    clusters = None if column is None else read_clusters(arguments.table, column)
+    standardised, scales = standardised_tables(each, clusters)
+    tables = {"standardised": write(standardised, "ensembles/standardised.parquet", STANDARDISED)}
+    tables["scales"] = write(scales, "ensembles/scales.parquet", SCALES)
+    for name in ("frontier", "best_of_n", "over_optimisation"):
+        found, entry = estimate(name, standardised, settings_of(name, study)), ESTIMATORS[name]
+        tables[name] = write(found, f"limits/{entry.file}", entry.contract)
+    figures = {}
+    for name in SHOWN:
+        figure = drawn.FIGURES[name]
+        files = {argument: str(out / file) for argument, file in drawn.tables_of(figure, study).items()}
+        picture, look = drawn.draw(name, files, drawn.settings_of(figure, study))
+        png = out / f"figures/{name}.png"
+        save(picture, look, png, png.with_suffix(".pdf"))
+        figures[figure.label] = png.read_bytes()
+    said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={})
+    write(said.numbers, "report/headline.parquet", HEADLINE)
+    page = headline_page(study.study, said.numbers, said.answers, said.verdicts, figures=figures)
+    write_page(page, out / "report.html")
+    yield from (f"{question} {answer}" for question, answer in said.answers)
+
+
+def _written(study: Study) -> dict[str, Any]:
+    """The study file: the table and all settings of the estimates."""
+    assert study.scores is not None
+    scores = study.scores.model_dump(exclude_defaults=True, mode="json")
+    return {"study": study.study, "scores": scores, "limits": study.limits.model_dump(mode="json"), "seed": study.seed}
