@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import yaml
 from polars.testing import assert_frame_equal
+from project import Project
 
 from alignment_limits.__main__ import main
 
@@ -63,8 +64,6 @@ def test_the_questions_are_answered_with_a_page_and_figures_and_no_model_library
 
 
 def test_a_study_of_the_same_table_gives_the_same_numbers(answered, tmp_path, tiny_model):
-    from project import Project
-
     folder, _ = answered
     project = Project.new(tmp_path / "project", tiny_model)
     study = yaml.safe_load((folder / "out/study.yaml").read_text("utf-8"))
