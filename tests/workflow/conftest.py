@@ -8,10 +8,10 @@ from running import ROOT, snakemake
 @pytest.fixture(scope="session")
 def small():
     """Folder of the finished small study. What loads models is made by the processes that a user's run has."""
-    study, made = ("--configfile", "config/studies/small.yaml"), ROOT / "results/small"
-    snakemake(*study, made / "ensembles/standardised.parquet", anew=True)
+    study = ("--configfile", "config/studies/small.yaml")
+    snakemake("results/small/ensembles/standardised.parquet", *study, anew=True)
     snakemake(*study)
-    return made
+    return ROOT / "results/small"
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,8 @@ def project(finished, tmp_path_factory):
     study = yaml.safe_dump(over_default(DEFAULT, STUDY), sort_keys=False)
     for file in ("config/config.yaml", "config/studies/small.yaml", "mine.yaml"):
         (folder / file).write_text(study, "utf-8")
-    for name in ("Makefile", "pyproject.toml", "envs"):
+    (folder / "resources").mkdir()
+    for name in ("Makefile", "pyproject.toml", "envs", "resources/safety_scores.parquet"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").mkdir()
     for entry in Path(sys.prefix).iterdir():

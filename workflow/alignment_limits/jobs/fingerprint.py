@@ -149,7 +149,11 @@ class _Parsed:
     MOST = 4000
 
     def __init__(self) -> None:
-        self.file = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", PACKAGE, "modules.json").expanduser()
+        try:
+            place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError:  # a user without a home
+            place = Path(os.devnull)
+        self.file = place / PACKAGE / "modules.json"
         self.version = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()
         self.known: dict[str, list[Any]] = {}
         self.new = False

@@ -107,7 +107,10 @@ class Carriers:
 # others. So few prompts must be alike except for their noise.
 AVERAGE = Carriers(fewest=100, alike=0.77, of_sixteen=0.9, freed=0.97)
 PER_PROMPT = Carriers(fewest=FEWEST_PROMPTS, alike=0.77, of_sixteen=0.77, freed=0.77)
-WIDENED = Carriers(fewest=20, alike=0.31, of_sixteen=0.75, freed=0.0)  # for intervals that are longer where few carry
+# For intervals that are longer where few carry. A stricter rule keeps the studies that missed the wide prompts: with 64
+# prompts and a log-sd of 1, 20 in place of 6.4 refuses 45 in place of 19 % at 0.25 nats, and the rest covers in 86 in
+# place of 91 %.
+WIDENED = Carriers(fewest=20, alike=0.1, of_sixteen=0.75, freed=0.0)
 # Best-of-n's share of the average limit is mean(s) / sqrt(mean(s^2)) if spreads s differ. With a log-sd of 0.3 it
 # covers in 82 % of studies with 16 prompts, and in 88 % with 64.
 AVERAGE_SHARE = Carriers(fewest=64, alike=0.97, of_sixteen=0.97, freed=0.97)
