@@ -109,9 +109,18 @@ def test_bad_input_is_named_and_nothing_is_written(answered, tmp_path, capsys, a
     assert not out.exists()
 
 
-def test_a_folder_of_the_user_is_left_alone(answered, tmp_path, capsys):
+def test_a_reward_that_cannot_be_used_leaves_no_folder(tmp_path, capsys):
+    table().with_columns(length=pl.lit(7)).write_parquet(tmp_path / "mine.parquet")
+    assert main(["frontier", str(tmp_path / "mine.parquet"), "--gold", "judge", "-o", str(tmp_path / "out")]) == 1
+    assert "'length' is constant" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["notes.txt", "study.yaml"])
+def test_a_folder_of_the_user_is_left_alone(answered, tmp_path, capsys, file):
     folder, _ = answered
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / file).write_text("mine")
     assert main(["frontier", str(folder / "mine.parquet"), "--gold", "judge", "-o", str(tmp_path)]) == 1
     assert "choose another folder" in capsys.readouterr().err
-    assert [f.name for f in tmp_path.iterdir()] == ["notes.txt"]
+    assert [f.name for f in tmp_path.iterdir()] == [file]
+    assert (tmp_path / file).read_text() == "mine"

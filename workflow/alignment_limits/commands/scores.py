@@ -30,6 +30,7 @@ from alignment_limits.tables.scores import cluster_column, read_clusters, read_s
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tables.user_table import UserTable, read_user_table, stem_of
 
+MARK = "# Written by `alignment-limits frontier`, which may write this folder again.\n"  # first line of study.yaml
 SHOWN = ("frontier", "gold_under_proxies", "win_rate", "reward_distributions")  # figures
 
 
@@ -52,7 +53,7 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
     Writes tables, figures and a page, report.html. A study of the same table gives the same numbers:
     `make study STUDY=out/study.yaml`."""
     out, start = arguments.out, time.monotonic()
-    if out.exists() and not (out / "study.yaml").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if not _may_write(out):
         return f"error: {out} exists and was not written by this command; choose another folder"
     sweep([str(out)])
     given = read_user_table(arguments.table)
@@ -67,6 +68,14 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
         print(line)
     print(f"{time.monotonic() - start:.0f} s; page: {out / 'report.html'}, figures: {out / 'figures'}, tables: {out}")
     return None
+
+
+def _may_write(out: Path) -> bool:
+    """Whether a folder is new, empty, or an earlier output of this command."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return True
+    study = out / "study.yaml"
+    return study.is_file() and study.read_bytes().startswith(MARK.encode())
 
 
 def _others(given: UserTable, arguments: argparse.Namespace) -> list[str]:
@@ -100,12 +109,12 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         write_table(table, out / file, schema, made)
         return table
 
-    with atomic(out / "study.yaml") as part:
-        part.write_text(yaml.safe_dump(_written(study), sort_keys=False, allow_unicode=True), "utf-8")
     each = {r: scores.select(*KEY, score=pl.col(r)) for r in study.reward_names}
     column = cluster_column(arguments.table, arguments.cluster, study.reward_names)
     clusters = None if column is None else read_clusters(arguments.table, column)
     standardised, scales = standardised_tables(each, clusters)
+    with atomic(out / "study.yaml") as part:
+        part.write_text(MARK + yaml.safe_dump(_written(study), sort_keys=False, allow_unicode=True), "utf-8")
     tables = {"standardised": write(standardised, "ensembles/standardised.parquet", STANDARDISED)}
     tables["scales"] = write(scales, "ensembles/scales.parquet", SCALES)
     for name in ("frontier", "best_of_n", "over_optimisation"):
