@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "STUDY"):
     os.environ.pop(variable, None)
 
+# as for jobs (workflow/rules/common.smk), of which some are forks of a process that has loaded torch already
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Where tests run in several processes (.ci/run), those of one file stay together, as they share what it made, and so do
 # these. The longest come first, so that no process has a long one left at the end.
 TOGETHER = {

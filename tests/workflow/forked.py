@@ -17,9 +17,12 @@ import sys
 import tempfile
 
 LIBRARIES = (
-    "datasets", "numba", "numpy", "peft", "polars", "pydantic", "scipy.interpolate", "scipy.stats", "seaborn",
-    "sklearn.linear_model", "snakemake.cli", "snakemake.report", "snakemake.script", "torch", "transformers",
-    "trl.experimental.ppo", "trl",
+    "cffi", "datasets", "docutils.writers.html4css1", "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf", "nbformat.v4", "numba", "numpy", "peft.utils.transformers_weight_conversion",
+    "polars._utils.parquet", "pydantic", "pygments.lexers.python", "safetensors.numpy", "scipy.interpolate",
+    "scipy.stats", "seaborn", "sklearn.linear_model", "smart_open", "snakemake.benchmark", "snakemake.cli",
+    "snakemake.profiles", "snakemake.report.html_reporter", "snakemake.script", "snakemake.storage", "torch",
+    "torch.utils.mkldnn", "transformers", "transformers.conversion_mapping", "trl.experimental.ppo", "trl",
 )  # fmt: skip
 CLASSES = {
     "transformers": [
@@ -75,6 +78,7 @@ def serve(place):
         module = importlib.import_module(name)
         for attribute in CLASSES.get(name, ()):
             getattr(module, attribute)
+    use()
     from snakemake.script import PythonScript
 
     def execute(self, fname, edit=False):
@@ -102,6 +106,23 @@ def serve(place):
             with contextlib.suppress(ChildProcessError):  # those that have ended
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+
+
+def use():
+    """Use some libraries once, as much of them is loaded only then."""
+    import io
+
+    import matplotlib.figure
+    import numba
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    figure = matplotlib.figure.Figure()
+    figure.text(0, 0, "word")
+    for kind in ("pdf", "png"):
+        with matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(io.BytesIO(), format=kind)
+    numba.njit(lambda number: number)(1)
+    get_checkpoint_conversion_mapping("llama")
 
 
 def run(line):

@@ -1,5 +1,7 @@
 """A project of its own in a scratch folder: a copy of the workflow, a tiny base model, a study of seconds."""
 
+import compileall
+import functools
 import os
 import shutil
 import subprocess
@@ -7,9 +9,12 @@ import sys
 from pathlib import Path
 
 import forked
+import numpy as np
 import yaml
 
 from alignment_limits.commands.studies import Plan, read_plan
+from alignment_limits.limits.picks import fused_picks
+from alignment_limits.limits.streaming.kernels import fused_sums
 
 ROOT = Path(__file__).parents[2]
 OWN_REWARDS = """
@@ -54,6 +59,15 @@ STUDY = {
 }
 
 
+@functools.cache
+def _compile() -> None:
+    """Compile the library, which takes seconds; a copy with what was compiled, and the times of files, is not again."""
+    compileall.compile_dir(ROOT / "workflow", quiet=2)
+    one = np.ones((1, 1, 2, 1))
+    fused_sums(one[..., 0], one[0, :, 0], one, np.array([[2]]), one[0, 0, :1])
+    fused_picks(one[0, ..., 0], np.array([2]), np.array([1]), np.array([0.0]), np.array([1]), step=1.0, cap=1.0)
+
+
 class Project:
     """A folder with the workflow, where Snakemake runs the folder's own copy of the library.
 
@@ -68,9 +82,10 @@ class Project:
 
     @classmethod
     def new(cls, folder: Path, model: Path) -> "Project":
+        _compile()
         folder.mkdir()
         for name in ("workflow", "config", "profiles"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
         shutil.copytree(model, folder / "model")
         (folder / "prompts.txt").write_text("".join(f"prompt number {i} says {i * i}\n" for i in range(24)))

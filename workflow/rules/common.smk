@@ -25,6 +25,8 @@ from alignment_limits.report.pages.page import escape_report
 
 # Jobs with one core must not start one thread per core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Threads that wait for others must not spin: on a busy machine, that takes most of the time of a sample.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # glibc returns large buffers to the kernel after each layer of a model, and the kernel then clears them again. This is
 # a quarter of the time of a score on a CPU, so jobs keep the buffers.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))

@@ -147,6 +147,7 @@ def fused_sums(
     sums, squares = np.zeros((3 + 2 * features.shape[3], *blocks)), np.zeros(blocks)
     carried = np.ascontiguousarray(np.moveaxis(features, -1, 1))
     given = np.empty((0, 0, 0)) if weights is None else weights
+    inverse = np.require(inverse, requirements="W")  # Numba compiles once more for arrays that are read-only
     _sums(rewards, tops, carried, sizes.astype(np.int64), given, inverse, sums, squares)
     return sums, squares
 
