@@ -27,7 +27,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.models.split_model import TOKENS_CPU, SplitModel, batches
+from alignment_limits.models.load import TOKENS_CPU, SplitModel, batches
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.sampling.shard import Request, encode

@@ -8,8 +8,7 @@ import torch
 
 from alignment_limits.exact import laws
 from alignment_limits.exact.laws import gain, kl, limit, spread
-from alignment_limits.exact.replies import Replies, reply_logprobs
-from alignment_limits.exact.world import WORDS, base_model, tokenizer
+from alignment_limits.exact.world import WORDS, Replies, base_model, reply_logprobs, tokenizer
 from alignment_limits.limits.best_of_n import best_of_n
 from alignment_limits.limits.frontier import frontier
 from alignment_limits.rewards.words import load_lexicon

@@ -6,8 +6,7 @@ import torch
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.exact.laws import gain, kl, tilt
-from alignment_limits.exact.replies import Replies, reply_logprobs
-from alignment_limits.exact.world import base_model
+from alignment_limits.exact.world import Replies, base_model, reply_logprobs
 from alignment_limits.training.exact import train
 
 PROMPTS, BETA = [[1, 2, 3], [4, 4, 1]], 0.5

@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from alignment_limits.errors import SamplingError
-from alignment_limits.exact.replies import Replies, check_tree, exact_logprobs, reply_logprobs
-from alignment_limits.exact.world import WORDS, base_model, tokenizer
+from alignment_limits.exact.world import (
+    WORDS,
+    Replies,
+    base_model,
+    check_tree,
+    exact_logprobs,
+    reply_logprobs,
+    tokenizer,
+)
 from alignment_limits.policies.kl import SamplingLaw
 
 PROMPTS = [[1], [2, 3, 4], [4, 4, 1]]

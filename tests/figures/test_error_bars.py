@@ -12,8 +12,8 @@ from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.figures.curves import curve, draw
 from alignment_limits.report.figures.learning import gamma_estimates
 from alignment_limits.report.figures.learning import line as objective_line
+from alignment_limits.report.figures.methods import Panel, panels
 from alignment_limits.report.figures.over_optimisation import selected, tilted
-from alignment_limits.report.figures.panels import Panel, panels
 from alignment_limits.report.figures.policies import exact, policies
 from alignment_limits.report.figures.rewards import proxy_quality
 from alignment_limits.report.figures.style import Look

@@ -10,12 +10,11 @@ from reading import cut_off, overlaps, smallest, texts
 from synthetic import best_of_n, frontier, relatives
 
 from alignment_limits.report.agreement import within_prompt_spearman
+from alignment_limits.report.figures.methods import Panel, panels, win_rate
 from alignment_limits.report.figures.over_optimisation import selected, tilted
-from alignment_limits.report.figures.panels import Panel, panels
 from alignment_limits.report.figures.policies import policies as policies_figure
 from alignment_limits.report.figures.rewards import gold_under_proxies, reward_distributions
 from alignment_limits.report.figures.style import Look
-from alignment_limits.report.figures.win_rate import win_rate
 
 MM = 25.4
 

@@ -6,7 +6,7 @@ import pytest
 import synthetic
 from reading import cut_off, line, overlaps
 
-from alignment_limits.report.figures.panels import Panel, panels
+from alignment_limits.report.figures.methods import Panel, panels
 from alignment_limits.report.figures.style import INK, Look
 
 PROXIES = tuple(synthetic.RHO)

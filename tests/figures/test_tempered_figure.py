@@ -6,8 +6,8 @@ import pytest
 import synthetic
 from reading import cut_off, gids, line, overlaps, texts
 
+from alignment_limits.report.figures.methods import tempered
 from alignment_limits.report.figures.style import Look
-from alignment_limits.report.figures.tempered import tempered
 
 KLS = [0.5, 1.0, 2.0, 4.0, 6.0]
 BASE_TOKENS = 10.0

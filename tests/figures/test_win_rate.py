@@ -6,8 +6,8 @@ import pytest
 import synthetic
 from reading import bars, cut_off, gids, line, overlaps, smallest, texts
 
+from alignment_limits.report.figures.methods import most, win_rate
 from alignment_limits.report.figures.style import INK, Look
-from alignment_limits.report.figures.win_rate import most, win_rate
 
 PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 LOOK = Look(names=(*PROXIES, *ENSEMBLES))

@@ -8,9 +8,8 @@ import torch
 
 from alignment_limits.errors import SamplingError
 from alignment_limits.exact import laws
-from alignment_limits.exact.replies import Replies, reply_logprobs
-from alignment_limits.exact.world import WORDS, base_model
-from alignment_limits.models.split_model import SplitModel
+from alignment_limits.exact.world import WORDS, Replies, base_model, reply_logprobs
+from alignment_limits.models.load import SplitModel
 from alignment_limits.policies.kl import SamplingLaw, next_token_kl, sequence_kl
 
 VOCABULARY = len(WORDS) + 1

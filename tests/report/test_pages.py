@@ -14,7 +14,7 @@ from alignment_limits.report.claims.limits import claims, turns_down
 from alignment_limits.report.headline import answers, headline
 from alignment_limits.report.pages import page
 from alignment_limits.report.pages.headline import headline_page, sample_page
-from alignment_limits.report.pages.study_card import study_card
+from alignment_limits.report.pages.page import study_card
 
 HOSTILE = "</pre></blockquote></style><script>alert('x')</script><img src=x onerror=\"alert(1)\">&amp;\x00"
 VOID = {"meta", "img", "br", "link", "input"}

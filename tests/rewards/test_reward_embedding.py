@@ -10,7 +10,7 @@ from tiny_rewards import TEXTS
 from transformers import AutoModel, AutoTokenizer
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.split_model import batches
+from alignment_limits.models.load import batches
 from alignment_limits.rewards.load import load_reward
 
 TOWARD, AWAY = ["Thank you.", "It is kind of you."], ["No.", "It rains."]
@@ -60,7 +60,7 @@ def test_scores_do_not_depend_on_batch_or_order(encoder_folder, monkeypatch):
     together = reward.score([""] * len(TEXTS), TEXTS).score
     backwards = reward.score([""] * len(TEXTS), TEXTS[::-1]).score[::-1]
     alone = [reward.score([""], [t]).score[0] for t in TEXTS]
-    monkeypatch.setattr("alignment_limits.models.split_model.TOKENS_CPU", 40)  # several small batches
+    monkeypatch.setattr("alignment_limits.models.load.TOKENS_CPU", 40)  # several small batches
     small = reward.score([""] * len(TEXTS), TEXTS).score
     for other in (backwards, alone, small):
         np.testing.assert_allclose(other, together, atol=1e-5)

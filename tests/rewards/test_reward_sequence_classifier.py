@@ -79,7 +79,7 @@ def test_scores_do_not_depend_on_batch_padding_or_order(case, monkeypatch):
     together = reward.score(PROMPTS, TEXTS).score
     backwards = reward.score(PROMPTS[::-1], TEXTS[::-1]).score[::-1]
     alone = [reward.score([p], [r]).score[0] for p, r in zip(PROMPTS, TEXTS, strict=True)]
-    monkeypatch.setattr("alignment_limits.models.split_model.TOKENS_CPU", 64)
+    monkeypatch.setattr("alignment_limits.models.load.TOKENS_CPU", 64)
     small = reward.score(PROMPTS, TEXTS).score
     for other in (backwards, alone, small):
         np.testing.assert_allclose(other, together, rtol=1e-5, atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from alignment_limits.models.split_model import TOKENS_CPU, TOKENS_GPU, token_budget
+from alignment_limits.models.load import TOKENS_CPU, TOKENS_GPU, token_budget
 from alignment_limits.models.tokenizer import control_tokens
 from alignment_limits.rewards.checkpoints import drop_tokens
 

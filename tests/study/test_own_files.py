@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from alignment_limits.errors import ConfigError
-from alignment_limits.study.load import load_study, over_default
-from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.load import load_study, over_default, read_study_file
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))

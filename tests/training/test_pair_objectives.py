@@ -13,7 +13,7 @@ from worlds import World
 
 from alignment_limits.errors import ArtifactError
 from alignment_limits.exact.laws import kl, tilt
-from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_of
+from alignment_limits.exact.world import exact_logprobs, load_exact, replies_of
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.preferences import objectives

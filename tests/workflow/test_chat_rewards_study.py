@@ -10,8 +10,7 @@ from project import Project
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignment_limits.commands.studies import explain
-from alignment_limits.study.load import load_study, over_default
-from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.load import load_study, over_default, read_study_file
 from alignment_limits.tables.artifacts import read_provenance, read_table
 from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
 

@@ -9,8 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from zoo import NAMES
 
 from alignment_limits.errors import ModelError
-from alignment_limits.models.load import load_causal, load_classifier
-from alignment_limits.models.split_model import load_split
+from alignment_limits.models.load import load_causal, load_classifier, load_split
 from alignment_limits.models.tokenizer import chat, context_length, control_tokens, load_tokenizer, stop_tokens
 
 IDS = torch.arange(3, 100)[None]

@@ -11,7 +11,7 @@ from test_zoo_sampling import prompts, sampled
 from transformers import AutoModelForCausalLM
 from zoo import NAMES
 
-from alignment_limits.models.split_model import load_split
+from alignment_limits.models.load import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.assemble import assemble
 from alignment_limits.policies.kl import SamplingLaw, read_again, sequence_kl

@@ -14,7 +14,7 @@ from snakemake.settings.enums import Quietness
 
 from alignment_limits.study.base import by_file_name, file_name
 from alignment_limits.study.load import load_study, over_default
-from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.load import read_study_file
 from alignment_limits.study.study import stages
 from alignment_limits.study.layout import Layout
 from alignment_limits.errors import AlignmentLimitsError

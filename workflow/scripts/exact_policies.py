@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from alignment_limits.exact.replies import exact_logprobs, load_exact, replies_of
+from alignment_limits.exact.world import exact_logprobs, load_exact, replies_of
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw

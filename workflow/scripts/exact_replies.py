@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from alignment_limits.exact.replies import exact_logprobs, listed, load_exact, replies_of
+from alignment_limits.exact.world import exact_logprobs, listed, load_exact, replies_of
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw

@@ -13,7 +13,7 @@ import torch
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, progress_bar, provenance, say
-from alignment_limits.models.split_model import load_split
+from alignment_limits.models.load import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.sampling.checks import check_deviation, deviation

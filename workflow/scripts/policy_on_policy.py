@@ -9,8 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.jobs.job import job, progress_bar, provenance
-from alignment_limits.models.load import device_of_job
-from alignment_limits.models.split_model import load_split
+from alignment_limits.models.load import device_of_job, load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.sampling.shard import encode

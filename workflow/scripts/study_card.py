@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from alignment_limits.jobs.job import job
-from alignment_limits.report.pages.page import write_page
-from alignment_limits.report.pages.study_card import study_card
+from alignment_limits.report.pages.page import study_card, write_page
 from alignment_limits.tables.artifacts import read_provenance
 
 with job(snakemake):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import refuse_to_overwrite
-from alignment_limits.report.figures.panels import Panel, panels
+from alignment_limits.report.figures.methods import Panel, panels
 from alignment_limits.report.figures.style import BEST_OF_N, GREY, PER_PROMPT, Look, is_own_figure, save
 from alignment_limits.tables import estimates as contracts
 from alignment_limits.tables.artifacts import read_provenance, read_table

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from alignment_limits.errors import ArtifactError, ConfigError
 from alignment_limits.study.base import Name
-from alignment_limits.study.reading import read_study_file
+from alignment_limits.study.load import read_study_file
 from alignment_limits.study.study import Study
 
 DEFAULT = "config/config.yaml"

@@ -1,4 +1,4 @@
-"""Load weights of causal models and classifiers, for sampling, scoring, KL and training.
+"""Load causal models and classifiers, and run them: for sampling, scoring, KL and training.
 
 All weights are loaded here, so that three rules hold everywhere:
 
@@ -7,20 +7,34 @@ All weights are loaded here, so that three rules hold everywhere:
   with such a cap, and for models whose logits differ between the two kernels on a short text;
 - generation: no setting of the checkpoint's generation_config.json (such as a repetition penalty) changes a law;
 - weights: a checkpoint with missing weights is refused.
+
+A causal model runs in two halves (tokens → hidden states → logits). The logits of a batch are tokens × vocabulary
+numbers: 5 GB for 8,192 tokens of a 150k vocabulary in float32. Two models and their log-softmax are in memory at once.
+Hidden states are a hundred times smaller. So logits are computed for a few positions at a time, each over the full
+vocabulary, which top-p needs.
+
+A batch is padded to its longest text, and reply lengths have a long tail. In file order most of the work would be
+padding. Sorting by length removes nearly all of it, and a token budget limits memory.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from torch.utils import mkldnn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from alignment_limits.errors import ModelError
 from alignment_limits.files import damaged_in, reading
+from alignment_limits.jobs.job import progress_bar
 from alignment_limits.models.tokenizer import first_lines, load_config, stated_context
 
 PROBE = 24  # tokens of the text on which kernels are compared
@@ -204,3 +218,157 @@ def load_classifier(
         new_head=new_head,
         **shape,
     )
+
+
+# as a share of the largest logit: the halves run the same operations on other shapes
+CLOSE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+
+
+class SplitModel:
+    """Both halves of a model on one device; the model itself is not changed and can be trained further.
+
+    Raises:
+        ModelError: the halves give other logits than the model (its architecture is not a plain stack).
+    """
+
+    def __init__(self, model: Any, name: str = "the model") -> None:
+        self.device = model.device
+        self.vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        probe = torch.arange(8, device=self.device)[None] % self.vocabulary
+        with torch.inference_mode():
+            whole = model(input_ids=probe).logits
+            probed = whole[..., : self.vocabulary]
+        self._body = model.get_decoder()
+        self._parent, self._place = _place(model, self._body)
+        if self._parent is None:
+            raise ModelError(f"{name}: {type(model).__name__} has no plain body and head that can be split")
+        self._model = model
+        halves = self.logits(self.hidden(probe, torch.ones_like(probe))[0])
+        if not torch.allclose(halves, whole[0], rtol=0, atol=CLOSE[model.dtype] * float(probed.abs().max())):
+            raise ModelError(f"{name}: {type(model).__name__} gives other logits when split; please report this model")
+
+    @torch.inference_mode()
+    def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Last hidden states [b, t, d] of tokens [b, t], padded on the right (mask 0)."""
+        states: torch.Tensor = self._body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return states
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Next-token logits [n, v] of hidden states [n, d]."""
+        # the model's own forward pass on given hidden states: the head, with its soft caps and scales of logits
+        setattr(self._parent, self._place, _Given())
+        try:
+            logits: torch.Tensor = self._model(inputs_embeds=hidden[None], use_cache=False).logits[0]
+        finally:
+            setattr(self._parent, self._place, self._body)
+        return logits
+
+
+class _Given(torch.nn.Module):
+    """Replaces a body: returns the hidden states that it is given."""
+
+    def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> BaseModelOutputWithPast:
+        return _States(last_hidden_state=inputs_embeds)
+
+
+class _States(BaseModelOutputWithPast):
+    """Hidden states only; other outputs of a body (router logits, cross-attentions) are absent."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def _place(model: Any, body: Any) -> tuple[Any, str]:
+    """The module that contains a model's body, and the body's name in it; it may be nested (OPT, wrappers)."""
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if child is body:
+                return parent, name
+    return None, ""
+
+
+def load_split(
+    folder: Path, *, device: str, trust_remote_code: bool = False, dtype: torch.dtype | str = torch.float32
+) -> SplitModel:
+    """The model in a plain folder, for forward passes only; in float32 whatever its sampling precision.
+
+    Args:
+        dtype: precision of the body. The head is float32: with 8 bits of mantissa different texts would have ties.
+    """
+    model = load_causal(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    if model.dtype in (torch.bfloat16, torch.float16):
+        _float32_head(model)
+    return SplitModel(ready(model), str(folder))
+
+
+def _float32_head(model: Any) -> None:
+    head = copy.deepcopy(model.get_output_embeddings()).float()  # tied embeddings are not changed
+    head.register_forward_pre_hook(lambda _, states: (states[0].float(),))
+    model.set_output_embeddings(head)
+
+
+TOKENS_CPU = 1024  # fastest of 256 … 8192 for MiniLM; larger batches fall out of the cache
+TOKENS_GPU = 32768
+
+
+def token_budget(device: str) -> int:
+    """Tokens of one batch, padding included."""
+    return TOKENS_CPU if device.startswith("cpu") else TOKENS_GPU
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.intp]]:
+    """Indices of each batch, longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: tokens of each text [n].
+        budget: tokens of a batch, padding included; a longer text is a batch alone.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, lengths[order[start]])
+        stop = start + max(1, budget // longest)
+        yield order[start:stop]
+        start = stop
+
+
+def in_batches(
+    ids: Sequence[Sequence[int]],
+    forward: Callable[..., torch.Tensor],
+    *,
+    pad: int,
+    device: str,
+    more: Sequence[int] | None = None,
+) -> NDArray[np.float64]:
+    """Run a model over token ids in length-sorted batches, padded on the right.
+
+    Args:
+        ids: token ids of each text, special tokens included.
+        forward: (input ids [b, t], attention mask [b, t]) → [b, k].
+        pad: id of the padding token.
+        more: one integer for each text; `forward` gets it as a third argument [b].
+
+    Returns:
+        float64 [n, k], in the order of `ids`.
+    """
+    lengths = [len(i) for i in ids]
+    rows: list[NDArray[np.float64]] = []
+    order: list[NDArray[np.intp]] = []
+    with torch.inference_mode(), progress_bar(len(ids), "text", "scoring") as bar:
+        for batch in batches(lengths, token_budget(device)):
+            width = lengths[batch[0]]
+            tokens = torch.full((len(batch), width), pad, dtype=torch.long)
+            mask = torch.zeros_like(tokens)
+            for row, i in enumerate(batch):
+                tokens[row, : lengths[i]] = torch.tensor(ids[i], dtype=torch.long)
+                mask[row, : lengths[i]] = 1
+            extra = () if more is None else (torch.tensor([more[i] for i in batch], device=device),)
+            rows.append(forward(tokens.to(device), mask.to(device), *extra).double().cpu().numpy())
+            order.append(batch)
+            bar.update(len(batch))
+    out = np.concatenate(rows)
+    result = np.empty_like(out)
+    result[np.concatenate(order)] = out
+    return result

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.load import load_model, ready
-from alignment_limits.models.split_model import in_batches
+from alignment_limits.models.load import in_batches, load_model, ready
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, text_reward
 from alignment_limits.rewards.checkpoints import as_text, context_of, need_checkpoint

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.split_model import in_batches, load_split
+from alignment_limits.models.load import in_batches, load_split
 from alignment_limits.models.tokenizer import DATE, load_config, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, encoder, most_tokens, need_checkpoint

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.split_model import in_batches, load_split
+from alignment_limits.models.load import in_batches, load_split
 from alignment_limits.models.tokenizer import load_config, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, distinct_items, pairs
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, as_text, context_of, need_checkpoint

@@ -21,8 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from alignment_limits.errors import RewardError
-from alignment_limits.models.load import load_classifier, ready
-from alignment_limits.models.split_model import in_batches
+from alignment_limits.models.load import in_batches, load_classifier, ready
 from alignment_limits.models.tokenizer import DATE, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Scores, Turns, conversations, pairs
 from alignment_limits.rewards.checkpoints import ROUNDED_TOLERANCE, context_of, encoder, most_tokens, need_checkpoint

@@ -1,4 +1,4 @@
-"""Turn a mapping (the parsed YAML) into a `Study`, or into one message with all problems; check that files exist."""
+"""From study files to a `Study`, or to one message with all problems, each with its line; check that files exist."""
 
 from __future__ import annotations
 
@@ -6,20 +6,100 @@ import datetime
 import difflib
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from alignment_limits.errors import AlignmentLimitsError, ConfigError
 from alignment_limits.files import digest
 from alignment_limits.study.estimates import Limits
-from alignment_limits.study.reading import StudyFile, where
-from alignment_limits.study.sampling import Sampling
+from alignment_limits.study.sampling import Documents, Sampling
 from alignment_limits.study.study import Study
+
+Keys = tuple[str, ...]
+_MOST_BYTES, _MOST_KEYS = 200_000, 20_000  # YAML references to references can give any number of keys
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file: its name, its content, and the line of every key and list item."""
+
+    name: str
+    values: dict[str, Any]
+    lines: dict[Keys, int]
+
+
+def read_study_file(file: Path) -> StudyFile:
+    """Read one study file.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a mapping, or a repeated key; the message gives the lines.
+    """
+    try:
+        if (size := file.stat().st_size) > _MOST_BYTES:
+            raise ConfigError(f"study file {str(file)!r} has {size} bytes; at most {_MOST_BYTES} are read")
+        text = file.read_text("utf-8")
+        node = yaml.compose(text, Loader=_LOADER)
+    except OSError as error:
+        raise ConfigError(f"study file {str(file)!r}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"study file {str(file)!r} is not YAML: {error}") from error
+    if node is None:
+        return StudyFile(file.name, {}, {})
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"study file {str(file)!r} contains no keys; begin it with `study: <name>`")
+    lines: dict[Keys, int] = {}
+    twice = []
+    for keys, line in _walk(node, (), ()):
+        if keys in lines:
+            twice.append(f"  - {'.'.join(keys)}: lines {lines[keys]} and {line}; keep one of them")
+        lines.setdefault(keys, line)
+        if len(lines) > _MOST_KEYS:
+            raise ConfigError(f"study file {str(file)!r} contains more than {_MOST_KEYS} keys and values")
+    if twice:
+        raise ConfigError(f"{file}: {len(twice)} key(s) occur twice:\n" + "\n".join(twice))
+    return StudyFile(file.name, yaml.load(text, Loader=_LOADER), lines)
+
+
+def where(keys: Sequence[str], files: Sequence[StudyFile], message: str = "") -> str:
+    """The place of a problem's key: its line, with the file's name if there are several files; "" if not found.
+
+    Args:
+        keys: the key's path; empty for a problem between keys: then the keys named in `message` are searched.
+    """
+    path = tuple(keys)
+    named = [path] if path else [tuple(word.rstrip(".").split(".")) for word in re.findall(r"[\w.-]+", message)]
+    found = []
+    for name in named:
+        set_in = [(file, file.lines[name]) for file in files if name in file.lines]
+        if not set_in and name == path and len(path) > 1:
+            return where(path[:-1], files)  # a missing key: its section
+        inside = any(len(key) > len(name) and key[: len(name)] == name for file in files for key in file.lines)
+        found += set_in if inside else set_in[-1:]  # the last file decides a value
+    shown = dict.fromkeys(f"{file.name} line {line}" if len(files) > 1 else f"line {line}" for file, line in found)
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _walk(node: yaml.Node, keys: Keys, inside: tuple[yaml.Node, ...]) -> Iterator[tuple[Keys, int]]:
+    if node in inside:
+        raise ConfigError(f"{'.'.join(keys)}: refers to itself (line {node.start_mark.line + 1}); remove the reference")
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag != "tag:yaml.org,2002:merge":
+                yield (*keys, str(key.value)), key.start_mark.line + 1
+                yield from _walk(value, (*keys, str(key.value)), (*inside, node))
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*keys, str(i)), value.start_mark.line + 1
+            yield from _walk(value, (*keys, str(i)), (*inside, node))
 
 
 def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[str], str]]:
@@ -34,13 +114,10 @@ def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[s
         if isinstance(table, str) and not _exists(here, table):
             yield [section, "table"], f"the file {table} does not exist"
     for keys, source in _sources(study):
-        if isinstance(path := source.get("path"), str) and not _exists(here, path):
+        path, member = source.get("path"), source.get("member")
+        if isinstance(path, str) and not _exists(here, path):
             yield [*keys, "path"], f"{path} does not exist"
-        elif (
-            isinstance(path, str)
-            and isinstance(member := source.get("member"), str)
-            and not _exists(here, os.path.join(path, member))
-        ):
+        elif isinstance(path, str) and isinstance(member, str) and not _exists(here, os.path.join(path, member)):
             yield [*keys, "member"], f"{path} contains no {member}"
     policies = study.get("policies")
     for i, policy in enumerate(policies if isinstance(policies, list) else []):
@@ -66,11 +143,8 @@ def count_prompts(prompts: Mapping[str, Any], documents: Mapping[str, Any] | Non
     column = prompts.get("text_column") or "text"
     key = f"ALIGNMENT_LIMITS_PROMPTS_{digest([state, column, documents, prompts.get('template')])}"
     if key not in os.environ:
-        from alignment_limits.tables.prompts import (
-            conversations,
-            read_documents,  # imported here, as importing polars takes 0.1 s
-            read_prompts,
-        )
+        # imported here, as importing polars takes 0.1 s
+        from alignment_limits.tables.prompts import conversations, read_documents, read_prompts
 
         table = read_documents(path, **documents) if documents else read_prompts(path, str(column))
         if not documents:
@@ -110,10 +184,6 @@ def with_count(study: Mapping[str, Any], given: Mapping[str, Any], here: Path) -
 
 
 def _documents(study: Mapping[str, Any]) -> dict[str, Any] | None:
-    from pydantic import ValidationError
-
-    from alignment_limits.study.sampling import Documents
-
     if study.get("documents") is None:
         return None
     try:

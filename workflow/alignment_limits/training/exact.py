@@ -23,7 +23,7 @@ import torch
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import EstimateError
 from alignment_limits.exact.laws import kl, mean, tilt
-from alignment_limits.exact.replies import Replies, exact_logprobs, load_exact, replies_of, reply_logprobs
+from alignment_limits.exact.world import Replies, exact_logprobs, load_exact, replies_of, reply_logprobs
 from alignment_limits.jobs.job import say
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.training.task import Task

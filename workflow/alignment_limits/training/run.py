@@ -24,7 +24,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from alignment_limits.errors import ArtifactError, TrainingError
 from alignment_limits.files import atomic, reading
 from alignment_limits.jobs.job import say
-from alignment_limits.models.split_model import SplitModel
+from alignment_limits.models.load import SplitModel
 from alignment_limits.models.tokenizer import load_config
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.rewards.embedding import load_encoder

@@ -67,13 +67,13 @@ FIGURES = {
         {"table": _FRONTIER, "best_of_n": _BEST_OF_N},
     ),
     "tempered": Entry(
-        "tempered:tempered",
+        "methods:tempered",
         LIMITS,
         "tempered sampling: the limit at large KLs, and its cost",
         {"table": ("limits/tempered.parquet", "estimates:TEMPERED"), "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
     ),
     "win_rate": Entry(
-        "win_rate:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
+        "methods:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
     ),
     "gold_under_proxies": Entry(
         "rewards:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
