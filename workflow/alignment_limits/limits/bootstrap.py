@@ -15,8 +15,8 @@ exactly Clopper and Pearson's.
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
 
 from alignment_limits.ensembles.scores import Array, check_clusters, check_keys
 from alignment_limits.errors import EstimateError
@@ -247,17 +247,17 @@ def _left_without_the_largest(influence: Array, few: int = 4) -> Array:
 
 def student_quantile(level: float, freedom: int) -> float:
     """Two-sided quantile of Student's t; NaN without a degree of freedom."""
-    return float(stdtrit(freedom, (1 + level) / 2)) if freedom > 0 else float("nan")
+    return float(scipy.special.stdtrit(freedom, (1 + level) / 2)) if freedom > 0 else float("nan")
 
 
 def student_quantiles(level: float, freedom: Array) -> Array:
     """The same for several degrees of freedom, which need not be whole."""
-    return np.asarray(stdtrit(freedom, (1 + level) / 2))
+    return np.asarray(scipy.special.stdtrit(freedom, (1 + level) / 2))
 
 
 def normal_quantile(level: float) -> float:
     """Two-sided quantile of the normal law."""
-    return float(ndtri((1 + level) / 2))
+    return float(scipy.special.ndtri((1 + level) / 2))
 
 
 LOPSIDED = 0.38  # skewness of a mean above which it lacks rare units: lognormal spreads of log-sd 0.6, 64 prompts

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
 from alignment_limits.ensembles.scores import Array, enough_samples, prompt_means, sample_counts
 from alignment_limits.errors import EstimateError
@@ -143,7 +143,7 @@ def _above_zero(away: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(2 * np.log1p(-low * scaled).sum(axis=0))
         wald = low * np.sqrt((tilted**2).sum(axis=0))
-        tail = ndtr(-root) + np.exp(-(root**2) / 2) / np.sqrt(2 * np.pi) * (1 / wald - 1 / root)
+        tail = scipy.special.ndtr(-root) + np.exp(-(root**2) / 2) / np.sqrt(2 * np.pi) * (1 / wald - 1 / root)
     return np.where((scaled.sum(axis=0) >= 0) | ~np.isfinite(tail), 1.0, tail)
 
 

@@ -15,14 +15,14 @@ Scores on levels (0/1 rewards, marks) have another estimate. The gain is a sum o
 a prompt's probability to reach the level. Over prompts, p has a beta law, fitted by maximum likelihood.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq, minimize
-from scipy.special import betaln, digamma, gammaln, roots_legendre
 
 from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words, check_scores, sample_counts
 from alignment_limits.errors import EstimateError
@@ -36,7 +36,6 @@ FEWEST_SAMPLES = 32
 FEWEST_BEHIND = 3.0
 MOST_LEVELS = 64  # different scores of a reward on levels
 STEP = 1e-3  # of the ratio, for its derivative
-_NODES, _WEIGHTS = (each / 2 for each in roots_legendre(200))
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,17 +188,26 @@ def _verdict(
 def pareto(n: Array, shape: float) -> Array:
     """c(n) of the generalised Pareto family with index `shape` < 1."""
     if abs(shape) < 1e-8:
-        return np.asarray(digamma(n + 1.0) + np.euler_gamma)
+        return np.asarray(scipy.special.digamma(n + 1.0) + np.euler_gamma)
+    gammaln = scipy.special.gammaln
     return np.asarray(np.expm1(gammaln(n + 1.0) - gammaln(n + 1.0 - shape) + gammaln(1.0 - shape)) / shape)
+
+
+@functools.cache
+def _quadrature() -> tuple[Array, Array]:
+    """Nodes and weights on [-1/2, 1/2]."""
+    nodes, weights = scipy.special.roots_legendre(200)
+    return nodes / 2, weights / 2
 
 
 def weibull(n: Array, shape: float) -> Array:
     """c(n) of the generalised Weibull family: the mean of (y^shape - 1) / shape, y the largest of n exponentials."""
-    s = (_NODES + 0.5)[:, None]
+    nodes, weights = _quadrature()
+    s = (nodes + 0.5)[:, None]
     upper = s * s * (3.0 - 2.0 * s)  # dense at both ends of the distribution function of the maximum
     y = -np.log(-np.expm1(np.log(upper) / n))
     value = np.log(y) if abs(shape) < 1e-8 else np.expm1(shape * np.log(y)) / shape
-    return np.asarray((_WEIGHTS[:, None] * 6.0 * s * (1.0 - s) * value).sum(axis=0))
+    return np.asarray((weights[:, None] * 6.0 * s * (1.0 - s) * value).sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -248,7 +256,8 @@ def _ratio(family: Family, at: np.ndarray, shape: float) -> float:
 
 def _step(family: Family, at: np.ndarray, n: Array, ratio: float) -> Array:
     """(c(n) - c(M)) / (c(M) - c(M/4)) of the shape with this ratio of steps."""
-    shape = brentq(lambda each: _ratio(family, at, each) - ratio, family.lowest, family.largest, xtol=1e-9)
+    least, most = family.lowest, family.largest
+    shape = scipy.optimize.brentq(lambda each: _ratio(family, at, each) - ratio, least, most, xtol=1e-9)
     c = family.mean(np.concatenate([at, n]), shape)
     return np.asarray((c[3:] - c[2]) / (c[2] - c[1]))
 
@@ -271,17 +280,17 @@ def _reached(hits: Array, counts: Array, n: Array) -> Array:
 
     def each(point: Array) -> Array:
         a, b = np.exp(point)
-        return np.asarray(betaln(a + hits, b + counts - hits) - betaln(a, b))
+        return np.asarray(scipy.special.betaln(a + hits, b + counts - hits) - scipy.special.betaln(a, b))
 
     def mean(point: Array) -> Array:
         a, b = np.exp(point)
-        after = betaln((a + hits)[:, None], (b + counts - hits)[:, None] + n)
-        return np.asarray(-np.expm1(after - betaln(a + hits, b + counts - hits)[:, None]))
+        after = scipy.special.betaln((a + hits)[:, None], (b + counts - hits)[:, None] + n)
+        return np.asarray(-np.expm1(after - scipy.special.betaln(a + hits, b + counts - hits)[:, None]))
 
     rate = float(np.clip(hits.sum() / counts.sum(), 1e-6, 1 - 1e-6))
     start = np.log([max(rate, 1e-3), max(1 - rate, 1e-3)])
     # A weak prior on the logarithms (s.d. 3 around a sum of 1) keeps the law proper where all prompts are alike.
-    found = minimize(lambda p: -each(p).sum() + ((p / 6.0) ** 2).sum(), start, method="BFGS").x
+    found = scipy.optimize.minimize(lambda p: -each(p).sum() + ((p / 6.0) ** 2).sum(), start, method="BFGS").x
     step = 1e-3 * np.eye(2)
     score = np.stack([(each(found + s) - each(found - s)) / 2e-3 for s in step], axis=1)  # (P, 2)
     slope = np.stack([(mean(found + s) - mean(found - s)).mean(axis=0) / 2e-3 for s in step])  # (2, N)

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from alignment_limits.ensembles.scores import QUARTERS, Array, prompt_means, split_labels
 from alignment_limits.errors import EstimateError
@@ -186,7 +186,7 @@ class Pool:
         with np.errstate(divide="ignore"):
             share = np.maximum(np.log(is_law.sum(axis=2) / number), -IMPOSSIBLE)
         ratios = np.clip(np.where(own, self.log_ratios, 0.0), -IMPOSSIBLE, IMPOSSIBLE)
-        chance = softmax(share[:, :, None] + ratios, axis=0) * own
+        chance = scipy.special.softmax(share[:, :, None] + ratios, axis=0) * own
         off = np.stack([chance - is_law, chance * (is_law - chance)]).sum(axis=3) / number  # (2, K, P)
         prompts = off.shape[2]
         if prompts < 2:

@@ -1,8 +1,8 @@
 """The upper tail of rewards: how heavy it is, and whether a quarter of the samples shows any of it."""
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import gammaln
 
 from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, check_scores, sample_counts
 
@@ -127,7 +127,7 @@ def constant_quarters(scores: ArrayLike, share: Array | None = None) -> float:
     share = np.nanstd(array, axis=1) if share is None else share
     if not share.sum() > 0:
         return 0.0
-    quarter = counts // 4
+    gammaln, quarter = scipy.special.gammaln, counts // 4
     chance = np.zeros(len(array))
     for end in (np.nanmin(array, axis=1), np.nanmax(array, axis=1)):
         tied = np.sum(array == end[:, None], axis=1)

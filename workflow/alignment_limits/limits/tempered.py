@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words
 from alignment_limits.errors import EstimateError
@@ -96,7 +95,7 @@ class Pooled:
     def at(self, inverse: float) -> tuple[Array, Array, Array, Array, Array]:
         """KL, gain, slopes Cov(v, r) and Var(r), and effective sample size of each prompt (P,) at λ."""
         logs = self.log_weights + inverse * self.rewards
-        log_z = logsumexp(logs, axis=1)
+        log_z = scipy.special.logsumexp(logs, axis=1)
         w, base = np.exp(logs - log_z[:, None]), np.exp(self.log_weights)
         r, v = (np.sum(w * each, axis=1) for each in (self.rewards, self.evaluated))
         away = w * (self.rewards - r[:, None])
@@ -106,7 +105,9 @@ class Pooled:
 
     def inverse_at(self, kl: float, last: float) -> float:
         """The λ up to `last` at which the mean KL is `kl`."""
-        return float(brentq(lambda x: self.at(x)[0].mean() - kl, 0.0, last, xtol=1e-12)) if kl > 0 else 0.0
+        if not kl > 0:
+            return 0.0
+        return float(scipy.optimize.brentq(lambda x: self.at(x)[0].mean() - kl, 0.0, last, xtol=1e-12))
 
 
 def pool_levels(levels: Sequence[Level], evaluated: Sequence[Array] | None = None) -> Pooled:
@@ -152,7 +153,7 @@ def pool_levels(levels: Sequence[Level], evaluated: Sequence[Array] | None = Non
     for i, lam in enumerate(inverse):
         mixture = np.logaddexp(mixture, np.log(size[i]) + lam * rewards - log_z[:, i, None])
     logs = -mixture
-    return Pooled(rewards, other, logs - logsumexp(logs, axis=1, keepdims=True), log_z)
+    return Pooled(rewards, other, logs - scipy.special.logsumexp(logs, axis=1, keepdims=True), log_z)
 
 
 def _log_z(rewards: Array, inverse: Array, size: Array, start: Array) -> Array:
@@ -160,7 +161,7 @@ def _log_z(rewards: Array, inverse: Array, size: Array, start: Array) -> Array:
     f = start[:, :1] - start
     for _ in range(NEWTON_STEPS):
         logs = (np.log(size) + f)[:, :, None] + inverse[:, None] * rewards[:, None, :]
-        share = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        share = np.exp(logs - scipy.special.logsumexp(logs, axis=1, keepdims=True))
         slope = share.sum(axis=2) - size
         if np.abs(slope).max() <= 1e-8 * size.sum():
             break
