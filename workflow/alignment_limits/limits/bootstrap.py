@@ -260,7 +260,8 @@ def normal_quantile(level: float) -> float:
     return float(scipy.special.ndtri((1 + level) / 2))
 
 
-LOPSIDED = 0.38  # skewness of a mean above which it lacks rare units: lognormal spreads of log-sd 0.6, 64 prompts
+LOPSIDED = 0.25  # skewness of a mean above which it may lack rare units; lognormal spreads of log-sd 0.6: 0.2 to 0.6
+FURTHER = 20.0, 4.0  # further units for each unit of skewness above it, and at most
 
 
 def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -278,10 +279,11 @@ def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, h
 def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[Array, Array]:
     """Interval of a corrected limit: the mean of (P, ...), with a bound of its remaining bias.
 
-    Three parts make it longer than the bootstrap's, so that fewer rows need to be refused. (1) No side is shorter than
-    Student's, with Satterthwaite's degrees of freedom for units of this kurtosis. (2) If the mean itself is skewed, few
-    units carry it, and units like them may not have been drawn. The side of the long tail then gets up to four further
-    units, each as far off as the furthest: 10 times the skewness of the mean above 0.38. (3) The bound of the bias,
+    Three parts make it longer than the bootstrap's, so that no row needs to be refused because few units carry it. Such
+    a refusal would select studies: those that missed the wide prompts look alike, and are too low. (1) No side is
+    shorter than Student's, with Satterthwaite's degrees of freedom for units of this kurtosis. (2) If the mean itself
+    is skewed, units like the furthest may not have been drawn. The side of the long tail then gets up to four further
+    units, each as far off as the furthest: 20 times the skewness of the mean above 0.25. (3) The bound of the bias,
     `left` (...), is added in quadrature.
     """
     flat, bound = values.reshape(len(values), -1), left.ravel()
@@ -296,7 +298,8 @@ def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[A
     some = np.where(second > 0, second, 1.0)
     freedom = np.clip(2 * n / np.maximum(n * fourth / some**2 - 1, 1e-9), 2, max(n - 1, 2))
     reach = student_quantiles(boot.level, freedom) * size * np.sqrt(second * n / max(n - 1, 1)) / len(flat)
-    more = np.clip(10 * (np.abs(third) / some**1.5 - LOPSIDED), 0, 4) / len(flat)
+    rate, most = FURTHER
+    more = np.clip(rate * (np.abs(third) / some**1.5 - LOPSIDED), 0, most) / len(flat)
     low = np.minimum(low, mean - reach) + np.where(third < 0, more * away.min(axis=0), 0.0)
     high = np.maximum(high, mean + reach) + np.where(third > 0, more * away.max(axis=0), 0.0)
     low, high = (end * units for end in widened(mean, low, high, bound / units))

@@ -113,10 +113,11 @@ def missed(levels: Array, factor: Array) -> Array:
 
 
 def remaining(levels: Array, factor: Array, ess: Array) -> Array:
-    """A bound (K, V) of the bias of corrected gains, for their intervals: `missed` times 1/4 + 3 / ESS.
+    """A bound (K, V) of the bias of corrected gains, for their intervals: `missed` times 1/4 + 4 / ESS.
 
     The error is about a fifth of `missed` with 10 effective samples or more, and 1.2 times it with 2 to 4 (prompts of
-    different spreads). If quarters do not reach a KL, the bound is the correction itself.
+    different spreads). It is larger in the studies that are too low for other reasons too. If quarters do not reach a
+    KL, the bound is the correction itself.
 
     Args:
         levels: gains at all samples, halves and quarters (3, K, V).
@@ -125,7 +126,7 @@ def remaining(levels: Array, factor: Array, ess: Array) -> Array:
     """
     step = levels[0] - levels[1]
     left = np.where(np.isnan(levels[2]) & ~np.isnan(step), np.abs(step), missed(levels, factor[:, None]))
-    return np.asarray((0.25 + 3.0 / np.fmax(ess, 1.0))[:, None] * left)
+    return np.asarray((0.25 + 4.0 / np.fmax(ess, 1.0))[:, None] * left)
 
 
 def _basis(t: Array) -> tuple[Array, Array, Array, Array]:

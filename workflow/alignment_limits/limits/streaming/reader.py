@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, unit_of
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import student_quantile
+from alignment_limits.limits.bootstrap import student_quantile, widened
 from alignment_limits.limits.brackets import ERROR, Dual, at_least, bernstein, largest_mean, lower_end, upper_mean
 from alignment_limits.limits.correction import (
     LEVELS,
@@ -154,14 +154,15 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         }
 
     e, intervals = _jackknife(sums, estimate, level)
-    # With very many prompts an interval becomes narrower than the remaining bias, which is added in quadrature.
+    # With very many prompts an interval becomes narrower than the remaining bias, which is added.
     (gain_low, gain_high), gain = intervals["gain"], e["interval:gain"]
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
     verdict, others = (_judge(sums, lam, e["ratio"], reached=reached, widened=each) for each in (True, False))
     own = np.arange(len(sums.names)) == 0
-    width = np.hypot((gain_high - gain_low) / 2, remaining(e["levels"], e["factor"], verdict.ess))
+    half = (gain_high - gain_low) / 2
+    gain_low, gain_high = widened(gain, gain - half, gain + half, remaining(e["levels"], e["factor"], verdict.ess))
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
@@ -180,8 +181,8 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "kl_high": kappa,
         "kl_reverse": e["reverse"],
         "gain": gain,
-        "gain_low": gain - width,
-        "gain_high": gain + width,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
         **_brackets(sums, at_least(kappa, e["plugin"][:, 0], intervals["plugin"][0]), lambda dual: dual.at(kappa)),
