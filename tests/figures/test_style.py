@@ -4,10 +4,12 @@ import os
 import re
 import zlib
 
+import matplotlib
 import pytest
+import seaborn
 
 from alignment_limits.errors import ArtifactError, ConfigError
-from alignment_limits.report.figures.style import INK, Look, label, order, save
+from alignment_limits.report.figures.style import INK, TICKS, Look, colours, label, order, save
 
 LOOK = Look(names=("a", "b", "c"))
 
@@ -37,6 +39,21 @@ def test_a_reward_has_one_colour_with_and_without_ensembles():
     alone, together = Look.of(p), Look.of(p | {"ensembles": ["e", "f"]})
     assert [alone.colour(n) for n in "pq"] == [together.colour(n) for n in "pq"]
     assert len({together.colour(n) for n in "pqef"}) == 4
+
+
+def test_the_default_look_is_seaborns_though_seaborn_is_not_loaded_for_it():
+    assert colours("colorblind") == list(seaborn.color_palette("colorblind"))
+    assert colours("colorblind", 12) == list(seaborn.color_palette("colorblind", 12))
+    with LOOK.applied():
+        ours = dict(matplotlib.rcParams)
+    seaborns = {**seaborn.axes_style("ticks"), **seaborn.plotting_context("paper")}
+    with LOOK.applied(), matplotlib.rc_context({k: v for k, v in seaborns.items() if k in TICKS}):
+        for key, value in matplotlib.rcParams.items():
+            assert ours[key] == pytest.approx(value) if isinstance(value, float) else ours[key] == value, key
+    rest = {k: v for k, v in seaborns.items() if k not in TICKS and v != matplotlib.rcParamsDefault[k]}
+    own = {"font", "axes.spines", "axes.linewidth", "axes.labelsize", "axes.titlesize", "legend", "lines.linewidth"}
+    own |= {"xtick.major", "ytick.major", "xtick.labelsize", "ytick.labelsize", "image.cmap"}
+    assert not [key for key in rest if not key.startswith(tuple(own))], "what we do not set ourselves, is as seaborn's"
 
 
 def test_gold_is_black():

@@ -20,7 +20,7 @@ LIBRARIES = (
     "cffi", "datasets", "docutils.writers.html4css1", "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf", "nbformat.v4", "numba", "numpy", "peft.utils.transformers_weight_conversion",
     "polars._utils.parquet", "pydantic", "pygments.lexers.python", "safetensors.numpy", "scipy.interpolate",
-    "scipy.stats", "seaborn", "sklearn.linear_model", "smart_open", "snakemake.benchmark", "snakemake.cli",
+    "scipy.stats", "sklearn.linear_model", "smart_open", "snakemake.benchmark", "snakemake.cli",
     "snakemake.profiles", "snakemake.report.html_reporter", "snakemake.script", "snakemake.storage", "torch",
     "torch.utils.mkldnn", "transformers", "transformers.conversion_mapping", "trl.experimental.ppo", "trl",
 )  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib
 import numpy as np
 import polars as pl
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +23,7 @@ from alignment_limits.report.figures.style import (
     LINE,
     POOLED,
     Look,
+    colours,
     fold,
     label,
     outside_key,
@@ -104,9 +105,9 @@ def _groups(rows: pl.DataFrame, look: Look) -> list[tuple[pl.DataFrame, Any, str
     """Rows of each objective and optimised reward in order of KL, their colour and marker."""
     keyed = rows.with_columns(_group=_key())
     names = keyed["_group"].unique(maintain_order=True).to_list()
-    colours = sns.color_palette(look.palette, max(len(names), 1))
+    palette = colours(look.palette, max(len(names), 1))
     return [
-        (keyed.filter(pl.col("_group") == name).sort("kl"), colours[i], MARKERS[i % len(MARKERS)])
+        (keyed.filter(pl.col("_group") == name).sort("kl"), palette[i], MARKERS[i % len(MARKERS)])
         for i, name in enumerate(names)
     ]
 
@@ -210,20 +211,21 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
         curves: table `curves` of runs of one recipe and one optimised reward.
     """
     coefficients = curves["coefficient"].unique().sort().to_list()
-    colours = dict(zip(coefficients, sns.color_palette("viridis", len(coefficients)), strict=True))
+    places = np.linspace(0, 1, len(coefficients) + 2)[1:-1]  # without the ends, of which one is pale
+    shades = dict(zip(coefficients, matplotlib.colormaps["viridis"](places), strict=True))
     optimized = curves["optimized"][0]
     with look.applied():
         figure = look.figure(height=0.8 * look.width + 0.2)
         axes = figure.subplots(2, 2, sharex=True).ravel()
         for ax, (column, title) in zip(axes, PANELS.items(), strict=True):
-            for coefficient, colour in colours.items():
+            for coefficient, colour in shades.items():
                 _lines(ax, curves.filter(pl.col("coefficient") == coefficient), column, coefficient, colour)
             ax.set_ylabel(title.format(optimized=label(optimized, 22)))
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for ax in axes[:2]:
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
         figure.supxlabel("training step", fontsize=look.font_size)
-        handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in colours.items()]
+        handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in shades.items()]
         what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
         outside_key(figure, handles, look, title=what)
     return figure
@@ -269,7 +271,7 @@ def exact(
         if policies is not None:
             rows = policies.filter(pl.col("evaluated") == evaluated)
             groups = rows.select("objective", "optimized").unique(maintain_order=True).rows()
-            for i, (group, colour) in enumerate(zip(groups, sns.color_palette(look.palette, len(groups)), strict=True)):
+            for i, (group, colour) in enumerate(zip(groups, colours(look.palette, len(groups)), strict=True)):
                 some = rows.filter(
                     pl.concat_str("objective", "optimized", separator="\n") == "\n".join(map(str, group))
                 )

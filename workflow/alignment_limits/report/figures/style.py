@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 import polars as pl
-import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -47,7 +48,62 @@ GAIN = "gain in gold\n(base-model s.d.)"  # axes of all figures
 KL = "KL from the base model (nats per reply)"
 SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own font size
 DPI = 300
-_DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # seaborn's `colorblind`, its two pinks and the grey kept apart
+# seaborn's `colorblind`: importing seaborn takes longer than a figure, so only other palettes do it
+COLORBLIND = [
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#fbafe4",
+    "#949494",
+    "#ece133",
+    "#56b4e9",
+]
+_DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # its two pinks and the grey kept apart
+
+
+# what seaborn's `axes_style("ticks")` and `plotting_context("paper")` change of matplotlib's defaults
+TICKS: dict[str, Any] = {
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), ".15"),
+    "axes.axisbelow": True,
+    "grid.color": ".8",
+    "legend.title_fontsize": 9.6,
+    "lines.markersize": 4.8,
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
+    "patch.linewidth": 0.8,
+    "xtick.minor.size": 3.2,
+    "xtick.minor.width": 0.8,
+    "ytick.minor.size": 3.2,
+    "ytick.minor.width": 0.8,
+}
+Colour = tuple[float, float, float]
+
+
+def colours(palette: str, count: int | None = None) -> list[Colour]:
+    """The colours of a palette as seaborn's `color_palette` has them; default: all.
+
+    Raises:
+        ConfigError: seaborn has no such palette.
+
+    Example:
+        >>> [tuple(round(part, 2) for part in colour) for colour in colours("colorblind", 2)]
+        [(0.0, 0.45, 0.7), (0.87, 0.56, 0.02)]
+    """
+    if palette == "colorblind":
+        turns = itertools.cycle(map(matplotlib.colors.to_rgb, COLORBLIND))
+        return list(itertools.islice(turns, len(COLORBLIND) if count is None else count))
+    import seaborn
+
+    try:
+        return list(seaborn.color_palette(palette, count))
+    except ValueError as error:
+        raise ConfigError(
+            f"figures.palette: '{palette}' is not a seaborn palette ({error}); try 'colorblind'"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -110,22 +166,16 @@ class Look:
         place = self.names.index(name) if name in self.names else 0
         return 0 if place < len(self._colours()) else 1 + place % 2
 
-    def _colours(self) -> list[tuple[float, float, float]]:
-        try:
-            palette = list(sns.color_palette(self.palette))
-        except ValueError as error:
-            raise ConfigError(
-                f"figures.palette: '{self.palette}' is not a seaborn palette ({error}); try 'colorblind'"
-            ) from error
+    def _colours(self) -> list[Colour]:
+        palette = colours(self.palette)
         return [palette[i] for i in _DISTINCT] if self.palette == "colorblind" else palette
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Seaborn's `ticks` theme at paper scale with this study's type, for the block only."""
+        """Seaborn's theme `ticks` at paper scale with this study's type, for the block only."""
         size, small = self.font_size, self.small
         settings = {
-            **sns.axes_style("ticks"),
-            **sns.plotting_context("paper"),
+            **TICKS,
             "font.family": "sans-serif",
             "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same file on every machine
             "mathtext.fontset": "dejavusans",
