@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import foreign
 import numpy as np
 import polars as pl
 import pytest
@@ -55,7 +56,14 @@ def project(finished, tmp_path_factory):
     for name in ("safety", "summarisation"):
         (folder / "results" / name).symlink_to(folder / "results/tiny")
     (folder / "docs/figures").mkdir(parents=True)
+    for name in ("runs", "logs"):  # files of other projects
+        (folder / name).mkdir(exist_ok=True)
+    foreign.lm_eval(folder / "runs"), foreign.trl(folder / "runs", (1, 2)), foreign.openai_batch(folder)
+    foreign.inspect(folder)[0].rename(folder / "logs/rivers.eval")
+    foreign.monkeys(folder)
     rng = np.random.default_rng(0)
+    lines = [{"prompt": f"{i}", "reply": f"{i} {j}", "rm": rng.normal()} for i in range(20) for j in range(32)]
+    foreign.jsonl(folder / "my_samples.jsonl", lines)
     for shard in ("1", "2"):
         (folder / "shards" / shard).mkdir(parents=True)
         keys = {

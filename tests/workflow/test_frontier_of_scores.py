@@ -30,6 +30,7 @@ def table(prompts=20, samples=32):
             "prompt_id": [f"p{i:03}" for i in row.ravel()],
             "sample_id": sample.ravel(),
             "text": ["a reply"] * gold.size,
+            "n_tokens": [2] * gold.size,
             "judge": gold.ravel(),
             "length": np.round(5 * gold + 9 * rng.normal(size=gold.shape)).ravel(),
         }
@@ -54,7 +55,7 @@ def answered(tmp_path_factory):
 def test_the_questions_are_answered_with_a_page_and_figures_and_no_model_library(answered):
     folder, said = answered
     assert "20 prompts, 640 samples; gold: judge" in said
-    assert "proxies: length" in said, "all other columns of numbers"
+    assert "proxies: length (" in said, "all other columns of numbers, but those of samples"
     assert said.count("?") == 3
     page = (folder / "out/report.html").read_text("utf-8")
     assert page.count("data:image/png") == 4

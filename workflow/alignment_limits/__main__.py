@@ -16,6 +16,7 @@ from alignment_limits.errors import AlignmentLimitsError
 
 COMMANDS = {
     "frontier": ("scores", "limits and figures of a table of scores, in seconds; a study is not needed"),
+    "import": ("imports", "a table from samples of other projects, with a verdict on what drew them"),
     "plan": ("studies", "how many prompts and samples a study needs; this study is the pilot"),
     "why": ("studies", "what a run would do, and why"),
     "verify": ("results", "check that the files of a finished study are unchanged"),
