@@ -209,6 +209,7 @@ def test_scores_of_a_reward_model_on_rewardbench_are_read(imports, tmp_path):
 
 def test_a_saved_data_set_is_read_in_the_order_of_its_state(imports, tmp_path):
     import datasets  # only here: it takes seconds
+
     rows = [
         {"question": PROMPTS[i], "samples": [reply(i, j) for j in range(5)], "is_corrects": [True] * 5}
         for i in range(2)

@@ -31,6 +31,7 @@ def table(prompts=20, samples=32):
             "sample_id": sample.ravel(),
             "text": ["a reply"] * gold.size,
             "n_tokens": [2] * gold.size,
+            "prompt": row.ravel().astype(str),
             "judge": gold.ravel(),
             "length": np.round(5 * gold + 9 * rng.normal(size=gold.shape)).ravel(),
         }

@@ -13,6 +13,7 @@ import yaml
 
 from alignment_limits.errors import TableError
 from alignment_limits.files import atomic, file_sha256, sweep
+from alignment_limits.importers.imported import SAMPLE_COLUMNS
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.figures.style import save
@@ -25,7 +26,7 @@ from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
 from alignment_limits.tables.columns import numbers
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
 from alignment_limits.tables.schemas.limits import HEADLINE
-from alignment_limits.tables.schemas.samples import SAMPLES, SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tables.user_table import UserTable, read_user_table, stem_of
@@ -80,7 +81,7 @@ def _may_write(out: Path) -> bool:
 
 def _others(given: UserTable, arguments: argparse.Namespace) -> list[str]:
     """Columns of numbers that may be rewards."""
-    known = [*KEY, arguments.gold, arguments.cluster or "cluster", *SAMPLES.columns]
+    known = [*KEY, arguments.gold, arguments.cluster or "cluster", *SAMPLE_COLUMNS]
     rest = [name for name in dict.fromkeys(given.columns) if name and name not in known]
     return [name for name, column in given.read(rest).items() if not numbers(column)[1]] if rest else []
 
