@@ -8,10 +8,10 @@ log π₀. Then logit P(a ≻ b) = γ log π₀(a)/π₀(b) + w·(φ(a) − φ(b
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import chdtri
 
 from alignment_limits.preferences.objectives import sigmoid, softplus
 
@@ -292,7 +292,7 @@ def logistic_fit(
     return weights, -(won * softplus(-u) + lost * softplus(u)).sum(-1)
 
 
-DROP = float(chdtri(1, 0.05)) / 2  # of the profile log-likelihood, at the ends of a 95% interval
+DROP = NormalDist().inv_cdf(0.975) ** 2 / 2  # of the profile log-likelihood, at the ends of a 95% interval
 _FLAT = 1e-6  # γ is not identified if a smaller share of its information is left once the rewards are fitted
 _STEPS = 30
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtrit
+import scipy
 
 from alignment_limits.preferences.fits import (
     linear_reward_fit,
@@ -366,7 +366,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     mean = float(values.mean()) if values.size else np.nan
     if not finite or values.size < 2:
         return mean, np.nan, np.nan
-    half = float(stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size))
+    half = float(scipy.special.stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size))
     return mean, mean - half, mean + half
 
 
