@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from alignment_limits.report.figures.table import FIGURES
+from alignment_limits.report.figures.entries import FIGURES
 
 
 @pytest.mark.parametrize("name", FIGURES)

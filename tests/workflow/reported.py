@@ -8,7 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import figures_of
+from alignment_limits.report.pages.table import PAGES as WRITTEN
 from alignment_limits.report.pages.table import pages_of
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import stages
@@ -36,8 +38,18 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
     figures = {f"figure_{name}" for name in figures_of(study)}
     present = {"headline": not study.learning, "sample_page": study.sampling is not None}
-    pages = re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)
+    pages = set(re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)) - {"caption"}
+    figures |= {f"figure_{name}" for name in ("policies", "training_curves") if f'FIGURES["{name}"]' in rules}
     return {"workflow", *figures, *pages_of(study), *(page for page in pages if present.get(page, True))}
+
+
+def source_of(caption: str) -> str:
+    """A caption as it is written, without the names of a study."""
+    if caption.startswith("figure_"):
+        return FIGURES[caption.removeprefix("figure_")].description
+    if caption in WRITTEN:
+        return WRITTEN[caption].description
+    return (ROOT / f"workflow/report/{caption}.rst").read_text("utf-8")
 
 
 def entries(report: Path) -> dict[str, str]:
@@ -81,10 +93,10 @@ def check(folder: Path, name: str, report: Path, config: dict[str, Any]) -> None
     assert {PAGES[section] for section in PAGES if config.get(section)} <= {page.stem for page in pages}
     gold, titles = config.get("gold") or config.get("scores", {}).get("gold"), {}
     for caption in captions_of(config) - {"workflow"}:
-        source = (ROOT / f"workflow/report/{caption}.rst").read_text("utf-8")
+        source = source_of(caption)
         title = re.search(r"\*\*(.+?)[*{`]", source.replace("\n", " "))
         assert title, caption
-        titles[title[1].strip()] = "{{ gold }}" in source
+        titles[title[1].strip()] = bool(re.search(r"{ ?gold ?}", source))
     for file, text in shown.items():
         (names_gold,) = (names for title, names in titles.items() if text.startswith(title))
         assert not names_gold or gold in text, file

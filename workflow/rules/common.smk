@@ -21,7 +21,7 @@ from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.files import sweep
 from alignment_limits.jobs.fingerprint import code_fingerprint
 from alignment_limits.jobs import records
-from alignment_limits.report.pages.page import escape_report
+from alignment_limits.report.pages.page import caption, escape_report
 
 # Jobs with one core must not start one thread per core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -3,7 +3,8 @@
 #      (shared), as for the base; on_base: the base's samples under each policy; policies/policies.parquet: gain and KL of
 #      each policy, compared with the limit; on/<other policy>: its samples under this policy (shared), and
 #      policies/pool.parquet: the samples of the base and of all policies with all log-ratios, if they form one pool
-from alignment_limits.report.figures.table import FIGURES, settings_of, tables_of
+from alignment_limits.report.figures.entries import FIGURES
+from alignment_limits.report.figures.table import settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
 
 
@@ -305,7 +306,7 @@ rule figure_policies:
         pdf=results("figures/policies-{evaluated}.pdf"),
         png=report(
             results("figures/policies-{evaluated}.png"),
-            caption="../report/figure_policies.rst",
+            caption="../report/caption.rst",
             category=FIGURES["policies"].category,
             labels=lambda w: {
                 "figure": FIGURES["policies"].label.format(
@@ -324,7 +325,10 @@ rule figure_policies:
     params:
         figure="policies",
         p=lambda w: settings_of(FIGURES["policies"], STUDY)
-        | {"evaluated": LAYOUT.shown[w.evaluated]},
+        | {
+            "evaluated": LAYOUT.shown[w.evaluated],
+            "caption": caption(FIGURES["policies"], STUDY),
+        },
         code=code("figure.py", FIGURES["policies"].module),
     script:
         "../scripts/figure.py"

@@ -1,7 +1,6 @@
 # in: all tables of the study
 # out: report/headline.parquet and .html (numbers and verdicts), report/findings.json (answers and verdicts),
-#      report/first_page.rst (the start of the report); figures/<figure>.pdf and .png, with captions in
-#      workflow/report/; report/samples.html (generated text, escaped; only with report.show_samples);
+#      report/first_page.rst (the start of the report); figures/<figure>.pdf and .png; report/samples.html (generated text, escaped; only with report.show_samples);
 #      report/study.html (settings, versions, provenance), manifest.json (checksums of all of the study's files, for
 #      `make verify`); `make report` combines pages and figures
 from alignment_limits.report.figures import table as drawn
@@ -109,7 +108,7 @@ for NAME, FIGURE in drawn.figures_of(STUDY).items():
             pdf=results(f"figures/{NAME}.pdf"),
             png=report(
                 results(f"figures/{NAME}.png"),
-                caption=f"../report/figure_{NAME}.rst",
+                caption="../report/caption.rst",
                 category=FIGURE.category,
                 labels={"figure": FIGURE.label},
             ),
@@ -122,7 +121,7 @@ for NAME, FIGURE in drawn.figures_of(STUDY).items():
             ENVIRONMENT
         params:
             figure=NAME,
-            p=drawn.settings_of(FIGURE, STUDY),
+            p=drawn.settings_of(FIGURE, STUDY) | {"caption": caption(FIGURE, STUDY)},
             code=code("figure.py", FIGURE.module),
         script:
             "../scripts/figure.py"
@@ -145,7 +144,7 @@ for NAME, PAGE in written.pages_of(STUDY).items():
         output:
             html=report(
                 results(f"report/{PAGE.file}"),
-                caption=f"../report/{NAME}.rst",
+                caption="../report/caption.rst",
                 category=PAGE.category,
                 labels={"page": PAGE.label},
             ),
@@ -158,7 +157,7 @@ for NAME, PAGE in written.pages_of(STUDY).items():
             ENVIRONMENT
         params:
             page=NAME,
-            p=written.settings_of(NAME, STUDY),
+            p=written.settings_of(NAME, STUDY) | {"caption": caption(PAGE, STUDY)},
             code=code("page.py"),
         script:
             "../scripts/page.py"

@@ -2,7 +2,8 @@
 #     from pairs also preference pairs, features of the samples and their encoder
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job per policy;
 #      afterwards it is an ordinary policy, measured by the rules of policies.smk
-from alignment_limits.report.figures.table import FIGURES, settings_of
+from alignment_limits.report.figures.entries import FIGURES
+from alignment_limits.report.figures.table import settings_of
 from alignment_limits.study.training import learned_from
 from alignment_limits.study.objectives import OBJECTIVES, trainer
 
@@ -144,7 +145,7 @@ rule figure_training_curves:
         pdf=results("figures/training-{curve}.pdf"),
         png=report(
             results("figures/training-{curve}.png"),
-            caption="../report/figure_training_curves.rst",
+            caption="../report/caption.rst",
             category=FIGURES["training_curves"].category,
             labels=lambda w: {
                 "figure": FIGURES["training_curves"].label.format(curve=DRAWN[w.curve])
@@ -160,7 +161,8 @@ rule figure_training_curves:
         ENVIRONMENT
     params:
         figure="training_curves",
-        p=settings_of(FIGURES["training_curves"], STUDY),
+        p=settings_of(FIGURES["training_curves"], STUDY)
+        | {"caption": caption(FIGURES["training_curves"], STUDY)},
         code=code("figure.py", FIGURES["training_curves"].module),
     script:
         "../scripts/figure.py"

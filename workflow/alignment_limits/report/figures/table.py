@@ -1,186 +1,18 @@
-"""All figures of the workflow in one table: what draws each, from which tables, and where the report shows it.
-
-A new figure is a function in a module of this folder, an entry here, and a caption in `workflow/report/`.
-"""
+"""Draw the figures that `entries` lists, for a study or for a result of `limits`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from alignment_limits.report.figures.entries import FIGURES, Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from alignment_limits.report.figures.style import Look
     from alignment_limits.tables.artifacts import Schema
-
-# the report's sections; the fourth is of generated text
-LIMITS, PROXIES, REWARDS = "1 Limits", "2 Proxies and ensembles", "3 Rewards on base samples"
-POLICIES, EXACT, LEARNING = "5 Policies", "6 Exact values", "1 Learning from preferences"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A figure.
-
-    Attributes:
-        draw: the function that draws it, `module:function` of this folder; it is called with the tables and settings
-            below and a `Look`, all by name.
-        category, label: where and how the report lists it.
-        tables: the function's argument → table below results/<study>/ and its contract below `tables/`.
-        settings: the function's arguments that come from the study file.
-        exact: further tables, where the study's replies can all be listed; else the arguments are None.
-    """
-
-    draw: str
-    category: str
-    label: str
-    tables: Mapping[str, tuple[str, str]]
-    settings: tuple[str, ...] = ()
-    exact: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-    @property
-    def module(self) -> str:
-        """Dotted name of the module that draws it, for code fingerprints."""
-        return f"alignment_limits.report.figures.{self.draw.partition(':')[0]}"
-
-
-_FRONTIER = ("limits/frontier.parquet", "estimates:FRONTIER")
-_BEST_OF_N = ("limits/best_of_n.parquet", "estimates:BEST_OF_N")
-_OVER_OPTIMISATION = ("limits/over_optimisation.parquet", "estimates:OVER_OPTIMISATION")
-_POLICIES = ("policies/policies.parquet", "schemas.limits:POLICIES")
-_TARGETS = ("policies/targets.parquet", "schemas.learning:TARGETS")
-_EXACT_FRONTIER = ("exact/frontier.parquet", "schemas.learning:EXACT_FRONTIER")
-_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "schemas.learning:EXACT_BEST_OF_N")
-_EXACT_POLICIES = ("exact/policies.parquet", "schemas.learning:EXACT_OF_POLICIES")
-_EXACT_TARGETS = ("exact/targets.parquet", "schemas.learning:EXACT_TARGETS")
-_SUMMARY = ("learning/summary.parquet", "schemas.learning:LEARNING_SUMMARY")
-_NAMES = ("proxies", "ensembles")
-
-FIGURES = {
-    "frontier": Entry(
-        "frontier:frontier",
-        LIMITS,
-        "KL-reward frontier and best-of-n",
-        {"table": _FRONTIER, "best_of_n": _BEST_OF_N},
-    ),
-    "tempered": Entry(
-        "methods:tempered",
-        LIMITS,
-        "tempered sampling: the limit at large KLs, and its cost",
-        {"table": ("limits/tempered.parquet", "estimates:TEMPERED"), "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
-    ),
-    "win_rate": Entry(
-        "methods:win_rate", LIMITS, "win rate of best-of-n and its relatives", {"table": _BEST_OF_N}, _NAMES
-    ),
-    "gold_under_proxies": Entry(
-        "rewards:gold_under_proxies", PROXIES, "gold reward when a proxy is optimised", {"table": _FRONTIER}, _NAMES
-    ),
-    "over_optimisation_tilt": Entry(
-        "over_optimisation:tilted",
-        PROXIES,
-        "over-optimisation by tilting",
-        {"fits": _OVER_OPTIMISATION, "frontier": _FRONTIER},
-        _NAMES,
-    ),
-    "over_optimisation_best_of_n": Entry(
-        "over_optimisation:selected",
-        PROXIES,
-        "over-optimisation by best-of-n",
-        {"fits": _OVER_OPTIMISATION, "best_of_n": _BEST_OF_N},
-        _NAMES,
-    ),
-    "ensemble_gap": Entry(
-        "rewards:ensemble_gap",
-        PROXIES,
-        "cost of a wrong reward against ensemble size",
-        {"table": ("limits/ensembles.parquet", "estimates:ENSEMBLES")},
-        ("beta",),
-    ),
-    "proxy_quality": Entry(
-        "rewards:proxy_quality",
-        PROXIES,
-        "proxies of every quality, ensembles of every size",
-        {
-            "proxies": ("limits/proxies.parquet", "schemas.learning:PROXIES"),
-            "ensembles": ("limits/proxy_ensembles.parquet", "schemas.learning:PROXY_ENSEMBLES"),
-        },
-        ("beta",),
-    ),
-    "reward_distributions": Entry(
-        "rewards:of_scores",
-        REWARDS,
-        "distributions of the rewards",
-        {"scores": ("ensembles/standardised.parquet", "schemas.samples:STANDARDISED")},
-        ("rewards",),
-    ),
-    "policies": Entry(
-        "policies:policies",
-        POLICIES,
-        "policies and the limit of {evaluated}",
-        {"table": _POLICIES, "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
-        ("evaluated",),
-    ),
-    "training_curves": Entry(
-        "policies:training_curves", POLICIES, "training: {curve}", {"curves": ("", "schemas.samples:CURVES")}
-    ),
-    "targets": Entry(
-        "targets:of_tables",
-        POLICIES,
-        "distance to the preferences' target",
-        {"estimated": _TARGETS},
-        exact={"exact": _EXACT_TARGETS},
-    ),
-    "target_plane": Entry(
-        "targets:plane_of_tables",
-        POLICIES,
-        "the target, what is learned of it, and the limit",
-        {"estimated": _TARGETS, "policies": _POLICIES, "frontier": _FRONTIER, "best_of_n": _BEST_OF_N},
-        exact={
-            "exact": _EXACT_TARGETS,
-            "exact_policies": _EXACT_POLICIES,
-            "exact_frontier": _EXACT_FRONTIER,
-            "exact_best_of_n": _EXACT_BEST_OF_N,
-        },
-    ),
-    "exact": Entry(
-        "policies:exact",
-        EXACT,
-        "estimates and exact values",
-        {"frontier": _EXACT_FRONTIER, "best_of_n": _EXACT_BEST_OF_N, "policies": _EXACT_POLICIES},
-        ("evaluated",),
-    ),
-    "learning_rates": Entry(
-        "learning:learning_rates",
-        LEARNING,
-        "distance to the target against pairs",
-        {"summary": _SUMMARY},
-        ("objectives",),
-    ),
-    "learning_floors": Entry(
-        "learning:learning_floors",
-        LEARNING,
-        "floors at fixed coefficients",
-        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "schemas.learning:SLOPES")},
-        ("objectives",),
-    ),
-    "learning_settings": Entry(
-        "learning:learning_settings",
-        LEARNING,
-        "distance to the target setting by setting",
-        {"summary": _SUMMARY},
-        ("objectives",),
-    ),
-    "gamma": Entry(
-        "learning:gamma_estimates",
-        LEARNING,
-        "gamma estimated from preferences",
-        {"table": ("learning/gamma.parquet", "schemas.learning:GAMMA")},
-        ("truth",),
-    ),
-}
 
 
 def figures_of(study: Any) -> dict[str, Entry]:

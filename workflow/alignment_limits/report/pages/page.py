@@ -65,6 +65,23 @@ def render(template: str, title: str, **values: Any) -> str:
     return TEMPLATES.get_template(template).render(title=title, **values) + "\n"
 
 
+def caption(entry: Any, study: Any) -> str:
+    """What the report says about a figure or a page, as reStructuredText.
+
+    Args:
+        entry: with a `description`, and the `details` to which it links: a page of the documentation, which may be
+            followed by a comma and a section. The description may contain {study}, {gold}, {source} (the base model,
+            or the table of scores) and {tempered} (the reward of tempered sampling).
+        study: a `Study`, which has these names.
+    """
+    page, comma, section = entry.details.partition(",")
+    source = f"scores are from ``{study.scores.table}``" if study.scores else ""
+    source = f"the base model is ``{study.model.name}``" if study.model else source
+    tempered = (study.tempered and study.tempered.reward) or study.gold
+    names = {"study": study.study, "gold": study.gold, "source": source, "tempered": tempered}
+    return f"{entry.description.format(**names)}\nDetails: `{page} <../../{page}>`__{comma}{section}."
+
+
 def write_page(document: str, path: str | Path) -> None:
     """Write a page as UTF-8, complete or not at all.
 

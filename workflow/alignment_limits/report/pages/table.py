@@ -1,6 +1,6 @@
 """The pages that tables alone make, in one table: what writes each, from which tables, where the report shows it.
 
-A new page is a function here that reads its tables, a template, an entry, and a caption in `workflow/report/`.
+A new page is a function here that reads its tables, an entry, and a template.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Page:
         file: below report/.
         category, label: where and how the report lists it.
         tables: name → table below results/<study>/, and its contract.
+        details: the page of the documentation that explains it.
+        description: its caption in the report, without that link (`page.caption`).
     """
 
     make: Callable[[str, Tables, Mapping[str, Any]], Made]
@@ -68,6 +70,8 @@ class Page:
     category: str
     label: str
     tables: Mapping[str, tuple[str, Schema]]
+    details: str
+    description: str
 
 
 PAGES = {
@@ -82,6 +86,13 @@ PAGES = {
             "slopes": ("learning/slopes.parquet", contracts.SLOPES),
             "gamma": ("learning/gamma.parquet", contracts.GAMMA),
         },
+        details="docs/preferences.md",
+        description=(
+            "**Verdicts on claims about learning from preferences, in the study {study}.** The claims are those of "
+            "*Beyond RLHF: A Unified Theoretical Framework of Alignment* (arXiv 2506.01523). The rule behind each "
+            "verdict is in a fold-out; rules compare 95% intervals over seeds. Tables: ``learning/rates.parquet`` "
+            "(chosen policies), ``learning/sweep/`` (all coefficients)."
+        ),
     ),
     "proxies_page": Page(
         _proxies,
@@ -93,6 +104,13 @@ PAGES = {
             "onsets": ("limits/proxy_onsets.parquet", contracts.PROXY_ONSETS),
             "ensembles": ("limits/proxy_ensembles.parquet", contracts.PROXY_ENSEMBLES),
         },
+        details="docs/proxies.md",
+        description=(
+            "**Trained proxies of gold, their ensembles, and verdicts on two claims.** Gold is ``{gold}``. Does the "
+            "cost of a proxy grow with its error and with 1/β? Do ensembles reduce it, down to a floor set by the "
+            "correlation of their errors? The rule behind each verdict is in a fold-out. Tables: "
+            "``limits/proxies.parquet``, ``limits/proxy_onsets.parquet``, ``limits/proxy_ensembles.parquet``."
+        ),
     ),
     "policies_page": Page(
         _policies,
@@ -100,6 +118,13 @@ PAGES = {
         "5 Policies",
         "where each policy stands",
         {"policies": ("policies/policies.parquet", POLICIES)},
+        details="docs/policies.md",
+        description=(
+            "**Where each policy stands, for every reward and ensemble.** KL from the base model with a cross-check, "
+            "gain, the limit at that KL, share of the limit, distance from the optimal policy and win rate against the"
+            " base model. Brackets are 95% intervals over prompts. Gold (``{gold}``) comes first. Table: "
+            "``policies/policies.parquet``."
+        ),
     ),
     "targets_page": Page(
         _targets,
@@ -110,6 +135,12 @@ PAGES = {
             "targets": ("policies/targets.parquet", contracts.TARGETS),
             "exact": ("exact/targets.parquet", contracts.EXACT_TARGETS),
         },
+        details="docs/preferences.md",
+        description=(
+            "**Distance of each policy from the target of the preferences.** KL(target‖policy) and KL(policy‖target) "
+            "with 95% intervals over prompts, and verdicts on claims of *Beyond RLHF: A Unified Theoretical Framework "
+            "of Alignment* (arXiv 2506.01523) in the study {study}. Table: ``policies/targets.parquet``."
+        ),
     ),
     "exact_page": Page(
         _exact,
@@ -121,6 +152,13 @@ PAGES = {
             "best_of_n": ("exact/best_of_n.parquet", contracts.EXACT_BEST_OF_N),
             "policies": ("exact/policies.parquet", contracts.EXACT_OF_POLICIES),
         },
+        details="docs/enumerable.md",
+        description=(
+            "**How the estimates agree with exact values.** The page lists how many 95% intervals contain the exact "
+            "value, which policies are below the exact limit at their KL, and how far each policy is from its own "
+            "optimum after training. Tables: ``exact/frontier.parquet``, ``exact/best_of_n.parquet``, "
+            "``exact/policies.parquet``."
+        ),
     ),
 }
 
