@@ -14,13 +14,13 @@ from alignment_limits.report.pages.learning import verdicts
 from alignment_limits.study.load import over_default
 from alignment_limits.tables.artifacts import read_table, read_tables
 from alignment_limits.tables.estimates import FRONTIER
-from alignment_limits.tables.schemas.learning import (
+from alignment_limits.tables.schemas.limits import (
     EXACT_BEST_OF_N,
     EXACT_FRONTIER,
     EXACT_OF_POLICIES,
     EXACT_POLICIES,
+    POLICIES,
 )
-from alignment_limits.tables.schemas.limits import POLICIES
 from alignment_limits.tables.schemas.samples import POLICY_KL, SAMPLES
 
 pytestmark = pytest.mark.study

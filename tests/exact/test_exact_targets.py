@@ -6,7 +6,7 @@ import pytest
 
 from alignment_limits.exact import laws
 from alignment_limits.exact.estimands import Everything, distances, exact_targets
-from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
+from alignment_limits.tables.schemas.limits import EXACT_TARGETS, TARGETS
 
 RNG = np.random.default_rng(1)
 BASE = np.log(RNG.dirichlet(np.ones(8), 5))

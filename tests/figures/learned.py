@@ -3,7 +3,7 @@ brought along without labels."""
 
 import polars as pl
 
-from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
+from alignment_limits.tables.schemas.limits import EXACT_TARGETS, TARGETS
 
 SIZES = (256, 1024, 4096)
 DISTANCE = {"reverse-kl": (0.4, 0.1, 0.025), "pmle": (0.5, 0.2, 0.05), "dpo": (0.5, 0.35, 0.33)}

@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignment_limits.commands.studies import explain
 from alignment_limits.tables.artifacts import read_provenance, read_table, read_tables
 from alignment_limits.tables.estimates import FRONTIER
-from alignment_limits.tables.schemas.learning import TARGETS
-from alignment_limits.tables.schemas.limits import POLICIES
+from alignment_limits.tables.schemas.limits import POLICIES, TARGETS
 from alignment_limits.tables.schemas.samples import POLICY_KL, POOL, PROMPTS, SAMPLES, SCALES, SCORES, STANDARDISED
 
 PROMPT_COUNT, SAMPLE_COUNT = 16, 32

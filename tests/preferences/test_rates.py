@@ -8,7 +8,7 @@ from alignment_limits.preferences.fits import pair_design, pair_wins, profile_ga
 from alignment_limits.preferences.pairs import comparisons, draw_wins, draw_world, preferences
 from alignment_limits.preferences.rates import choose, first_order, mean_interval, slopes, summary, sweep
 from alignment_limits.study.estimates import Learning
-from alignment_limits.tables.schemas.learning import SLOPES
+from alignment_limits.tables.schemas.limits import SLOPES
 
 SIZES = [2**k for k in range(6, 13)]
 FIXED = 0.5

@@ -7,7 +7,7 @@ from running import ROOT, snakemake
 
 from alignment_limits.commands.studies import read_plan
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.schemas.learning import GAMMA, RATES, SLOPES
+from alignment_limits.tables.schemas.limits import GAMMA, RATES, SLOPES
 
 STUDY = {
     "study": "test-learning",

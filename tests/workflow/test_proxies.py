@@ -6,7 +6,7 @@ import polars as pl
 from safetensors import safe_open
 
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
+from alignment_limits.tables.schemas.limits import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 
 ENCODER = {"path": "model"}  # any transformers model with a padding token
 CHANGE = {

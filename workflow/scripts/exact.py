@@ -9,12 +9,12 @@ from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables import estimates
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import read_scores, reward_arrays
-from alignment_limits.tables.schemas import learning, limits, samples
+from alignment_limits.tables.schemas import limits, samples
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     replies = read_table(files.replies, samples.SAMPLES)
-    logprobs = read_table(files.logprobs, learning.EXACT_POLICIES) if p["policies"] else replies
+    logprobs = read_table(files.logprobs, limits.EXACT_POLICIES) if p["policies"] else replies
     scores = {name: read_scores([files[f"scores/{name}"]], name) for name in p["rewards"]}
     standardised = read_table(files.standardised, samples.STANDARDISED)
     recorded = read_table(files.scales, samples.SCALES)
@@ -34,15 +34,15 @@ with job(snakemake):
     own = everything(sorted(standardised["prompt_id"].unique()))
     population = everything(sorted(replies["prompt_id"].unique()))
     tables = {
-        "frontier": (estimates.FRONTIER, learning.EXACT_FRONTIER, lambda of: of.frontier),
-        "best_of_n": (estimates.BEST_OF_N, learning.EXACT_BEST_OF_N, lambda of: of.best_of_n),
-        "tempered": (estimates.TEMPERED, learning.EXACT_FRONTIER, lambda of: of.frontier),
-        "policies": (limits.POLICIES, learning.EXACT_OF_POLICIES, lambda of: of.policy),
+        "frontier": (estimates.FRONTIER, limits.EXACT_FRONTIER, lambda of: of.frontier),
+        "best_of_n": (estimates.BEST_OF_N, limits.EXACT_BEST_OF_N, lambda of: of.best_of_n),
+        "tempered": (estimates.TEMPERED, limits.EXACT_FRONTIER, lambda of: of.frontier),
+        "policies": (limits.POLICIES, limits.EXACT_OF_POLICIES, lambda of: of.policy),
     }
     for name, (schema, contract, exact) in tables.items():
         if name not in files.keys():  # noqa: SIM118 (a list with names)
             continue
-        keys = [column for column in contract.columns if column not in learning.VALUES]
+        keys = [column for column in contract.columns if column not in limits.VALUES]
         table = read_table(files[name], schema)
         if name == "tempered":
             table = table.with_columns(samples_from=pl.lit(name))

@@ -10,7 +10,7 @@ from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import KEY, read_table, write_table
-from alignment_limits.tables.schemas.learning import EXACT_POLICIES
+from alignment_limits.tables.schemas.limits import EXACT_POLICIES
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 
 with job(snakemake):

@@ -6,13 +6,13 @@ from alignment_limits.exact.estimands import Everything, every_reply, exact_targ
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import read_scores
-from alignment_limits.tables.schemas import learning, samples
-from alignment_limits.tables.schemas.learning import EXACT_TARGETS, TARGETS
+from alignment_limits.tables.schemas import limits, samples
+from alignment_limits.tables.schemas.limits import EXACT_TARGETS, TARGETS
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
     replies = read_table(files.replies, samples.SAMPLES)
-    logprobs = read_table(files.logprobs, learning.EXACT_POLICIES)
+    logprobs = read_table(files.logprobs, limits.EXACT_POLICIES)
     scores = read_scores([files.scores], p["reward"])
     scales = read_table(files.scales, samples.SCALES).filter(pl.col("reward") == p["reward"])["scale"]
 

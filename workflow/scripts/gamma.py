@@ -7,7 +7,7 @@ from alignment_limits.jobs.job import job, provenance
 from alignment_limits.preferences.fits import pair_design, pair_wins, profile_gamma
 from alignment_limits.preferences.pairs import draw_wins, draw_world, preferences
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.schemas.learning import GAMMA
+from alignment_limits.tables.schemas.limits import GAMMA
 
 with job(snakemake):
     p = snakemake.params.p

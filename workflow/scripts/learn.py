@@ -5,7 +5,7 @@ import polars as pl
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.preferences.rates import sweep
 from alignment_limits.tables.artifacts import write_table
-from alignment_limits.tables.schemas.learning import SWEEP
+from alignment_limits.tables.schemas.limits import SWEEP
 
 with job(snakemake):
     p = snakemake.params.p

@@ -6,7 +6,7 @@ import polars as pl
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys
-from alignment_limits.tables.schemas.learning import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
+from alignment_limits.tables.schemas.limits import PROXIES, PROXY_ENSEMBLES, PROXY_ONSETS
 from alignment_limits.tables.schemas.samples import FEATURES, PROMPTS, SCORES, STANDARDISED
 from alignment_limits.training.proxies import held_out, training_arrays
 from alignment_limits.training.proxy_sweep import ensembles, fit_members, onsets, proxies

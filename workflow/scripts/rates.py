@@ -5,7 +5,7 @@ import polars as pl
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.preferences.rates import choose, slopes, summary
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.schemas.learning import LEARNING_SUMMARY, RATES, SLOPES, SWEEP
+from alignment_limits.tables.schemas.limits import LEARNING_SUMMARY, RATES, SLOPES, SWEEP
 
 with job(snakemake):
     p = snakemake.params.p

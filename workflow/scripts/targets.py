@@ -4,7 +4,7 @@ from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.target import policy_at_base, target_distances, targets_table
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, read_scores, reward_arrays
-from alignment_limits.tables.schemas.learning import TARGETS
+from alignment_limits.tables.schemas.limits import TARGETS
 from alignment_limits.tables.schemas.samples import POLICY_KL, SCALES, STANDARDISED
 
 with job(snakemake):

@@ -21,7 +21,7 @@ from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.exact import laws
 from alignment_limits.exact.laws import Limit, gain, kl, limit, mean, win_rate
 from alignment_limits.tables.grid import Grid
-from alignment_limits.tables.schemas.learning import EXACT_TARGETS, VALUES
+from alignment_limits.tables.schemas.limits import EXACT_TARGETS, VALUES
 
 Row = Mapping[str, Any]
 Values = dict[str, float]

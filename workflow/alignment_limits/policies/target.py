@@ -35,7 +35,7 @@ from alignment_limits.limits.reliability import AT_BETA, judge
 from alignment_limits.policies.table import on_base_scale, per_prompt
 from alignment_limits.study.objectives import in_order
 from alignment_limits.tables.grid import Grid, reward_arrays
-from alignment_limits.tables.schemas.learning import TARGETS, VALUES
+from alignment_limits.tables.schemas.limits import TARGETS, VALUES
 
 LABELS = ("policy", "objective", "optimized", "coefficient", "seed", "setting", "pairs", "quantity")
 

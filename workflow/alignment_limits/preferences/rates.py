@@ -33,7 +33,7 @@ from alignment_limits.preferences.pairs import (
     draw_wins,
     draw_world,
 )
-from alignment_limits.tables.schemas.learning import SLOPES
+from alignment_limits.tables.schemas.limits import SLOPES
 
 AT_ONCE = 8  # seeds in one batch; memory grows with it
 POPULATION = 0  # stands for n where the data are the population itself

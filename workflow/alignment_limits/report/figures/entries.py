@@ -53,12 +53,12 @@ _FRONTIER = ("limits/frontier.parquet", "estimates:FRONTIER")
 _BEST_OF_N = ("limits/best_of_n.parquet", "estimates:BEST_OF_N")
 _OVER_OPTIMISATION = ("limits/over_optimisation.parquet", "estimates:OVER_OPTIMISATION")
 _POLICIES = ("policies/policies.parquet", "schemas.limits:POLICIES")
-_TARGETS = ("policies/targets.parquet", "schemas.learning:TARGETS")
-_EXACT_FRONTIER = ("exact/frontier.parquet", "schemas.learning:EXACT_FRONTIER")
-_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "schemas.learning:EXACT_BEST_OF_N")
-_EXACT_POLICIES = ("exact/policies.parquet", "schemas.learning:EXACT_OF_POLICIES")
-_EXACT_TARGETS = ("exact/targets.parquet", "schemas.learning:EXACT_TARGETS")
-_SUMMARY = ("learning/summary.parquet", "schemas.learning:LEARNING_SUMMARY")
+_TARGETS = ("policies/targets.parquet", "schemas.limits:TARGETS")
+_EXACT_FRONTIER = ("exact/frontier.parquet", "schemas.limits:EXACT_FRONTIER")
+_EXACT_BEST_OF_N = ("exact/best_of_n.parquet", "schemas.limits:EXACT_BEST_OF_N")
+_EXACT_POLICIES = ("exact/policies.parquet", "schemas.limits:EXACT_OF_POLICIES")
+_EXACT_TARGETS = ("exact/targets.parquet", "schemas.limits:EXACT_TARGETS")
+_SUMMARY = ("learning/summary.parquet", "schemas.limits:LEARNING_SUMMARY")
 _NAMES = ("proxies", "ensembles")
 
 FIGURES = {
@@ -163,8 +163,8 @@ FIGURES = {
         PROXIES,
         "proxies of every quality, ensembles of every size",
         {
-            "proxies": ("limits/proxies.parquet", "schemas.learning:PROXIES"),
-            "ensembles": ("limits/proxy_ensembles.parquet", "schemas.learning:PROXY_ENSEMBLES"),
+            "proxies": ("limits/proxies.parquet", "schemas.limits:PROXIES"),
+            "ensembles": ("limits/proxy_ensembles.parquet", "schemas.limits:PROXY_ENSEMBLES"),
         },
         ("beta",),
         section="Proxy quality",
@@ -285,7 +285,7 @@ FIGURES = {
         "learning:learning_floors",
         LEARNING,
         "floors at fixed coefficients",
-        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "schemas.learning:SLOPES")},
+        {"summary": _SUMMARY, "slopes": ("learning/slopes.parquet", "schemas.limits:SLOPES")},
         ("objectives",),
         section="Learning floors",
         description=(
@@ -315,7 +315,7 @@ FIGURES = {
         "learning:gamma_estimates",
         LEARNING,
         "gamma estimated from preferences",
-        {"table": ("learning/gamma.parquet", "schemas.learning:GAMMA")},
+        {"table": ("learning/gamma.parquet", "schemas.limits:GAMMA")},
         ("truth",),
         section="Gamma",
         description=(

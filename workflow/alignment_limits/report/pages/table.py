@@ -17,8 +17,7 @@ from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.claims.trained import proxy_claims, target_claims
 from alignment_limits.report.pages import learning
 from alignment_limits.tables.artifacts import Schema, read_table
-from alignment_limits.tables.schemas import learning as contracts
-from alignment_limits.tables.schemas.limits import POLICIES
+from alignment_limits.tables.schemas import limits as contracts
 
 Tables = Mapping[str, pl.DataFrame]
 Made = tuple[str, Sequence[Verdict]]  # the document, and its verdicts
@@ -117,7 +116,7 @@ PAGES = {
         "policies.html",
         "5 Policies",
         "where each policy stands",
-        {"policies": ("policies/policies.parquet", POLICIES)},
+        {"policies": ("policies/policies.parquet", contracts.POLICIES)},
         details="docs/policies.md",
         description=(
             "**Where each policy stands, for every reward and ensemble.** KL from the base model with a cross-check, "
