@@ -1,13 +1,17 @@
 """What the study file accepts, and how it says no."""
 
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from alignment_limits.commands.studies import schema_text
 from alignment_limits.errors import ConfigError
+from alignment_limits.importers.formats import FORMATS
+from alignment_limits.study.estimates import Import
 from alignment_limits.study.layout import Layout
 from alignment_limits.study.load import load_study, over_default
 
@@ -309,3 +313,48 @@ def test_all_samples_form_one_pool_where_that_is_affordable(pool, policies, pool
 def test_a_policy_may_not_have_the_bases_name():
     with pytest.raises(ConfigError, match="'base' is the base model in tables of pooled samples"):
         load_study(DEFAULT | {"policies": [{"name": "base", "path": "p"}]})
+
+
+IMPORT = {"study": "mine", "scores": {"import": {"files": ["a.jsonl"]}, "gold": "human"}}
+
+
+def imported(**changes):
+    return {**IMPORT, "scores": IMPORT["scores"] | changes}
+
+
+def test_a_study_can_import_its_scores():
+    study = load_study(IMPORT)
+    assert study.scores.imported.format is None
+    again = load_study(study.model_dump(exclude_none=True, include={"study", "scores"}))
+    assert again.scores == study.scores, "it is written as it is read"
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (imported(table="t.parquet"), "scores: give either `table` or `import`"),
+        ({"study": "mine", "scores": {"gold": "human"}}, "scores: give either `table` or `import`"),
+        (imported(**{"import": {"files": []}}), "scores.import.files"),
+        (imported(**{"import": {"file": ["a"]}}), "scores.import.file: unknown key; did you mean 'files'?"),
+        (imported(**{"imports": {}}), "scores.imports: unknown key; did you mean 'import'?"),
+        (
+            imported(**{"import": {"files": ["a"], "format": "trll"}}),
+            "scores.import.format: Input should be 'inspect', ",
+        ),
+        (imported(**{"import": {"files": ["a"], "keep": ["step 1"]}}), "'step 1' is not FIELD=VALUE, such as step=1"),
+        (imported(pool={"column": "law", "log_ratios": {"p": "q"}}), "imported samples have no log-ratios"),
+    ],
+)
+def test_a_wrong_import_is_named(study, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_study(study)
+
+
+def test_files_to_import_must_exist(tmp_path):
+    with pytest.raises(ConfigError, match=re.escape("scores.import.files.0: a.jsonl does not exist")):
+        load_study(IMPORT, here=tmp_path)
+
+
+def test_a_study_knows_every_format():
+    known = Import.model_fields["format"].annotation
+    assert set(FORMATS) == {name for part in get_args(known) for name in get_args(part)}

@@ -110,6 +110,13 @@ def users(path):
     return str(path.absolute() if AS_MODULE else path)
 
 
+def all_files(path):
+    """A file, or all files of a folder."""
+    if not Path(path).is_dir():
+        return [path]
+    return sorted(str(file) for file in Path(path).rglob("*") if file.is_file())
+
+
 def one_of(names):
     """A wildcard constraint that matches one of these names, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.files import file_sha256
+from alignment_limits.importers.imported import verdict_of
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import write_table
 from alignment_limits.tables.schemas.samples import CLUSTERS, POOL, SCORES
@@ -19,7 +20,9 @@ with job(snakemake):
     clusters = pl.DataFrame(schema=CLUSTERS.columns) if column is None else read_clusters(file, column)
     if column is not None:
         say(f"prompts with the same '{column}' are resampled together: {clusters['cluster'].n_unique()} clusters")
-    made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)})
+    verdict = verdict_of(file)
+    more = {} if verdict is None else {"imported": verdict}
+    made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)} | more)
     if p["pool"]:
         write_table(table, snakemake.output.pool, POOL, made)
         table = table.filter(pl.col("law") == "base")

@@ -13,7 +13,7 @@ import yaml
 
 from alignment_limits.errors import TableError
 from alignment_limits.files import atomic, file_sha256, sweep
-from alignment_limits.importers.imported import SAMPLE_COLUMNS
+from alignment_limits.importers.imported import SAMPLE_COLUMNS, verdict_of
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.figures.style import save
@@ -63,6 +63,9 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
     study = _study(arguments, proxies, scores)
     samples = scores.group_by("prompt_id").len()["len"]
     print(f"{arguments.table}: {len(samples)} prompts, {scores.height} samples; gold: {study.gold}")
+    verdict = verdict_of(arguments.table)
+    if verdict is not None and not verdict["one law"]:
+        print(f"imported, and not a sample of one law; accepted: {', '.join(verdict['accepted'])}")
     if proxies:
         print(f"proxies: {', '.join(proxies)}" + ("" if arguments.proxies else " (choose some with --proxies)"))
     for line in _answers(study, arguments, scores):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,30 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.errors import TableError
+from alignment_limits.errors import ArtifactError, TableError
 from alignment_limits.files import file_sha256
 from alignment_limits.importers.findings import KINDS, Finding, found
 from alignment_limits.importers.formats import FORMATS, format_of
 from alignment_limits.importers.provenance import LAW, SCORE, unusable_logprobs, verdict
 from alignment_limits.importers.rows import Choices, Sample
 from alignment_limits.importers.sources import open_sources
-from alignment_limits.tables.artifacts import Schema
+from alignment_limits.tables.artifacts import Schema, read_provenance
 
 IMPORTED = Schema("imported", {"prompt_id": pl.String, "sample_id": pl.Int32})
+FINDINGS = Schema(  # of the provenance verdict; severity: refused, accepted or noted
+    "findings",
+    {
+        "name": pl.String,
+        "severity": pl.String,
+        "what": pl.String,
+        "effect": pl.String,
+        "remedy": pl.String,
+        "count": pl.Int64,
+        "of": pl.Int64,
+        "examples": pl.List(pl.String),
+    },
+)
+SOURCES = Schema("sources", {"file": pl.String, "sha256": pl.String, "format": pl.String})
 SAMPLE_COLUMNS = (
     "prompt",
     "text",
@@ -68,6 +81,17 @@ class Imported:
         """Findings that make limits wrong and were not accepted."""
         accepted = self.provenance["accepted"]
         return [f for f in self.findings if f.severity == "refused" and f.name not in accepted]
+
+    @property
+    def findings_table(self) -> pl.DataFrame:
+        """A row per finding."""
+        return pl.DataFrame(self.provenance["findings"], schema=FINDINGS.columns)
+
+    @property
+    def sources_table(self) -> pl.DataFrame:
+        """A row per file."""
+        files = pl.DataFrame(self.provenance["files"], schema={"file": pl.String, "sha256": pl.String})
+        return files.with_columns(format=pl.lit(self.provenance["format"]))
 
     def check(self) -> None:
         """Refuse samples with a finding that was not accepted.
@@ -260,6 +284,15 @@ def describe(imported: Imported) -> list[str]:
     return lines
 
 
-def plain(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Provenance as JSON contains it."""
-    return dict(json.loads(json.dumps(provenance)))
+def verdict_of(file: Path) -> dict[str, Any] | None:
+    """What the metadata of an imported table says about its law; None for other files."""
+    try:
+        made = read_provenance(file)
+    except ArtifactError:
+        return None
+    found = made.get("import") or made.get("imported")
+    if found is None:
+        return None
+    accepted = [finding["name"] for finding in found["findings"] if finding["severity"] == "accepted"]
+    noted = [finding["name"] for finding in found["findings"] if finding["severity"] == "noted"]
+    return {"format": found["format"], "one law": found["one_law"], "accepted": accepted, "noted": noted}

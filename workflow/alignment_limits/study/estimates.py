@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from alignment_limits.study.base import Bounds, Label, Strict, UserPath
 from alignment_limits.study.objectives import Learned
@@ -105,11 +105,56 @@ class Pool(Strict):
         return self
 
 
+class Import(Strict):
+    """Samples of another project, read as by `alignment-limits import`."""
+
+    format: (
+        Literal[
+            "inspect",
+            "lm-eval",
+            "openai-batch",
+            "open-instruct-traces",
+            "open-instruct-rejection",
+            "verl",
+            "trl",
+            "rewardbench-2",
+            "ppe",
+            "monkeys",
+            "rm-ensembles",
+            "ultrafeedback",
+            "distilabel",
+            "alpaca-eval",
+            "generic",
+        ]
+        | None
+    ) = Field(None, description="default: recognised from the files")
+    files: list[UserPath] = Field(min_length=1, description="files and folders")
+    prompt: str | None = Field(None, description="generic: the column of prompts")
+    reply: str | None = Field(None, description="generic: the column of replies")
+    law: str | None = Field(None, description="generic: the column that says what drew each reply")
+    id: str | None = Field(None, description="generic: the column of prompts' ids")
+    keep: list[str] = Field([], description="FIELD=VALUE: only samples of this model, step, filter, …")
+    complete: list[Label] = Field([], description="only samples that have these scores")
+    accept: list[str] = Field([], description="findings that do not refuse the samples, by name")
+
+    @field_validator("keep")
+    @classmethod
+    def _choices(cls, v: list[str]) -> list[str]:
+        if bad := [choice for choice in v if "=" not in choice]:
+            raise ValueError(f"'{bad[0]}' is not FIELD=VALUE, such as step=1")
+        return v
+
+
 class Scores(Strict):
     """A study that starts from a table of scores: nothing is sampled, no model is loaded."""
 
-    table: UserPath = Field(
-        description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    table: UserPath | None = Field(
+        None, description="Parquet, CSV, TSV, JSONL or JSON with prompt_id, sample_id and one column per reward"
+    )
+    imported: Import | None = Field(
+        None, alias="import", description="in place of a table: samples of another project (docs/import.md)"
     )
     gold: Label = Field(description="the column that is taken as the truth")
     proxies: list[Label] = Field([], description="the columns of the other rewards")
@@ -127,6 +172,14 @@ class Scores(Strict):
     pool: Pool | None = Field(
         None, description="samples of policies in the same table, which show the limit at KLs that base samples do not"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Scores:
+        if (self.table is None) == (self.imported is None):
+            raise ValueError("give either `table` or `import`")
+        if self.imported and self.pool:
+            raise ValueError("imported samples have no log-ratios; a pool needs a `table` with them")
+        return self
 
     @model_validator(mode="after")
     def _different(self) -> Scores:

@@ -11,11 +11,13 @@ from typing import Any
 
 import polars as pl
 
+from alignment_limits.importers.imported import FINDINGS, SOURCES
 from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.learning import learning_claims, nearest
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.claims.trained import proxy_claims, target_claims
 from alignment_limits.report.pages import learning
+from alignment_limits.report.pages.provenance import provenance_page
 from alignment_limits.tables.artifacts import Schema, read_table
 from alignment_limits.tables.schemas import limits as contracts
 
@@ -31,6 +33,10 @@ def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
     targets, exact = tables["targets"], tables.get("exact")
     verdicts = target_claims(chosen(main_setting(distances(targets, exact))))
     return learning.targets_page(study, targets, exact, verdicts), verdicts
+
+
+def _provenance(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
+    return provenance_page(study, tables["findings"], tables["sources"]), ()
 
 
 def _exact(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
@@ -111,6 +117,13 @@ PAGES = {
             "``limits/proxies.parquet``, ``limits/proxy_onsets.parquet``, ``limits/proxy_ensembles.parquet``."
         ),
     ),
+    "provenance_page": Page(
+        _provenance,
+        "provenance.html",
+        "0 Summary",
+        "what drew the samples",
+        {"findings": ("scores/provenance.parquet", FINDINGS), "sources": ("scores/sources.parquet", SOURCES)},
+    ),
     "policies_page": Page(
         _policies,
         "policies.html",
@@ -167,6 +180,7 @@ def pages_of(study: Any) -> dict[str, Page]:
     has = {
         "learning_page": study.learning,
         "proxies_page": study.gold_labels and study.gold_labels.sweep,
+        "provenance_page": study.scores and study.scores.imported,
         "policies_page": study.all_policies,
         "targets_page": study.preferences and study.all_policies,
         "exact_page": study.enumerable,
