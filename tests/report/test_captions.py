@@ -22,10 +22,16 @@ CAPTIONS = sorted(ENTRIES.keys() | FILES.keys() - {"caption"})  # that file show
 STUDIES = sorted([ROOT / "config/config.yaml", *(ROOT / "config/studies").glob("*.yaml")])
 
 
+IMPORTED = ROOT / "config/studies/imported.yaml"  # no such file: a study that imports its scores
+STUDIES.append(IMPORTED)
+IMPORT = {"study": "mine", "scores": {"import": {"files": ["runs/a", "runs/b"]}, "gold": "rm", "proxies": ["length"]}}
+
+
 def settings(path, **more):
     """What Snakemake's `config` holds in a run of this study file."""
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    return over_default(default, yaml.safe_load(path.read_text("utf-8")) | more)
+    study = IMPORT if path == IMPORTED else yaml.safe_load(path.read_text("utf-8"))
+    return over_default(default, study | more)
 
 
 def rendered(name, config):
@@ -84,6 +90,12 @@ def test_a_study_of_scores_names_its_table_and_no_model():
     assert "``resources/safety_scores.parquet``" in rendered("figure_frontier", config)
     assert "``tox-block``" in rendered("figure_ensemble_gap", config)
     assert "``resources/safety_scores.parquet``" in rendered("workflow", config)
+
+
+def test_a_study_of_imported_samples_names_its_files():
+    config = settings(IMPORTED)
+    for name in ("figure_frontier", "workflow"):
+        assert "``runs/a, runs/b``" in rendered(name, config)
 
 
 def test_all_prompts_of_a_source_are_all():

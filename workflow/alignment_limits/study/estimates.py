@@ -194,6 +194,11 @@ class Scores(Strict):
     def names(self) -> list[str]:
         return [self.gold, *self.proxies]
 
+    @property
+    def source(self) -> str:
+        """The table, or the files that are imported."""
+        return ", ".join(self.imported.files) if self.imported else str(self.table)
+
 
 class Enumerable(Strict):
     """Exact values next to the estimates; for models with few tokens and short replies."""

@@ -71,11 +71,11 @@ def caption(entry: Any, study: Any) -> str:
     Args:
         entry: with a `description`, and the `details` to which it links: a page of the documentation, which may be
             followed by a comma and a section. The description may contain {study}, {gold}, {source} (the base model,
-            or the table of scores) and {tempered} (the reward of tempered sampling).
+            or the table or files of scores) and {tempered} (the reward of tempered sampling).
         study: a `Study`, which has these names.
     """
     page, comma, section = entry.details.partition(",")
-    source = f"scores are from ``{study.scores.table}``" if study.scores else ""
+    source = f"scores are from ``{study.scores.source}``" if study.scores else ""
     source = f"the base model is ``{study.model.name}``" if study.model else source
     tempered = (study.tempered and study.tempered.reward) or study.gold
     names = {"study": study.study, "gold": study.gold, "source": source, "tempered": tempered}

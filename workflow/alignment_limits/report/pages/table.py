@@ -123,6 +123,12 @@ PAGES = {
         "0 Summary",
         "what drew the samples",
         {"findings": ("scores/provenance.parquet", FINDINGS), "sources": ("scores/sources.parquet", SOURCES)},
+        details="docs/import.md",
+        description=(
+            "**What drew the imported samples of the study {study}.** Limits are right if the samples are of one law, "
+            "that is, of one model with one set of sampling settings. Findings that were accepted make limits wrong. "
+            "Each finding has its count, what it does to a limit, and a remedy. Table: ``scores/provenance.parquet``."
+        ),
     ),
     "policies_page": Page(
         _policies,
