@@ -33,6 +33,15 @@ def test_a_line_a_sample_a_line_a_prompt_and_wide_columns_give_the_same_samples(
     assert wide.table.filter(prompt=PROMPTS[1])["rm"].to_list() == [j / 4 for j in range(12)]
 
 
+def test_wide_replies_may_have_one_list_of_scores(imports):
+    given = [
+        {k: v for k, v in line.items() if "rm" not in k} | {"marks": [*range(12)], "other": [1, 2]} for line in WIDE
+    ]
+    imported = imports(given)
+    assert imported.provenance["guessed"]["scores"] == "marks"
+    assert imported.table["marks"].to_list() == [*range(12)] * 2
+
+
 def test_the_id_of_a_prompt_depends_on_its_text_alone(imports):
     one, other = imports(LINES).table, imports(LINES[::-1]).table
     assert set(one["prompt_id"]) == set(other["prompt_id"])
@@ -68,7 +77,7 @@ def test_conversations_are_prompts_and_their_last_message_is_the_reply(imports):
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "json", "jsonl"])
 def test_all_kinds_of_tables_are_read(imports, tmp_path, suffix):
-    frame = pl.DataFrame(LINES).with_columns(ok=pl.col("ok").cast(pl.Int8))
+    frame = pl.DataFrame(LINES)
     file = tmp_path / f"mine.{suffix}"
     if suffix in ("csv", "tsv"):
         frame.write_csv(file, separator="," if suffix == "csv" else "\t")

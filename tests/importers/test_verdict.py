@@ -64,6 +64,23 @@ def test_each_finding_is_counted(found, more, name, refused, count):
     assert (finding.count, finding.severity) == (count, "refused" if refused else "noted")
 
 
+def test_the_same_prompt_under_several_ids_is_one_cluster(imports):
+    given = samples(prompt=lambda i, j: "same" if i < 2 else f"prompt {i}", prompt_id=lambda i, j: i)
+    table = imports(given).table
+    clusters = table.unique("prompt_id").sort("prompt_id")["cluster"]
+    assert clusters[0] == clusters[1]
+    assert clusters.n_unique() == 5
+    assert "cluster" not in imports(samples()).table.columns
+
+
+def test_requests_that_all_failed_are_reported_with_the_reason(imports, tmp_path):
+    files = foreign.openai_batch(tmp_path)
+    failed = {"custom_id": "0-0", "response": {"status_code": 500, "body": None}, "error": None}
+    foreign.jsonl(files[1], [failed])
+    with pytest.raises(TableError, match="requests.jsonl: all 10 requests failed, most often with: no reply in"):
+        imports(files)
+
+
 def test_few_replies_are_refused_where_they_are_more_than_a_quarter(found):
     clean = samples()
     few = [s for s in clean if not s["prompt"].endswith("(0)")] + samples(prompts=1, replies=3)

@@ -13,7 +13,7 @@ from alignment_limits import limits
 from alignment_limits.limits import streaming
 
 LIBRARY = Path(__file__).parents[2] / "workflow/alignment_limits"
-FOLDERS = ("limits", "limits/streaming", "ensembles", "preferences", "exact", "policies")
+FOLDERS = ("limits", "limits/streaming", "ensembles", "preferences", "exact", "policies", "importers")
 TORCH = {"assemble", "kl", "replies", "training", "world"}  # of policies/ and exact/: they import torch
 MODULES = sorted(file for folder in FOLDERS for file in (LIBRARY / folder).glob("[a-z]*.py"))
 PUBLIC = {name: getattr(package, name) for package in (limits, streaming) for name in package.__all__}

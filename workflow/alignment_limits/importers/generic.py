@@ -31,6 +31,7 @@ LAWS |= {"filter": ("filter",), "origin": ("origin",)}
 NOT_SCORES = {"id", "index", "idx", "row", "sample_id", "seed", "epoch", "length", "n_tokens", "num_tokens", "tokens"}
 NOT_SCORES |= {"logprob", "logprobs", "cumulative_logprob", "advantage", "token_ids", "timestamp", "created", "cluster"}
 NOT_SCORES |= {"temperature", "top_p", "top_k", "min_p", "max_tokens", "target", "ground_truth", "label_id"}
+_TRUTH = {"true": 1.0, "false": 0.0}  # as CSV files have it
 _NUMBERED = re.compile(r"(.*?)_?(\d+)")
 
 
@@ -130,8 +131,11 @@ class Layout:
         )
 
     def _number(self, row: Row, column: str) -> float | None:
-        if row.values.get(column) == "":
+        given = row.values.get(column)
+        if given == "":
             return None
+        if isinstance(given, str) and given.lower() in _TRUTH:
+            return _TRUTH[given.lower()]
         return row.number_or_none(column, texts=True)
 
     def _named(self, role: str, chosen: str | None, names: Sequence[str]) -> str | None:
@@ -233,6 +237,6 @@ def _numeric(value: Any) -> bool:
         try:
             float(value)
         except ValueError:
-            return False
+            return value.lower() in _TRUTH
         return True
     return isinstance(value, (bool, int, float))

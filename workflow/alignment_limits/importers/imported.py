@@ -128,6 +128,17 @@ def import_files(
 
     Raises:
         TableError: a file cannot be read, with its row and field; nothing is left; an unknown name.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "mine.csv")
+        >>> rows = [f"question {i},answer {j},{(i + j) % 3}" for i in range(2) for j in range(16)]
+        >>> _ = file.write_text("\\n".join(["prompt,reply,judge", *rows]))
+        >>> imported = import_files([file])
+        >>> imported.table.columns
+        ['prompt_id', 'sample_id', 'judge', 'prompt', 'text', 'place']
+        >>> [finding.name for finding in imported.findings]
+        ['unknown-settings', 'unknown-model', 'retokenised']
     """
     if unknown := [name for name in accept if name not in KINDS]:
         raise TableError(f"there is no finding '{unknown[0]}'; there are: {', '.join(KINDS)}")
@@ -141,7 +152,8 @@ def import_files(
     frame, left_out = _complete(frame, complete)
     findings = [*verdict(frame, facts), *left_out]
     if not frame["error"].is_null().any():
-        raise TableError(f"{sources[0].name}: no reply is left")
+        reason = frame["error"].value_counts(sort=True)["error"][0]
+        raise TableError(f"{sources[0].name}: all {frame.height} requests failed, most often with: {reason[:200]}")
     table = _table(frame, findings)
     scores = {c.removeprefix(SCORE): frame[c] for c in frame.columns if c.startswith(SCORE)}
     provenance = {
@@ -203,7 +215,11 @@ def _prompt_id(sample: Sample) -> str:
         return sample.key
     if sample.prompt is None:
         raise TableError(f"{sample.file}: row {sample.row}: has neither a prompt nor its id")
-    return hashlib.sha256(sample.prompt.encode(errors="replace")).hexdigest()[:16]
+    return _digest(sample.prompt)
+
+
+def _digest(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:16]
 
 
 def _keep(frame: pl.DataFrame, keep: Sequence[str]) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -257,7 +273,8 @@ def _table(frame: pl.DataFrame, findings: Sequence[Finding]) -> pl.DataFrame:
         pl.format("{}: row {}", "file", "row").alias("place"),
     )
     if any(finding.name == "repeated-prompts" for finding in findings):
-        table = table.with_columns(cluster=pl.col("prompt").hash().cast(pl.String))
+        prompts = table["prompt"].unique().drop_nulls()
+        table = table.with_columns(cluster=pl.col("prompt").replace_strict(prompts, prompts.map_elements(_digest)))
     empty = [c for c in SAMPLE_COLUMNS if c in table.columns and not table[c].count()]
     return table.drop(empty).sort("prompt_id", "sample_id", maintain_order=True)
 
