@@ -17,12 +17,15 @@ import sys
 import tempfile
 
 LIBRARIES = (
-    "cffi", "datasets", "docutils.writers.html4css1", "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_pdf", "nbformat.v4", "numba", "numpy", "peft.utils.transformers_weight_conversion",
-    "polars._utils.parquet", "pydantic", "pygments.lexers.python", "safetensors.numpy", "scipy.interpolate",
-    "scipy.stats", "sklearn.linear_model", "smart_open", "snakemake.benchmark", "snakemake.cli",
-    "snakemake.profiles", "snakemake.report.html_reporter", "snakemake.script", "snakemake.storage", "torch",
-    "torch.utils.mkldnn", "transformers", "transformers.conversion_mapping", "trl.experimental.ppo", "trl",
+    "docutils.writers.html4css1", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
+    "nbformat.v4", "numba", "numpy", "polars._utils.parquet", "pydantic", "pygments.lexers.python", "scipy.interpolate",
+    "scipy.stats", "smart_open", "snakemake.benchmark", "snakemake.cli", "snakemake.profiles",
+    "snakemake.report.html_reporter", "snakemake.script", "snakemake.storage",
+)  # fmt: skip
+# the light environment has none of these
+OF_MODELS = (
+    "cffi", "datasets", "peft.utils.transformers_weight_conversion", "safetensors.numpy", "sklearn.linear_model",
+    "torch", "torch.utils.mkldnn", "transformers", "transformers.conversion_mapping", "trl.experimental.ppo", "trl",
 )  # fmt: skip
 CLASSES = {
     "transformers": [
@@ -40,18 +43,20 @@ def compiled_once() -> dict[str, str]:
     return environment
 
 
-def command(*arguments: str) -> list[str]:
-    """What to run in place of `python …`."""
-    return [sys.executable, "-IS", __file__, _started(), *arguments]
+def command(*arguments: str, light: str = "") -> list[str]:
+    """What to run in place of `python …`; `light` is the folder on PYTHONPATH that refuses what it does not have."""
+    return [sys.executable, "-IS", __file__, _started(light), *arguments]
 
 
 @functools.cache
-def _started() -> str:
+def _started(light: str) -> str:
     """Where the process listens."""
     folder = tempfile.TemporaryDirectory()
     place = os.path.join(folder.name, "socket")
     environment = compiled_once() | {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as jobs set it
-    process = subprocess.Popen([sys.executable, __file__, "serve", place], env=environment, stdout=subprocess.PIPE)
+    environment |= {"PYTHONPATH": light} if light else {}
+    kind = "light" if light else "serve"
+    process = subprocess.Popen([sys.executable, __file__, kind, place], env=environment, stdout=subprocess.PIPE)
     atexit.register(folder.cleanup)
     atexit.register(process.terminate)
     assert process.stdout.readline(), "it did not start"
@@ -68,17 +73,15 @@ def ask(place, *arguments):
         return int(line.recv(8) or b"1")
 
 
-def serve(place):
+def serve(place, of_models):
     import importlib
     import shlex
 
-    known = importlib.import_module("trl.import_utils")
-    known.is_vllm_available = lambda *_, **__: False  # as the project has it
     for name in LIBRARIES:
-        module = importlib.import_module(name)
-        for attribute in CLASSES.get(name, ()):
-            getattr(module, attribute)
+        importlib.import_module(name)
     use()
+    if of_models:
+        load_models()
     from snakemake.script import PythonScript
 
     def execute(self, fname, edit=False):
@@ -114,7 +117,6 @@ def use():
 
     import matplotlib.figure
     import numba
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     figure = matplotlib.figure.Figure()
     figure.text(0, 0, "word")
@@ -122,6 +124,20 @@ def use():
         with matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(io.BytesIO(), format=kind)
     numba.njit(lambda number: number)(1)
+
+
+def load_models():
+    """Load the libraries of models."""
+    import importlib
+
+    known = importlib.import_module("trl.import_utils")
+    known.is_vllm_available = lambda *_, **__: False  # as the project has it
+    for name in OF_MODELS:
+        module = importlib.import_module(name)
+        for attribute in CLASSES.get(name, ()):
+            getattr(module, attribute)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
     get_checkpoint_conversion_mapping("llama")
 
 
@@ -162,7 +178,7 @@ def run(line):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+    if sys.argv[1] in ("serve", "light"):
+        serve(sys.argv[2], of_models=sys.argv[1] == "serve")
     else:
         sys.exit(ask(*sys.argv[1:]))

@@ -72,10 +72,11 @@ class Project:
     """A folder with the workflow, where Snakemake runs the folder's own copy of the library.
 
     It and its jobs are forks of a process that has loaded their libraries; where `anew`, each starts Python, as a
-    user's do.
+    user's do. `light` is a folder on PYTHONPATH that refuses what the light environment does not have.
     """
 
     anew = False
+    light = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,8 +114,8 @@ class Project:
 
     def module(self, *arguments) -> dict:
         """Arguments of `subprocess.run` or `Popen` that start a module in the project's folder and environment."""
-        python = [sys.executable] if self.anew else forked.command()
-        paths = [str(self.folder / "workflow"), os.environ.get("PYTHONPATH", "")]
+        python = [sys.executable] if self.anew else forked.command(light=self.light)
+        paths = [str(self.folder / "workflow"), self.light, os.environ.get("PYTHONPATH", "")]
         environment = forked.compiled_once() | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
         return {"args": [*python, "-m", *map(str, arguments)], "cwd": self.folder, "env": environment, "text": True}
 

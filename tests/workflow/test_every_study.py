@@ -1,5 +1,7 @@
 """Every study of config/studies, whichever there are: those not made whole elsewhere are made reduced to seconds."""
 
+import subprocess
+
 import pytest
 import yaml
 from project import Project
@@ -12,7 +14,7 @@ from alignment_limits.study.study import stages
 STUDIES = {file.stem: file.read_text("utf-8") for file in sorted((ROOT / "config/studies").glob("*.yaml"))}
 # made as they are, by test_small_study.py and .ci/run, and by test_enumerable_study.py
 WHOLE = {"small", "enumerable"}
-LIGHT = ROOT / "tests/workflow/light"  # on PYTHONPATH: a Python that has only what the light lock installs
+LIGHT = str(ROOT / "tests/workflow/light")  # on PYTHONPATH: a Python that has only what the light lock installs
 RUN = [name for name, text in STUDIES.items() if "NOT RUN HERE" not in text and name not in WHOLE]
 
 
@@ -40,13 +42,18 @@ def test_a_study_is_made_and_reported(project, name):
     check(project.folder, study["study"], report, over_default(DEFAULT, study))
 
 
-def test_scores_are_studied_and_reported_with_the_light_environment_alone(tmp_path, tiny_model, monkeypatch):
+def test_scores_are_studied_and_reported_with_the_light_environment_alone(tmp_path, tiny_model):
     project = Project.new(tmp_path / "project", tiny_model)
-    project.anew = True  # nothing is loaded already
+    project.light = LIGHT
     study = reduced(yaml.safe_load(STUDIES["scores_only"]))
     inputs(study, project.folder)
     (project.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(LIGHT))
+    loaded = "import sys; print(int('torch' in sys.modules)); import torch"
+    probe = project.module("timeit", "-n1", "-r1", loaded)
+    refused = subprocess.run(**probe, capture_output=True)
+    assert refused.returncode, "the environment of the jobs has no torch"
+    assert "No module named 'torch' (not in light.lock)" in refused.stderr
+    assert "0" in refused.stdout.split()
     project.run()
     project.run("--report", "light.html")
     check(project.folder, study["study"], project.folder / "light.html", over_default(DEFAULT, study))
