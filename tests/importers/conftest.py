@@ -13,10 +13,10 @@ from alignment_limits.importers.rows import Choices
 def imports(tmp_path):
     """Import records that are first written as JSON lines, or files."""
 
-    def run(given, format=None, *, keep=(), accept=(), complete=(), **choices):
+    def run(given, format=None, *, keep=(), accept=(), complete=(), most=None, **choices):
         files = jsonl(tmp_path / "given.jsonl", given) if isinstance(given[0], dict) else given
         chosen = Choices(**{k: tuple(v) if k == "scores" else v for k, v in choices.items()})
-        return import_files(files, format, chosen, keep=keep, accept=accept, complete=complete)
+        return import_files(files, format, chosen, keep=keep, accept=accept, complete=complete, most=most)
 
     return run
 

@@ -207,6 +207,19 @@ def test_replies_without_a_score_can_be_left_out(imports):
     assert {f.name: f.count for f in part.findings}["left-out"] == 60
 
 
+def test_the_first_samples_of_each_prompt_and_law_can_be_taken(imports):
+    given = samples(model=lambda i, j: f"m{j % 2}", rm=lambda i, j: float(j * 7 % 20))
+    part = imports(given, most=5, keep=["model=m0"])
+    assert part.table.group_by("prompt_id").len()["len"].to_list() == [5] * 6
+    assert part.table["text"][:5].to_list() == [
+        part.table["text"][0].replace("number 0", f"number {2 * j}") for j in range(5)
+    ]
+    assert part.provenance["most"] == 5
+    ordered = samples(rm=lambda i, j: float(-j))
+    assert "sorted-samples" in [f.name for f in imports(ordered, most=10).refused]
+    assert imports(ordered).refused == []
+
+
 def test_the_page_lists_every_kind_of_finding_with_its_severity():
     page = (ROOT / "docs/import.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]+) \|", page, re.M))

@@ -16,6 +16,7 @@ with job(snakemake):
         keep=p["keep"],
         accept=p["accept"],
         complete=p["complete"],
+        most=p["samples"],
     )
     for line in describe(imported):
         say(line)

@@ -29,6 +29,9 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", nargs="+", default=[], metavar="FIELD=VALUE", help="only samples of this model, step, filter, …"
     )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="at most so many samples of each prompt, the first ones"
+    )
     parser.add_argument("--complete", nargs="+", default=[], metavar="NAME", help="only samples that have these scores")
     parser.add_argument(
         "--accept", nargs="+", default=[], metavar="FINDING", help="findings that do not refuse the samples"
@@ -45,8 +48,16 @@ def run_import(arguments: argparse.Namespace) -> None:
     format, files = _format_and_files(arguments.given)
     refuse_to_overwrite(arguments.out, [file for file in files if file.is_file()], unless=_is_imported)
     choices = Choices(arguments.prompt, arguments.reply, tuple(arguments.score), arguments.law, arguments.id)
+    if arguments.samples is not None and arguments.samples < 1:
+        raise TableError(f"--samples is at least 1, not {arguments.samples}")
     imported = import_files(
-        files, format, choices, keep=arguments.keep, accept=arguments.accept, complete=arguments.complete
+        files,
+        format,
+        choices,
+        keep=arguments.keep,
+        accept=arguments.accept,
+        complete=arguments.complete,
+        most=arguments.samples,
     )
     for line in describe(imported):
         print(line)

@@ -130,9 +130,9 @@ KINDS: Mapping[str, Kind] = {
     "identical-replies": Kind("All replies to these prompts are the same, so they have no gain.", "none is needed"),
     "constant-scores": Kind("A reward that is constant within every prompt cannot be used.", "leave it out"),
     "sorted-samples": Kind(
-        "Samples are in the order of a score. Estimators do not use the order. The first n samples would be a "
-        "selection.",
-        "never take the first n samples",
+        "Samples are in the order of a score. Estimators do not use the order, but the first ones are a selection.",
+        "do not use --samples",
+        "refused with --samples",
     ),
     "empty-replies": Kind("These replies are empty texts. They are kept.", "none is needed"),
     "cut-replies": Kind(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def import_files(
     keep: Sequence[str] = (),
     accept: Sequence[str] = (),
     complete: Sequence[str] = (),
+    most: int | None = None,
 ) -> Imported:
     """Read files of another project.
 
@@ -125,6 +127,7 @@ def import_files(
         keep: FIELD=VALUE: of all samples those of one model, step, filter, ….
         accept: names of findings that do not refuse the samples.
         complete: scores; samples without one of them are left out.
+        most: samples of each prompt and law, from the first. This also bounds the memory.
 
     Raises:
         TableError: a file cannot be read, with its row and field; nothing is left; an unknown name.
@@ -145,12 +148,12 @@ def import_files(
     choices = choices or Choices()
     sources = open_sources(paths)
     name = format_of(sources, format)
-    frame = frame_of(list(FORMATS[name].read(sources, choices)), choices)
+    frame = frame_of(list(_first(FORMATS[name].read(sources, choices), most)), choices)
     frame, kept = _keep(frame, keep)
     facts = {**FORMATS[name].facts, **choices.learned}
     facts |= {finding: f"{count} times" for finding, count in choices.counts.items() if count}
     frame, left_out = _complete(frame, complete)
-    findings = [*verdict(frame, facts), *left_out]
+    findings = [*verdict(frame, facts, first=most is not None), *left_out]
     if not frame["error"].is_null().any():
         reason = frame["error"].value_counts(sort=True)["error"][0]
         raise TableError(f"{sources[0].name}: all {frame.height} requests failed, most often with: {reason[:200]}")
@@ -161,6 +164,7 @@ def import_files(
         "files": [{"file": s.path.name, "sha256": file_sha256(s.path)} for s in sources],
         "guessed": choices.guessed,
         "kept": kept,
+        "most": most,
         "accepted": sorted(set(accept)),
         "prompts": table["prompt_id"].n_unique(),
         "samples": table.height,
@@ -220,6 +224,18 @@ def _prompt_id(sample: Sample) -> str:
 
 def _digest(prompt: str) -> str:
     return hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:16]
+
+
+def _first(samples: Iterable[Sample], most: int | None) -> Iterator[Sample]:
+    """The first samples of each prompt and law."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for sample in samples:
+        if most is not None:
+            of = _prompt_id(sample), repr(sorted(sample.law.items()))
+            seen[of] += 1
+            if seen[of] > most:
+                continue
+        yield sample
 
 
 def _keep(frame: pl.DataFrame, keep: Sequence[str]) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -20,13 +20,14 @@ _SMALL = -5.0  # log-probabilities below it rarely are equal
 _CLEAR = 5.0  # expected prompts with equal scores from which their absence is not a coincidence: exp(-5) < 1 %
 
 
-def verdict(samples: pl.DataFrame, facts: Mapping[str, str]) -> list[Finding]:
+def verdict(samples: pl.DataFrame, facts: Mapping[str, str], *, first: bool = False) -> list[Finding]:
     """All findings about samples.
 
     Args:
         samples: a row per sample or failed request: prompt_id, prompt, text, error, file, row, failed, shared,
             finish_reason, token_ids, logprobs (lists), score.<name>, law.<field>; in the order of the files.
         facts: findings that are true of every file of the format, with what is known.
+        first: the samples are the first ones of more.
 
     Returns:
         Refused findings first.
@@ -41,7 +42,7 @@ def verdict(samples: pl.DataFrame, facts: Mapping[str, str]) -> list[Finding]:
         _settings(drawn, facts),
         _prompts(drawn),
         _replies(samples, drawn),
-        _scores(drawn),
+        _scores(drawn, first),
         _log_probabilities(drawn),
         (found(name, what, drawn.height, drawn.height) for name, what in facts.items()),
     ]
@@ -156,7 +157,7 @@ def _repeated_groups(drawn: pl.DataFrame) -> Iterator[Finding]:
         yield found("repeated-groups", what, again.height, groups.height, _first(again["prompt_id"].unique()))
 
 
-def _scores(drawn: pl.DataFrame) -> Iterator[Finding]:
+def _scores(drawn: pl.DataFrame, first: bool) -> Iterator[Finding]:
     for column in (c for c in drawn.columns if c.startswith(SCORE)):
         name = column.removeprefix(SCORE)
         missing = drawn[column].null_count()
@@ -176,7 +177,7 @@ def _scores(drawn: pl.DataFrame) -> Iterator[Finding]:
         if several.height and (several[column] == 0).all():
             yield found("constant-scores", f"'{name}'", several.height, several.height)
             continue
-        yield from _sorted(scored, column)
+        yield from _sorted(scored, column, first)
         yield from _dropped(scored, column)
 
 
@@ -189,7 +190,7 @@ def _has_equal_scores(drawn: pl.DataFrame) -> bool:
     return groups.filter((pl.col("len") > 1) & equal).height > 0
 
 
-def _sorted(scored: pl.DataFrame, column: str) -> Iterator[Finding]:
+def _sorted(scored: pl.DataFrame, column: str, first: bool) -> Iterator[Finding]:
     """Whether a prompt's samples are in the order of their scores, for most prompts with 8 different scores or more."""
     steps = scored.group_by("prompt_id", maintain_order=True).agg(
         (pl.col(column).diff().drop_nulls() >= 0).all().alias("up"),
@@ -200,7 +201,7 @@ def _sorted(scored: pl.DataFrame, column: str) -> Iterator[Finding]:
     rising = steps.filter(pl.col("up") | pl.col("down"))
     if 2 * rising.height > steps.height:
         what = f"by '{column.removeprefix(SCORE)}', for {rising.height} of {steps.height} prompts"
-        yield found("sorted-samples", what, rising.height, steps.height)
+        yield found("sorted-samples", what, rising.height, steps.height, (), first)
 
 
 def _dropped(scored: pl.DataFrame, column: str) -> Iterator[Finding]:

@@ -134,6 +134,7 @@ class Import(Strict):
     law: str | None = Field(None, description="generic: the column that says what drew each reply")
     id: str | None = Field(None, description="generic: the column of prompts' ids")
     keep: list[str] = Field([], description="FIELD=VALUE: only samples of this model, step, filter, …")
+    samples: int | None = Field(None, ge=1, description="at most so many samples of each prompt, the first ones")
     complete: list[Label] = Field([], description="only samples that have these scores")
     accept: list[str] = Field([], description="findings that do not refuse the samples, by name")
 
