@@ -166,3 +166,29 @@ def test_an_empty_folder_an_unknown_suffix_and_a_file_given_twice_are_refused(im
         imports([*files, *files])
     with pytest.raises(TableError, match="does not exist"):
         imports([tmp_path / "lost.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "message"),
+    [
+        ("header.json", 7, "header.json is not an object"),
+        ("samples/s0_epoch_1/attachments/0.json", None, "attachments/0.json is not a list"),
+    ],
+)
+def test_members_of_another_type_are_named(imports, tmp_path, member, value, message):
+    members = foreign.inspect_members(parts=True) | {member: value}
+    with pytest.raises(TableError, match=message):
+        imports(foreign.archive(tmp_path / "log.eval", members))
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark(imports, tmp_path):
+    files = foreign.ppe(tmp_path)
+    change(files[0], {"model_name": "\ud800"}, at=0)
+    assert imports(files).provenance["law"]["model"] == ["?", "m"]
+
+
+def test_token_ids_beyond_any_vocabulary_are_refused(imports, tmp_path):
+    files = foreign.traces(tmp_path)
+    change(files[0], {"response_tokens": [10**30]}, at=2)
+    with pytest.raises(TableError, match=r"row 3: 'response_tokens.0' is a whole number, not a token id"):
+        imports(files)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from alignment_limits.importers.generic import NOT_SCORES
-from alignment_limits.importers.rows import Choices, Row, Sample
+from alignment_limits.importers.rows import Choices, Row, Sample, clean
 from alignment_limits.importers.sources import Source
 
 _REPLY = re.compile(r"response_(\d+)")
@@ -97,7 +97,7 @@ def read_rewardbench(sources: Sequence[Source], choices: Choices) -> Iterator[Sa
         key = row.word("id")
         for i, reply in enumerate(replies):
             own = {name: values[i] for name, values in scores.items() if choices.wants(name)}
-            law = {"model": str(models[i])} if len(models) == len(replies) else {}
+            law = {"model": clean(str(models[i]))} if len(models) == len(replies) else {}
             yield Sample(row.file, row.number, prompt, key, reply, own, law=law)
 
 
@@ -179,7 +179,7 @@ def read_distilabel(sources: Sequence[Source], choices: Choices) -> Iterator[Sam
         for i, reply in enumerate(replies):
             scores = {name: values[i] if len(values) == len(replies) else None for name, values in given.items()}
             failed = tuple(name for name, value in scores.items() if value is None)
-            text = None if reply is None else row.texts("generations")[i] if None not in replies else str(reply)
+            text = None if reply is None else row.texts("generations")[i] if None not in replies else clean(str(reply))
             yield Sample(
                 row.file,
                 row.number,
@@ -187,7 +187,7 @@ def read_distilabel(sources: Sequence[Source], choices: Choices) -> Iterator[Sam
                 reply=text,
                 scores=scores,
                 failed=failed,
-                law={"model": str(models[i])} if len(models) == len(replies) else {},
+                law={"model": clean(str(models[i]))} if len(models) == len(replies) else {},
                 error=None if text is not None else "no generation",
             )
 

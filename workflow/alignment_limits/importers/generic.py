@@ -91,7 +91,7 @@ class Layout:
         common: dict[str, Any] = {"key": row.word(self.key) if self.key else None, "law": law | settings(row)}
         if not self.replies:
             turns = row.items(self.prompt or "")
-            if turns[-1].get("role") != "assistant" or len(turns) < 2:
+            if len(turns) < 2 or not isinstance(turns[-1], dict) or turns[-1].get("role") != "assistant":
                 raise row.refuse(self.prompt or "", "does not end with the assistant's reply")
             common["prompt"] = row.conversation(self.prompt or "", turns[:-1])
             yield self._sample(row, content(turns[-1].get("content")), common)
@@ -115,6 +115,8 @@ class Layout:
         for name, columns in self.scores.items():
             column = columns[i] if len(columns) > 1 else columns[0]
             given = row.values.get(column)
+            if isinstance(given, list) and i >= len(given):
+                raise row.refuse(column, f"has {len(given)} values; there are more replies")
             scores[name] = row.numbers(column)[i] if isinstance(given, list) else self._number(row, column)
         finish = row.values.get("finish_reason")
         seed = row.values.get("seed")

@@ -71,14 +71,24 @@ def _archive(source: Source) -> tuple[Row, list[Row]]:
             attachments = given.get("attachments") if isinstance(given, Mapping) else None
         elif _PARTS.fullmatch(member):
             folder = member.removesuffix("sample.json")
-            parts = [item for part in archive.under(f"{folder}attachments/") for item in archive.json(part)]
+            parts = [item for part in archive.under(f"{folder}attachments/") for item in _listed(archive, part)]
             given, attachments = archive.json(member), {str(i): text for i, text in enumerate(parts)}
         else:
             continue
         if not isinstance(given, Mapping):
             raise TableError(f"{source.name}: {member} is not a sample")
         rows.append(Row(f"{source.name}: {member}", len(rows) + 1, _resolved(given, attachments)))
-    return Row(f"{source.name}: {start}", 1, archive.json(start)), rows
+    header = archive.json(start)
+    if not isinstance(header, Mapping):
+        raise TableError(f"{source.name}: {start} is not an object")
+    return Row(f"{source.name}: {start}", 1, header), rows
+
+
+def _listed(archive: Archive, member: str) -> list[Any]:
+    given = archive.json(member)
+    if not isinstance(given, list):
+        raise TableError(f"{archive.name}: {member} is not a list")
+    return given
 
 
 def _resolved(given: Mapping[str, Any], attachments: Any) -> Mapping[str, Any]:
@@ -119,7 +129,8 @@ def _sample(row: Row, task: str, law: Mapping[str, str], choices: Choices) -> tu
         turns = row.number_or_none("turn_count")
         if turns is None:
             messages = row.values.get("messages")
-            turns = sum(m.get("role") == "assistant" for m in messages) if isinstance(messages, list) else 0
+            said = [m.get("role") for m in messages if isinstance(m, Mapping)] if isinstance(messages, list) else []
+            turns = said.count("assistant")
         choices.count("several-turns", int(turns > 1))
     return int(epoch), Sample(
         row.file,

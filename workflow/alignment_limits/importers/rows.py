@@ -92,7 +92,7 @@ class Row:
             return None
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise self.refuse(name, f"is {kind(value)}, not a text or a whole number")
-        return str(value)
+        return clean(str(value))
 
     def number_or_none(self, name: str, *, texts: bool = False) -> float | None:
         """A finite number; true is 1. Missing values and NaN are None. Texts of numbers are read if `texts`."""
@@ -138,7 +138,7 @@ class Row:
     def whole_numbers(self, name: str) -> list[int]:
         """A list of token ids."""
         values = self.items(name)
-        if bad := [i for i, value in enumerate(values) if type(value) is not int or value < 0]:
+        if bad := [i for i, value in enumerate(values) if type(value) is not int or not 0 <= value < 2**31]:
             raise self.refuse(f"{name}.{bad[0]}", f"is {kind(values[bad[0]])}, not a token id")
         return values
 
@@ -171,7 +171,7 @@ class Row:
     def _text(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise self.refuse(name, f"is {kind(value)}, not text")
-        return value.encode(errors="replace").decode() if not value.isascii() else value
+        return clean(value)
 
     def _number(self, name: str, value: Any, texts: bool) -> float | None:
         if isinstance(value, str) and texts:
@@ -195,7 +195,12 @@ def content(given: Any) -> str:
     if isinstance(given, Mapping):
         text = given.get("text")
         return text if isinstance(text, str) else f"[{given.get('type', 'part')}]"
-    return given.encode(errors="replace").decode() if isinstance(given, str) else ""
+    return clean(given) if isinstance(given, str) else ""
+
+
+def clean(text: str) -> str:
+    """A text with a question mark in place of half a surrogate pair, which no file can contain."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def kind(value: Any) -> str:
