@@ -261,7 +261,7 @@ def normal_quantile(level: float) -> float:
 
 
 LOPSIDED = 0.25  # skewness of a mean above which it may lack rare units; lognormal spreads of log-sd 0.6: 0.2 to 0.6
-FURTHER = 20.0, 4.0  # further units for each unit of skewness above it, and at most
+FURTHER = 20.0, 2.5  # further units for each unit of skewness above it, and at most
 
 
 def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -282,7 +282,7 @@ def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[A
     Three parts make it longer than the bootstrap's, so that no row needs to be refused because few units carry it. Such
     a refusal would select studies: those that missed the wide prompts look alike, and are too low. (1) No side is
     shorter than Student's, with Satterthwaite's degrees of freedom for units of this kurtosis. (2) If the mean itself
-    is skewed, units like the furthest may not have been drawn. The side of the long tail then gets up to four further
+    is skewed, units like the furthest may not have been drawn. The side of the long tail then gets up to 2.5 further
     units, each as far off as the furthest: 20 times the skewness of the mean above 0.25. (3) The bound of the bias,
     `left` (...), is added in quadrature.
     """

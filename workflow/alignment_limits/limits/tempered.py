@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.reliability import AVERAGE, FEWEST_PROMPTS, SMALLEST_ESS, weighted_median
+from alignment_limits.limits.bootstrap import PromptBootstrap, no_shorter_than_students, widened
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, SMALLEST_ESS, weighted_median
 from alignment_limits.limits.sequential import Level
 
 # Verdicts: in Markov worlds, such rows are within 2 % on average (docs/benchmarks.md, "Tempered sampling").
@@ -270,9 +270,10 @@ def _at_kl(own: Pooled, other: Pooled, kappa: float, last: float) -> _Row:
 
 
 def _at_level(own: Pooled, other: Pooled, lam: float) -> _Row:
-    kl, gain, _, _, ess = own.at(lam)
+    kl, gain, covariance, variance, ess = own.at(lam)
     kl_half, gain_half, *_ = other.at(lam)
-    change = gain - gain_half - (kl - kl_half) / lam
+    rate = lam * variance.mean()
+    change = gain - gain_half - (covariance.mean() / rate if rate > 0 else 0.0) * (kl - kl_half)
     return _Row("level", lam, 1 / lam, 2 * kl - kl_half, gain, gain_half, change, kl, ess)
 
 
@@ -314,10 +315,12 @@ def _table(
     count, at_kl = len(rows), np.array([row.at == "kl" for row in rows])
     full, half = (np.stack([getattr(row, name) for row in rows], axis=1) for name in ("full", "half"))
     gains, kls = 2 * full - half, np.stack([row.kl for row in rows], axis=1)
-    gain_low, gain_high = boot.interval(gains)
     kl_low, kl_high = boot.interval(kls)
     change = np.stack([row.change for row in rows], axis=1)
     low, high = boot.interval(change)
+    # The runs' distance bounds the bias that the correction leaves.
+    ends = no_shorter_than_students(boot, gains, *boot.interval(gains))
+    gain_low, gain_high = widened(gains.mean(axis=0), *ends, np.abs(change.mean(axis=0)))
     known = runs.at(numbers)
     kl, gain = kls.mean(axis=0), gains.mean(axis=0)
     ess = np.array([weighted_median(row.ess[:, None], row.share)[0] for row in rows])
@@ -358,8 +361,6 @@ def _why_not(row: _Row, ess: float, draws: float, change: float, error: float, g
         return ""
     if units < FEWEST_PROMPTS:
         return f"only {units} independent prompts (needs {FEWEST_PROMPTS})"
-    if few := AVERAGE.missing(row.share, float(units)):
-        return few
     if ess < SMALLEST_ESS:
         return f"effective sample size {ess:.1f} (needs {SMALLEST_ESS:.0f})"
     if draws < FEWEST_DRAWS:

@@ -24,6 +24,7 @@ from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.prediction import PredictionTable, beyond, predict_best_of_n
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.samples import CONTRADICTION, Pool
+from alignment_limits.limits.sequential import Tempering
 from alignment_limits.limits.tempered import TemperedTable
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays, standardised_bounds
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
@@ -259,6 +260,7 @@ def _ensembles(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
 def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     pilot = scores.of[scores.gold] if scores.pool is None else scores.pooled[scores.gold]
     more = {"half_width": p["half_width"], "seed": p["seed"], "pool": scores.pool}
+    more["particles"] = p.get("particles", 0)
     yield plan(pilot, p["kls"], **more, **scores.prompts).to_polars()
 
 
@@ -360,7 +362,10 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     bounds = {"bounds": study.bounds} if entry.bounded and study.bounds else {}
     if entry.pools and (study.pools_all or (study.scores and study.scores.pool)):
         named["pooled"] = study.pooled if study.pools_all else optimized
-    return named | given | bounds | ({"relatives_of": study.reward_names} if name == "best_of_n" else {})
+    own: dict[str, Any] = {"relatives_of": study.reward_names} if name == "best_of_n" else {}
+    if name == "plan" and study.scores is None:  # tempered sampling needs the base model
+        own = {"particles": (study.tempered or Tempering()).particles}
+    return named | given | bounds | own
 
 
 def made_for(study: Study) -> list[str]:
