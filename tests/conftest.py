@@ -17,12 +17,12 @@ for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "S
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Where tests run in several processes (.ci/run), those of one file stay together, as they share what it made, and so do
-# these. The longest come first, so that no process has a long one left at the end.
+# these. The longest come first, so that no process has a long one left at the end; Slurm's, which mostly wait, early.
 TOGETHER = {
     "here": "from running import .*snakemake",  # one Snakemake at a time in the project's own folder
+    "slurm": "mark.slurm",
     "every": "def test_a_study_is_made_and_reported",
     "faults": "from faulty import",
-    "slurm": "mark.slurm",
     "tiny": r"def .*\bfinished\b",
     "vllm": "vllm_zoo",
 }
