@@ -96,7 +96,10 @@ def test_it_may_be_repeated_with_other_settings(answered, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--gold", "jugde"], "has no column jugde; it has: prompt_id, sample_id, text, judge, length"),
+        (
+            ["--gold", "jugde"],
+            "has no column jugde; it has: prompt_id, sample_id, text, n_tokens, prompt, judge, length",
+        ),
         (["--gold", "text"], "'text' is not a number ('a reply'), in row 1"),
         (["--gold", "judge", "--n", "64"], "best-of-64 needs as many samples; a prompt has 32"),
         (["--gold", "judge", "--proxies", "judge"], "gold and proxies must be different columns"),
