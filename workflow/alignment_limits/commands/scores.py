@@ -13,7 +13,7 @@ import yaml
 
 from alignment_limits.errors import TableError
 from alignment_limits.files import atomic, file_sha256, sweep
-from alignment_limits.importers.imported import SAMPLE_COLUMNS, verdict_of
+from alignment_limits.importers.imported import verdict_of
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.figures.style import save
@@ -22,14 +22,14 @@ from alignment_limits.report.pages.page import write_page
 from alignment_limits.study.estimates import Limits
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import Study
+from alignment_limits.tables.arrays import reward_columns
 from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
-from alignment_limits.tables.columns import numbers
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
 from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
 from alignment_limits.tables.standardised import standardised_tables
-from alignment_limits.tables.user_table import UserTable, read_user_table, stem_of
+from alignment_limits.tables.user_table import read_user_table, stem_of
 
 MARK = "# Written by `alignment-limits frontier`, which may write this folder again.\n"  # first line of study.yaml
 SHOWN = ("frontier", "gold_under_proxies", "win_rate", "reward_distributions")  # figures
@@ -58,7 +58,8 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
         return f"error: {out} exists and was not written by this command; choose another folder"
     sweep([str(out)])
     given = read_user_table(arguments.table)
-    proxies = _others(given, arguments) if arguments.proxies is None else arguments.proxies
+    known = [arguments.gold, arguments.cluster or "cluster"]
+    proxies = reward_columns(given, known) if arguments.proxies is None else arguments.proxies
     scores = read_score_table(arguments.table, [arguments.gold, *proxies])
     study = _study(arguments, proxies, scores)
     samples = scores.group_by("prompt_id").len()["len"]
@@ -80,13 +81,6 @@ def _may_write(out: Path) -> bool:
         return True
     study = out / "study.yaml"
     return study.is_file() and study.read_bytes().startswith(MARK.encode())
-
-
-def _others(given: UserTable, arguments: argparse.Namespace) -> list[str]:
-    """Columns of numbers that may be rewards."""
-    known = [*KEY, arguments.gold, arguments.cluster or "cluster", *SAMPLE_COLUMNS]
-    rest = [name for name in dict.fromkeys(given.columns) if name and name not in known]
-    return [name for name, column in given.read(rest).items() if not numbers(column)[1]] if rest else []
 
 
 def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.DataFrame) -> Study:

@@ -18,6 +18,7 @@ from alignment_limits.importers.formats import FORMATS, format_of
 from alignment_limits.importers.provenance import LAW, SCORE, unusable_logprobs, verdict
 from alignment_limits.importers.rows import Choices, Sample
 from alignment_limits.importers.sources import open_sources
+from alignment_limits.tables.arrays import SAMPLE_COLUMNS
 from alignment_limits.tables.artifacts import Schema, read_provenance
 
 IMPORTED = Schema("imported", {"prompt_id": pl.String, "sample_id": pl.Int32})
@@ -35,18 +36,6 @@ FINDINGS = Schema(  # of the provenance verdict; severity: refused, accepted or 
     },
 )
 SOURCES = Schema("sources", {"file": pl.String, "sha256": pl.String, "format": pl.String})
-SAMPLE_COLUMNS = (
-    "prompt",
-    "text",
-    "token_ids",
-    "n_tokens",
-    "logprob",
-    "finish_reason",
-    "seed",
-    "law",
-    "place",
-    "cluster",
-)
 _FIXED = {
     "prompt_id": pl.String,
     "prompt": pl.String,

@@ -1,0 +1,111 @@
+"""Tables of scores as arrays, for use of the estimators from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.errors import EstimateError
+from alignment_limits.tables.artifacts import KEY
+from alignment_limits.tables.columns import numbers
+from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
+from alignment_limits.tables.standardised import standardised_tables
+from alignment_limits.tables.user_table import UserTable, read_user_table
+
+# Columns of a table of samples that are not rewards.
+SAMPLE_COLUMNS = (
+    "prompt",
+    "text",
+    "token_ids",
+    "n_tokens",
+    "logprob",
+    "finish_reason",
+    "seed",
+    "law",
+    "place",
+    "cluster",
+)
+
+
+@dataclass(frozen=True)
+class ScoreArrays:
+    """Scores of several rewards on the same samples.
+
+    Attributes:
+        rewards: scores (prompts, samples) by name; NaN where a prompt has fewer samples.
+        prompt_ids: of the rows, in ascending order.
+        prompts: `keys` and `clusters` of the prompts, for the estimators' arguments of these names. With `keys`,
+            results are those of the workflow, whatever the order of the rows.
+    """
+
+    rewards: dict[str, np.ndarray]
+    prompt_ids: list[str]
+    prompts: dict[str, Any]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Scores of one reward (prompts, samples)."""
+        if name not in self.rewards:
+            raise EstimateError(f"there is no reward '{name}'; there are: {', '.join(self.rewards)}")
+        return self.rewards[name]
+
+    def __repr__(self) -> str:
+        rows, columns = next(iter(self.rewards.values())).shape
+        return f"ScoreArrays: {rows} prompts × {columns} samples; rewards: {', '.join(self.rewards)}"
+
+
+def read_arrays(
+    file: str | Path, rewards: Sequence[str] | None = None, *, cluster: str | None = None, standardised: bool = True
+) -> ScoreArrays:
+    """Scores in a table: one row per sample, with prompt_id, sample_id and a column per reward.
+
+    Args:
+        file: Parquet, CSV, TSV, JSONL or JSON.
+        rewards: columns; default: all columns of numbers that are not of the sample itself.
+        cluster: the column that marks prompts that are not independent; default: `cluster`, if there is one.
+        standardised: whether scores are in units of the reward's spread within prompts, with mean 0 in each, as in a
+            study; if not, they are as in the file.
+
+    Returns:
+        The scores, and what the estimators use of the prompts.
+
+    Raises:
+        TableError: the file cannot be used, with the column and the row.
+        EstimateError: a reward is constant.
+
+    Example:
+        >>> table = pl.DataFrame({"prompt_id": ["a"] * 2 + ["b"] * 2, "sample_id": [0, 1] * 2, "rm": [1.0, 3, 0, 2]})
+        >>> table.write_csv("few.csv")
+        >>> read_arrays("few.csv", standardised=False)["rm"]
+        array([[1., 3.],
+               [0., 2.]])
+    """
+    path = Path(file)
+    given = read_user_table(path)
+    names = list(rewards) if rewards is not None else reward_columns(given, [cluster or "cluster"])
+    scores = read_score_table(path, names)
+    column = cluster_column(path, cluster, names)
+    clusters = None if column is None else read_clusters(path, column)
+    each = {name: scores.select(*KEY, score=pl.col(name)) for name in names}
+    table = standardised_tables(each, clusters)[0]
+    values = table if standardised else scores
+    ids = table["prompt_id"].unique().sort().to_list()
+    return ScoreArrays(
+        reward_arrays(values, names), ids, {"keys": prompt_keys(table), "clusters": prompt_clusters(table)}
+    )
+
+
+def reward_columns(given: UserTable, known: Sequence[str]) -> list[str]:
+    """Columns of numbers that may be rewards.
+
+    Args:
+        given: the user's table.
+        known: columns that are something else.
+    """
+    rest = [n for n in dict.fromkeys(given.columns) if n and n not in (*KEY, *known, *SAMPLE_COLUMNS)]
+    return [name for name, column in given.read(rest).items() if not numbers(column)[1]] if rest else []
