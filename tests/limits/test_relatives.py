@@ -285,3 +285,18 @@ def test_scores_that_cannot_be_used_are_called_by_what_they_are_for() -> None:
     ):
         with pytest.raises(EstimateError, match="'optimized'"):
             method(r, {"own": r}, **setting)
+
+
+@pytest.mark.parametrize("samples", [31, 49])
+def test_prompts_whose_samples_all_tie_have_no_kl_and_are_no_error(samples: int) -> None:
+    """Corrected for finite samples, their KL of 0 was -1e-16, at which no limit could be read."""
+    rng = np.random.default_rng(0)
+    scores = (rng.random((24, samples)) < np.repeat([0.0, 0.4, 1.0], 8)[:, None]) * 1.0
+    for budget in ("average", "per-prompt"):
+        settings = {"budget": budget, "replicates": 100}
+        poisson = best_of_poisson(scores, {"own": scores}, mus=[2, 4], **settings)["own"]
+        pessimism = chi2_pessimism(scores, {"own": scores}, betas=[4.0, 0.5], **settings)["own"]
+        for table in (poisson, pessimism):
+            assert np.isfinite(table.gain).all()
+            assert (table.kl > 0).all()
+            assert (table.gain <= table.limit * 1.02).all()

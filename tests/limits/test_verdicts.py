@@ -69,6 +69,11 @@ def test_how_often_a_limit_is_reliable(name: str, budget: str, low: float, high:
     assert low <= reliable(name, budget, 10) <= high
 
 
+def test_marks_on_a_scale_have_no_tail_with_few_samples_either() -> None:
+    """Of 32 marks from 1 to 10, the best eight may have five values: these prompts alone looked heavy-tailed."""
+    assert reliable("rubric1to10", "average", 20, prompts=48, samples=32) >= 0.9
+
+
 def test_sixteen_prompts_may_be_enough_and_eight_never_are() -> None:
     assert reliable("gaussian", "average", 10, prompts=16) >= 0.6
     assert limit_at(drawn("gaussian", prompts=8), [0.1]).reason[0] == "only 8 prompts (needs 16)"

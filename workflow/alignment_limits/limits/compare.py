@@ -395,6 +395,6 @@ def _measure_rows(laws: Sequence[Law], arrays: Sequence[Array]) -> list[Array]:
 
 
 def kl_of(weights: Array, counts: Array) -> Array:
-    """KL (P, N) of probabilities (P, M, N) from equal ones over each prompt's counts (P,) samples."""
+    """KL (P, N) of probabilities (P, M, N) from equal ones over each prompt's counts (P,) samples; not below 0."""
     ratio = np.where(weights > 0, weights * counts[:, None, None], 1.0)
-    return np.asarray(np.sum(weights * np.log(ratio), axis=1))
+    return np.asarray(np.maximum(np.sum(weights * np.log(ratio), axis=1), 0.0))

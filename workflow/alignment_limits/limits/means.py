@@ -102,7 +102,8 @@ def read_curves(
     names = np.arange(len(scores)) if keys is None else np.asarray(keys)
     parts = []
     for prompts, columns in _alike(np.isfinite(kl)):
-        spent = kl[np.ix_(prompts, columns)]
+        # A correction of KL 0, as of a prompt whose samples all tie, may be slightly below 0.
+        spent = np.maximum(kl[np.ix_(prompts, columns)], 0.0)
         every = made is not None and bool(prompts.all())
         curve = made.get((name, budget)) if made is not None and every else None
         if curve is None:

@@ -52,7 +52,7 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
 
     Returns:
         Ratio and standard error over prompts; NaN if no prompt has a tail. A tail needs 16 samples, a single best one,
-        and different scores in more than half of the top quarter (marks on a scale are not a tail).
+        and different scores in more than half of all samples and of the top quarter (marks on a scale are not a tail).
     """
     array = check_scores(scores)
     share = np.ones(len(array)) if share is None else share
@@ -61,8 +61,9 @@ def upper_kurtosis(scores: ArrayLike, share: Array | None = None) -> tuple[float
     for m in np.unique(counts[counts >= FEWEST_SAMPLES]):
         rows = np.flatnonzero(counts == m)
         top = np.sort(array[rows], axis=1)[:, :m][:, ::-1]
-        different = 1 + np.sum(top[:, 1 : m // 4] < top[:, : m // 4 - 1], axis=1)
-        tail = (top[:, 0] > top[:, 1]) & (different > m // 4 / 2)
+        apart = top[:, 1:] < top[:, :-1]
+        different, near = 1 + apart.sum(axis=1), 1 + apart[:, : m // 4 - 1].sum(axis=1)
+        tail = apart[:, 0] & (different > m / 2) & (near > m // 4 / 2)
         top, rows = top[tail], rows[tail]
         z = np.maximum((top - top.mean(axis=1, keepdims=True)) / _row_sd(top)[:, None], 0.0) ** 2
         second.append(z.mean(axis=1))
