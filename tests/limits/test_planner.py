@@ -188,7 +188,7 @@ def test_pilots_too_small_are_refused() -> None:
 
 
 def test_more_samples_than_the_pilot_has_are_called_a_rough_figure() -> None:
-    more = plan(WORLDS["rubric"](np.random.default_rng(1), 64, 32), [0.05], half_width=0.1)
+    more = plan(WORLDS["rubric"](np.random.default_rng(1), 64, 32), [0.05], half_width=0.1, most_draws=4)
     assert more.samples[0] > 32
     assert more.lines()[0].endswith("samples (a rough figure: each prompt of the pilot has only 32)")
     enough = plan(WORLDS["gaussian"](np.random.default_rng(0), 64, 64), [0.5], half_width=0.1)
