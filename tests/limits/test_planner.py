@@ -85,6 +85,17 @@ def test_tempered_sampling_is_planned_where_samples_show_nothing_and_the_study_k
     assert planned.replies[1] == pytest.approx(planned.prompts[1] * drawn / base.lengths.mean(), rel=0.35)
 
 
+def test_tempered_sampling_is_planned_from_unequal_counts_and_not_where_nothing_is_left_to_gain() -> None:
+    scores = np.random.default_rng(0).normal(size=(40, 64))
+    whole = plan(scores, [3.5], half_width=0.1, particles=32)
+    scores[np.arange(40), np.arange(40)] = np.nan  # every prompt lacks another sample
+    lacking = plan(scores, [3.5], half_width=0.1, particles=32)
+    assert lacking.samples_from[0] == whole.samples_from[0] == "tempered"
+    assert lacking.replies[0] == pytest.approx(whole.replies[0], rel=0.3)
+    coins = (np.random.default_rng(0).random((40, 64)) < 0.97) * 1.0  # at once nearly all have the best reward
+    assert plan(coins, [3.5], half_width=0.1, particles=32).samples_from[0] == "base"
+
+
 def test_a_pool_of_policies_far_from_the_tilt_is_not_proposed() -> None:
     """The policy moves another coordinate than the reward's."""
     rng = np.random.default_rng(1)

@@ -273,3 +273,11 @@ def test_what_cannot_start_is_refused(tree):
 
     with pytest.raises(EstimateError, match="fix the reward"):
         list(temper(Broken(32), tree[1], Tempering()))
+
+
+def test_intervals_contain_the_distance_of_the_two_runs(tree):
+    """It bounds the bias that the correction leaves."""
+    rows = tempered_limit(tree[2], tree[3], [0.5, 1.0])
+    apart = np.abs(rows.gain_full - rows.gain_half)[:2]
+    assert (rows.gain_high[:2] - rows.gain[:2] >= apart).all()
+    assert (rows.gain[:2] - rows.gain_low[:2] >= apart).all()

@@ -27,8 +27,9 @@ def test_all_columns_of_numbers_are_rewards_in_units_of_their_spread(tmp_path):
 
 
 def test_scores_may_stay_as_they_are_and_prompts_may_have_fewer_samples(tmp_path):
-    table().slice(3).write_csv(tmp_path / "scores.csv")
-    scores = alignment_limits.read(tmp_path / "scores.csv", ["judge"], standardised=False)
+    table().slice(3).with_columns(flat=pl.lit(7)).write_csv(tmp_path / "scores.csv")
+    scores = alignment_limits.read(tmp_path / "scores.csv", ["judge", "flat"], standardised=False)
+    assert np.nanmax(scores["flat"]) == np.nanmin(scores["flat"]) == 7
     assert np.isnan(scores["judge"]).sum() == 3
     assert scores.prompt_ids == sorted(f"p{i}" for i in range(20))
     row = scores.prompt_ids.index("p7")

@@ -59,7 +59,8 @@ class Imported:
 
     Attributes:
         table: prompt_id, sample_id, a column per score, and what else is known of each sample.
-        findings: of the provenance verdict. provenance: for the table's metadata.
+        findings: of the provenance verdict.
+        provenance: for the table's metadata.
     """
 
     table: pl.DataFrame

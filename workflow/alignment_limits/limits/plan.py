@@ -156,14 +156,14 @@ def _tempered(
     room = float(np.median(np.sum(~np.isnan(base), axis=1)))
     shown = np.minimum(known.kl, np.log(room) / 2)
     points = curve.at(shown)
-    step = next_step(base[~np.isnan(base).any(axis=1)], SHARE)
+    step = next_step(_of_equal_counts(base[curve.enough]), SHARE)
     values = points.values[..., 0]
     gain, z = values.mean(axis=0), normal_quantile(boot.level)
     error, doubt = _spread(values, boot)
     with np.errstate(divide="ignore", invalid="ignore"):
         prompts = len(base) * (z * error / (half_width * gain)) ** 2
         levels = np.ceil(np.sqrt(BEYOND * known.kl / shown) / points.beta / step)
-    possible = (points.reached == 3) & np.isfinite(levels) & (gain > 0)
+    possible = (points.reached == 3) & np.isfinite(levels) & (levels > 0) & (gain > 0)
     prompts = np.where(possible, np.maximum(np.ceil(prompts), 2 * FEWEST_PROMPTS), np.nan)
     off = np.exp(z * doubt)
     each = BASE_REPLIES + 1.5 * particles * levels * MOVES * REDRAWN  # the second run has half the particles
@@ -180,6 +180,13 @@ def _tempered(
         accepted=np.full(len(prompts), np.nan),
         reason=np.array([f"about {n:.0f} levels" for n in levels], dtype=object),
     )
+
+
+def _of_equal_counts(scores: Array) -> Array:
+    """The first samples of each prompt, as many as all prompts have."""
+    missing = np.isnan(scores)
+    first = np.take_along_axis(scores, np.argsort(missing, axis=1, kind="stable"), axis=1)
+    return first[:, : int((~missing).sum(axis=1).min(initial=scores.shape[1]))]
 
 
 def _plan(

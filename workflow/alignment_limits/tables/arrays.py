@@ -13,9 +13,9 @@ import polars as pl
 from alignment_limits.errors import EstimateError
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.columns import numbers
-from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
-from alignment_limits.tables.standardised import standardised_tables
+from alignment_limits.tables.standardised import standardised_tables, with_clusters
 from alignment_limits.tables.user_table import UserTable, read_user_table
 
 # Columns of a table of samples that are not rewards.
@@ -76,7 +76,7 @@ def read_arrays(
 
     Raises:
         TableError: the file cannot be used, with the column and the row.
-        EstimateError: a reward is constant.
+        EstimateError: a reward that is to be standardised is constant.
 
     Example:
         >>> table = pl.DataFrame({"prompt_id": ["a"] * 2 + ["b"] * 2, "sample_id": [0, 1] * 2, "rm": [1.0, 3, 0, 2]})
@@ -91,13 +91,13 @@ def read_arrays(
     scores = read_score_table(path, names)
     column = cluster_column(path, cluster, names)
     clusters = None if column is None else read_clusters(path, column)
-    each = {name: scores.select(*KEY, score=pl.col(name)) for name in names}
-    table = standardised_tables(each, clusters)[0]
-    values = table if standardised else scores
-    ids = table["prompt_id"].unique().sort().to_list()
-    return ScoreArrays(
-        reward_arrays(values, names), ids, {"keys": prompt_keys(table), "clusters": prompt_clusters(table)}
-    )
+    if standardised:
+        each = {name: scores.select(*KEY, score=pl.col(name)) for name in names}
+        table = standardised_tables(each, clusters)[0]
+    else:
+        table = with_clusters(scores, clusters)
+    prompts = {"keys": prompt_keys(table), "clusters": prompt_clusters(table)}
+    return ScoreArrays(reward_arrays(table, names), Grid.of(table).prompt_ids, prompts)
 
 
 def reward_columns(given: UserTable, known: Sequence[str]) -> list[str]:

@@ -34,9 +34,14 @@ def standardised_tables(
         table = table.with_columns(pl.Series(name, grid.values(standard.scores)))
         columns = {"reward": name, "prompt_id": grid.prompt_ids, "centre": standard.centre, "scale": standard.scale}
         scales.append(pl.DataFrame(columns))
-    if clusters is not None and "cluster" in clusters.columns and clusters["cluster"].count():
-        table = table.join(clusters.select("prompt_id", pl.col("cluster").alias(CLUSTER)), on="prompt_id", how="left")
-    return table, pl.concat(scales)
+    return with_clusters(table, clusters), pl.concat(scales)
+
+
+def with_clusters(table: pl.DataFrame, clusters: pl.DataFrame | None) -> pl.DataFrame:
+    """A table of prompts with the cluster of each, if any has one."""
+    if clusters is None or "cluster" not in clusters.columns or not clusters["cluster"].count():
+        return table
+    return table.join(clusters.select("prompt_id", pl.col("cluster").alias(CLUSTER)), on="prompt_id", how="left")
 
 
 def with_ensembles(table: pl.DataFrame, ensembles: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
