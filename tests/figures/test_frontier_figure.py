@@ -7,8 +7,11 @@ import synthetic
 from estimated import rare, tables
 from reading import bars, cut_off, gids, line, overlaps, smallest, texts
 
+from alignment_limits.limits import best_of_n
+from alignment_limits.limits.worlds import MIXTURES, WORLDS
 from alignment_limits.report.figures.frontier import frontier
 from alignment_limits.report.figures.style import Look
+from alignment_limits.report.numbers import share_bounds
 
 LOOK = Look(names=(*synthetic.RHO, *synthetic.ENSEMBLES))
 
@@ -61,6 +64,43 @@ def test_where_the_limit_is_not_reliable_its_bounds_are_drawn():
     assert far.axes[0].get_ylim()[1] < 5, "a wide bracket does not squeeze the curves"
     assert not overlaps(drawn)
     assert "bounds:2.5" not in gids(frontier(synthetic.frontier(), synthetic.best_of_n(), LOOK)), "an older table"
+
+
+def test_where_a_share_of_the_limit_is_not_reliable_its_bounds_are_drawn():
+    table = synthetic.best_of_n().with_columns(
+        at_least=0.8 * pl.col("limit"), at_most=pl.when(pl.col("n") < 32).then(1.2 * pl.col("limit")),
+        gain_at_least=0.9 * pl.col("gain"),
+    )  # fmt: skip
+    drawn = frontier(synthetic.frontier(), table, LOOK)
+    found = {g for g in gids(drawn) if g.startswith("share-bounds:average")}
+    assert found == {"share-bounds:average:16"}, "n = 32 and 64 have no bounds but 0 and 1"
+    (row,) = synthetic.best_of_n().filter(
+        (pl.col("n") == 16) & (pl.col("budget") == "average") & (pl.col("optimized") == "gold")
+    ).rows(named=True)  # fmt: skip
+    x, y = line(drawn, "share-bounds:average:16", axes=1)
+    assert x.tolist() == [row["kl"]] * 2
+    assert y.tolist() == pytest.approx([0.9 / 1.2 * row["efficiency"], 1.0])
+    low = table.with_columns(gain_high=1.001 * pl.col("gain"), at_least=1.2 * pl.col("limit"))
+    _, y = line(frontier(synthetic.frontier(), low, LOOK), "share-bounds:average:64", axes=1)
+    assert y.tolist() == pytest.approx([0.0, 1.0012 / 1.2 * low.filter(pl.col("n") == 64)["efficiency"][0]])
+
+
+def test_bounds_of_shares_hold_where_they_are_given():
+    """Best-of-n of exponential scores, whose shares are never reliable, and of pass rates with bounds."""
+    for name, bounds in (("exponential", None), ("passrates", (0.0, 1.0))):
+        world, wrong, given = (WORLDS | MIXTURES)[name], 0, 0
+        n = 4
+        kl, gain = world.best_of_n(n)
+        share = gain / world.limit(kl)
+        for seed in range(20):
+            found = best_of_n(
+                world.draw(np.random.default_rng(seed), 64, 64), ns=[n], bounds=bounds, replicates=200, seed=seed
+            )
+            row = share_bounds(found.to_polars()).row(0, named=True)
+            wrong += not (row["share_at_least"] or 0) <= share <= row["share_at_most"]
+            given += (row["share_at_least"] or 0) > 0 or row["share_at_most"] < 1
+        assert wrong == 0
+        assert given == 20, name
 
 
 def predicted(**changed):

@@ -52,6 +52,15 @@ def test_the_limit_in_both_budgets(table):
     assert pick(table, "gain at KL 2, per-prompt budget")["value"] == pytest.approx(1.86)
 
 
+def test_an_unreliable_share_of_the_limit_has_its_bounds():
+    low = {"at_least": pl.col("limit"), "gain_at_least": 0.9 * pl.col("gain"), "at_most": 1.5 * pl.col("limit")}
+    table = made(best=synthetic.best_of_n().with_columns(**low))
+    row, sure = (pick(table, "share of the limit, average budget", f"best-of-{n}") for n in (16, 4))
+    assert math.isnan(row["value"])
+    assert 0 < row["at_least"] < row["at_most"] < 1
+    assert math.isfinite(sure["value"])
+
+
 def test_an_unreliable_limit_is_no_number():
     row = pick(made(synthetic.frontier(reach=1.0)), "gain at KL 2, average budget")
     assert math.isnan(row["value"])

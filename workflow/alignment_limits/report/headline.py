@@ -24,6 +24,8 @@ from alignment_limits.report.numbers import (
     peak,
     reference_kl,
     say_kl,
+    share_bounds,
+    share_of_limit,
 )
 from alignment_limits.tables.schemas.limits import HEADLINE
 
@@ -107,7 +109,8 @@ def _native(frontier: pl.DataFrame, scales: pl.DataFrame, gold: str, kl: float) 
 def _best_of(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
     rows = []
     for n in NS:
-        found = {b: best_of(table, gold, gold, b).filter(pl.col("n") == n) for b in ("average", "per-prompt")}
+        drawn = {b: best_of(table, gold, gold, b).filter(pl.col("n") == n) for b in ("average", "per-prompt")}
+        found = {b: share_bounds(rows) for b, rows in drawn.items()}
         row = {b: t.row(0, named=True) if t.height else None for b, t in found.items()}
         any_row = row["average"] or row["per-prompt"]
         if any_row is None:
@@ -118,7 +121,7 @@ def _best_of(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
             _row("best-of-n", subject, "KL", estimate(any_row, "kl"), "nats per sequence"),
         ]
         rows += [
-            _row("best-of-n", subject, f"share of the limit, {b} budget", _believed(estimate(r, "efficiency")), "share")
+            _row("best-of-n", subject, f"share of the limit, {b} budget", _believed(share_of_limit(r)), "share")
             for b, r in row.items()
             if r is not None
         ]

@@ -180,6 +180,48 @@ def best_of(table: pl.DataFrame, optimized: str, evaluated: str, budget: str) ->
     )
 
 
+WIDER = 1.2  # from the end of a 95 % interval to about 99 %, as in limits/brackets.py
+
+
+def share_bounds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of best-of-n with bounds of its share of the limit, `share_at_least` and `share_at_most`; null where none.
+
+    The smallest gain over the largest limit, and the largest gain (where it is reliable) over the smallest limit, at
+    most 1 where best-of-n cannot pass the limit (`bounded_by_one`).
+
+    Args:
+        rows: of `limits/best_of_n.parquet`; tables of earlier versions have no bounds.
+    """
+    ends = {c: pl.col(c) if c in rows.columns else pl.lit(None, pl.Float64) for c in _ENDS}
+    least, most, gain_least = (pl.when(e.is_finite() & (e > 0)).then(e) for e in ends.values())
+    gain_most = pl.when(verdict(rows, "gain")).then(pl.col("gain") + WIDER * (pl.col("gain_high") - pl.col("gain")))
+    high = (gain_most / least).fill_nan(None)
+    return rows.with_columns(
+        share_at_least=(gain_least / most).fill_nan(None),
+        share_at_most=pl.when(bounded_by_one()).then(pl.min_horizontal(high, pl.lit(1.0))).otherwise(high),
+    )
+
+
+def share_of_limit(row: dict[str, Any]) -> Estimate:
+    """Best-of-n's share of the limit, from a row of `share_bounds`; an upper bound of 1 is not worth a word."""
+    most = _real(row, "share_at_most")
+    return replace(
+        estimate(row, "efficiency"), at_least=_real(row, "share_at_least"), at_most=most if most < 1 else math.nan
+    )
+
+
+_ENDS = ("at_least", "at_most", "gain_at_least")
+
+
+def bounded_by_one() -> pl.Expr:
+    """Whether best-of-n cannot pass the limit: under the average budget, and with untied scores under both.
+
+    No policy passes the limit of the average budget. Best-of-n of scores without ties spends the same KL on every
+    prompt, and so cannot pass the per-prompt limit either; with ties it can.
+    """
+    return (pl.col("budget") == "average") | ((pl.col("kl") - pl.col("kl_bound")).abs() < 1e-6)
+
+
 DIGITS = 3  # significant digits of any number that is not a count
 _PLAIN = (1e-4, 1e6)  # between them numbers are written out, beyond them as a multiple of a power of ten
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

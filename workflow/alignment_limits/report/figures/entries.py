@@ -72,7 +72,7 @@ FIGURES = {
             "**The limit of reward at each KL, and best-of-n.** Gold is ``{gold}``; {source}. Lines are the largest "
             "gain: black limits the average KL, blue the KL of every prompt. Points are best-of-n, open ones "
             "predictions for more draws. Grey dots are √(2 KL). Below is best-of-n's share of the limit. Bands and "
-            "bars are 95% intervals. Shaded or dashed parts are not reliable; thin bars there bound the limit."
+            "bars are 95% intervals. Shaded or dashed parts are not reliable; thin bars there are bounds."
         ),
     ),
     "tempered": Entry(

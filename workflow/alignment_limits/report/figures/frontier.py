@@ -31,8 +31,9 @@ from alignment_limits.report.figures.style import (
     nothing_reliable,
     outside_key,
 )
-from alignment_limits.report.numbers import verdict, verdict_of
+from alignment_limits.report.numbers import bounded_by_one, share_bounds, verdict, verdict_of
 
+LOWEST_BOUND = 0.5  # the axis of shares goes no further down for a bound
 PREDICTED = "predicted-best-of-n"  # method of rows with more draws than samples
 
 _BOUNDED = {"average": "on average", "per-prompt": "per prompt"}
@@ -77,9 +78,10 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         figure = look.figure(height=min(0.98 * look.width, 4.4) * (1 if points.height else 0.77))
         if points.height:
             top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.15])
-            _shares(bottom, shares)
+            bounded_shares = _shares(bottom, shares, points)
         else:
             top = bottom = figure.subplots()
+            bounded_shares = False
         right = _right(raw["average"], pl.concat([points, further], how="diagonal"), ceiling)
         top.set_xlim(0, right)
         _bound(top, sigma, right)
@@ -102,6 +104,7 @@ def frontier(table: pl.DataFrame, best_of_n: pl.DataFrame, look: Look, *, sigma:
         if not (average.reach or per_prompt.reach):
             own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
             nothing_reliable(top, own, "gain", look)
+        bounded = bounded or ("bounds of the share of the limit" if bounded_shares else "")
         handles = _handles(sigma, limits, bool(points.height), bool(pooled.any()), bounded, bool(further.height))
         outside_key(figure, handles, look)
         top.set_ylabel(GAIN)
@@ -141,15 +144,12 @@ def _draw_predicted(ax: Any, points: pl.DataFrame, further: pl.DataFrame, look: 
 
 
 def _possible(points: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Shares of the limit, none above 1, and those that cannot be drawn so.
+    """Shares of the limit, none above 1 where that is impossible, and those that cannot be drawn so.
 
-    No policy passes the limit of the average budget. Best-of-n of scores without ties spends the same KL on every
-    prompt, and so cannot pass the per-prompt limit either; with ties it can. A reliable share whose interval holds 1
-    is drawn at 1 where noise puts it higher.
+    A reliable share whose interval holds 1 is drawn at 1 where noise puts it higher.
     """
     shown = points.filter(pl.col("efficiency").is_finite())
-    untied = (pl.col("kl") - pl.col("kl_bound")).abs() < 1e-6
-    above = (pl.col("efficiency") > 1) & ((pl.col("budget") == "average") | untied)
+    above = (pl.col("efficiency") > 1) & bounded_by_one()
     noise = verdict(points, "efficiency") & ~(pl.col("efficiency_low") > 1).fill_null(False)
     lost = shown.filter(above & ~noise)
     capped = [pl.when(above).then(pl.min_horizontal(c, pl.lit(1.0))).otherwise(c).alias(c) for c in _SHARE]
@@ -247,12 +247,14 @@ def _bar(row: dict[str, Any], name: str) -> np.ndarray:
     return np.clip(np.nan_to_num(np.array([[mid - low], [high - mid]])), 0, None)
 
 
-def _shares(ax: Any, shown: pl.DataFrame) -> None:
-    """Best-of-n's share of the limit at its own KL, for both budgets."""
+def _shares(ax: Any, shown: pl.DataFrame, points: pl.DataFrame) -> bool:
+    """Best-of-n's share of the limit at its own KL, for both budgets; bounds where a share is not reliable, if any."""
     ax.axhline(1, color=INK, lw=0.8, zorder=1)
+    doubtful = share_bounds(points.filter(~verdict(points, "efficiency")))
+    doubtful = doubtful.filter((pl.col("share_at_least") > 0) | (pl.col("share_at_most") < 1))
     for budget, marker, colour, shift in (("average", "o", INK, -1.6), ("per-prompt", "s", PER_PROMPT, 1.6)):
+        move = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
         for row in shown.filter(pl.col("budget") == budget).iter_rows(named=True):
-            move = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
             bar = ax.errorbar(
                 row["kl"],
                 row["efficiency"],
@@ -267,12 +269,19 @@ def _shares(ax: Any, shown: pl.DataFrame) -> None:
                 zorder=4,
             )
             bar.lines[0].set_gid(f"share:{budget}:{row['n']}")
+        for row in doubtful.filter(pl.col("budget") == budget).iter_rows(named=True):
+            ends = [row["share_at_least"] or 0.0, *([row["share_at_most"]] if row["share_at_most"] else [])]
+            (line,) = ax.plot([row["kl"]] * len(ends), ends, **BOUNDS | {"color": colour}, transform=move)
+            line.set_gid(f"share-bounds:{budget}:{row['n']}")
     trusted = shown.filter(verdict(shown, "efficiency"))
     used = trusted if trusted.height else shown
-    low = min([0.9, *used["efficiency"].to_list(), *used["efficiency_low"].drop_nans().drop_nulls().to_list()])
+    lows = [*used["efficiency"].to_list(), *used["efficiency_low"].drop_nans().drop_nulls().to_list()]
+    for column in ("share_at_least", "share_at_most"):
+        lows += doubtful[column].drop_nulls().clip(lower_bound=LOWEST_BOUND).to_list()
     high = max([1.0, *used["efficiency_high"].drop_nans().drop_nulls().to_list()])
-    ax.set_ylim(max(0.0, low - 0.03), min(high, 1.3) + 0.03)
+    ax.set_ylim(max(0.0, min([0.9, *lows]) - 0.03), min(high, 1.3) + 0.03)
     ax.set_ylabel("best-of-n,\nshare of limit")
+    return bool(doubtful.height)
 
 
 def _unreliable(ax: Any, c: Curve, right: float, budget: str) -> None:
