@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from alignment_limits import limits
+from alignment_limits import limits, tradeoffs
 from alignment_limits.limits import streaming
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.tables import estimates
+from alignment_limits.tables import tradeoffs as tradeoff_tables
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -72,9 +73,8 @@ def test_every_page_that_is_named_anywhere_exists():
 
 
 def test_the_section_that_each_figures_caption_names_is_there():
-    sections = anchors(DOCS / "results.md")
     for name, figure in FIGURES.items():
-        assert slug(figure.section) in sections, name
+        assert slug(figure.section) in anchors(DOCS / figure.page), name
 
 
 def test_every_page_is_in_the_navigation():
@@ -83,7 +83,7 @@ def test_every_page_is_in_the_navigation():
     assert pages <= set(re.findall(r"[\w/-]+\.md", navigation))
 
 
-@pytest.mark.parametrize(("page", "package"), [("limits", limits), ("streaming", streaming)])
+@pytest.mark.parametrize(("page", "package"), [("limits", limits), ("streaming", streaming), ("tradeoffs", tradeoffs)])
 def test_every_public_name_is_on_a_page_of_the_api(page, package):
     text = (DOCS / f"api/{page}.md").read_text("utf-8")
     assert [name for name in package.__all__ if not re.search(rf"\b{name}\b", text)] == []
@@ -111,5 +111,18 @@ def test_columns_that_are_explained_are_those_of_the_tables():
         names = re.findall(r"(?:limits/)?(\w+)\.parquet", block.partition("\n\n")[0])
         known = set().union(*(getattr(estimates, name.upper()).columns for name in names))
         named = {name for cells in rows(block)[1:] for name in re.findall(r"`(\w+)`", cells[0])}
+        assert named, names
+        assert named <= known, names
+
+
+def test_columns_that_are_explained_are_those_of_the_tables_of_tradeoffs():
+    blocks = prose(DOCS / "tradeoffs.md").split("\n**`tradeoffs/")[1:]
+    checked = [block for block in blocks if not block.startswith("columns.")]
+    assert checked
+    for block in checked:
+        names = re.findall(r"(?:tradeoffs/)?(\w+)\.parquet", block.partition("\n\n")[0])
+        known = set().union(*(getattr(tradeoff_tables, name.upper()).columns for name in names))
+        table = block.partition("\n## ")[0]
+        named = {name for cells in rows(table)[1:] for name in re.findall(r"`(\w+)`", cells[0])}
         assert named, names
         assert named <= known, names

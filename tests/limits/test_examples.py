@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alignment_limits import limits
+from alignment_limits import limits, tradeoffs
 from alignment_limits.limits import streaming
 
 LIBRARY = Path(__file__).parents[2] / "workflow/alignment_limits"
-FOLDERS = ("limits", "limits/streaming", "ensembles", "preferences", "exact", "policies", "importers")
+FOLDERS = ("limits", "limits/streaming", "ensembles", "preferences", "exact", "policies", "importers", "tradeoffs")
 TORCH = {"assemble", "kl", "replies", "training", "world"}  # of policies/ and exact/: they import torch
 MODULES = sorted(file for folder in FOLDERS for file in (LIBRARY / folder).glob("[a-z]*.py"))
-PUBLIC = {name: getattr(package, name) for package in (limits, streaming) for name in package.__all__}
+PUBLIC = {name: getattr(package, name) for package in (limits, streaming, tradeoffs) for name in package.__all__}
 VALUES = {"AGGREGATORS", "WORLDS"}
 # their attributes are explained; functions that make or take them have examples
 RESULTS = {
@@ -26,6 +26,7 @@ RESULTS = {
     "Level",
     "Plan",
     "ProxyGapTable",
+    "SideEffectsTable",
     "TemperedTable",
     "Tempering",
 }

@@ -2,8 +2,9 @@
 # out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward and ensemble,
 #      one column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
 #      limits/over_optimisation.parquet, limits/ensembles.parquet (the cost of a wrong reward, and where gold peaks); on
-#      demand limits/plan.parquet (the size that a study needs, with this one as its pilot)
-from alignment_limits.tables.estimates import ESTIMATORS, made_for, settings_of
+#      demand limits/plan.parquet (the size that a study needs, with this one as its pilot); tradeoffs/<question>.parquet
+from alignment_limits.tables.estimates import ESTIMATORS, inputs_of, made_for
+from alignment_limits.tables.estimates import settings_of
 
 
 rule standardise:
@@ -44,29 +45,16 @@ rule ensembles:
         "../scripts/ensembles.py"
 
 
-# samples of other laws, on the scale of the base, if the study has them
-POOL = (
-    results("ensembles/pool.parquet")
-    if STUDY.scores and STUDY.scores.pool
-    else results("policies/pool.parquet") if STUDY.pools_all else None
-)
-
-
 for NAME, ESTIMATOR in ESTIMATORS.items():
 
     rule:
         name:
             NAME
         input:
-            **({"pool": POOL} if ESTIMATOR.pools and POOL else {}),
-            **(
-                {"scales": results("ensembles/scales.parquet")}
-                if ESTIMATOR.bounded and STUDY.bounds
-                else {}
-            ),
+            **{k: results(path) for k, path in inputs_of(NAME, STUDY).items()},
             standardised=results("ensembles/standardised.parquet"),
         output:
-            table=results(f"limits/{ESTIMATOR.file}"),
+            table=results(ESTIMATOR.path),
         log:
             results(f"logs/{NAME}/{NAME}.log"),
         benchmark:
@@ -91,5 +79,5 @@ TABLES += [
 MADE += [
     *rules.standardise.output,
     *rules.ensembles.output,
-    *(results(f"limits/{ESTIMATORS[name].file}") for name in made_for(STUDY)),
+    *(results(ESTIMATORS[name].path) for name in made_for(STUDY)),
 ]

@@ -5,11 +5,16 @@
 #      `make verify`); `make report` combines pages and figures
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.pages import table as written
+from alignment_limits.report.tradeoffs import ANSWERS
+from alignment_limits.tables.estimates import ESTIMATORS, made_for
 
 if not STUDY.learning:
+    # tables of trade-offs that the first page speaks of
+    told = [name for name in made_for(STUDY) if name in ANSWERS]
 
     rule headline:
         input:
+            **{name: results(ESTIMATORS[name].path) for name in told},
             frontier=results("limits/frontier.parquet"),
             best_of_n=results("limits/best_of_n.parquet"),
             over_optimisation=results("limits/over_optimisation.parquet"),

@@ -7,8 +7,9 @@ from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
+from alignment_limits.report.tradeoffs import ANSWERS
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.estimates import BEST_OF_N, FRONTIER, OVER_OPTIMISATION
+from alignment_limits.tables.estimates import BEST_OF_N, ESTIMATORS, FRONTIER, OVER_OPTIMISATION
 from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY, SCALES, STANDARDISED
 
@@ -21,6 +22,7 @@ with job(snakemake):
         "scales": SCALES,
         "standardised": STANDARDISED,
     }
+    schemas |= {name: ESTIMATORS[name].contract for name in ANSWERS if snakemake.input.get(name)}
     tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
     # a study that starts from a table of scores has no samples to describe
     file = snakemake.input.get("summary")

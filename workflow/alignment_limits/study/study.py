@@ -16,6 +16,7 @@ from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limi
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
+from alignment_limits.study.tradeoffs import Tradeoffs
 from alignment_limits.study.training import (
     Policy,
     Preferences,
@@ -67,6 +68,7 @@ class Study(Strict):
     )
     preferences: Preferences | None = Field(None, description="write tables of preference pairs among the samples")
     limits: Limits = Limits()  # type: ignore[call-arg]
+    tradeoffs: Tradeoffs = Tradeoffs()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]
     report: Report = Report()  # type: ignore[call-arg]
 
@@ -154,6 +156,11 @@ class Study(Strict):
         by_file_name([*self.reward_names, *self.ensembles])
         if self.tempered and self.tempered.reward and self.tempered.reward not in self.ensembles:
             known(self.tempered.reward, "tempered.reward")
+        if (columns := self.tradeoffs.numbers + self.tradeoffs.texts) and not self.scores:
+            raise ValueError(f"tradeoffs: the column '{columns[0]}' is of a table of scores, which the study lacks")
+        for where, name in self.tradeoffs.named:
+            if name not in self.ensembles:
+                known(name, f"tradeoffs.{where}")
         policies = [policy.name for policy in self.all_policies]
         if len(set(policies)) != len(policies):
             raise ValueError(f"policies: a name occurs twice in {', '.join(policies)}; rename one")
@@ -383,7 +390,7 @@ def stages(study: Study) -> list[str]:
         start += ["gold"] if study.documents else []
         encoded = study.gold_labels or (study.preferences and study.preferences.features)
         start += ["trained_rewards"] if encoded else []
-    rest = ["limits"]
+    rest = ["limits", "tradeoffs"]
     rest += ["tempered"] if study.tempered else []
     rest += ["preferences"] if study.preferences else []
     rest += ["training", "policies"] if study.all_policies else []

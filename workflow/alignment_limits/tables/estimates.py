@@ -1,20 +1,19 @@
 """All estimators of the workflow in one table: their settings, their inputs, and the contract of their output.
 
 A new estimator is a function of `limits`, a function and an entry here, and (for its figure) an entry in
-`report/figures/table.py`. One rule and one script run all of them.
+`report/figures/table.py`. Those of `alignment_limits.tradeoffs` are in `tradeoffs.py`. One rule and one script run all
+of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from alignment_limits.limits.best_of_n import study_choice
-from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.compare import BestOfNTable, Comparison
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import EnsembleTable, study_ensembles
@@ -23,15 +22,16 @@ from alignment_limits.limits.over_optimisation import OverOptimisationTable, ove
 from alignment_limits.limits.plan import Plan, plan
 from alignment_limits.limits.prediction import PredictionTable, beyond, predict_best_of_n
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
-from alignment_limits.limits.samples import CONTRADICTION, Pool
+from alignment_limits.limits.samples import CONTRADICTION
 from alignment_limits.limits.sequential import Tempering
 from alignment_limits.limits.tempered import TemperedTable
-from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays, standardised_bounds
+from alignment_limits.tables import tradeoffs
+from alignment_limits.tables.estimators import INPUTS, Estimator, Scores, pool_place
+from alignment_limits.tables.grid import standardised_bounds
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 
 if TYPE_CHECKING:
     from alignment_limits.study.study import Study
-    from alignment_limits.tables.artifacts import Schema
 
 BUDGETS = ("average", "per-prompt")
 _PAIR = {"optimized": pl.String, "evaluated": pl.String}
@@ -88,65 +88,6 @@ TEMPERED = contract(
     base_tokens=pl.Float64,  # mean tokens of a base reply: a reply of best-of-n costs n times this
 )
 PLAN = contract("plan", Plan, "kl", {})  # the size that a study needs
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A study's standardised rewards, as inputs of estimators.
-
-    Attributes:
-        gold: the reward taken as the truth.
-        of: scores by reward or ensemble, each (prompts, samples).
-        prompts: `keys` and `clusters` of the prompts, for splits and intervals.
-        pooled: scores of the base's and policies' samples of the same prompts, on the base's scale.
-        pool: their laws.
-        bounds: the lowest and the highest score of each prompt, of rewards that have bounds.
-    """
-
-    gold: str
-    of: Mapping[str, np.ndarray]
-    prompts: Mapping[str, Any]
-    pooled: Mapping[str, np.ndarray] = field(default_factory=dict)
-    pool: Pool | None = None
-    bounds: Mapping[str, Bounds] = field(default_factory=dict)
-
-    @classmethod
-    def read(
-        cls,
-        standardised: pl.DataFrame,
-        gold: str,
-        others: Sequence[str],
-        pool: pl.DataFrame | None = None,
-        bounds: Mapping[str, Bounds] | None = None,
-    ) -> Scores:
-        """From the tables `standardised` and `pool`, and the bounds of standardised rewards."""
-        names = [*dict.fromkeys([gold, *others])]
-        prompts = {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)}
-        bounds = bounds or {}
-        if pool is None:
-            return cls(gold, reward_arrays(standardised, names), prompts, bounds=bounds)
-        grid, prefix = Grid.of(pool), "log_ratio/"
-        ratios = {c.removeprefix(prefix): grid.array(pool[c]) for c in pool.columns if c.startswith(prefix)}
-        order = ["base", *ratios]
-        number = grid.array(pool["law"].replace_strict(order, range(len(order)), return_dtype=pl.Float64))
-        laws = np.array(order, dtype=object)[np.nan_to_num(number).astype(int)]
-        pooled = {name: grid.array(pool[name]) for name in names}
-        return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios), bounds)
-
-    def evaluated(self, optimized: str) -> dict[str, np.ndarray]:
-        """The rewards that evaluate a policy that optimises a reward: that reward, and gold."""
-        return {name: self.of[name] for name in dict.fromkeys([optimized, self.gold])}
-
-    def bounds_for(self, optimized: str) -> dict[str, Bounds]:
-        """Bounds of the rewards that evaluate it."""
-        return {name: self.bounds[name] for name in self.evaluated(optimized) if name in self.bounds}
-
-    def farthest(self) -> float:
-        """The largest KL of a policy, in nats: the mean log-ratio of its own samples."""
-        if self.pool is None:
-            return 0.0
-        own = [self.pool.log_ratios[k][self.pool.law == k] for k in range(len(self.pool.names))]
-        return float(max(each.mean() for each in own if each.size and np.isfinite(each).all()))
 
 
 def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -276,35 +217,6 @@ def _needs(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  {line}" for line in Plan(**columns).lines())
 
 
-@dataclass(frozen=True)
-class Estimator:
-    """An estimator.
-
-    Attributes:
-        rows: computes parts of the table from the scores, the rewards to optimise and the settings below.
-        contract: of the table.
-        optimized: the rewards to optimise: 'all' rewards and ensembles, all but gold ('other'), 'proxies', or 'none'.
-        settings: of the study file's `limits:`.
-        file: of the table, below limits/.
-        priority: of the job; the longest of a level starts first.
-        always: whether every finished study has the table.
-        pools: whether it also uses samples of policies.
-        bounded: whether it also uses the bounds of rewards.
-        said: lines to print, from the table and the settings.
-    """
-
-    rows: Callable[[Scores, Sequence[str], Mapping[str, Any]], Iterator[pl.DataFrame]]
-    contract: Schema
-    optimized: str
-    settings: tuple[str, ...]
-    file: str
-    priority: int = 0
-    always: bool = True
-    pools: bool = False
-    bounded: bool = False
-    said: Callable[[pl.DataFrame, Mapping[str, Any]], Iterator[str]] = lambda table, p: iter(())
-
-
 ESTIMATORS = {
     "frontier": Estimator(
         _frontier,
@@ -345,6 +257,7 @@ ESTIMATORS = {
     "plan": Estimator(
         _plan, PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, pools=True, said=_needs
     ),
+    **tradeoffs.ESTIMATORS,
 }
 
 
@@ -365,13 +278,21 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     own: dict[str, Any] = {"relatives_of": study.reward_names} if name == "best_of_n" else {}
     if name == "plan" and study.scores is None:  # tempered sampling needs the base model
         own = {"particles": (study.tempered or Tempering()).particles}
-    return named | given | bounds | own
+    return named | given | bounds | own | dict(entry.given(study))
+
+
+def inputs_of(name: str, study: Study) -> dict[str, str]:
+    """The further tables that an estimator reads in a study: name → path below results/<study>/."""
+    entry, pool = ESTIMATORS[name], pool_place(study)
+    names = [*(["scales"] if entry.bounded and study.bounds else []), *entry.reads(study)]
+    return ({"pool": pool} if entry.pools and pool else {}) | {each: INPUTS[each][0] for each in names}
 
 
 def made_for(study: Study) -> list[str]:
     """The estimators whose tables a finished study has."""
     few = len(study.proxies) < 2
-    return [name for name, e in ESTIMATORS.items() if e.always and not (few and e.optimized == "proxies")]
+    wanted = [name for name, e in ESTIMATORS.items() if e.always and not (few and e.optimized == "proxies")]
+    return [name for name in wanted if ESTIMATORS[name].made(study)]
 
 
 def estimate(
@@ -380,6 +301,7 @@ def estimate(
     p: Mapping[str, Any],
     pool: pl.DataFrame | None = None,
     scales: pl.DataFrame | None = None,
+    **tables: pl.DataFrame,
 ) -> pl.DataFrame:
     """The table of an estimator.
 
@@ -388,13 +310,16 @@ def estimate(
         standardised: rewards and ensembles on one scale, with a column each.
         p: `settings_of` the study.
         pool: table `pool` of the base's and policies' samples, if there is one.
-        scales: table `scales`, if a reward has bounds.
+        scales: table `scales`, if a reward has bounds or the estimator reads it.
+        tables: further tables that it reads (`inputs_of`).
 
     Raises:
         EstimateError: the scores allow no estimate, or a setting is impossible.
     """
     entry = ESTIMATORS[name]
-    bounds = None if scales is None else standardised_bounds(scales, p["bounds"])
-    scores = Scores.read(standardised, p["gold"], p["optimized"], pool, bounds)
+    bounds = standardised_bounds(scales, p["bounds"]) if scales is not None and "bounds" in p else None
+    tables |= {} if scales is None else {"scales": scales}
+    others = [*p["optimized"], *p.get("evaluated", ())]
+    scores = Scores.read(standardised, p["gold"], others, pool, bounds, tables)
     parts = list(entry.rows(scores, p["optimized"], p))
     return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # if there is only gold

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from alignment_limits.limits.onset import OPPOSED, OVER
+from alignment_limits.report import tradeoffs
 from alignment_limits.report.agreement import within_prompt_spearman
 from alignment_limits.report.headline import answers, headline, spearman
 from alignment_limits.report.numbers import (
@@ -86,7 +87,7 @@ def findings(
     """Headline numbers, answers and verdicts.
 
     Args:
-        tables: `frontier`, `best_of_n`, `over_optimisation`, `scales` and `standardised`.
+        tables: `frontier`, `best_of_n`, `over_optimisation`, `scales`, `standardised`, and those of trade-offs.
         summary: per prompt what the samples look like; None if only their scores are known.
         members: of the ensembles, by name.
     """
@@ -95,6 +96,7 @@ def findings(
     numbers = headline(*curves, turns, agreement, scales, summary, gold=gold, proxies=proxies, ensembles=list(members))
     scale = scales.filter(pl.col("reward") == gold)["scale"]
     answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, gold=gold, proxies=proxies)
+    answered += tradeoffs.answers(tables, gold)
     verdicts = claims(*curves, agreement, gold=gold, proxies=proxies, members=members)
     return Findings(numbers, answered, [*verdicts, turns_down(turns, proxies)])
 

@@ -1,53 +1,13 @@
 """All figures of the workflow in one table: what draws each, from which tables, where and how the report shows it.
 
-A new figure is a function in a module of this folder, and an entry here. `table` draws them.
+A new figure is a function in a module of this folder, and an entry here; those of trade-offs are in
+`tradeoffs_entries`. `table` draws them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-# the report's sections; the fourth is of generated text
-LIMITS, PROXIES, REWARDS = "1 Limits", "2 Proxies and ensembles", "3 Rewards on base samples"
-POLICIES, EXACT, LEARNING = "5 Policies", "6 Exact values", "1 Learning from preferences"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A figure.
-
-    Attributes:
-        draw: the function that draws it, `module:function` of this folder; it is called with the tables and settings
-            below and a `Look`, all by name.
-        category, label: where and how the report lists it.
-        tables: the function's argument → table below results/<study>/ and its contract below `tables/`.
-        settings: the function's arguments that come from the study file.
-        exact: further tables, where the study's replies can all be listed; else the arguments are None.
-        section: of docs/results.md, which explains the figure.
-        description: its caption in the report, without that link (`report.pages.page.caption`). A change of it
-            creates this figure again, and no other.
-    """
-
-    draw: str
-    category: str
-    label: str
-    tables: Mapping[str, tuple[str, str]]
-    settings: tuple[str, ...] = ()
-    exact: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    section: str = field(kw_only=True)
-    description: str = field(kw_only=True)
-
-    @property
-    def details(self) -> str:
-        """The page that explains the figure, and its section."""
-        return f"docs/results.md, section {self.section}"
-
-    @property
-    def module(self) -> str:
-        """Dotted name of the module that draws it, for code fingerprints."""
-        return f"alignment_limits.report.figures.{self.draw.partition(':')[0]}"
-
+from alignment_limits.report.figures import tradeoffs_entries
+from alignment_limits.report.figures.entry import EXACT, LEARNING, LIMITS, POLICIES, PROXIES, REWARDS, Entry
 
 _FRONTIER = ("limits/frontier.parquet", "estimates:FRONTIER")
 _BEST_OF_N = ("limits/best_of_n.parquet", "estimates:BEST_OF_N")
@@ -326,4 +286,5 @@ FIGURES = {
             "warning."
         ),
     ),
+    **tradeoffs_entries.FIGURES,
 }

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def figures_of(study: Any) -> dict[str, Entry]:
     """The figures that a `Study` has once each; those of single rewards and recipes have rules of their own."""
+    from alignment_limits.tables.estimates import made_for
+
     if study.learning is not None:
         learning = study.learning
         wanted = ["learning_rates", "learning_floors"] if len(learning.n) > 2 else []
@@ -30,6 +32,8 @@ def figures_of(study: Any) -> dict[str, Entry]:
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
         wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []
         wanted += ["exact"] if study.enumerable else []
+        made = made_for(study)
+        wanted += [name for name, entry in FIGURES.items() if entry.of in made]
     return {name: FIGURES[name] for name in wanted}
 
 

@@ -1,0 +1,26 @@
+"""The figures of trade-offs: what else changes, what it costs, several goals at once. `entries` lists them with all."""
+
+from __future__ import annotations
+
+from alignment_limits.report.figures.entry import TRADEOFFS, Entry
+
+PAGE = "tradeoffs.md"
+
+FIGURES = {
+    "side_effects": Entry(
+        "tradeoffs:side_effects",
+        TRADEOFFS,
+        "side effects: what else changes",
+        {"table": ("tradeoffs/side_effects.parquet", "tradeoffs:SIDE_EFFECTS")},
+        ("proxies",),
+        section="Side effects",
+        description=(
+            "**What else changes as a reward is optimised.** Each panel shows how the mean of one column differs from "
+            "the base model. Lines are tilts by gold (``{gold}``, black) and by each proxy. Circles are best-of-n by "
+            "gold; squares are policies, if there are any. Without length and the like, panels show the other rewards "
+            "as gold is optimised. Bands and bars are 95% intervals. Dashed or pale means not reliable."
+        ),
+        page=PAGE,
+        of="side_effects",
+    ),
+}

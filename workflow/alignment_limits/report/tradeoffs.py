@@ -1,0 +1,77 @@
+"""The report's sentences about trade-offs: a question and its answer for each table that a study has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from alignment_limits.report.headline import most_frequent, nats
+from alignment_limits.report.numbers import Estimate, estimate, interval, number
+from alignment_limits.tables.sample_columns import CHARACTERS, REFUSAL, SHARES, TOKENS, TRUNCATED
+from alignment_limits.tradeoffs.side_effects import TILT
+
+WANTED_KL = 1.0  # nats; the nearest reliable row is spoken of
+_CHANGES = {TRUNCATED: "replies cut at the token limit", REFUSAL: "refusals"}
+
+
+def answers(tables: Mapping[str, pl.DataFrame], gold: str) -> list[tuple[str, str]]:
+    """Questions and sentences, for the tables below tradeoffs/ that a study has.
+
+    Args:
+        tables: by the name of their estimator.
+        gold: the reward taken as the truth.
+    """
+    found = (ANSWERS[name](table, gold) for name, table in tables.items() if name in ANSWERS)
+    return [answer for answer in found if answer is not None]
+
+
+def side_effects(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """How length, and the share of cut replies and refusals, change as gold is optimised; None without such columns."""
+    rows = table.filter((pl.col("optimized") == gold) & (pl.col("method") == TILT) & (pl.col("kind") == "column"))
+    have = set(rows["column"])
+    named = [TOKENS if TOKENS in have else CHARACTERS, *(c for c in have if c not in (TOKENS, CHARACTERS, *SHARES))]
+    named = [name for name in [*named, *_CHANGES] if name in have]
+    if not named:
+        return None
+    known = [name for name in named if nearest(rows.filter(pl.col("column") == name)) is not None]
+    if not known:
+        reason = most_frequent(rows.filter(pl.col("column") == named[0])["reason"].to_list())
+        return "What else changes?", f"No change of another column is reliable here. Reason: {reason}."
+    parts = [_change(rows.filter(pl.col("column") == name), name) for name in known[:4]]
+    return "What else changes?", " ".join(parts)
+
+
+def nearest(rows: pl.DataFrame, wanted: float = WANTED_KL) -> dict[str, object] | None:
+    """The reliable row with the KL nearest to the one wanted."""
+    rows = rows.filter("reliable").sort((pl.col("kl") - wanted).abs())
+    return rows.row(0, named=True) if rows.height else None
+
+
+def _change(rows: pl.DataFrame, name: str) -> str:
+    row = nearest(rows)
+    assert row is not None
+    share = name in SHARES
+    factor = 100.0 if share else 1.0
+    size = estimate(row, "change").times(factor)
+    kl, base = float(row["kl"]), factor * float(row["base"])  # type: ignore[arg-type]
+    unit = " percentage points" if share else f" {name}" if name in (TOKENS, CHARACTERS) else ""
+    subject = {TOKENS: "Replies", CHARACTERS: "Replies"}.get(name, _CHANGES.get(name, f"The mean of {name}"))
+    subject = subject[0].upper() + subject[1:]
+    if not (size.low > 0 or size.high < 0):
+        most = max(abs(size.low), abs(size.high))
+        verb = "do" if subject.endswith("s") else "does"
+        return f"{subject} {verb} not change significantly up to {nats(kl)} (at most {number(most)}{unit})."
+    up, down = ("get longer", "get shorter") if name in (TOKENS, CHARACTERS) else ("rises", "falls")
+    if name in _CHANGES:
+        up, down = "become more frequent", "become less frequent"
+    word, sized = (up, size) if size.value > 0 else (down, _negative(size))
+    percent = " %" if share else ""
+    return f"{subject} {word} by {interval(sized)}{unit} at {nats(kl)} (base model: {number(base)}{percent})."
+
+
+def _negative(size: Estimate) -> Estimate:
+    return Estimate(-size.value, -size.high, -size.low, size.reliable, size.reason)
+
+
+ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {"side_effects": side_effects}

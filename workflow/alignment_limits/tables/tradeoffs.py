@@ -1,0 +1,82 @@
+"""The estimators of `alignment_limits.tradeoffs` in the workflow: their tables are below results/<study>/tradeoffs/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.tables.estimators import Estimator, Scores
+from alignment_limits.tables.grid import Grid
+from alignment_limits.tables.sample_columns import BUILT_IN
+from alignment_limits.tables.schemas.limits import contract, with_interval
+from alignment_limits.tradeoffs.side_effects import SideEffectsTable, of_policy, side_effects
+
+SIDE_EFFECTS = contract(
+    "side_effects",
+    SideEffectsTable,
+    "optimized column kind method n policy kl kl_low kl_high base change change_low change_high samples "
+    "reliable reason",
+    {"reliable": ("kl", *with_interval("change"))},
+    optimized=pl.String,  # of a policy, null if it is not known
+    kind=pl.String,  # column: in its own units; reward: in base standard deviations
+    policy=pl.String,  # of method "policy"
+)
+
+
+def used(scores: Scores, named: Sequence[str]) -> list[str]:
+    """The columns of a study: those that are made from the samples, as far as these show them, and the named ones."""
+    return [*(c for c in BUILT_IN if c in scores.tables["columns"].columns), *named]
+
+
+def _side_effects(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+    columns = {name: a for name, a in scores.columns(used(scores, p["columns"])).items() if np.isfinite(a).any()}
+    settings = {"replicates": p["bootstrap"], "seed": p["seed"], **scores.prompts}
+    for name in optimized:
+        rewards = {other: scores.of[other] for other in p["evaluated"] if other != name}
+        for kind, carried in (("column", columns), ("reward", rewards)):
+            if carried:
+                table = side_effects(scores.of[name], carried, kls=p["kls"], ns=p["best_of"], **settings)
+                yield _labelled(table, name, kind, None)
+    if "policy_columns" not in scores.tables:
+        return
+    boot = PromptBootstrap(len(scores.of[scores.gold]), **settings)
+    placed = scores.tables["policies"].filter(pl.col("evaluated") == scores.gold)
+    for row in placed.iter_rows(named=True):
+        own = scores.tables["policy_columns"].filter(pl.col("policy") == row["policy"])
+        grid, kl = Grid.of(own), (row["kl"], row["kl_low"], row["kl_high"])
+        for name, base in columns.items():
+            if name in own.columns:
+                table = of_policy(name, base, grid.array(own[name]), kl, row["kl_reason"], boot)
+                yield _labelled(table, row["optimized"], "column", row["policy"])
+
+
+def _labelled(table: SideEffectsTable, optimized: str | None, kind: str, policy: str | None) -> pl.DataFrame:
+    labels = {"optimized": optimized, "kind": kind, "policy": policy}
+    return table.to_polars().with_columns(pl.lit(value, pl.String).alias(name) for name, value in labels.items())
+
+
+def _side_effects_given(study: Any) -> dict[str, Any]:
+    own = study.tradeoffs.side_effects
+    return {"columns": own.columns, "optimized": own.optimized or study.reward_names, "evaluated": study.reward_names}
+
+
+def _with_policies(study: Any) -> Sequence[str]:
+    return ("columns", "policies", "policy_columns") if study.all_policies else ("columns",)
+
+
+ESTIMATORS = {
+    "side_effects": Estimator(
+        _side_effects,
+        SIDE_EFFECTS,
+        "all",
+        ("kls", "best_of", "bootstrap"),
+        "side_effects.parquet",
+        folder="tradeoffs",
+        reads=_with_policies,
+        given=_side_effects_given,
+    ),
+}

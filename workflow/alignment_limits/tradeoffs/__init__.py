@@ -1,0 +1,8 @@
+"""More questions of the same samples, on NumPy arrays: what else changes, what it costs, several goals at once.
+
+Scores and columns are arrays (prompts, samples); NaN marks a missing sample.
+"""
+
+from alignment_limits.tradeoffs.side_effects import SideEffectsTable, side_effects
+
+__all__ = ["SideEffectsTable", "side_effects"]
