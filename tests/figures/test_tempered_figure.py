@@ -15,14 +15,18 @@ BASE_TOKENS = 10.0
 
 def table(reach=4.0, reward="gold"):
     rows = []
-    for at, kls in (("kl", KLS), ("level", [0.3, 1.2, 2.7, 5.0])):
+    for at, budget, kls in (
+        ("kl", "average", KLS), ("level", "average", [0.3, 1.2, 2.7, 5.0]), ("kl", "per-prompt", KLS),
+    ):  # fmt: skip
         for i, kl in enumerate(kls):
-            gain = np.sqrt(2 * kl)
+            gain = np.sqrt(2 * kl) * (0.9 if budget == "per-prompt" else 1.0)
             rows.append(
                 {
-                    "optimized": reward, "evaluated": reward, "at": at, "kl": kl, "gain": gain, "gain_low": 0.9 * gain,
+                    "optimized": reward, "evaluated": reward, "at": at, "budget": budget, "kl": kl,
+                    "gain": gain, "gain_low": 0.9 * gain,
                     "gain_high": 1.1 * gain, "gain_drawn": 0.95 * gain if at == "level" else np.nan,
                     "tokens": BASE_TOKENS * (2 + 3 * i), "base_tokens": BASE_TOKENS, "reliable": kl <= reach,
+                    "at_least": 0.7 * gain, "at_most": 1.3 * gain,
                 }
             )  # fmt: skip
     return pl.DataFrame(rows)
@@ -40,6 +44,15 @@ def test_the_limit_goes_through_the_tables_points_and_is_dashed_where_not_reliab
     assert np.nanmax(x) == 4.0
     x, _ = line(figure, "tempered:unreliable")
     assert (np.nanmin(x), np.nanmax(x)) == (4.0, 6.0)
+
+
+def test_the_per_prompt_limit_is_blue_and_bounds_stand_where_the_average_one_is_not_reliable(figure):
+    x, y = line(figure, "per-prompt")
+    assert y[np.flatnonzero(x == 2.0)[0]] == pytest.approx(0.9 * 2)
+    assert {g for g in gids(figure) if g.startswith("bounds:")} == {"bounds:6"}
+    assert line(figure, "bounds:6")[1] == pytest.approx(np.array([0.7, 1.3]) * np.sqrt(12))
+    keys = {t.get_text() for t in figure.legends[0].get_texts()}
+    assert {"the same, KL bounded per prompt", "limit, at least and at most"} <= keys
 
 
 def test_levels_and_best_of_n_are_at_their_kl_and_at_their_cost(figure):

@@ -162,6 +162,54 @@ def test_the_limit_of_markov_worlds_is_within_two_per_cent_up_to_five_nats(marko
     assert np.all(np.abs(table.gain_full[far] - exact[far]) > np.abs(table.gain[far] - exact[far]))
 
 
+def each_at(world, pairs, kl):
+    """Mean gain of the tilts that spend a KL on every prompt: λ r is a reward with λ = 1."""
+    low, high = np.full(len(pairs), 1e-6), np.full(len(pairs), 20.0)
+    for _ in range(40):
+        lam = (low + high) / 2
+        short = world.tilt(pairs * lam[:, None, None], 1.0)[1] < kl
+        low, high = np.where(short, lam, low), np.where(short, high, lam)
+    return (world.tilt(pairs * lam[:, None, None], 1.0)[2] / lam).mean(), (1 / lam).mean()
+
+
+def test_the_per_prompt_limit_of_markov_worlds_is_within_two_per_cent_up_to_five_nats(markov):
+    world, pairs, full, half = markov
+    kls = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    table = tempered_limit(full, half, kls, budgets=("average", "per-prompt"), replicates=400)
+    each = table.budget == "per-prompt"
+    assert table.at[each].tolist() == ["kl"] * 5, "after the rows of the levels"
+    exact, beta = np.array([each_at(world, pairs, kl) for kl in kls]).T
+    assert table.gain[each] == pytest.approx(exact, rel=0.02)
+    assert np.all((table.gain_low[each] <= exact) & (exact <= table.gain_high[each]))
+    assert table.beta[each] == pytest.approx(beta, rel=0.1)
+    assert np.all(table.gain[each] <= 1.001 * table.gain[:5]), "no more than the average budget allows"
+    alone = tempered_limit(full, half, kls, budgets=("per-prompt",), replicates=200)
+    assert alone.gain == pytest.approx(table.gain[each])
+
+
+def test_every_row_has_a_lower_bound_and_with_bounds_an_upper_one(markov):
+    world, pairs, full, half = markov
+    kls = np.array([1.0, 4.0, 9.0])
+    table = tempered_limit(full, half, kls, budgets=("average", "per-prompt"), bounds=(-80.0, 80.0), replicates=200)
+    at = (table.at == "kl") & (table.budget == "average")
+    exact = np.array([world.limit(pairs, kl)[0] for kl in kls])
+    assert not table.reliable[at][2]
+    assert np.all((table.at_least[at] > 0.5 * exact) & (table.at_least[at] < exact))
+    assert np.all(table.at_most[at] > exact)
+    assert np.isfinite(table.at_least).all()
+    levels = table.at == "level"
+    gains = [world.tilt(pairs, 1 / b)[2].mean() for b in table.beta[levels]]
+    assert np.all(table.at_least[levels] < gains)
+    assert np.all(np.diff(table.at_least[levels]) >= 0)
+
+
+def test_prompts_that_cannot_spend_a_per_prompt_budget_are_counted(tree):
+    """A KL beyond what the most likely best reply of any prompt costs."""
+    table = tempered_limit(tree[2], tree[3], [0.5, 9.0], budgets=("per-prompt",), replicates=200)
+    assert table.reliable.tolist() == [True, False]
+    assert table.gain[1] < 3 * table.gain[0]
+
+
 def test_rows_of_levels_are_points_of_the_curve_with_their_cost(markov):
     world, pairs, full, half = markov
     rows = tempered_limit(full, half, [1.0])

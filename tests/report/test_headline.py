@@ -7,7 +7,7 @@ import pytest
 import synthetic
 
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.headline import headline
+from alignment_limits.report.headline import further, headline
 from alignment_limits.report.numbers import Estimate, peak, reference_kl
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.tables.schemas.limits import HEADLINE
@@ -16,7 +16,7 @@ PROXIES, ENSEMBLES = list(synthetic.RHO), list(synthetic.ENSEMBLES)
 AGREEMENT = within_prompt_spearman(synthetic.standardised(), "gold", [*PROXIES, *ENSEMBLES], replicates=200)
 
 
-def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES, summary=None):
+def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES, summary=None, tempered=None):
     frontier = synthetic.frontier() if frontier is None else frontier
     best = synthetic.best_of_n() if best is None else best
     return headline(
@@ -29,6 +29,7 @@ def made(frontier=None, best=None, proxies=PROXIES, ensembles=ENSEMBLES, summary
         gold="gold",
         proxies=proxies,
         ensembles=ensembles,
+        tempered=tempered,
     )
 
 
@@ -97,6 +98,32 @@ def test_an_unreliable_share_of_the_limit_is_no_number(table):
         row = pick(table, f"share of the limit, {budget} budget", "best-of-16")
         assert math.isnan(row["value"])
         assert row["note"] == "n above M/8"
+
+
+def tempered(reliable=True):
+    return pl.DataFrame(
+        [
+            {
+                "optimized": "gold", "evaluated": "gold", "at": "kl", "budget": budget, "kl": kl, "gain": 3.0,
+                "gain_low": 2.9, "gain_high": 3.1, "at_least": 1.5, "at_most": 4.0, "reliable": reliable,
+                "reason": "" if reliable else "use more moves",
+            }
+            for budget in ("average", "per-prompt")
+            for kl in (2.0, 6.0)
+        ]
+    )  # fmt: skip
+
+
+def test_tempered_sampling_has_the_limit_at_the_largest_kl():
+    row = pick(made(tempered=tempered()), "gain at KL 6, average budget, tempered sampling")
+    assert (row["value"], row["group"], row["reliable"]) == (3.0, "limit", True)
+    assert pick(made(tempered=tempered()), "gain at KL 6, per-prompt budget, tempered sampling")["value"] == 3.0
+    row = pick(made(tempered=tempered(reliable=False)), "gain at KL 6, average budget, tempered sampling")
+    assert math.isnan(row["value"])
+    assert (row["at_least"], row["at_most"], row["note"]) == (1.5, 4.0, "use more moves")
+    assert further(tempered(), "gold").endswith("within 6 nats it gains 3.00 [2.90, 3.10].")
+    assert "at least 1.5, at most 4" in further(tempered(reliable=False), "gold")
+    assert further(tempered(), "other") == ""
 
 
 def test_native_units(table):

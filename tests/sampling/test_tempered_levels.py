@@ -10,7 +10,8 @@ from tqdm import tqdm
 from alignment_limits.errors import ArtifactError
 from alignment_limits.limits import Level, Tempering
 from alignment_limits.sampling.shard import Completion, Request
-from alignment_limits.sampling.tempered import LanguageWorld, Writing, draw_levels, ladder_of, level_of, limits_of
+from alignment_limits.sampling.tempered import LanguageWorld, Writing, draw_levels, ladder_of, level_of
+from alignment_limits.sampling.tempered_limits import limits_of
 from alignment_limits.sampling.transformers_engine import TransformersEngine
 from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
@@ -149,14 +150,21 @@ def exact(kl=None):
 def test_limits_of_shards_contain_the_exact_ones(base, table):
     p = {"optimized": "coins", "gold": "gold", "kls": [0.1, 0.4, 0.8], "bootstrap": 500, "seed": 0}
     parts = [table.filter(pl.col("prompt_id").is_in(names)) for names in (PROMPTS[:8], PROMPTS[8:])]
-    found = limits_of(parts, p, None)
+    ends = np.full(16, -5.0), np.full(16, 5.0)
+    found = limits_of(parts, p, None, {"coins": ends})
     assert list(found.columns)
     assert set(LIMITS.columns) <= set(found.columns)
-    own = found.filter((pl.col("at") == "kl") & (pl.col("evaluated") == "coins"))
+    every = found.filter((pl.col("at") == "kl") & (pl.col("evaluated") == "coins"))
+    assert every["at_least"].is_finite().all()
+    assert (every["at_most"] > every["gain"]).all()
+    assert (every.filter(pl.col("budget") == "per-prompt")["gain"] > 0).all()
+    own = every.filter(pl.col("budget") == "average")
     for row in own.iter_rows(named=True):
         assert row["reliable"], row["reason"]
         assert row["gain_low"] <= exact(row["kl"]) <= row["gain_high"]
-    other = found.filter((pl.col("at") == "kl") & (pl.col("evaluated") == "gold"))
+    other = found.filter(
+        (pl.col("at") == "kl") & (pl.col("evaluated") == "gold") & (pl.col("budget") == "average")
+    )  # fmt: skip
     assert (other["gain"] > 0).all()
     assert other["kl"].to_list() == own["kl"].to_list()
     assert found["base_tokens"][0] == pytest.approx(base.lengths.mean())

@@ -21,6 +21,7 @@ if not STUDY.learning:
             scales=results("ensembles/scales.parquet"),
             standardised=results("ensembles/standardised.parquet"),
             summary=[] if STUDY.scores else results("samples/summary.parquet"),
+            tempered=results("limits/tempered.parquet") if STUDY.tempered else [],
         output:
             table=results("report/headline.parquet"),
             html=report(

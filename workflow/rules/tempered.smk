@@ -96,6 +96,7 @@ rule tempered:
 
 rule tempered_limit:
     input:
+        **({"scales": results("ensembles/scales.parquet")} if STUDY.bounds else {}),
         shards=expand(results("tempered/{chunk}.parquet"), chunk=LAYOUT.chunks),
         standardised=results("ensembles/standardised.parquet"),
     output:
@@ -117,6 +118,7 @@ rule tempered_limit:
             ),
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
+            **({"bounds": STUDY.bounds} if STUDY.bounds else {}),
         },
         code=code("tempered_limit.py"),
     script:

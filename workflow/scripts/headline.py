@@ -9,7 +9,7 @@ from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.report.tradeoffs import ANSWERS
 from alignment_limits.tables.artifacts import read_table, write_table
-from alignment_limits.tables.estimates import BEST_OF_N, ESTIMATORS, FRONTIER, OVER_OPTIMISATION
+from alignment_limits.tables.estimates import BEST_OF_N, ESTIMATORS, FRONTIER, OVER_OPTIMISATION, TEMPERED
 from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY, SCALES, STANDARDISED
 
@@ -23,6 +23,7 @@ with job(snakemake):
         "standardised": STANDARDISED,
     }
     schemas |= {name: ESTIMATORS[name].contract for name in ANSWERS if snakemake.input.get(name)}
+    schemas |= {"tempered": TEMPERED} if snakemake.input.get("tempered") else {}
     tables = {name: read_table(snakemake.input[name], schema) for name, schema in schemas.items()}
     # a study that starts from a table of scores has no samples to describe
     file = snakemake.input.get("summary")

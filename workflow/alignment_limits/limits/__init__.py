@@ -10,6 +10,7 @@ from alignment_limits.limits.compare import BestOfNTable
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier, limit_at
+from alignment_limits.limits.levels import pool_levels
 from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation, sub_gaussian_bound
 from alignment_limits.limits.plan import Plan, plan
@@ -18,7 +19,7 @@ from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
 from alignment_limits.limits.ranks import per_sequence_kl
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.sequential import Level, Tempering, temper
-from alignment_limits.limits.tempered import TemperedTable, pool_levels, tempered_limit
+from alignment_limits.limits.tempered import TemperedTable, tempered_limit
 from alignment_limits.limits.tilt import gain_from_covariance, gain_from_jeffreys, pareto_k, tilt
 from alignment_limits.limits.worlds import WORLDS
 

@@ -1,45 +1,48 @@
 """The limit from tempered sampling: all levels pooled with the base's replies, and two runs of different effort.
 
-Each level is a sample of π₀ e^{λ r} / Z(λ), whose density relative to the base is known up to Z. The multistate Bennett
-acceptance ratio finds the Z of all levels at once, for each prompt, from the rewards alone. Then every reply of every
-level has a weight relative to the base, as in a pool (`Pool`), and the curve is that of the weighted replies.
+All replies are weighted as replies of the base (`levels.py`), and the curve is that of the weighted replies.
 
 Particles share ancestors, moves mix slowly, and a limit is not linear in its samples, so a run is biased, mostly
 downwards. This bias is proportional to 1 / particles for many particles, whatever the moves. So a second run has half
 the particles, and the estimate is full + (full − half).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bootstrap import PromptBootstrap, no_shorter_than_students, widened
+from alignment_limits.limits.brackets import Bounds
+from alignment_limits.limits.frontier import FrontierTable, frontier
+from alignment_limits.limits.levels import Pooled, pool_levels
 from alignment_limits.limits.reliability import FEWEST_PROMPTS, SMALLEST_ESS, weighted_median
 from alignment_limits.limits.sequential import Level
 
 # Verdicts: in Markov worlds, such rows are within 2 % on average (docs/benchmarks.md, "Tempered sampling").
 MOST_CORRECTED = 0.05  # of the gain
 FEWEST_DRAWS = 8.0
-NEWTON_STEPS = 50
-BLOCK = 4_000_000  # numbers in memory at once
+MOST_SHORT = 0.05  # of the prompts, weighted by spread, that may not reach a per-prompt budget
 
 
 @dataclass(frozen=True, repr=False)
 class TemperedTable(Columns):
-    """Rows at KL budgets, then rows at the levels of the full run, as equal 1-D arrays.
+    """Rows at KL budgets, then rows at the levels of the full run, then rows at per-prompt budgets; equal 1-D arrays.
 
     Attributes:
         at: "kl" (the limit at a budget) or "level" (a level of the run, as a decoder).
-        budget: "average": one β for all prompts; the KL is a mean over prompts.
-        beta: temperature, in units of the tempering reward.
+        budget: "average": one β for all prompts; the KL is a mean over prompts. "per-prompt": every prompt has this KL,
+            and its own β.
+        beta: temperature, in units of the tempering reward; a mean over prompts under the per-prompt budget.
         kl: nats per reply.
         gain: of the evaluated reward; corrected for the effort of the run, as `kl` is at a level.
         gain_full, gain_half: the same from each run alone.
+        at_least, at_most: bounds as in `FrontierTable`, from the base's replies alone; `at_least` at a level is of the
+            gain at this or a smaller λ.
         gain_drawn: at a level, mean reward of its own replies minus the base's, what a decoder gains; else NaN.
         level: number of the level, at a KL the first one at or above its λ; −1 if there is none.
         tokens: new tokens drawn for one reply of this level, all levels before it and the base's reply included.
@@ -65,6 +68,8 @@ class TemperedTable(Columns):
     gain_high: Array
     gain_full: Array
     gain_half: Array
+    at_least: Array
+    at_most: Array
     gain_drawn: Array
     level: Counts
     tokens: Array
@@ -74,102 +79,6 @@ class TemperedTable(Columns):
     draws: Array
     reliable: Flags
     reason: Words
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Replies of all levels of a run to P prompts, weighted as replies of the base.
-
-    Attributes:
-        rewards: (P, N).
-        evaluated: another reward of the same replies (P, N), or the same one.
-        log_weights: log of each reply's weight (P, N); a prompt's weights sum to 1.
-        log_z: log Z of each level (P, L).
-    """
-
-    rewards: Array
-    evaluated: Array
-    log_weights: Array
-    log_z: Array
-
-    def at(self, inverse: float) -> tuple[Array, Array, Array, Array, Array]:
-        """KL, gain, slopes Cov(v, r) and Var(r), and effective sample size of each prompt (P,) at λ."""
-        logs = self.log_weights + inverse * self.rewards
-        log_z = scipy.special.logsumexp(logs, axis=1)
-        w, base = np.exp(logs - log_z[:, None]), np.exp(self.log_weights)
-        r, v = (np.sum(w * each, axis=1) for each in (self.rewards, self.evaluated))
-        away = w * (self.rewards - r[:, None])
-        covariance, variance = np.sum(away * self.evaluated, axis=1), np.sum(away * self.rewards, axis=1)
-        gain = v - np.sum(base * self.evaluated, axis=1)
-        return inverse * r - log_z, gain, covariance, variance, 1.0 / np.sum(w**2, axis=1)
-
-    def inverse_at(self, kl: float, last: float) -> float:
-        """The λ up to `last` at which the mean KL is `kl`."""
-        if not kl > 0:
-            return 0.0
-        return float(scipy.optimize.brentq(lambda x: self.at(x)[0].mean() - kl, 0.0, last, xtol=1e-12))
-
-
-def pool_levels(levels: Sequence[Level], evaluated: Sequence[Array] | None = None) -> Pooled:
-    """Pool the replies of all levels by the multistate Bennett acceptance ratio, prompt by prompt.
-
-    Z_l solves Σ_i e^{λ_l r_i} / Σ_m N_m e^{λ_m r_i} / Z_m = Z_l over all N replies; a reply's weight is one over that
-    denominator. This is the minimum of a convex function of log Z, found by Newton's method from the sums by levels.
-
-    Args:
-        levels: of one run, the base first.
-        evaluated: another reward of the replies of each level (P, K); default: the tempering reward.
-
-    Returns:
-        Replies with their weights.
-
-    Raises:
-        EstimateError: the levels are of other prompts, or do not begin at the base.
-
-    Example:
-        >>> rewards = np.random.default_rng(0).normal(size=(16, 64))
-        >>> base = Level.base([[(0,)] * 64] * 16, rewards)
-        >>> kl, gain, *_ = pool_levels([base]).at(1.0)  # without further levels, the tilt of the base's replies
-        >>> round(float(kl.mean()), 1)
-        0.4
-
-    References:
-        Shirts and Chodera (2008), "Statistically optimal analysis of samples from multiple equilibrium states";
-        docs/theory.md, "Tempered sampling".
-    """
-    if not levels or levels[0].number != 0 or len({len(level.scores) for level in levels}) > 1:
-        raise EstimateError("The levels of a run are of the same prompts, and the first is the base.")
-    rewards = np.concatenate([level.scores for level in levels], axis=1)
-    other = rewards if evaluated is None else np.concatenate(list(evaluated), axis=1)
-    if other.shape != rewards.shape:
-        raise EstimateError(f"The evaluated reward has shape {other.shape}, the replies {rewards.shape}.")
-    inverse = np.array([level.inverse for level in levels])
-    size = np.array([level.scores.shape[1] for level in levels], dtype=np.float64)
-    start = np.stack([level.log_z for level in levels], axis=1)
-    step = max(1, BLOCK // (len(levels) * rewards.shape[1]))
-    parts = [_log_z(rewards[i : i + step], inverse, size, start[i : i + step]) for i in range(0, len(rewards), step)]
-    log_z = np.concatenate(parts)
-    mixture = np.full(rewards.shape, -np.inf)
-    for i, lam in enumerate(inverse):
-        mixture = np.logaddexp(mixture, np.log(size[i]) + lam * rewards - log_z[:, i, None])
-    logs = -mixture
-    return Pooled(rewards, other, logs - scipy.special.logsumexp(logs, axis=1, keepdims=True), log_z)
-
-
-def _log_z(rewards: Array, inverse: Array, size: Array, start: Array) -> Array:
-    """Log Z of each level (P, L), 0 at the base."""
-    f = start[:, :1] - start
-    for _ in range(NEWTON_STEPS):
-        logs = (np.log(size) + f)[:, :, None] + inverse[:, None] * rewards[:, None, :]
-        share = np.exp(logs - scipy.special.logsumexp(logs, axis=1, keepdims=True))
-        slope = share.sum(axis=2) - size
-        if np.abs(slope).max() <= 1e-8 * size.sum():
-            break
-        curvature = -share @ share.transpose(0, 2, 1)
-        diagonal = np.arange(len(size))
-        curvature[:, diagonal, diagonal] += share.sum(axis=2) + 1e-9
-        f[:, 1:] -= np.linalg.solve(curvature[:, 1:, 1:], slope[:, 1:, None])[:, :, 0]
-    return -f
 
 
 def tempered_limit(
@@ -183,18 +92,23 @@ def tempered_limit(
     level: float = 0.95,
     keys: np.ndarray | None = None,
     clusters: ArrayLike | None = None,
+    budgets: Sequence[str] = ("average",),
+    bounds: Bounds | None = None,
 ) -> TemperedTable:
     """The limit at KL budgets and the levels of a run, from two runs of tempered sampling.
 
     Args:
         full, half: levels of a run, and of one with half the particles at the same λ; both from the same base level.
-        kls: budgets in nats, means over prompts.
+        kls: budgets in nats.
         evaluated: another reward of the replies of each level of both runs, each (P, K); default: the tempering
             reward, whose gain is the limit.
         replicates, seed, level, keys, clusters: of the bootstrap over prompts, as for `frontier`.
+        budgets: "average" (the KL is a mean over prompts), "per-prompt" (every prompt has this KL), or both.
+        bounds: the lowest and the highest score of the evaluated reward, as for `frontier`.
 
     Returns:
-        One row for each KL, then one for each level of the full run.
+        With the average budget, one row for each KL, then one for each level of the full run; then, with the per-prompt
+        budget, one row for each KL.
 
     Raises:
         EstimateError: the two runs have other levels or prompts.
@@ -227,19 +141,30 @@ def tempered_limit(
     )
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     last = min(float(each.at(inverse[-1])[0].mean()) for each in (own, other))
-    rows = [_at_kl(own, other, float(k), inverse[-1]) for k in kappa]
-    numbers = [-1 if np.isnan(row.inverse) else _first_above(inverse, row.inverse) for row in rows]
-    rows += [_at_level(own, other, lam) for lam in inverse[1:]]
-    numbers += range(1, len(full))
+    rows: list[_Row] = []
+    if "average" in budgets:
+        rows += [_at_kl(own, other, float(k), inverse[-1]) for k in kappa]
+        rows += [_at_level(own, other, lam) for lam in inverse[1:]]
+    if "per-prompt" in budgets:
+        rows += _per_prompt(own, other, full[0].scores, kappa, inverse[-1])
     runs = _Diagnostics.of(full, half, evaluated and evaluated[0])
-    return _table(rows, np.array(numbers), runs, boot, last)
+    numbers = np.array([-1 if np.isnan(row.inverse) else _first_above(inverse, row.inverse) for row in rows])
+    base = own.evaluated[:, : full[0].scores.shape[1]]
+    more: dict[str, Any] = {"replicates": replicates, "seed": seed, "level": level, "keys": keys, "clusters": clusters}
+    more["bounds"] = bounds and {"": bounds}
+    brackets = {}
+    for budget in budgets:
+        betas = 1 / inverse[1:] if budget == "average" else ()
+        brackets[budget] = frontier(full[0].scores, {"": base}, kls=kappa, betas=betas, budget=budget, **more)[""]
+    return _table(rows, numbers, runs, boot, last, brackets)
 
 
 @dataclass(frozen=True)
 class _Row:
     """Contributions of each prompt (P,) of both runs at one λ; NaN where a run does not reach the KL.
 
-    `change` is the distance between the runs' curves: at a level their KL differs, too.
+    `change` is the distance between the runs' curves: at a level their KL differs, too. `short` is the share of the
+    prompts that do not reach the KL.
     """
 
     at: str
@@ -251,6 +176,8 @@ class _Row:
     change: Array
     share: Array
     ess: Array
+    budget: str = "average"
+    short: float = 0.0
 
 
 def _at_kl(own: Pooled, other: Pooled, kappa: float, last: float) -> _Row:
@@ -267,6 +194,38 @@ def _at_kl(own: Pooled, other: Pooled, kappa: float, last: float) -> _Row:
     (lam, full, share, ess), (lower, half, _, _) = found
     beta = 2 / lam - 1 / lower if kappa > 0 else np.inf
     return _Row("kl", lam, beta, np.full(prompts, kappa), full, half, full - half, share, ess)
+
+
+def _per_prompt(own: Pooled, other: Pooled, base: Array, kappa: Array, last: float) -> list[_Row]:
+    """Rows at a KL that every prompt has, with its own λ.
+
+    A prompt whose best reward occurs more than once in the base's replies, and whose largest KL is below the budget,
+    contributes a known gain.
+    """
+    full, half = (pooled.each_at(kappa, last) for pooled in (own, other))
+    best = own.rewards.max(axis=1, keepdims=True)
+    known = (base == best).sum(axis=1) > 1
+    short = (full.short | half.short) & ~known[:, None]
+    share, rows = own.spread, []
+    middle = weighted_median(full.inverse, share)
+    betas = np.where(full.short, 0.0, 2 / full.inverse - 1 / half.inverse).mean(axis=0)
+    for j, k in enumerate(kappa):
+        one, two = full.gain[:, j], half.gain[:, j]
+        row = _Row(
+            "kl",
+            min(float(middle[j]), last) if k > 0 else 0.0,
+            float(betas[j]) if k > 0 else np.inf,
+            np.full(len(one), k),
+            one,
+            two,
+            one - two,
+            share,
+            full.ess[:, j],
+            "per-prompt",
+            float(share[short[:, j]].sum() / max(share.sum(), 1e-300)),
+        )
+        rows.append(row)
+    return rows
 
 
 def _at_level(own: Pooled, other: Pooled, lam: float) -> _Row:
@@ -310,9 +269,14 @@ class _Diagnostics:
 
 
 def _table(
-    rows: Sequence[_Row], numbers: np.ndarray, runs: _Diagnostics, boot: PromptBootstrap, last: float
+    rows: Sequence[_Row],
+    numbers: np.ndarray,
+    runs: _Diagnostics,
+    boot: PromptBootstrap,
+    last: float,
+    brackets: Mapping[str, FrontierTable],
 ) -> TemperedTable:
-    count, at_kl = len(rows), np.array([row.at == "kl" for row in rows])
+    at_kl = np.array([row.at == "kl" for row in rows])
     full, half = (np.stack([getattr(row, name) for row in rows], axis=1) for name in ("full", "half"))
     gains, kls = 2 * full - half, np.stack([row.kl for row in rows], axis=1)
     kl_low, kl_high = boot.interval(kls)
@@ -333,7 +297,7 @@ def _table(
     reason = np.array(reasons, dtype=object)
     return TemperedTable(
         at=np.array([row.at for row in rows], dtype=object),
-        budget=np.full(count, "average", dtype=object),
+        budget=np.array([row.budget for row in rows], dtype=object),
         beta=np.array([row.beta for row in rows]),
         kl=kl,
         kl_low=np.where(at_kl, kl, kl_low),
@@ -343,6 +307,7 @@ def _table(
         gain_high=gain_high,
         gain_full=full.mean(axis=0),
         gain_half=half.mean(axis=0),
+        **_bounds(brackets),
         gain_drawn=np.where(at_kl, np.nan, known["drawn"]),
         level=numbers.astype(np.int32),
         tokens=known["tokens"],
@@ -355,6 +320,16 @@ def _table(
     )
 
 
+def _bounds(brackets: Mapping[str, FrontierTable]) -> dict[str, Array]:
+    """Columns of bounds in the order of the rows: KLs, then levels, whose λ grows, so that their gain does."""
+    found: dict[str, list[Array]] = {"at_least": [], "at_most": []}
+    for table in brackets.values():
+        at_kl = table.at == "kl"
+        found["at_least"] += [table.at_least[at_kl], np.fmax.accumulate(table.at_least[~at_kl])]
+        found["at_most"] += [table.at_most[at_kl], table.at_most[~at_kl]]
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
 def _why_not(row: _Row, ess: float, draws: float, change: float, error: float, gain: float, units: int) -> str:
     """Why a row is not reliable; "" if it is."""
     if row.inverse == 0:
@@ -363,6 +338,8 @@ def _why_not(row: _Row, ess: float, draws: float, change: float, error: float, g
         return f"only {units} independent prompts (needs {FEWEST_PROMPTS})"
     if ess < SMALLEST_ESS:
         return f"effective sample size {ess:.1f} (needs {SMALLEST_ESS:.0f})"
+    if row.short > MOST_SHORT:
+        return f"{row.short:.0%} of the prompts, weighted by spread, do not reach this KL: use a larger tempered.kl"
     if draws < FEWEST_DRAWS:
         return (
             f"{draws:.1f} independent draws of the first token with half the particles (needs {FEWEST_DRAWS:g}): use "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -45,6 +46,7 @@ def headline(
     gold: str,
     proxies: Sequence[str],
     ensembles: Sequence[str] = (),
+    tempered: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Headline numbers in reading order.
 
@@ -52,6 +54,7 @@ def headline(
         over_optimisation: where gold peaks along both paths of every proxy and ensemble.
         summary: per prompt what the samples look like; None when only their scores are known.
         agreement: from `within_prompt_spearman`, for every proxy and ensemble.
+        tempered: `limits/tempered.parquet`, if the study has it.
 
     Returns:
         group, subject, quantity, value, low, high, unit, reliable, note, at_least, at_most (bounds of a limit). A value
@@ -60,6 +63,7 @@ def headline(
     kl = reference_kl(frontier, gold)
     rows = [
         *_limits(frontier, gold),
+        *(_tempered(tempered, gold) if tempered is not None else []),
         *_native(frontier, scales, gold, kl),
         *_best_of(best_of_n, gold),
         *(r for name in proxies for r in _under("proxy", name, frontier, over_optimisation, agreement, gold, kl)),
@@ -87,6 +91,30 @@ def _limits(frontier: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
 def limit_at(frontier: pl.DataFrame, gold: str, kl: float, budget: str = "average") -> Estimate:
     """Gold's limit at a KL; without a value where it is not reliable."""
     return _believed(at_kl(frontier, gold, gold, kl, budget))
+
+
+def _tempered(table: pl.DataFrame, gold: str) -> list[tuple[object, ...]]:
+    """The tempering reward's limit at the largest KL, under both budgets, and gold's gain there if it is another."""
+    rows = []
+    for row in farthest(table).iter_rows(named=True):
+        same, name = row["evaluated"] == row["optimized"], row["optimized"]
+        quantity = f"gain at KL {row['kl']:g}, {row['budget']} budget, tempered sampling"
+        quantity += "" if same else f" by {name}"
+        unit = BASE_SD if row["evaluated"] == gold else f"base s.d. of {name}"
+        rows.append(_row("limit", row["evaluated"], quantity, _believed(_bounded(row)), unit))
+    return rows
+
+
+def farthest(tempered: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `limits/tempered.parquet` at its largest budget: the KL that the study asked for."""
+    rows = tempered.filter(pl.col("at") == "kl")
+    return rows.filter(pl.col("kl") == pl.col("kl").max())
+
+
+def _bounded(row: dict[str, object]) -> Estimate:
+    """A limit with its bounds."""
+    least, most = (float(row.get(name) or math.nan) for name in ("at_least", "at_most"))  # type: ignore[arg-type]
+    return replace(estimate(row, "gain"), at_least=least, at_most=most)
 
 
 def _believed(e: Estimate) -> Estimate:
@@ -184,18 +212,25 @@ N = 4  # of the best-of-n that is spoken of, or the reliable n nearest to it
 
 
 def answers(
-    frontier: pl.DataFrame, best_of_n: pl.DataFrame, scale: float, *, gold: str, proxies: Sequence[str]
+    frontier: pl.DataFrame,
+    best_of_n: pl.DataFrame,
+    scale: float,
+    *,
+    gold: str,
+    proxies: Sequence[str],
+    tempered: pl.DataFrame | None = None,
 ) -> list[tuple[str, str]]:
     """The three questions with their answers.
 
     Args:
         frontier, best_of_n: `limits/*.parquet`.
         scale: one base standard deviation of gold in its own units; NaN if unknown.
+        tempered: `limits/tempered.parquet`, if the study has it.
     """
     kl = reference_kl(frontier, gold)
     gain = limit_at(frontier, gold, kl)
     said = (
-        _gain(gain, kl, scale, _least(frontier, gold)),
+        _gain(gain, kl, scale, _least(frontier, gold)) + ("" if tempered is None else further(tempered, gold)),
         _close(best_of_n, gold),
         _wrong(frontier, gold, proxies, kl, gain),
     )
@@ -228,6 +263,26 @@ def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
         f"Within {nats(row['kl'])} of KL the best possible policy gains {said} standard deviations of gold ({which} "
         "for any tail). "
     )
+
+
+def further(tempered: pl.DataFrame, gold: str) -> str:
+    """What tempered sampling adds to the first answer, a sentence; empty if it was done for another reward.
+
+    Args:
+        tempered: `limits/tempered.parquet`.
+    """
+    rows = farthest(tempered).filter(
+        (pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("budget") == "average")
+    )
+    if not rows.height:
+        return ""
+    row = rows.row(0, named=True)
+    found, kl = _bounded(row), nats(row["kl"])
+    if found.known:
+        return f" Replies drawn from the tilt itself show more: within {kl} it gains {interval(found)}."
+    said = bracket(found.at_least, found.at_most)
+    known = f" It gains {said} there." if said else ""
+    return f" Tempered sampling gives no reliable limit at {kl}. Reason: {found.reason}.{known}"
 
 
 def nats(kl: float) -> str:

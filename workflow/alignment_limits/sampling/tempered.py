@@ -7,7 +7,7 @@ continues at its last level. Every prompt has two runs, the second with half the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError
 from alignment_limits.jobs.job import say
 from alignment_limits.limits.sequential import Level, Tempering, temper
-from alignment_limits.limits.tempered import tempered_limit
 from alignment_limits.sampling.shard import Request
 from alignment_limits.study.sampling import block_seed
 from alignment_limits.tables.artifacts import read_table, write_table
@@ -219,43 +218,3 @@ def level_of(table: pl.DataFrame) -> Level:
 def ladder_of(table: pl.DataFrame) -> list[float]:
     """λ of the levels of a shard, ascending."""
     return table.filter(pl.col("level") > 0)["inverse"].unique().sort().to_list()
-
-
-def _runs(table: pl.DataFrame) -> Iterator[tuple[list[Level], list[Array]]]:
-    """Levels of the full run and of the half run, with gold of their replies."""
-    base = table.filter(pl.col("level") == 0)
-    for run in RUNS:
-        levels, gold = [], []
-        own = table.filter((pl.col("run") == run) & (pl.col("level") > 0))
-        for part in [base, *(own.filter(pl.col("level") == n) for n in sorted(own["level"].unique()))]:
-            levels.append(level_of(part))
-            gold.append(part.sort("prompt_id", "particle")["gold"].to_numpy().reshape(levels[-1].scores.shape))
-        yield levels, gold
-
-
-def limits_of(shards: Iterable[pl.DataFrame], p: Mapping[str, Any], clusters: np.ndarray | None) -> pl.DataFrame:
-    """The table `limits/tempered`.
-
-    Args:
-        shards: tables `tempered`, of different prompts.
-        p: `optimized` and `gold` (names of rewards), `kls`, `bootstrap`, `seed`.
-        clusters: of the prompts in sorted order, if any are not independent.
-
-    Raises:
-        ArtifactError: shards have other levels than the first.
-    """
-    tables = list(shards)
-    for table in tables[1:]:
-        if ladder_of(table) != ladder_of(tables[0]):
-            raise ArtifactError("shards of tempered sampling have different levels; delete tempered/ and run again")
-    whole = pl.concat(tables)
-    (full, gold), (half, gold_half) = _runs(whole)
-    keys = np.array([prompt_key(name) for name in sorted(whole["prompt_id"].unique())], dtype=np.int64)
-    more = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": keys, "clusters": clusters}
-    results = {p["optimized"]: tempered_limit(full, half, p["kls"], **more)}
-    if p["gold"] != p["optimized"]:
-        results[p["gold"]] = tempered_limit(full, half, p["kls"], evaluated=(gold, gold_half), **more)
-    labels = {"optimized": pl.lit(p["optimized"]), "base_tokens": pl.lit(float(full[0].lengths.mean()))}
-    return pl.concat(
-        [table.to_polars().with_columns(evaluated=pl.lit(name), **labels) for name, table in results.items()]
-    )

@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -87,15 +88,17 @@ def findings(
     """Headline numbers, answers and verdicts.
 
     Args:
-        tables: `frontier`, `best_of_n`, `over_optimisation`, `scales`, `standardised`, and those of trade-offs.
+        tables: `frontier`, `best_of_n`, `over_optimisation`, `scales`, `standardised`; where made, `tempered` and
+            those of trade-offs.
         summary: per prompt what the samples look like; None if only their scores are known.
         members: of the ensembles, by name.
     """
     curves, turns, scales = (tables["frontier"], tables["best_of_n"]), tables["over_optimisation"], tables["scales"]
     agreement = within_prompt_spearman(tables["standardised"], gold, [*proxies, *members])
-    numbers = headline(*curves, turns, agreement, scales, summary, gold=gold, proxies=proxies, ensembles=list(members))
+    more: dict[str, Any] = {"gold": gold, "proxies": proxies, "tempered": tables.get("tempered")}
+    numbers = headline(*curves, turns, agreement, scales, summary, ensembles=list(members), **more)
     scale = scales.filter(pl.col("reward") == gold)["scale"]
-    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, gold=gold, proxies=proxies)
+    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, **more)
     answered += tradeoffs.answers(tables, gold)
     verdicts = claims(*curves, agreement, gold=gold, proxies=proxies, members=members)
     return Findings(numbers, answered, [*verdicts, turns_down(turns, proxies)])

@@ -43,9 +43,9 @@ FIGURES = {
         section="Tempered sampling",
         description=(
             "**Tempered sampling.** Above: the limit of ``{tempered}`` from replies drawn from the tilt (black, with "
-            "95% intervals) and from base samples (grey); points are best-of-n and the levels of tempered sampling. "
-            "Below: the gain of their replies against the new tokens drawn for one reply. Dashed or hollow means not "
-            "reliable."
+            "95% intervals; blue limits the KL of every prompt) and from base samples (grey); points are best-of-n and "
+            "the levels of tempered sampling. Below: the gain of their replies against the new tokens drawn for one "
+            "reply. Dashed or hollow means not reliable; thin bars there are bounds."
         ),
     ),
     "win_rate": Entry(

@@ -22,6 +22,7 @@ from alignment_limits.report.figures.curves import (
     Curve,
     curve,
     draw,
+    draw_bounds,
     draw_names,
     limit_curve,
     names_fit,
@@ -30,6 +31,7 @@ from alignment_limits.report.figures.curves import (
 )
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
+    BOUNDS,
     DASHED,
     GAIN,
     GREY,
@@ -299,16 +301,17 @@ def _heights(line: Any) -> np.ndarray:
     return y[np.isfinite(y)]
 
 
-LEVELS = PER_PROMPT  # blue
+LEVELS = "#009e73"  # green of Okabe and Ito's set
 MARK: dict[str, Any] = {"marker": "D", "ms": 3.0, "mew": 0.8}
 
 
 def tempered(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFrame, look: Look) -> Figure:
     """The tempering reward's gain against KL (above), and against tokens per reply (below).
 
-    Above, the limit from base samples (grey) and from tempered sampling (black, with its interval), best-of-n, and each
-    level. Below, mean reward of each level's own replies and of best-of-n, both minus the base's, against new tokens
-    drawn for one reply. What is not reliable is dashed or hollow.
+    Above, the limit from base samples (grey) and from tempered sampling (black, with its interval; blue under the
+    per-prompt budget), best-of-n, each level, and bounds where the limit is not reliable. Below, mean reward of each
+    level's own replies and of best-of-n, both minus the base's, against new tokens drawn for one reply. What is not
+    reliable is dashed or hollow.
 
     Args:
         table: `limits/tempered.parquet`.
@@ -318,6 +321,7 @@ def tempered(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFram
     reward, tokens = table["optimized"][0], table["base_tokens"][0]
     own = table.filter(pl.col("evaluated") == reward)
     budgets, levels = (own.filter(pl.col("at") == at).sort("kl") for at in ("kl", "level"))
+    average, each = (budgets.filter(pl.col("budget") == name) for name in ("average", "per-prompt"))
     points = best_of_n.filter(
         (pl.col("optimized") == reward)
         & (pl.col("evaluated") == reward)
@@ -329,7 +333,10 @@ def tempered(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFram
         figure = look.figure(height=min(1.25 * look.width, 5.2))
         top, bottom = figure.subplots(2, 1, sharey=True)
         draw(top, curve(frontier, reward, reward), colour=GREY, name="base", width=1.0, band=0)
-        draw(top, _limit(budgets), colour=INK, name="tempered", width=1.5)
+        limit = _limit(average)
+        if each.height:
+            draw(top, _limit(each), colour=PER_PROMPT, name="per-prompt", width=0.8, band=0, under=limit)
+        draw(top, limit, colour=INK, name="tempered", width=1.5)
         _marks(top, levels, "kl", "gain", levels["reliable"], LEVELS, MARK, "levels")
         _marks(top, points, "kl", "gain", verdict(points, "gain"), BEST_OF_N, {"marker": "o", "ms": 3.2}, "best-of-n")
         drawn = levels.with_columns(cost=pl.col("tokens"))
@@ -344,11 +351,12 @@ def tempered(table: pl.DataFrame, frontier: pl.DataFrame, best_of_n: pl.DataFram
             axis(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:g}"[0] in "125" else ""))
         top.set_xlim(0, 1.05 * max(own["kl"].max(), *points["kl"].to_list(), 0.1))
         top.set_ylim(0, None)
+        bounded = draw_bounds(top, average.filter(~pl.col("reliable")))
         top.set_xlabel(KL)
         bottom.set_xlabel("new tokens drawn for one reply")
         for ax in (top, bottom):
             ax.set_ylabel(f"gain in {label(reward, 24)}\n(base-model s.d.)")
-        outside_key(figure, _handles(), look)
+        outside_key(figure, _handles(each.height > 0, bounded), look)
     return figure
 
 
@@ -370,10 +378,12 @@ def _marks(
         line.set_gid(name if sure else f"{name}-not-reliable")
 
 
-def _handles() -> list[Line2D]:
+def _handles(per_prompt: bool, bounded: str) -> list[Line2D]:
     return [
         Line2D([], [], color=INK, lw=1.5, label="limit, tempered sampling"),
+        *([Line2D([], [], color=PER_PROMPT, lw=0.8, label="the same, KL bounded per prompt")] if per_prompt else []),
         Line2D([], [], color=GREY, lw=1.0, label="limit, base samples"),
+        *([Line2D([], [], **BOUNDS, label=bounded)] if bounded else []),
         Line2D([], [], color=LEVELS, lw=0, label="level of tempered sampling", **MARK),
         Line2D([], [], color=BEST_OF_N, lw=0, marker="o", ms=3.2, label="best-of-n"),
     ]
