@@ -10,8 +10,8 @@ from test_placement import row
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.limits import Pool, limit_at
 from alignment_limits.policies.placement import place
-from alignment_limits.policies.table import pool_of, pool_table
-from alignment_limits.tables.estimates import Scores
+from alignment_limits.policies.table import own_pools_table, pool_of, pool_table
+from alignment_limits.tables.estimates import Scores, estimate
 
 
 def tilted_policy(kl, *, prompts=64, samples=64, seed=0):
@@ -110,16 +110,75 @@ def test_the_table_of_all_samples_gives_the_same_pool_and_scores():
     scores = {n: {"gold": rewards[i]} for i, n in enumerate(names, start=1)}
     table = pool_table(pool, standardised, kl, {"gold": rewards[0]}, scores)
     assert not table.select("prompt_id", "sample_id").is_duplicated().any()
-    again = Scores.read(standardised, "gold", [], table)
-    np.testing.assert_allclose(np.sort(again.pooled["gold"]), np.sort(np.concatenate(rewards, axis=1)))
-    assert again.farthest() == pytest.approx(6.0, rel=0.01)
+    (again,) = Scores.read(standardised, "gold", [], table).pools
+    np.testing.assert_allclose(np.sort(again.scores["gold"]), np.sort(np.concatenate(rewards, axis=1)))
+    assert again.farthest == pytest.approx(6.0, rel=0.01)
     whole = np.concatenate(rewards, axis=1)
-    one = limit_at(again.pooled["gold"], [6.0], pool=again.pool, replicates=100)
+    one = limit_at(again.scores["gold"], [6.0], pool=again.pool, replicates=100)
     other = limit_at(whole, [6.0], pool=pool, replicates=100)
     np.testing.assert_allclose([one.gain, one.ess], [other.gain, other.ess], rtol=1e-6)
     missing = {n: {o: t.head(-1) for o, t in each.items()} for n, each in read.items()}
     with pytest.raises(ArtifactError, match="policy tilt has log-probabilities of other samples than those of aside"):
         pool_of({n: (ratios[n][0], ratios[n][i]) for i, n in enumerate(names, start=1)}, missing, kl)
+
+
+def tilts(kls, *, prompts=64, samples=64, seed=0):
+    """The base N(0, 1) and its tilts at some KLs: scores by law, and each tilt's log-ratios on the base and itself."""
+    rng, means = np.random.default_rng(seed), {f"at{kl:g}": sqrt(2 * kl) for kl in kls}
+    scores = {"base": rng.normal(size=(prompts, samples))}
+    scores |= {name: rng.normal(mean, 1.0, size=(prompts, samples)) for name, mean in means.items()}
+    ratios = {n: tuple(m * scores[law] - m**2 / 2 for law in ("base", n)) for n, m in means.items()}
+    return scores, ratios
+
+
+def own_table(scores, ratios):
+    names = list(ratios)
+    standardised = tables_of(scores["base"], gold=scores["base"])
+    keys = {name: tables_of(scores[name]) for name in names}
+    theirs = {name: {"gold": scores[name]} for name in names}
+    return standardised, own_pools_table(ratios, standardised, keys, {"gold": scores["base"]}, theirs)
+
+
+def test_policies_that_did_not_read_each_other_extend_the_frontier_each_with_its_own_samples():
+    scores, ratios = tilts([2.0, 8.0])
+    standardised, table = own_table(scores, ratios)
+    assert table.filter(pl.col("law") == "at2")["log_ratio/at8"].null_count() == 64 * 64
+    assert table["log_ratio/at2"].drop_nulls().len() == 2 * 64 * 64
+    settings = {"gold": "gold", "optimized": ["gold"], "betas": [], "kls": [0.5, 2.0], "bootstrap": 200, "seed": 0}
+    rows = estimate("frontier", standardised, settings, table)
+    pooled = rows.filter(samples_from="pool", budget="average").sort("kl")
+    assert pooled["kl"][:2].to_list() == [0.5, 2.0]
+    assert pooled["kl"][-1] == pytest.approx(8.0, rel=0.01)
+    assert pooled.filter("reliable")["kl"].max() > 7.9
+    np.testing.assert_allclose(pooled["gain"], np.sqrt(2 * pooled["kl"].to_numpy()), rtol=0.02)
+    whole = np.concatenate([scores["base"], scores["at2"]], axis=1)
+    pool = Pool.of(np.repeat(["base", "at2"], 64), {"at2": np.concatenate(ratios["at2"], axis=1)})
+    again = limit_at(whole, [2.0], pool=pool, replicates=200)
+    assert pooled["ess"][1] == pytest.approx(again.ess[0]), "the policy nearest to this KL"
+    assert pooled["gain"][1] == pytest.approx(again.gain[0], rel=1e-3)
+    assert rows.filter(samples_from="base").height == 4
+
+
+def test_a_policy_far_from_the_tilt_does_not_hide_one_that_is_near():
+    """Two policies of one KL; the aside one has few effective samples of the tilt."""
+    rewards, ratios = two_policies()
+    own = {name: (ratios[name][0], ratios[name][i]) for i, name in enumerate(("tilt", "aside"), start=1)}
+    scores = {"base": rewards[0], "tilt": rewards[1], "aside": rewards[2]}
+    standardised, table = own_table(scores, own)
+    settings = {"gold": "gold", "optimized": ["gold"], "betas": [], "kls": [6.0], "bootstrap": 200, "seed": 0}
+    pooled = estimate("frontier", standardised, settings, table).filter(samples_from="pool", budget="average", kl=6.0)
+    assert pooled["reliable"].all()
+    assert pooled["gain"][0] == pytest.approx(sqrt(12), rel=0.01)
+
+
+def test_of_many_policies_some_of_each_kl_are_kept():
+    scores, ratios = tilts(list(range(1, 31)), prompts=16, samples=4)
+    _, table = own_table(scores, ratios)
+    kept = [int(law.removeprefix("at")) for law in table["law"].unique() if law != "base"]
+    assert len(kept) == 12
+    assert min(kept) <= 3
+    assert max(kept) >= 28
+    assert np.diff(sorted(kept)).max() <= 6
 
 
 def test_replies_that_the_base_cannot_draw_have_no_weight():

@@ -301,12 +301,12 @@ def test_a_system_message_of_a_proposal_needs_prompts_of_its_own():
 
 @pytest.mark.parametrize(
     ("pool", "policies", "pooled"),
-    [("auto", 0, False), ("auto", 5, True), ("auto", 6, False), ("all", 6, True), ("own", 1, True), ("own", 2, False)],
+    [("auto", 0, ""), ("auto", 5, "all"), ("auto", 6, "own"), ("all", 6, "all"), ("own", 1, "all"), ("own", 2, "own")],
 )
 def test_all_samples_form_one_pool_where_that_is_affordable(pool, policies, pooled):
     listed = [{"name": f"p{i}", "path": "p", "optimized": "mean"} for i in range(policies)] or None
     study = load_study(changed("limits.pool", pool) | {"policies": listed})
-    assert study.pools_all == pooled
+    assert study.pools == pooled
     assert study.pooled == [DEFAULT["gold"], *(["mean"] if policies else [])]
 
 

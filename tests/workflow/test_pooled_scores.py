@@ -10,8 +10,9 @@ from alignment_limits.errors import TableError
 from alignment_limits.exact.markov import MarkovWorld
 from alignment_limits.limits import Pool, limit_at
 from alignment_limits.tables.artifacts import read_table
-from alignment_limits.tables.estimates import ESTIMATORS, FRONTIER, estimate, reaching
+from alignment_limits.tables.estimates import ESTIMATORS, FRONTIER, estimate
 from alignment_limits.tables.grid import prompt_keys
+from alignment_limits.tables.pools import reaching
 from alignment_limits.tables.schemas.samples import STANDARDISED
 from alignment_limits.tables.scores import read_pool
 

@@ -239,7 +239,7 @@ def placed():
             files[f"{policy.name}/{kind}"] = LAYOUT.policy_shards(folder)
         files[f"{policy.name}/on_base"] = LAYOUT.on_base(policy_id)
         for other_id, other in LAYOUT.policies.items():
-            if STUDY.pools_all and other_id != policy_id:
+            if STUDY.pools == "all" and other_id != policy_id:
                 shards = LAYOUT.on_policy(policy_id, other_id)
                 files[f"{policy.name}/on/{other.name}"] = shards
     return files
@@ -251,7 +251,7 @@ rule place_policies:
         standardised=results("ensembles/standardised.parquet"),
         scales=results("ensembles/scales.parquet"),
     output:
-        **({"pool": results("policies/pool.parquet")} if STUDY.pools_all else {}),
+        pool=results("policies/pool.parquet"),
         policies=results("policies/policies.parquet"),
     log:
         results("logs/place_policies/policies.log"),
@@ -266,7 +266,7 @@ rule place_policies:
             "bounds": STUDY.bounds,
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
             "policies": {policy.name: policy.labels for policy in STUDY.all_policies},
-            "pools": STUDY.pools_all,
+            "pools": STUDY.pools,
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
         },

@@ -1,7 +1,7 @@
 # in: prompts, the base model, its samples and their scores, the files of the tempering reward and of gold
 # out: tempered/<chunk>.parquet (replies from tilts of the base, level by level; the first chunk chooses the levels),
 #      limits/tempered.parquet (the limit up to tempered.kl, and what each level gains and costs)
-from alignment_limits.tables.estimates import reaching
+from alignment_limits.tables.pools import reaching
 
 TEMPERED = STUDY.tempered.reward or STUDY.gold
 

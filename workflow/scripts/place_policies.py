@@ -5,7 +5,15 @@ from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.assemble import NOTES
-from alignment_limits.policies.table import labelled, log_ratios, on_base_scale, placements, pool_of, pool_table
+from alignment_limits.policies.table import (
+    labelled,
+    log_ratios,
+    on_base_scale,
+    own_pools_table,
+    placements,
+    pool_of,
+    pool_table,
+)
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import (
     prompt_clusters,
@@ -40,7 +48,7 @@ with job(snakemake):
     draws = {"replicates": p["bootstrap"], "seed": p["seed"], "keys": prompt_keys(standardised)}
     draws |= {"clusters": prompt_clusters(standardised), "bounds": standardised_bounds(scales, p["bounds"])}
     ratios, pool = log_ratios(kl, on_base, standardised), None
-    if p["pools"]:
+    if p["pools"] == "all":
         read = {
             policy: {other: read_tables(files[f"{policy}/on/{other}"], LOGPROBS) for other in placed if other != policy}
             for policy in placed
@@ -55,5 +63,8 @@ with job(snakemake):
         )
     made = provenance(snakemake, ["numba"])
     write_table(table, snakemake.output.policies, POLICIES, made)
-    if pool is not None:
-        write_table(pool_table(pool, standardised, samples, base, placed), snakemake.output.pool, POOL, made)
+    if pool is None:
+        pooled = own_pools_table(ratios, standardised, samples, base, placed)
+    else:
+        pooled = pool_table(pool, standardised, samples, base, placed)
+    write_table(pooled, snakemake.output.pool, POOL, made)

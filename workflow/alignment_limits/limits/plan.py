@@ -136,10 +136,10 @@ def plan(
     more = (half_width, most_draws, budget, level, seed, keys, clusters)
     found = _plan(base, kls, None, *more)
     if pool is not None:
-        found = _cheapest(found, _plan(scores, kls, pool, *more))
+        found = cheapest(found, _plan(scores, kls, pool, *more))
     if particles and budget == "average":
         boot = PromptBootstrap(len(base), replicates=REPLICATES, seed=seed, level=level, keys=keys, clusters=clusters)
-        found = _cheapest(
+        found = cheapest(
             found, _tempered(found, CorrectedCurve(base, seed=seed, keys=keys), base, boot, half_width, particles)
         )
     return found
@@ -265,10 +265,10 @@ def _plan(
     )
 
 
-def _cheapest(base: Plan, pooled: Plan) -> Plan:
-    """At each KL the plan that needs fewer replies; the base's where neither has an answer."""
-    better = np.where(np.isnan(base.replies), np.isfinite(pooled.replies), pooled.replies < base.replies)
-    return Plan(**{name: np.where(better, getattr(pooled, name), getattr(base, name)) for name in Plan.names()})
+def cheapest(one: Plan, other: Plan) -> Plan:
+    """At each KL the plan that needs fewer replies; the first where neither has an answer."""
+    better = np.where(np.isnan(one.replies), np.isfinite(other.replies), other.replies < one.replies)
+    return Plan(**{name: np.where(better, getattr(other, name), getattr(one, name)) for name in Plan.names()})
 
 
 def _spread(values: Array, boot: PromptBootstrap) -> tuple[Array, Array]:

@@ -209,18 +209,62 @@ def pool_table(
     Returns:
         The table. A sample without a log-ratio is left out.
     """
-    parts, first, column = [], 0, 0
-    for name, table, scores in [("base", standardised, base)] + [(p, samples[p], policies[p]) for p in samples]:
+    column, laws = 0, {}
+    for name, table in [("base", standardised), *samples.items()]:
+        own = slice(column, column + Grid.of(table).shape[1])
+        ratios = {law: pool.log_ratios[k][:, own] for k, law in enumerate(pool.names) if k > 0}
+        laws[name] = (ratios, pool.law[:, own] >= 0)
+        column = own.stop
+    return _rows_of_laws(laws, standardised, samples, base, policies)
+
+
+MOST_OWN = 12  # policies whose own samples extend the frontier
+
+
+def own_pools_table(
+    ratios: Mapping[str, tuple[Array, Array]],
+    standardised: pl.DataFrame,
+    samples: Mapping[str, pl.DataFrame],
+    base: Mapping[str, Array],
+    policies: Mapping[str, Mapping[str, Array]],
+) -> pl.DataFrame:
+    """The same where no policy read the replies of the others: these log-ratios are null.
+
+    Of more than 12 policies, 12 are in it, spread evenly over the order of their KLs.
+
+    Args:
+        ratios: of `log_ratios`.
+        standardised, samples, base, policies: as for `pool_table`.
+    """
+    order = sorted(ratios, key=lambda name: float(np.nan_to_num(ratios[name][1].mean(), nan=np.inf)))
+    places = np.unique(np.linspace(0, len(order) - 1, min(len(order), MOST_OWN)).round().astype(int))
+    kept = {order[i] for i in places}
+    own = {name: pair for name, pair in ratios.items() if name in kept}
+    on_base = {name: pair[0] for name, pair in own.items()}
+    laws = {"base": (on_base, np.isfinite(next(iter(base.values()))))}
+    laws |= {name: ({name: pair[1]}, ~np.isnan(pair[1])) for name, pair in own.items()}
+    return _rows_of_laws(laws, standardised, {name: samples[name] for name in own}, base, policies)
+
+
+def _rows_of_laws(
+    laws: Mapping[str, tuple[Mapping[str, Array], np.ndarray]],
+    standardised: pl.DataFrame,
+    samples: Mapping[str, pl.DataFrame],
+    base: Mapping[str, Array],
+    policies: Mapping[str, Mapping[str, Array]],
+) -> pl.DataFrame:
+    """Of each law its log-ratios under policies [p, m], and which samples are in the table."""
+    parts, first = [], 0
+    for name, (ratios, kept) in laws.items():
+        table, scores = (standardised, base) if name == "base" else (samples[name], policies[name])
         grid = Grid.of(table)
-        own = slice(column, column + grid.shape[1])
-        ratios = {f"log_ratio/{law}": grid.values(pool.log_ratios[k][:, own]) for k, law in enumerate(pool.names)}
-        del ratios["log_ratio/base"]
-        columns = ratios | {reward: grid.values(values) for reward, values in scores.items()}
+        columns = {f"log_ratio/{law}": grid.values(values) for law, values in ratios.items()}
+        columns |= {reward: grid.values(values) for reward, values in scores.items()}
         part = table.select("prompt_id", pl.col("sample_id") + first).with_columns(law=pl.lit(name))
         part = part.with_columns(pl.Series(key, values) for key, values in columns.items())
-        parts.append(part.filter(pl.Series(grid.values(pool.law[:, own]) >= 0)))
-        first, column = first + int(table["sample_id"].max()) + 1, own.stop  # type: ignore[arg-type]
-    return pl.concat(parts).sort(*KEY)
+        parts.append(part.filter(pl.Series(grid.values(kept))))
+        first += int(table["sample_id"].max()) + 1  # type: ignore[arg-type]
+    return pl.concat(parts, how="diagonal").sort(*KEY)
 
 
 def labelled(

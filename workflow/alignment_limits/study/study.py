@@ -285,14 +285,15 @@ class Study(Strict):
         return [*(self.policies or []), *proposed, *self.runs]
 
     @property
-    def pools_all(self) -> bool:
-        """Whether the samples of the base and of all policies form one pool."""
-        number = len(self.all_policies)
-        return {"auto": 0 < number <= MOST_POOLED, "all": number > 0, "own": number == 1}[self.limits.pool]
+    def pools(self) -> str:
+        """How samples of policies join the base's: "all" in one pool, each policy on its "own", "" without policies."""
+        number, asked = len(self.all_policies), self.limits.pool
+        few = number == 1 or asked == "all" or (asked == "auto" and number <= MOST_POOLED)
+        return ("all" if few else "own") if number else ""
 
     @property
     def pooled(self) -> list[str]:
-        """The rewards whose limit is also read from that pool: gold, and those that policies optimised."""
+        """The rewards whose limit is also read from these pools: gold, and those that policies optimised."""
         optimized = {policy.optimized for policy in self.all_policies}
         return [name for name in [*self.reward_names, *self.ensembles] if name == self.gold or name in optimized]
 

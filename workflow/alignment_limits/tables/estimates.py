@@ -8,6 +8,7 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,16 @@ from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import EnsembleTable, study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.over_optimisation import OverOptimisationTable, over_optimisation
-from alignment_limits.limits.plan import Plan, plan
+from alignment_limits.limits.plan import Plan, cheapest, plan
 from alignment_limits.limits.prediction import PredictionTable, beyond, predict_best_of_n
 from alignment_limits.limits.proxy_gap import ProxyGapTable, proxy_gap
-from alignment_limits.limits.samples import CONTRADICTION
+from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.sequential import Tempering
 from alignment_limits.limits.tempered import TemperedTable
 from alignment_limits.tables import tradeoffs
 from alignment_limits.tables.estimators import INPUTS, Estimator, Scores, pool_place
 from alignment_limits.tables.grid import standardised_bounds
+from alignment_limits.tables.pools import contradictions, pooled_frontiers, reaching
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 
 if TYPE_CHECKING:
@@ -99,41 +101,23 @@ def _frontier(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) ->
             tables = frontier(scores.of[name], scores.evaluated(name), **more)
             for evaluated, table in tables.items():
                 yield _labelled(table, name, evaluated, log_m, "base")
-    if scores.pool is None:
+    if not scores.pools:
         return
-    grids |= {"betas": (), "kls": reaching(p["kls"], scores.farthest())}
+    grids |= {"betas": (), "kls": reaching(p["kls"], max(pool.farthest for pool in scores.pools))}
     for name in p.get("pooled", optimized):
-        others = {each: scores.pooled[each] for each in scores.evaluated(name)}
         for budget in BUDGETS:
-            more = {"budget": budget, "pool": scores.pool, "bounds": scores.bounds_for(name), **grids, **scores.prompts}
-            for evaluated, table in frontier(scores.pooled[name], others, **more).items():
-                yield _labelled(table, name, evaluated, log_m, "pool")
-
-
-def _contradictions(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
-    reasons = table.filter(pl.col("samples_from") == "pool")["reason"].unique().sort()
-    yield from (f"no pooled row is reliable: {why}" for why in reasons if CONTRADICTION in why)
+            more = {"budget": budget, "bounds": scores.bounds_for(name), **grids, **scores.prompts}
+            for evaluated, rows in pooled_frontiers(scores.pools, name, list(scores.evaluated(name)), **more):
+                yield _with_labels(rows, name, evaluated, log_m, "pool")
 
 
 def _labelled(table: FrontierTable, optimized: str, evaluated: str, log_m: float, samples: str) -> pl.DataFrame:
+    return _with_labels(table.to_polars(), optimized, evaluated, log_m, samples)
+
+
+def _with_labels(rows: pl.DataFrame, optimized: str, evaluated: str, log_m: float, samples: str) -> pl.DataFrame:
     labels = {"optimized": optimized, "evaluated": evaluated, "samples_from": samples, "log_m": log_m}
-    return table.to_polars().with_columns(pl.lit(value).alias(name) for name, value in labels.items())
-
-
-STEP = 1.25  # ratio of neighbouring KLs of a pooled frontier, beyond those of the study file
-
-
-def reaching(kls: Sequence[float], farthest: float) -> list[float]:
-    """KLs of a pooled frontier: the given ones, and further ones up to the largest KL of a policy.
-
-    Example:
-        >>> reaching([1.0, 2.0], 3.5)
-        [1.0, 2.0, 2.5, 3.125, 3.5]
-    """
-    out = list(kls)
-    while out[-1] < farthest:
-        out.append(min(STEP * out[-1], farthest))
-    return out
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
 
 
 def _best_of_n(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
@@ -199,10 +183,10 @@ def _ensembles(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -
 
 
 def _plan(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
-    pilot = scores.of[scores.gold] if scores.pool is None else scores.pooled[scores.gold]
-    more = {"half_width": p["half_width"], "seed": p["seed"], "pool": scores.pool}
-    more["particles"] = p.get("particles", 0)
-    yield plan(pilot, p["kls"], **more, **scores.prompts).to_polars()
+    more = {"half_width": p["half_width"], "seed": p["seed"], "particles": p.get("particles", 0), **scores.prompts}
+    pilots: list[tuple[np.ndarray, Pool | None]] = [(each.scores[scores.gold], each.pool) for each in scores.pools]
+    pilots = pilots or [(scores.of[scores.gold], None)]
+    yield reduce(cheapest, (plan(pilot, p["kls"], pool=pool, **more) for pilot, pool in pilots)).to_polars()
 
 
 def _peaks(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
@@ -226,7 +210,7 @@ ESTIMATORS = {
         "frontier.parquet",
         pools=True,
         bounded=True,
-        said=_contradictions,
+        said=lambda table, p: contradictions(table),
     ),
     "best_of_n": Estimator(
         _best_of_n,
@@ -273,8 +257,8 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     }[entry.optimized]
     named = {"gold": study.gold, "optimized": optimized, "seed": study.seed}
     bounds = {"bounds": study.bounds} if entry.bounded and study.bounds else {}
-    if entry.pools and (study.pools_all or (study.scores and study.scores.pool)):
-        named["pooled"] = study.pooled if study.pools_all else optimized
+    if entry.pools and (study.pools or (study.scores and study.scores.pool)):
+        named["pooled"] = study.pooled if study.pools else optimized
     own: dict[str, Any] = {"relatives_of": study.reward_names} if name == "best_of_n" else {}
     if name == "plan" and study.scores is None:  # tempered sampling needs the base model
         own = {"particles": (study.tempered or Tempering()).particles}

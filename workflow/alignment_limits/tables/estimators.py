@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.brackets import Bounds
-from alignment_limits.limits.samples import Pool
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
+from alignment_limits.tables.pools import Pooled, read_pools
 from alignment_limits.tables.schemas.limits import POLICIES
 from alignment_limits.tables.schemas.samples import POOL, SCALES
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS, POLICY_COLUMNS
@@ -33,7 +33,7 @@ def pool_place(study: Any) -> str | None:
     """Where a study has the samples of other laws, on the scale of the base, below results/<study>/; None without."""
     if study.scores and study.scores.pool:
         return "ensembles/pool.parquet"
-    return "policies/pool.parquet" if study.pools_all else None
+    return "policies/pool.parquet" if study.pools else None
 
 
 def contract_of(table: str) -> Schema:
@@ -49,8 +49,7 @@ class Scores:
         gold: the reward taken as the truth.
         of: scores by reward or ensemble, each (prompts, samples).
         prompts: `keys` and `clusters` of the prompts, for splits and intervals.
-        pooled: scores of the base's and policies' samples of the same prompts, on the base's scale.
-        pool: their laws.
+        pools: samples of the base and of policies for the same prompts: one pool of all, or one for each policy.
         bounds: the lowest and the highest score of each prompt, of rewards that have bounds.
         standardised: the table that they are from.
         tables: further tables that the estimator reads, by name (`INPUTS`).
@@ -59,8 +58,7 @@ class Scores:
     gold: str
     of: Mapping[str, np.ndarray]
     prompts: Mapping[str, Any]
-    pooled: Mapping[str, np.ndarray] = field(default_factory=dict)
-    pool: Pool | None = None
+    pools: Sequence[Pooled] = ()
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     standardised: pl.DataFrame = field(default_factory=pl.DataFrame)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -79,15 +77,8 @@ class Scores:
         names = [*dict.fromkeys([gold, *others])]
         prompts = {"keys": prompt_keys(standardised), "clusters": prompt_clusters(standardised)}
         more: dict[str, Any] = {"bounds": bounds or {}, "standardised": standardised, "tables": tables or {}}
-        if pool is None:
-            return cls(gold, reward_arrays(standardised, names), prompts, **more)
-        grid, prefix = Grid.of(pool), "log_ratio/"
-        ratios = {c.removeprefix(prefix): grid.array(pool[c]) for c in pool.columns if c.startswith(prefix)}
-        order = ["base", *ratios]
-        number = grid.array(pool["law"].replace_strict(order, range(len(order)), return_dtype=pl.Float64))
-        laws = np.array(order, dtype=object)[np.nan_to_num(number).astype(int)]
-        pooled = {name: grid.array(pool[name]) for name in names}
-        return cls(gold, reward_arrays(standardised, names), prompts, pooled, Pool.of(laws, ratios), **more)
+        pools = () if pool is None else read_pools(pool, names)
+        return cls(gold, reward_arrays(standardised, names), prompts, pools, **more)
 
     def evaluated(self, optimized: str) -> dict[str, np.ndarray]:
         """The rewards that evaluate a policy that optimises a reward: that reward, and gold."""
@@ -96,13 +87,6 @@ class Scores:
     def bounds_for(self, optimized: str) -> dict[str, Bounds]:
         """Bounds of the rewards that evaluate it."""
         return {name: self.bounds[name] for name in self.evaluated(optimized) if name in self.bounds}
-
-    def farthest(self) -> float:
-        """The largest KL of a policy, in nats: the mean log-ratio of its own samples."""
-        if self.pool is None:
-            return 0.0
-        own = [self.pool.log_ratios[k][self.pool.law == k] for k in range(len(self.pool.names))]
-        return float(max(each.mean() for each in own if each.size and np.isfinite(each).all()))
 
     def column(self, name: str) -> np.ndarray:
         """A column of numbers of the table `columns` (prompts, samples), as the rewards; NaN where it has no value."""
