@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores, device_for, log_odds, text_reward, untruncated
+from alignment_limits.rewards.base import ItemReward, Scores, log_odds, text_reward, untruncated
 from alignment_limits.rewards.load import load_reward, module_of
 
 
@@ -90,26 +90,3 @@ def test_loading_a_lexicon_imports_no_model_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("resources", "asks"),
-    [
-        ({}, False),
-        ({"gpu": 0}, False),
-        ({"gres": "licence:1"}, False),
-        ({"gpu": 1}, True),
-        ({"gres": "gpu:a100:1"}, True),
-    ],
-)
-def test_a_reward_runs_on_the_gpu_its_job_asked_for(resources, asks, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_for(resources) == ("cuda" if asks else "cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    if asks:
-        with pytest.raises(RewardError, match="gpu: 0"):
-            device_for(resources)
-    else:
-        assert device_for(resources) == "cpu"

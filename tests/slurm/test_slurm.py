@@ -15,13 +15,15 @@ def test_a_study_through_slurm_equals_the_local_one_though_shards_ran_out_of_mem
     project.through_slurm("preflights")
     first = jobs(project.folder)
     assert not [job for job in first if "rule_sample" in job["Comment"]], "preflights come before sampling"
-    said = project.through_slurm(*TABLES, "--set-resources", "sample:mem_mb=700*attempt")
+    said = project.through_slurm(*TABLES, "--set-resources", "sample:mem_mb=700*attempt", "standardise:gpu=1")
     assert "Submitted array job" in said
     tables = project.tables()
     assert tables.keys() == (expected := local.tables()).keys()
     assert [name for name in expected if not expected[name].equals(tables[name])] == []
     sampling = [job for job in jobs(project.folder) if "rule_sample_" in job["Comment"]]
-    assert {job["TresPerJob"] for job in sampling} == {"gres:gpu:1"}
+    (granted,) = (job for job in jobs(project.folder) if "rule_standardise" in job["Comment"])
+    assert granted["TresPerJob"] == "gres:gpu:1"
+    assert not any("gpu" in job.get("TresPerJob", "") for job in sampling), "this torch could not use one"
     scoring = [job for job in jobs(project.folder) if "rule_score_" in job["Comment"]]
     assert scoring
     assert all("vowels" in job["Comment"] for job in scoring), "word lists are scored where Snakemake runs"

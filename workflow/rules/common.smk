@@ -21,6 +21,7 @@ from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.files import sweep
 from alignment_limits.jobs.fingerprint import code_fingerprint
 from alignment_limits.jobs import records
+from alignment_limits.jobs.leases import per_job, visible_gpus
 from alignment_limits.report.pages.page import caption, escape_report
 
 # Jobs with one core must not start one thread per core.
@@ -91,6 +92,15 @@ if ENVIRONMENT or IMAGE:
             os.environ.get("PYTHONPATH", ""),
         ]
     )
+
+# GPUs of a job that loads a model, and its cores. On one machine the jobs share its GPUs and cores (jobs/leases.py). On a
+# cluster (`jobs:` in the profile) every node is taken to have GPUs; the profile can say otherwise, rule by rule.
+HERE = workflow.is_main_process and workflow.resource_settings.nodes is None
+GPU = per_job(HARDWARE if METHODS else None, here=HERE)
+GPUS = len(visible_gpus()) if GPU and HERE else GPU
+CORES = max(1, (workflow.resource_settings.cores or 1) // max(1, GPUS))
+if GPU and HERE and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPUS)
 
 # Cluster modules for jobs with models, used with --sdm env-modules: MODULES="cuda/13.0 gcc/13"
 MODULES = os.environ.get("MODULES", "").split()

@@ -25,6 +25,8 @@ rule judge_reward:
         ENVIRONMENT
     envmodules:
         *MODULES,
+    resources:
+        gpu=lambda w: GPU if LAYOUT.is_neural(LAYOUT.scorers[w.scorer]) else 0,
     params:
         p=lambda w: {
             "spec": LAYOUT.scoring_settings(LAYOUT.scorers[w.scorer]),

@@ -170,9 +170,9 @@ rule policy_kl:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p=lambda w: kl_settings(LAYOUT.law(w.policy), LAYOUT.law()),
         code=code("policy_kl.py"),
@@ -216,9 +216,9 @@ rule policy_on_policy:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p=lambda w: {
             "template": STUDY.prompts.template,

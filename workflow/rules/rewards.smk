@@ -23,6 +23,8 @@ rule preflight_reward:
         ENVIRONMENT
     envmodules:
         *MODULES,
+    resources:
+        gpu=lambda w: GPU if LAYOUT.is_neural(BY_FILE[w.reward]) else 0,
     params:
         p=lambda w: {
             "spec": LAYOUT.scoring_settings(BY_FILE[w.reward]),
@@ -76,6 +78,8 @@ rule score:
         ENVIRONMENT
     envmodules:
         *MODULES,
+    resources:
+        gpu=lambda w: GPU if LAYOUT.is_neural(LAYOUT.scorers[w.scorer]) else 0,
     params:
         p=lambda w: {"spec": LAYOUT.scoring_settings(LAYOUT.scorers[w.scorer])},
         code=lambda w: code("score.py", *LAYOUT.modules(LAYOUT.scorers[w.scorer])),

@@ -55,9 +55,9 @@ rule sample:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), STUDY.seed),
         code=code(
@@ -85,9 +85,9 @@ rule read_samples:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p={
             "model": LAYOUT.base,

@@ -63,9 +63,9 @@ rule tempered:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p={
             "tempering": STUDY.tempered.model_dump(exclude={"reward"})

@@ -28,6 +28,8 @@ rule features:
         ENVIRONMENT
     envmodules:
         *MODULES,
+    resources:
+        gpu=GPU,
     params:
         p=lambda w: {"text": LAYOUT.encoders[w.encoder].text},
         code=code("features.py"),
@@ -143,9 +145,9 @@ if STUDY.gold_labels:
             ENVIRONMENT
         envmodules:
             *MODULES,
-        threads: workflow.resource_settings.cores or 1
+        threads: CORES
         resources:
-            gpu=1,
+            gpu=GPU,
         params:
             p=fine_tuning_settings,
             code=code("fine_tune.py"),

@@ -97,9 +97,9 @@ rule train_policy:
         ENVIRONMENT
     envmodules:
         *MODULES,
-    threads: workflow.resource_settings.cores or 1
+    threads: CORES
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         p=training_settings,
         code=training_code("train_policy.py"),

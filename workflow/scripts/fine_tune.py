@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+from alignment_limits.jobs.leases import prepare
+
+prepare(snakemake)  # before torch is imported
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all models are local folders by now
 
 from pathlib import Path

@@ -1,15 +1,14 @@
 """Compute the KL to the base for one shard of a policy's replies: both estimates of every reply, in float32."""
 
-import os
+from alignment_limits.jobs.leases import device_of_job, prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+prepare(snakemake)  # before torch is imported
 
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
-import torch
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, progress_bar, provenance, say
@@ -33,7 +32,7 @@ with job(snakemake):
         of = dict(zip(prompts["prompt_id"], ids, strict=True))
         return [of[prompt_id] for prompt_id in samples["prompt_id"]]
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of_job()
     models = {
         folder: load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"])
         for folder in dict.fromkeys((files.policy, files.base))

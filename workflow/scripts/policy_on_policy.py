@@ -1,15 +1,15 @@
 """Compute the log-probability of one shard of another policy's replies under a policy, in float32."""
 
-import os
+from alignment_limits.jobs.leases import device_of_job, prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+prepare(snakemake)  # before torch is imported
 
 from pathlib import Path
 
 import polars as pl
 
 from alignment_limits.jobs.job import job, progress_bar, provenance
-from alignment_limits.models.load import device_of_job, load_split
+from alignment_limits.models.load import load_split
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw, sequence_kl
 from alignment_limits.sampling.shard import encode

@@ -1,8 +1,8 @@
 """Score a few texts with one reward, and refuse the reward if its scores cannot be trusted."""
 
-import os
+from alignment_limits.jobs.leases import device_of_job, prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+prepare(snakemake)  # before torch is imported
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ with job(snakemake):
     expert = prompts.drop_nulls("reference").select("prompt_id", "reference").head(OWN_REPLIES).iter_rows()
     replies = [(read[key], reply.split("\n")[0]) for key, reply in expert]
     name, folder = p["name"], Path(files) if files else None
-    more = {"own": replies, "reply_tokens": p["max_new_tokens"]}
+    more = {"own": replies, "reply_tokens": p["max_new_tokens"], "device": device_of_job()}
     figures = load_and_preflight(p["spec"], folder, name, prompts=read, **more)
     say(f"preflight {name}: passed")
     for warning in warnings_of(figures):

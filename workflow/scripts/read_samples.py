@@ -1,8 +1,8 @@
 """Read a few replies of the first shard again: the engine must sample the distribution that is measured later."""
 
-import os
+from alignment_limits.jobs.leases import prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+prepare(snakemake)  # before torch is imported
 
 from dataclasses import asdict
 from pathlib import Path

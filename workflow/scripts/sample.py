@@ -1,5 +1,9 @@
 """Sample one shard of replies from the base model."""
 
+from alignment_limits.jobs.leases import prepare
+
+prepare(snakemake)  # before torch is imported
+
 from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say

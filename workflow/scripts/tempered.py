@@ -1,15 +1,14 @@
 """Draw replies to one shard of prompts from tilts of the base, level by level."""
 
-import os
+from alignment_limits.jobs.leases import device_of_job, prepare
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+prepare(snakemake)  # before torch is imported
 
 import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
 from alignment_limits.errors import SamplingError
 from alignment_limits.files import digest
@@ -37,7 +36,7 @@ with job(snakemake):
     chunk = read_table(snakemake.input.chunk, PROMPTS).sort("prompt_id")
     where = {name: i for i, name in enumerate(everyone["prompt_id"])}
     rows = np.array([where[name] for name in chunk["prompt_id"]])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of_job()
     documents = next((read_table(Path(file) / "documents.parquet", DOCUMENTS) for file in files("documents")), None)
 
     def sources(name):

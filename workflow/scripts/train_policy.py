@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+from alignment_limits.jobs.leases import device_of_job, prepare
+
+prepare(snakemake)  # before torch is imported
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all models are local folders by now
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -10,7 +12,6 @@ import time
 from pathlib import Path
 
 import polars as pl
-import torch
 
 from alignment_limits.files import digest, scratch
 from alignment_limits.jobs.job import job, provenance, say
@@ -34,7 +35,7 @@ with job(snakemake):
     p, base = snakemake.params.p, Path(snakemake.input.base)
     prompts = pl.concat([read_table(file, PROMPTS) for file in files("prompts")]).sort("prompt_id")
     samples = read_tables(files("samples"), SAMPLES)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of_job()
     documents = next((read_table(Path(file) / "documents.parquet", DOCUMENTS) for file in files("documents")), None)
 
     def sources(name):

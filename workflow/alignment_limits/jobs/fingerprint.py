@@ -33,6 +33,7 @@ LEFT_OUT = {
     "alignment_limits.files": "moves finished files to their paths, hashes them",
     "alignment_limits.jobs.records": "records of jobs, kept next to their files",
     "alignment_limits.jobs.job": "logs, messages, and metadata of files",
+    "alignment_limits.jobs.leases": "chooses a GPU among equal ones",
 }
 
 # Import → distributions that may provide it: packages whose release may change samples or scores.

@@ -159,11 +159,6 @@ def _with_onednn(module: torch.nn.Module) -> None:
             _with_onednn(child)
 
 
-def device_of_job() -> str:
-    """The device that a job computes on."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def load_causal(
     folder: Path, *, dtype: torch.dtype | str = torch.float32, device: str = "cpu", trust_remote_code: bool = False
 ) -> Any:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from alignment_limits.errors import SamplingError
-from alignment_limits.models.load import SplitModel, batches, device_of_job, load_split, token_budget
+from alignment_limits.jobs.leases import device_of_job
+from alignment_limits.models.load import SplitModel, batches, load_split, token_budget
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.rewards.base import distinct_items
 from alignment_limits.sampling.shard import encode

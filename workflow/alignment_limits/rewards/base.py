@@ -183,21 +183,3 @@ def _reply(prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
 
 def _joined(prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
     return [p + r for p, r in zip(prompts, replies, strict=True)]
-
-
-def device_for(resources: Any) -> str:
-    """Torch device of a job, from its Snakemake resources (`gpu: 1`, or `gres: gpu:…` on some Slurm sites).
-
-    Raises:
-        RewardError: the job asked for a GPU, but torch finds none.
-    """
-    if not resources.get("gpu") and "gpu" not in str(resources.get("gres") or ""):
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise RewardError(
-            "this job asked for a GPU, but torch sees none: ask for none (set-resources: score: gpu: 0 in the "
-            "profile), or install the build for GPUs (make setup HARDWARE=cuda) and check nvidia-smi on the node"
-        )
-    return "cuda"

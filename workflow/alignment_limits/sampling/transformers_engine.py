@@ -20,7 +20,8 @@ class TransformersEngine:
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
         import torch
 
-        from alignment_limits.models.load import device_of_job, load_causal
+        from alignment_limits.jobs.leases import device_of_job
+        from alignment_limits.models.load import load_causal
 
         torch.set_num_threads(threads)
         self._device = device_of_job()

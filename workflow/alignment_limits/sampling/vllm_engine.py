@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import SamplingError
+from alignment_limits.jobs.leases import device_of_job, visible_gpus
 from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.shard import Completion, Request
 from alignment_limits.study.sampling import Model, Sampling
@@ -40,17 +41,16 @@ class VllmEngine:
     """
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
-        prepare_environment(threads)
+        prepare_environment(threads, on_gpu=bool(visible_gpus()))
         _quiet()
         config = load_config(folder, model.trust_remote_code)
         if why := OTHER_LAW.get(config.model_type):
             raise SamplingError(f"vLLM does not sample the law of the model in {folder}: {why}; {REMEDY}")
-        import torch
         from vllm import LLM
 
         # log-probabilities of the law that is sampled (after temperature and top-p)
         options: dict[str, Any] = {"logprobs_mode": "processed_logprobs"}
-        if not torch.cuda.is_available():
+        if device_of_job() == "cpu":
             tokens = max(CPU_OPTIONS["max_num_batched_tokens"], context)
             options |= CPU_OPTIONS | {"max_num_batched_tokens": tokens}
         self._sampling = sampling
@@ -132,7 +132,8 @@ def _reason(error: Exception, config: Any) -> str:
     return next(iter([*named, *telling, *lines]), repr(error))
 
 
-def prepare_environment(threads: int) -> None:
+def prepare_environment(threads: int, on_gpu: bool = False) -> None:
+    """Set vLLM's variables; call it before torch is imported."""
     defaults = {
         "HF_HUB_OFFLINE": "1",  # all models are local folders
         "VLLM_NO_USAGE_STATS": "1",
@@ -140,10 +141,11 @@ def prepare_environment(threads: int) -> None:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; if unset, vLLM takes a share of all memory
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a child process would import vLLM again: 40 s
-        "TORCH_COMPILE_DISABLE": "1",  # no compiler needed, no warm-up; equal throughput on the CPU
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads on a busy machine cost 4.6 times the throughput
     }
+    if not on_gpu:
+        defaults["TORCH_COMPILE_DISABLE"] = "1"  # no compiler needed, no warm-up; equal throughput on the CPU
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 

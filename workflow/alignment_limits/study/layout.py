@@ -202,6 +202,10 @@ class Layout:
         """Word lists and linear models, by id: so fast that they are not jobs for a cluster."""
         return [scorer for scorer, name in self.scorers.items() if self.study.rewards[name].light]
 
+    def is_neural(self, reward: str) -> bool:
+        """Whether torch computes a reward, so that its jobs take a GPU where there is one."""
+        return bool(self.study.rewards[reward].neural)
+
     @property
     def optimized(self) -> set[str]:
         """Rewards that the study trains policies on."""

@@ -23,8 +23,9 @@ class Noted(Strict):
     """Settings of every reward."""
 
     light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
+    neural: ClassVar[bool] = False  # torch computes it, so its jobs take a GPU where there is one
 
-    decides_nothing: ClassVar[set[str]] = {"note", "bounds"}  # of a score
+    decides_nothing: ClassVar[set[str]] = {"note", "bounds", "gpu"}  # of a score
 
     note: str = Field("", description="a caveat that the report prints next to the reward")
     bounds: Bounds | None = Field(
@@ -49,6 +50,7 @@ class RewardBase(Noted):
 class KerasBilstm(RewardBase):
     """A Keras Embedding → BiLSTM → max-pool → Dense classifier, run in torch; its logit is the score."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["keras-bilstm"]
     source: Source
     weights: Inside = Field(description="HDF5 file inside the source")
@@ -81,6 +83,7 @@ class OnnxScorer(RewardBase):
 class Embedding(RewardBase):
     """Cosine similarity of sentence embeddings: highest to `toward` minus highest to `away`."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["embedding"]
     source: Source
     toward: list[str] = Field(min_length=1, description="texts the reply should resemble")
@@ -91,6 +94,7 @@ class SequenceClassifier(RewardBase):
     """A transformers sequence classifier (reward model); the score is the raw logit of one label, or a weighted
     sum of all labels' logits. A cost model is one with `sign: -1`."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["sequence-classifier"]
     source: Source
     text: Literal["reply", "prompt+reply", "chat"] = Field(  # type: ignore[assignment]
@@ -126,6 +130,7 @@ class SequenceClassifier(RewardBase):
 class Guard(RewardBase):
     """A guard model: a causal language model that judges whether a reply is safe; log-odds of its answer."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["guard"]
     source: Source
     safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
@@ -183,6 +188,10 @@ class Similarity(RewardBase):
     beside: Beside = Field(description="text that the reply should resemble")
     static: Static | None = Field(None, description="static embeddings instead of a transformers encoder")
 
+    @property
+    def neural(self) -> bool:  # type: ignore[override]
+        return self.static is None
+
 
 class Rouge(RewardBase):
     """ROUGE of the reply against the document, reference or prompt."""
@@ -196,6 +205,7 @@ class Rouge(RewardBase):
 class InformationGain(RewardBase):
     """Gain in a causal language model's log-probability of a text from reading the reply, in nats (Shannon score)."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["information-gain"]
     source: Source | None = Field(None, description="a causal language model; default: the study's base model")
     beside: Beside = Field(description="text that the reply should give information about")
@@ -239,6 +249,7 @@ class FineTuned(Labelled):
     """A transformers sequence classifier with all weights trained on gold-labelled pairs of one prompt's samples
     (Bradley-Terry, by TRL's RewardTrainer). For GPUs: weights, gradients and AdamW's moments are float32."""
 
+    neural: ClassVar[bool] = True
     kind: Literal["fine-tuned"]
     source: Source | None = Field(
         None,
@@ -286,6 +297,11 @@ class Python(RewardBase):
         "verifier",
     )
     beside: Beside = Field("prompt", description="first argument of the function, one text per reply")
+    gpu: bool = Field(False, description="true: the function computes on a GPU (cuda:0), so its jobs take one")
+
+    @property
+    def neural(self) -> bool:  # type: ignore[override]
+        return self.gpu
 
     @model_validator(mode="after")
     def _names(self) -> Python:

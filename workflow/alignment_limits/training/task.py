@@ -25,7 +25,8 @@ from transformers.pytorch_utils import Conv1D
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError, TrainingError
 from alignment_limits.jobs.job import say
-from alignment_limits.models.load import SplitModel, device_of_job, load_causal
+from alignment_limits.jobs.leases import device_of_job
+from alignment_limits.models.load import SplitModel, load_causal
 from alignment_limits.models.tokenizer import load_tokenizer
 from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling.shard import decode
