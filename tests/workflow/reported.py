@@ -22,6 +22,7 @@ BROKEN = re.compile(r"\bNone\b|\bnan\b|snakemake\.config|\(\)|\*\*|``|\bof ,|Tra
 # what a section of the study file adds to the report
 PAGES = {
     "scores": "headline",
+    "samples": "headline",
     "model": "headline",
     "learning": "learning",
     "training": "policies",
@@ -37,7 +38,7 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     study = load_study(config)
     rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
     figures = {f"figure_{name}" for name in figures_of(study)}
-    present = {"headline": not study.learning, "sample_page": study.sampling is not None}
+    present = {"headline": not study.learning, "sample_page": bool(study.sampling or study.samples)}
     pages = set(re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)) - {"caption"}
     figures |= {f"figure_{name}" for name in ("policies", "training_curves") if f'FIGURES["{name}"]' in rules}
     return {"workflow", *figures, *pages_of(study), *(page for page in pages if present.get(page, True))}

@@ -71,7 +71,7 @@ except AlignmentLimitsError as error:
 if workflow.is_main_process and not workflow.dryrun:
     sweep(
         ["results/models", f"results/{STUDY.study}"]
-        + ([f"results/shared/{STUDY.base_id}"] if STUDY.model else [])
+        + ([f"results/shared/{STUDY.base_id}"] if STUDY.model or STUDY.samples else [])
     )
 
 # The environment that `--sdm conda` creates, and the image that `--sdm apptainer` uses (`apptainer build cpu.sif

@@ -36,21 +36,23 @@ rule fetch:
         "../scripts/fetch.py"
 
 
-rule convert:
-    input:
-        fetched=LAYOUT.fetched(STUDY.model.source),
-    output:
-        folder=directory(LAYOUT.model),
-    log:
-        f"results/models/logs/convert/{LAYOUT.base}.log",
-    cache: CACHED
-    priority: 100
-    conda:
-        ENVIRONMENT
-    envmodules:
-        *MODULES,
-    params:
-        p={"trust_remote_code": STUDY.model.trust_remote_code},
-        code=code("convert.py"),
-    script:
-        "../scripts/convert.py"
+if STUDY.model:
+
+    rule convert:
+        input:
+            fetched=LAYOUT.fetched(STUDY.model.source),
+        output:
+            folder=directory(LAYOUT.model),
+        log:
+            f"results/models/logs/convert/{LAYOUT.base}.log",
+        cache: CACHED
+        priority: 100
+        conda:
+            ENVIRONMENT
+        envmodules:
+            *MODULES,
+        params:
+            p={"trust_remote_code": STUDY.model.trust_remote_code},
+            code=code("convert.py"),
+        script:
+            "../scripts/convert.py"

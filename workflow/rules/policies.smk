@@ -43,17 +43,20 @@ rule policy_model:
         "../scripts/policy_model.py"
 
 
-# prompts under a proposal's system message
-use rule prompts_chunk as policy_prompts with:
-    output:
-        prompts=LAYOUT.of_policy("prompts/{chunk}.parquet"),
-    log:
-        results("logs/policy_prompts/{policy}/{chunk}.log"),
-    benchmark:
-        results("benchmarks/policy_prompts/{policy}/{chunk}.tsv")
-    params:
-        p=lambda w: chunk_settings(w) | {"system": LAYOUT.proposal(w.policy)["system"]},
-        code=code("prompts_chunk.py"),
+if STUDY.prompts:
+
+    # prompts under a proposal's system message
+    use rule prompts_chunk as policy_prompts with:
+        output:
+            prompts=LAYOUT.of_policy("prompts/{chunk}.parquet"),
+        log:
+            results("logs/policy_prompts/{policy}/{chunk}.log"),
+        benchmark:
+            results("benchmarks/policy_prompts/{policy}/{chunk}.tsv")
+        params:
+            p=lambda w: chunk_settings(w)
+            | {"system": LAYOUT.proposal(w.policy)["system"]},
+            code=code("prompts_chunk.py"),
 
 
 use rule sample as policy_sample with:
@@ -143,7 +146,7 @@ localrules:
 
 def kl_settings(law, base_law, exchanged=False):
     return {
-        "template": STUDY.prompts.template,
+        "template": STUDY.asked.template,
         "law": law,
         "base_law": base_law,
         "dtype": STUDY.model.dtype,
@@ -221,7 +224,7 @@ rule policy_on_policy:
         gpu=GPU,
     params:
         p=lambda w: {
-            "template": STUDY.prompts.template,
+            "template": STUDY.asked.template,
             "law": LAYOUT.law(w.policy),
             "trust_remote_code": STUDY.model.trust_remote_code,
         },
@@ -289,13 +292,13 @@ use rule link_shards as link_policies with:
         results("benchmarks/link_policies/link_policies.tsv")
     params:
         p=LAYOUT.links(
-            LAYOUT.policy_samples,
             {
                 results(f"policies/{file_name(policy.name)}/{shown}"): folder
                 for policy_id, policy in LAYOUT.policies.items()
                 for kind, folder in LAYOUT.kinds(policy_id).items()
                 for shown in ["/".join(map(file_name, kind.split("/", 1)))]
             },
+            of_policies=True,
         ),
 
 

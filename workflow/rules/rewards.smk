@@ -30,7 +30,7 @@ rule preflight_reward:
             "spec": LAYOUT.scoring_settings(BY_FILE[w.reward]),
             "name": BY_FILE[w.reward],
             "optimized": BY_FILE[w.reward] in LAYOUT.optimized,
-            "max_new_tokens": STUDY.sampling.max_new_tokens,
+            "max_new_tokens": STUDY.sampling.max_new_tokens if STUDY.sampling else 0,
         },
         code=lambda w: code("preflight_reward.py", *LAYOUT.modules(BY_FILE[w.reward])),
     script:
@@ -155,7 +155,6 @@ rule link_shards:
         ENVIRONMENT
     params:
         p=LAYOUT.links(
-            STUDY.sampling.samples_per_prompt,
             {results(f"samples/{LAYOUT.base}"): shared("samples")}
             | {
                 results(f"scores/{file_name(name)}"): shared(f"scores/{scorer}")
@@ -171,7 +170,7 @@ rule link_shards:
 TABLES += [
     results("prompts.parquet"),
     results("samples/summary.parquet"),
-    LAYOUT.read_again,
+    *([LAYOUT.read_again] if STUDY.sampling else []),
     *LAYOUT.shards("samples/{chunk}-{block}.parquet")[:1],
     *(LAYOUT.score_files(reward)[0] for reward in STUDY.rewards),
 ]
@@ -179,7 +178,7 @@ TABLES += [
 MADE += [
     results("prompts.parquet"),
     results("samples/summary.parquet"),
-    results("preflight/sampling.json"),
+    *([results("preflight/sampling.json")] if STUDY.sampling else []),
     results("preflight/rewards.json"),
     *rules.link_shards.output,
     *LAYOUT.shards("samples/{chunk}-{block}.parquet"),

@@ -4,33 +4,8 @@
 #      scores/pool.parquet, and ensembles/pool.parquet on the scale of the base; of other projects' samples:
 #      scores/imported.parquet, scores/provenance.parquet (the verdict) and scores/sources.parquet (the files)
 if STUDY.scores.imported:
-    SAMPLE_FILES = [users(file) for file in STUDY.scores.imported.files]
 
-    rule import_samples:
-        input:
-            files=[file for path in SAMPLE_FILES for file in all_files(path)],
-        output:
-            table=results("scores/imported.parquet"),
-            findings=results("scores/provenance.parquet"),
-            sources=results("scores/sources.parquet"),
-        log:
-            results("logs/import_samples/samples.log"),
-        benchmark:
-            results("benchmarks/import_samples/samples.tsv")
-        conda:
-            ENVIRONMENT
-        params:
-            p={
-                **STUDY.scores.imported.model_dump(exclude={"files"}),
-                "files": SAMPLE_FILES,
-                "rewards": STUDY.reward_names,
-            },
-            code=code("import_samples.py"),
-        script:
-            "../scripts/import_samples.py"
-
-    TABLES += rules.import_samples.output[1:]
-    MADE += rules.import_samples.output
+    include: "imports.smk"
 
 
 rule import_scores:

@@ -13,7 +13,7 @@ from typing import Any
 
 from alignment_limits.models.fetch import source_id
 from alignment_limits.study.base import Source, by_file_name, file_name
-from alignment_limits.study.rewards import Labelled, Sum
+from alignment_limits.study.rewards import InTable, Labelled, Sum
 from alignment_limits.study.sampling import block_names, block_seed, chunk_names, chunk_size
 from alignment_limits.study.study import Study
 from alignment_limits.study.training import Run
@@ -71,8 +71,8 @@ class Layout:
 
     @property
     def base(self) -> str:
-        """The base model's name in file names."""
-        return file_name(self.study.model.name)
+        """The base model's name in file names; for samples that exist, that of their table."""
+        return file_name(self.study.model.name) if self.study.model else self.study.samples.name
 
     @property
     def model(self) -> str:
@@ -106,18 +106,24 @@ class Layout:
 
     @cached_property
     def chunks(self) -> list[str]:
-        """Chunks of the study's prompts."""
+        """Chunks of the study's prompts; of samples that exist, the parts of their table."""
+        if self.study.samples:
+            return chunk_names(self.study.samples.number, 1)
         return chunk_names(self.study.prompts.count, self.chunk)
 
     @cached_property
     def blocks(self) -> list[str]:
         """Blocks of the base's samples."""
+        if self.study.samples:
+            return block_names(1, 1)
         return self._blocks(self.study.sampling.samples_per_prompt)
 
     @cached_property
     def training_chunks(self) -> list[str]:
         """Chunks of the prompts after the study's own, for training: evaluation never uses them."""
-        labelled = self.study.gold_labels.prompts if self.study.gold_labels else 0
+        if not self.study.gold_labels:
+            return []
+        labelled = self.study.gold_labels.prompts
         return chunk_names(labelled, self.chunk, first=self.study.prompts.count)
 
     @property
@@ -160,25 +166,48 @@ class Layout:
         return {
             "model": self.study.model.model_dump(exclude={"source"}),
             "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many) | self.law(policy),
-            "template": self.study.prompts.template,
+            "template": self.study.asked.template,
             "seed": seed,
             "block": block,
         }
 
-    def links(self, samples_per_prompt: int, links: dict[str, str]) -> dict[str, Any]:
+    def links(self, links: dict[str, str], *, of_policies: bool = False) -> dict[str, Any]:
         """A study's view of shared shards: folders of links, the folders that they point to, and the shards."""
-        return {
-            "links": links,
-            "prompts": self.study.prompts.count,
-            "chunk": self.chunk,
-            "samples_per_prompt": samples_per_prompt,
-            "block": self.study.sampling.block,
-        }
+        samples, sampling = self.study.samples, self.study.sampling
+        prompts = {"prompts": samples.number, "chunk": 1} if samples else {}
+        prompts = prompts or {"prompts": self.study.prompts.count, "chunk": self.chunk}
+        if samples and not of_policies:
+            return {"links": links, **prompts, "samples_per_prompt": 1, "block": 1}
+        each = self.policy_samples if of_policies else sampling.samples_per_prompt
+        return {"links": links, **prompts, "samples_per_prompt": each, "block": sampling.block}
 
     @property
     def read_again(self) -> str:
         """The first shard with log-probabilities of a plain forward pass."""
+        if self.study.samples:  # they are shared by studies that name another model
+            return self.results("samples/read_again.parquet")
         return self.shared(f"read_again/{self.chunks[0]}-{self.blocks[0]}.parquet")
+
+    # Samples that exist
+
+    @property
+    def needed_of_samples(self) -> dict[str, str]:
+        """Columns that the table of samples must have for this study, with the reason of each."""
+        needed = {"token_ids": "a policy's KL is of the tokens that were drawn"} if self.study.all_policies else {}
+        preferences = self.study.preferences
+        tilted = preferences and (not preferences.reward or "tempered-pairs" in preferences.settings)
+        return needed | ({"logprob": "preferences depend on the base's log-probabilities"} if tilted else {})
+
+    @property
+    def columns_of_prompts(self) -> list[str]:
+        """Columns that rewards read with the prompt."""
+        read = (name for spec in self.study.rewards.values() for name in getattr(spec, "columns", []))
+        return list(dict.fromkeys(read))
+
+    @property
+    def score_columns(self) -> list[str]:
+        """Columns of the table of samples that are rewards."""
+        return [spec.column for spec in self.of_kind("column").values()]
 
     # Rewards
 
@@ -194,8 +223,8 @@ class Layout:
 
     @cached_property
     def given(self) -> list[str]:
-        """Rewards that exist before the study: neither sums of others nor trained on gold labels."""
-        return [name for name, spec in self.study.rewards.items() if not isinstance(spec, (Labelled, Sum))]
+        """Rewards that read texts: neither sums of others, nor trained on gold labels, nor columns of a table."""
+        return [name for name, spec in self.study.rewards.items() if not isinstance(spec, (Labelled, Sum, InTable))]
 
     @cached_property
     def light(self) -> list[str]:

@@ -107,14 +107,15 @@ def missing_files(study: Mapping[str, Any], here: Path) -> Iterator[tuple[list[s
         study: as the user wrote it; it may have other errors.
         here: the folder for relative paths.
     """
-    for section in ("scores", "preferences"):
-        table = _mapping(study.get(section)).get("table")
+    for section, key in (("scores", "table"), ("samples", "table"), ("samples", "prompts"), ("preferences", "table")):
+        table = _mapping(study.get(section)).get(key)
         if isinstance(table, str) and not _exists(here, table):
-            yield [section, "table"], f"the file {table} does not exist"
-    imported = _mapping(_mapping(study.get("scores")).get("import")).get("files")
-    for i, file in enumerate(imported if isinstance(imported, list) else []):
-        if isinstance(file, str) and not _exists(here, file):
-            yield ["scores", "import", "files", str(i)], f"{file} does not exist"
+            yield [section, key], f"the file {table} does not exist"
+    for section in ("scores", "samples"):
+        imported = _mapping(_mapping(study.get(section)).get("import")).get("files")
+        for i, file in enumerate(imported if isinstance(imported, list) else []):
+            if isinstance(file, str) and not _exists(here, file):
+                yield [section, "import", "files", str(i)], f"{file} does not exist"
     for keys, source in _sources(study):
         path, member = source.get("path"), source.get("member")
         if isinstance(path, str) and not _exists(here, path):
@@ -298,10 +299,10 @@ def over_default(default: Mapping[str, Any], study: Mapping[str, Any]) -> dict[s
     """A study file merged with the default: missing keys get the default's values.
 
     `source`, `rewards` and `ensembles` are replaced completely. A study with its own rewards that names no ensembles
-    has none. A study with a table of scores, or with its own world, does not get the sections that create samples.
+    has none. A study with samples, with scores, or with its own world, does not get the sections that create samples.
     """
     merged = dict(default)
-    if study.get("scores") is not None or study.get("learning") is not None:
+    if any(study.get(start) is not None for start in ("scores", "samples", "learning")):
         merged = {k: v for k, v in merged.items() if k not in _MADE_BY_MODELS}
     if study.get("rewards") is not None:
         merged["ensembles"] = {}

@@ -315,6 +315,13 @@ class Python(RewardBase):
         return self
 
 
+class InTable(Noted):
+    """Scores that the table of samples has: labels of people, marks of a judge (`samples:`)."""
+
+    kind: Literal["column"]
+    column: Label = Field(description="the column of the table of samples")
+
+
 class Sum(Noted):
     """A weighted sum of other rewards of the study, each in its own units."""
 
@@ -336,6 +343,7 @@ Reward = Annotated[
     | Length
     | Trained
     | FineTuned
+    | InTable
     | Sum
     | Python,
     Field(discriminator="kind"),

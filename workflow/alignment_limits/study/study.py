@@ -15,7 +15,9 @@ from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores, Tempered
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
+from alignment_limits.study.samples import Samples
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
+from alignment_limits.study.starts import check_start
 from alignment_limits.study.tradeoffs import Tradeoffs
 from alignment_limits.study.training import (
     Policy,
@@ -33,12 +35,15 @@ MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
 
 
 class Study(Strict):
-    """A study: from a base model, from a table of scores, or in an enumerated world with a known target."""
+    """A study: from a base model, from samples or scores that exist, or in worlds with a known target."""
 
     study: Name = Field(description="name of the study and of the folder of its results, results/<study>")
     seed: int = Field(0, ge=0, lt=2**31)
     scores: Scores | None = Field(
         None, description="scores that exist already; then leave out model, prompts, sampling and rewards"
+    )
+    samples: Samples | None = Field(
+        None, description="samples that exist already, to be scored by `rewards`; then leave out prompts"
     )
     learning: Learning | None = Field(
         None, description="worlds with a known target; then leave out model, prompts, scores and rewards"
@@ -92,33 +97,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _one_start(self) -> Study:
-        made = {"model": self.model, "prompts": self.prompts, "sampling": self.sampling, "rewards": self.rewards}
-        if self.learning is not None:
-            more = {"scores": self.scores, "preferences": self.preferences, "tempered": self.tempered}
-            needless = [key for key, value in [*made.items(), *more.items()] if value]
-            if needless:
-                raise ValueError(f"a study of learning does not use {', '.join(needless)}; leave them out")
-        elif self.scores is None:
-            missing = [key for key, value in made.items() if not value]
-            if missing:
-                raise ValueError(f"a study needs {', '.join(missing)}, or `scores:` with a table of them")
-        else:
-            needless = [
-                key
-                for key, value in {
-                    **made,
-                    "policies": self.policies,
-                    "proposals": self.proposals,
-                    "training": self.training,
-                    "enumerable": self.enumerable,
-                    "tempered": self.tempered,
-                }.items()
-                if value
-            ]
-            if needless:
-                raise ValueError(f"a study with a table of scores does not use {', '.join(needless)}; leave them out")
-            if self.gold != self.scores.gold:
-                raise ValueError(f"gold is '{self.gold}', but scores.gold is '{self.scores.gold}'; remove the first")
+        check_start(self)
         return self
 
     @field_validator("study")
@@ -221,6 +200,8 @@ class Study(Strict):
     @model_validator(mode="after")
     def _proposable(self) -> Study:
         for name, proposal in (self.proposals or {}).items():
+            if proposal.system is not None and self.samples:
+                raise ValueError(f"proposals.{name}.system needs a study that asks the model itself, with `prompts`")
             if proposal.system is not None and self.prompts and self.prompts.template != "chat":
                 raise ValueError(f"proposals.{name}.system needs prompts.template: chat; other prompts have no system")
             if self.sampling and proposal.temperature == self.sampling.temperature:
@@ -235,7 +216,7 @@ class Study(Strict):
             if levels * self.learning.seeds > MOST_SHARDS * 16:
                 raise ValueError(f"learning.seeds: {levels * self.learning.seeds} worlds are too many; use fewer seeds")
         if self.prompts is None or self.sampling is None:
-            return self
+            return self  # samples that exist are few parts
         s, blocks = self.sampling, -(-self.sampling.samples_per_prompt // self.sampling.block)
         size = chunk_size(s.shard_tokens, s.block, s.max_new_tokens)
         blocks += len(self.all_policies) * -(-(s.policy_samples_per_prompt or s.samples_per_prompt) // s.block)
@@ -298,11 +279,19 @@ class Study(Strict):
         return [name for name in [*self.reward_names, *self.ensembles] if name == self.gold or name in optimized]
 
     @property
+    def asked(self) -> Prompts | Samples | None:
+        """The section with the template of prompts."""
+        return self.prompts or self.samples
+
+    @property
     def base_id(self) -> str:
         """Id of the settings that decide a sample: model, prompts, sampling law, seed.
 
-        The number of prompts and samples, and their layout in shards, are not part of it.
+        The number of prompts and samples, and their layout in shards, are not part of it. For samples that exist
+        already, it is the id of their files and of their parts.
         """
+        if self.samples:
+            return f"{self.samples.name}-{digest(self.samples.model_dump() | {'parts': self.samples.number})}"
         if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts from scores samples nothing")
         decides = {
@@ -317,7 +306,8 @@ class Study(Strict):
 
     def dated(self, reward: str) -> dict[str, str]:
         """The day for a reward's chat template; empty for rewards without one."""
-        return {"date": self.prompts.date} if self.prompts and self.rewards[reward].templated else {}
+        asked = self.asked
+        return {"date": asked.date} if asked and self.rewards[reward].templated else {}
 
     def scorer_id(self, reward: str) -> str:
         """Id of a reward: its name and all settings that decide its scores."""
@@ -334,7 +324,7 @@ class Study(Strict):
 
     def policy_id(self, policy: Policy | Proposed | Run) -> str:
         """Id of a policy: its name and all that decides its law (its source, and the base of an adapter)."""
-        if not (self.model and self.prompts and self.sampling):
+        if not (self.model and self.asked and self.sampling):
             raise TypeError("a study that starts from scores has no policies")
         if isinstance(policy, Run):
             # rewards are standardised on the base's samples, so those count
@@ -343,13 +333,15 @@ class Study(Strict):
                 "settings": policy.settings,
                 "rewards": [self.scorer_id(member) for member in self.members(policy.optimized)],
                 "ensemble": (e := self.ensembles.get(policy.optimized)) and e.model_dump(),
-                "prompts": self.prompts.count,
+                "prompts": self.prompts and self.prompts.count,
                 "samples_per_prompt": self.sampling.samples_per_prompt,
             }
             if policy.setting:  # the study creates its pairs
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
         base = self.model.model_dump(exclude={"name", "dtype", "context"})
+        if self.samples:  # their id does not contain the law of policies
+            base |= {"sampling": self.sampling.model_dump(exclude=self.sampling.how_many), "seed": self.seed}
         if isinstance(policy, Proposed):
             return f"{file_name(policy.name)}-{digest({'proposal': policy.proposal.model_dump(), 'base': base})}"
         return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
@@ -381,11 +373,13 @@ class Study(Strict):
 
 
 def stages(study: Study) -> list[str]:
-    """Stages of a study: from a base model, from a table of scores, or in worlds with a known target."""
+    """Stages of a study: from a base model, from samples or scores that exist, or in worlds with a known target."""
     if study.learning:
         return ["learning", "report"]
     if study.scores:
         start = ["scores"]
+    elif study.samples:
+        start = ["models", "prompts", "samples", "sampling", "rewards"]
     else:
         start = ["models", "prompts", "sampling", "rewards"]
         start += ["gold"] if study.documents else []

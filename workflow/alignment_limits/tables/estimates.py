@@ -260,7 +260,7 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     if entry.pools and (study.pools or (study.scores and study.scores.pool)):
         named["pooled"] = study.pooled if study.pools else optimized
     own: dict[str, Any] = {"relatives_of": study.reward_names} if name == "best_of_n" else {}
-    if name == "plan" and study.scores is None:  # tempered sampling needs the base model
+    if name == "plan" and study.prompts:  # tempered sampling needs the base model
         own = {"particles": (study.tempered or Tempering()).particles}
     return named | given | bounds | own | dict(entry.given(study))
 

@@ -76,7 +76,8 @@ def caption(entry: Any, study: Any) -> str:
     """
     page, comma, section = entry.details.partition(",")
     source = f"scores are from ``{study.scores.source}``" if study.scores else ""
-    source = f"the base model is ``{study.model.name}``" if study.model else source
+    source = f"samples are from ``{study.samples.source}``" if study.samples else source
+    source = f"the base model is ``{study.model.name}``" if study.prompts else source
     tempered = (study.tempered and study.tempered.reward) or study.gold
     names = {"study": study.study, "gold": study.gold, "source": source, "tempered": tempered}
     return f"{entry.description.format(**names)}\nDetails: `{page} <../../{page}>`__{comma}{section}."

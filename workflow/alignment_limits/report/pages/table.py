@@ -186,7 +186,7 @@ def pages_of(study: Any) -> dict[str, Page]:
     has = {
         "learning_page": study.learning,
         "proxies_page": study.gold_labels and study.gold_labels.sweep,
-        "provenance_page": study.scores and study.scores.imported,
+        "provenance_page": (start := study.scores or study.samples) and start.imported,
         "policies_page": study.all_policies,
         "targets_page": study.preferences and study.all_policies,
         "exact_page": study.enumerable,
@@ -201,7 +201,10 @@ def tables_of(name: str, study: Any) -> dict[str, str]:
         ("targets_page", "exact"): not study.enumerable,
         ("exact_page", "policies"): not study.all_policies,
     }
-    return {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
+    found = {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
+    if name == "provenance_page" and study.samples:
+        return {table: path.replace("scores/", "samples/") for table, path in found.items()}
+    return found
 
 
 def settings_of(name: str, study: Any) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""A study that starts from a table of samples: the numbers of the study that drew them, with nothing sampled."""
+
+import polars as pl
+import pytest
+import yaml
+from polars.testing import assert_frame_equal
+from project import STUDY, Project
+from reduced import DEFAULT
+from reported import check
+
+from alignment_limits.study.load import over_default
+from alignment_limits.tables.artifacts import read_tables
+from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
+
+
+@pytest.fixture(scope="module")
+def project(finished, tmp_path_factory):
+    """A project with the samples of the finished study as a user's table, in another order; without their base model."""
+    project = finished.copy(tmp_path_factory.mktemp("brought") / "project")
+    drawn = read_tables(sorted((project.folder / "results/tiny/samples/tiny").glob("*.parquet")), SAMPLES)
+    prompts = pl.read_parquet(project.folder / "results/tiny/prompts.parquet").select("prompt_id", prompt="text")
+    table = drawn.join(prompts, on="prompt_id").with_columns(judge=pl.col("text").str.len_chars().cast(pl.Float64))
+    table.sample(fraction=1, shuffle=True, seed=1).write_parquet(project.folder / "mine.parquet")
+    return project
+
+
+def write(project: Project, **more) -> dict:
+    kept = {key: STUDY[key] for key in ("gold", "rewards", "ensembles", "limits")}
+    values = {"study": "mine", "samples": {"table": "mine.parquet", "parts": 3}, **kept, **more}
+    (project.folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
+    return values
+
+
+def test_a_table_of_samples_gives_the_numbers_of_the_study_that_drew_them(project):
+    rewards = STUDY["rewards"] | {"vader": {"kind": "lexicon", "lexicon": "vader"}}
+    rewards |= {"judge": {"kind": "column", "column": "judge"}}
+    values = write(project, rewards=rewards)
+    jobs = set(project.plan().jobs)
+    assert not {"sample", "convert", "preflight_sampling", "read_samples"} & jobs
+    said = project.run()
+    assert "Traceback" not in said
+    mine, tiny = project.folder / "results/mine", project.folder / "results/tiny"
+    for file in ("ensembles/standardised.parquet", "limits/frontier.parquet", "limits/best_of_n.parquet"):
+        own, theirs = pl.read_parquet(mine / file), pl.read_parquet(tiny / file)
+        if "optimized" in own.columns:
+            own = own.filter(pl.col("optimized").is_in(theirs["optimized"].implode()))
+        assert_frame_equal(own.select(theirs.columns), theirs, check_exact=True)
+    texts = pl.read_parquet(project.folder / "mine.parquet").sort("prompt_id", "sample_id")
+    judged = read_tables(sorted((mine / "scores/judge").glob("*.parquet")), SCORES)
+    assert judged["score"].to_list() == texts["judge"].to_list()
+    project.run("--report", "mine.html")
+    check(project.folder, "mine", project.folder / "mine.html", over_default(DEFAULT, values))
+    assert not project.plan().jobs
+
+
+def test_a_bad_table_is_refused_before_anything_is_scored(project):
+    table = pl.read_parquet(project.folder / "mine.parquet")
+    bad = table.with_columns(logprob=pl.when(pl.int_range(pl.len()) == 6).then(1.0).otherwise("logprob"))
+    bad.write_parquet(project.folder / "bad.parquet")
+    write(project, study="bad", samples={"table": "bad.parquet"})
+    said = project.run(check=False)
+    assert "bad.parquet: 'logprob' is above 0; give log-probabilities in nats, in row 7" in said
+    assert "Traceback" not in said
+    assert not (project.folder / "results/bad/ensembles").exists()

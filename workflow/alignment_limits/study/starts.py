@@ -1,0 +1,62 @@
+"""What a study starts from: a base model, samples, scores, or worlds with a known target. Each has its own sections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alignment_limits.study.rewards import InformationGain, InTable, Labelled
+
+if TYPE_CHECKING:
+    from alignment_limits.study.study import Study
+
+
+def check_start(study: Study) -> None:
+    """Check that a study has the sections of one start, and of no other.
+
+    Raises:
+        ValueError: names the sections that are missing or needless.
+    """
+    if study.samples is None and (columns := [n for n, reward in study.rewards.items() if isinstance(reward, InTable)]):
+        raise ValueError(f"rewards.{columns[0]} is a column of a table of samples, but the study has no `samples:`")
+    made = {"model": study.model, "prompts": study.prompts, "sampling": study.sampling, "rewards": study.rewards}
+    of_models = {name: getattr(study, name) for name in ("policies", "proposals", "training", "enumerable", "tempered")}
+    if study.learning is not None:
+        more = {"scores": study.scores, "samples": study.samples, "preferences": study.preferences}
+        _refuse("a study of learning", made | more | {"tempered": study.tempered})
+    elif study.scores is not None:
+        _refuse("a study with a table of scores", made | of_models | {"samples": study.samples})
+        if study.gold != study.scores.gold:
+            raise ValueError(f"gold is '{study.gold}', but scores.gold is '{study.scores.gold}'; remove the first")
+    elif study.samples is not None:
+        _check_samples(study)
+    elif missing := [key for key, value in made.items() if not value]:
+        raise ValueError(
+            f"a study needs {', '.join(missing)}, or `samples:` with a table of texts, or `scores:` with one of scores"
+        )
+
+
+def _refuse(start: str, sections: dict[str, Any]) -> None:
+    if needless := [key for key, value in sections.items() if value]:
+        raise ValueError(f"{start} does not use {', '.join(needless)}; leave them out")
+
+
+def _check_samples(study: Study) -> None:
+    names = ("prompts", "documents", "gold_labels", "training", "enumerable", "tempered")
+    _refuse("a study that starts from samples", {name: getattr(study, name) for name in names})
+    if not study.rewards:
+        raise ValueError("a study that starts from samples needs rewards, which score them")
+    for name, reward in study.rewards.items():
+        if isinstance(reward, Labelled):
+            raise ValueError(f"rewards.{name} is trained on gold labels of further prompts, which samples do not have")
+        if isinstance(reward, InformationGain) and reward.source is None:
+            raise ValueError(f"rewards.{name} reads the base model; name its `source`, as samples come without one")
+    given = [name for name, reward in study.rewards.items() if isinstance(reward, InTable)]
+    if given and study.all_policies:
+        raise ValueError(f"rewards.{given[0]} is a column of the table, so it cannot score the policies' samples")
+    needed = {"model": study.model, "sampling": study.sampling}
+    if not study.all_policies:
+        _refuse("a study of samples without policies", needed)
+    elif missing := [key for key, value in needed.items() if not value]:
+        raise ValueError(
+            f"policies need {' and '.join(missing)}: the model that drew the samples, and its temperature and lengths"
+        )
