@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from project import Project
 from tiny_policies import adapter, perturbed
@@ -375,3 +376,31 @@ def test_the_distance_to_the_target_of_preferences(edited):
     page = (folder / made[3]).read_text("utf-8")
     assert "No two policies here learned from preference pairs" in page
     assert (folder / made[1]).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_policies_stand_where_they_stood_if_the_base_samples_are_a_table(edited):
+    """The same replies and KLs as in the study that drew them; another law is refused by its log-probabilities."""
+    project = edited
+    drawn = shards(project, "samples/tiny", SAMPLES)
+    prompts = read_table(project.folder / "results/tiny/prompts.parquet", PROMPTS).select("prompt_id", prompt="text")
+    drawn.join(prompts, on="prompt_id").write_parquet(project.folder / "drawn.parquet")
+    file, read = "results/table/policies/policies.parquet", "results/table/samples/read_again.parquet"
+
+    def study(temperature):
+        project.study(STUDY | {"policies": STUDY["policies"][:1]})
+        values = yaml.safe_load((project.folder / "study.yaml").read_text("utf-8"))
+        values["sampling"]["temperature"] = temperature
+        values |= {"study": "table", "samples": {"table": "drawn.parquet"}, "prompts": None}
+        (project.folder / "study.yaml").write_text(yaml.safe_dump(values), "utf-8")
+
+    study(1.1)
+    assert "not those of tiny with the sampling of this study" in project.run(read, check=False)
+    study(0.9)
+    jobs = project.plan(file, read).jobs
+    assert jobs["policy_sample"] == 1
+    assert "sample" not in jobs
+    project.run(file, read)
+    own = read_table(project.folder / file, POLICIES).filter(pl.col("evaluated") == "vowels")
+    theirs = row(project, "near")
+    for name in ("kl", "gain", "limit", "efficiency"):
+        assert own[name].item() == pytest.approx(theirs[name], rel=1e-5), name

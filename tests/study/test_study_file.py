@@ -197,6 +197,42 @@ def test_every_key_of_the_default_study_is_commented_or_obvious():
             assert f"{key}:" in text, f"config.yaml does not mention {key}"
 
 
+SAMPLES = {"study": "mine", "gold": "a", "samples": {"table": "t.csv"}, "rewards": {"a": {"kind": "length"}}}
+PROGRAM = {"kind": "column", "column": "judge"}
+POLICY = {"policies": [{"name": "p", "path": "p"}]}
+BASE = {"model": {"name": "m", "source": {"path": "m"}}, "sampling": {}}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"samples": {}}, "samples: give either `table` or `import`"),
+        ({"samples": {"table": "t.csv", "part": 2}}, "samples.part: unknown key; did you mean 'parts'?"),
+        ({"samples": {"table": "t.csv", "system": "Hi"}}, "system is for template: chat"),
+        ({"rewards": {}}, "a study that starts from samples needs rewards"),
+        (BASE, "a study of samples without policies does not use model, sampling; leave them out"),
+        (POLICY, "policies need model and sampling: the model that drew the samples"),
+        (POLICY | BASE | {"rewards": {"a": PROGRAM}}, "rewards.a is a column of the table, so it cannot score"),
+        ({"tempered": {}}, "a study that starts from samples does not use tempered; leave them out"),
+        ({"samples": None, "scores": {"table": "t.csv", "gold": "a"}}, "does not use rewards; leave them out"),
+        (
+            {"rewards": {"a": {"kind": "information-gain", "beside": "prompt"}}},
+            "rewards.a reads the base model; name its `source`",
+        ),
+    ],
+)
+def test_a_study_of_samples_says_what_it_needs(more, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_study(SAMPLES | more)
+
+
+def test_columns_are_rewards_of_a_table_of_samples_only():
+    with pytest.raises(ConfigError, match="but the study has no `samples:`"):
+        load_study(DEFAULT | {"rewards": {"tox-block": PROGRAM}, "ensembles": {}})
+    assert load_study(SAMPLES | {"rewards": {"a": PROGRAM}}).reward_names == ["a"]
+    assert load_study(SAMPLES | POLICY | BASE).all_policies[0].name == "p"
+
+
 def test_every_key_of_a_study_of_learning_is_in_the_toy():
     text = (ROOT / "config/studies/toy.yaml").read_text("utf-8")
     learning = load_study({"study": "mine", "learning": {}}).learning

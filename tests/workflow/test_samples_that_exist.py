@@ -15,7 +15,7 @@ from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory):
-    """A project with the samples of the finished study as a user's table, in another order; without their base model."""
+    """A project with the samples of the finished study as a user's table, in another order."""
     project = finished.copy(tmp_path_factory.mktemp("brought") / "project")
     drawn = read_tables(sorted((project.folder / "results/tiny/samples/tiny").glob("*.parquet")), SAMPLES)
     prompts = pl.read_parquet(project.folder / "results/tiny/prompts.parquet").select("prompt_id", prompt="text")
@@ -62,3 +62,26 @@ def test_a_bad_table_is_refused_before_anything_is_scored(project):
     assert "bad.parquet: 'logprob' is above 0; give log-probabilities in nats, in row 7" in said
     assert "Traceback" not in said
     assert not (project.folder / "results/bad/ensembles").exists()
+
+
+def test_samples_of_another_project_are_scored(project):
+    """Rewards of the study and the file's own score; the verdict on what drew the samples has its page."""
+    rows = [
+        {
+            "prompt": f"question {i}",
+            "reply": f"answer {j}" + "a" * ((i * j) % 5),
+            "judge": (i + 2 * j) % 7,
+            "model": "one",
+        }
+        for i in range(6)
+        for j in range(16)
+    ]
+    pl.DataFrame(rows).write_csv(project.folder / "log.csv")
+    rewards = {"vowels": STUDY["rewards"]["vowels"], "judge": {"kind": "column", "column": "judge"}}
+    values = {"samples": {"import": {"files": ["log.csv"]}}, "gold": "judge", "rewards": rewards, "ensembles": {}}
+    write(project, study="imported", **values)
+    project.run("results/imported/ensembles/rewards.parquet", "results/imported/report/provenance.html")
+    table = pl.read_parquet(project.folder / "results/imported/ensembles/rewards.parquet")
+    assert table.select("vowels", "judge").null_count().row(0) == (0, 0)
+    assert table.height == len(rows)
+    assert "log.csv" in (project.folder / "results/imported/report/provenance.html").read_text("utf-8")

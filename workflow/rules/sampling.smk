@@ -97,6 +97,7 @@ if STUDY.sampling:
                 "temperature": STUDY.sampling.temperature,
                 "top_p": STUDY.sampling.top_p,
                 "dtype": STUDY.model.dtype,
+                "elsewhere": STUDY.samples is not None,
                 "trust_remote_code": STUDY.model.trust_remote_code,
             },
             code=code("read_samples.py"),
