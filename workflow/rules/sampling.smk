@@ -14,7 +14,9 @@ if STUDY.sampling:
     rule preflight_sampling:
         input:
             prompts=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
-            training=expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks),
+            training=expand(
+                shared("prompts/{chunk}.parquet"), chunk=LAYOUT.training_chunks
+            ),
             model=LAYOUT.model,
             policies=list(LAYOUT.brought.values()),
         output:
@@ -41,7 +43,6 @@ if STUDY.sampling:
         script:
             "../scripts/preflight_sampling.py"
 
-
     rule sample:
         input:
             prompts=shared("prompts/{chunk}.parquet"),
@@ -63,11 +64,11 @@ if STUDY.sampling:
         params:
             p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), STUDY.seed),
             code=code(
-                "sample.py", f"alignment_limits.sampling.{STUDY.sampling.engine}_engine"
+                "sample.py",
+                f"alignment_limits.sampling.{STUDY.sampling.engine}_engine",
             ),
         script:
             "../scripts/sample.py"
-
 
     # Compares the engine with a plain forward pass as soon as the first shard exists. It is not an input of the other
     # shards: then nothing could be sampled meanwhile. A failure ends the run.
