@@ -21,11 +21,13 @@ VALUES = {"AGGREGATORS", "WORLDS"}
 # their attributes are explained; functions that make or take them have examples
 RESULTS = {
     "BestOfNTable",
+    "CostTable",
     "FrontierSums",
     "FrontierTable",
     "Level",
     "Plan",
     "ProxyGapTable",
+    "ShortfallTable",
     "SideEffectsTable",
     "TemperedTable",
     "Tempering",

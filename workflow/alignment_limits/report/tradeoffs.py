@@ -11,6 +11,7 @@ from alignment_limits.report.numbers import Estimate, estimate, interval, number
 from alignment_limits.tables.sample_columns import CHARACTERS, REFUSAL, SHARES, TOKENS, TRUNCATED
 from alignment_limits.tradeoffs.side_effects import TILT
 
+WANTED_N = 4  # draws of best-of-n; the nearest reliable row is spoken of
 WANTED_KL = 1.0  # nats; the nearest reliable row is spoken of
 _CHANGES = {TRUNCATED: "replies cut at the token limit", REFUSAL: "refusals"}
 
@@ -74,4 +75,33 @@ def _negative(size: Estimate) -> Estimate:
     return Estimate(-size.value, -size.high, -size.low, size.reliable, size.reason)
 
 
-ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {"side_effects": side_effects}
+def cost(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """What the stopping rule saves against best-of-n, and what best-of-n's shortfall is due to."""
+    own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("n") > 1))
+    if not own.height:
+        return None
+    question = "What does the reward cost?"
+    rules = own.filter((pl.col("method") == "stopping") & pl.col("reliable") & pl.col("same_as").is_finite())
+    if not rules.height:
+        reason = most_frequent(own.filter(pl.col("method") == "stopping")["reason"].to_list())
+        return question, f"The gain for a given cost is not reliable here. Reason: {reason or 'no n gains as much'}."
+    row = rules.sort((pl.col("n") - WANTED_N).abs(), "n").row(0, named=True)
+    said = (
+        f"A stopping rule at the mean cost of best-of-{row['n']} gains as much as "
+        f"best-of-{interval(estimate(row, 'same_as'))}."
+    )
+    parts = own.filter((pl.col("method") == "best-of-n") & pl.col("shortfall_reliable"))
+    if parts.height:
+        part = parts.sort((pl.col("n") - WANTED_N).abs(), "n").row(0, named=True)
+        shares = {name: 100 * max(part[name], 0.0) / part["limit"] for name in ("not_tilt", "same_n")}
+        said += (
+            f" Best-of-{part['n']} loses {number(shares['not_tilt'], 1)} % of the limit because it is not the tilt and "
+            f"{number(shares['same_n'], 1)} % because n is the same for all prompts."
+        )
+    return question, said
+
+
+ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
+    "side_effects": side_effects,
+    "cost": cost,
+}

@@ -22,6 +22,19 @@ class SideEffects(Strict):
     )
 
 
+class Cost(Strict):
+    """What a reward costs in draws and tokens: best-of-n, the best n for each prompt, a stopping rule."""
+
+    optimized: list[Label] | None = Field(
+        None, min_length=1, description="the rewards and ensembles that select; null: all rewards"
+    )
+    most: int | None = Field(
+        None,
+        ge=2,
+        description="largest number of draws for a prompt; null: half of its samples. A prompt needs twice as many",
+    )
+
+
 class Tradeoffs(Strict):
     """Further questions of the same samples; each needs no further sample or score."""
 
@@ -46,11 +59,13 @@ class Tradeoffs(Strict):
         description="a reply is counted as a refusal if one of these is in its first 200 characters, in any case",
     )
     side_effects: SideEffects = SideEffects()  # type: ignore[call-arg]
+    cost: Cost = Cost()  # type: ignore[call-arg]
 
     @property
     def named(self) -> list[tuple[str, str]]:
         """The rewards and ensembles that are named, and where."""
-        return [("side_effects.optimized", name) for name in self.side_effects.optimized or []]
+        lists = {"side_effects": self.side_effects.optimized, "cost": self.cost.optimized}
+        return [(f"{where}.optimized", name) for where, names in lists.items() for name in names or []]
 
     @property
     def numbers(self) -> list[str]:

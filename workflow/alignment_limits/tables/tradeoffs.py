@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.tables import costs
+from alignment_limits.tables.costs import COST as COST
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import BUILT_IN
@@ -79,4 +81,5 @@ ESTIMATORS = {
         reads=_with_policies,
         given=_side_effects_given,
     ),
+    **costs.ESTIMATORS,
 }

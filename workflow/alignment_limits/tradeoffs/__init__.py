@@ -3,6 +3,15 @@
 Scores and columns are arrays (prompts, samples); NaN marks a missing sample.
 """
 
+from alignment_limits.tradeoffs.cost import CostTable, reward_for_cost
+from alignment_limits.tradeoffs.shortfall import ShortfallTable, shortfall
 from alignment_limits.tradeoffs.side_effects import SideEffectsTable, side_effects
 
-__all__ = ["SideEffectsTable", "side_effects"]
+__all__ = [
+    "CostTable",
+    "ShortfallTable",
+    "SideEffectsTable",
+    "reward_for_cost",
+    "shortfall",
+    "side_effects",
+]

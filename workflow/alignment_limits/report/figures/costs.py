@@ -1,0 +1,86 @@
+"""What a reward costs: gain for draws and tokens, and what of best-of-n's shortfall is due to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from alignment_limits.report.figures.style import BEST_OF_N, DASHED, GAIN, INK, PER_PROMPT, Look, outside_key
+
+_RULES: dict[str, dict[str, Any]] = {
+    "best-of-n": {"color": BEST_OF_N, "marker": "o", "label": "best-of-n"},
+    "n-per-prompt": {"color": PER_PROMPT, "marker": "^", "label": "best n for each prompt"},
+    "stopping": {"color": INK, "marker": "s", "label": "stopping rule"},
+}
+_PARTS = {"not_tilt": ("not the tilt", "#8a8a8a"), "same_n": ("same n for all", "#cbdfec")}
+
+
+def cost(table: pl.DataFrame, look: Look) -> Figure:
+    """Above: gold's gain against the mean cost of a reply, for three rules by gold. Below: best-of-n's shortfall.
+
+    What is not reliable is hollow above and hatched below.
+
+    Args:
+        table: `tradeoffs/cost.parquet`.
+        look: size and colours.
+    """
+    own = table.filter((pl.col("optimized") == look.gold) & (pl.col("evaluated") == look.gold)).sort("n")
+    tokens = own["tokens"].is_finite().any()
+    parts = own.filter((pl.col("method") == "best-of-n") & (pl.col("n") > 1) & pl.col("limit").is_finite())
+    with look.applied():
+        figure = look.figure(height=min(1.2 * look.width, 5.0) if parts.height else 0.75 * look.width)
+        axes = figure.subplots(
+            2 if parts.height else 1, 1, height_ratios=[1.7, 1] if parts.height else None, squeeze=False
+        )
+        top = axes[0, 0]
+        for rule, style in _RULES.items():
+            _line(top, own.filter(pl.col("method") == rule), "tokens" if tokens else "draws", rule, style)
+        top.set_xscale("log")
+        for axis in (top.xaxis.set_major_formatter, top.xaxis.set_minor_formatter):
+            axis(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:g}"[0] in "125" else ""))
+        top.set_xlabel("new tokens drawn for one reply, mean" if tokens else "draws for one reply, mean")
+        top.set_ylabel(GAIN)
+        top.set_ylim(0, None)
+        handles: list[Any] = [Line2D([], [], ms=3.2, lw=1.0, **style) for style in _RULES.values()]
+        if parts.height:
+            _shares(axes[1, 0], parts)
+            handles += [Patch(facecolor=colour, label=text) for text, colour in _PARTS.values()]
+        outside_key(figure, handles, look)
+    return figure
+
+
+def _line(ax: Any, rows: pl.DataFrame, x: str, rule: str, style: dict[str, Any]) -> None:
+    """Points with their intervals, joined where both ends are reliable and by dashes elsewhere."""
+    rows = rows.filter(pl.col("gain").is_finite())
+    look = {"color": style["color"], "marker": style["marker"], "ms": 3.2, "ls": ""}
+    ax.vlines(rows[x], rows["gain_low"], rows["gain_high"], color=style["color"], lw=0.7, alpha=0.6, zorder=3)
+    sure = rows["reliable"].to_list()
+    for left, right in zip(range(rows.height - 1), range(1, rows.height), strict=True):
+        both = sure[left] and sure[right]
+        pair = rows[left : right + 1]
+        ax.plot(pair[x], pair["gain"], color=style["color"], lw=1.0 if both else 0.6, ls="-" if both else DASHED)
+    for reliable in (True, False):
+        part = rows.filter(pl.col("reliable") == reliable)
+        (dots,) = ax.plot(part[x], part["gain"], zorder=4, mfc=style["color"] if reliable else "white", **look)
+        dots.set_gid(rule if reliable else f"{rule}:unreliable")
+
+
+def _shares(ax: Any, parts: pl.DataFrame) -> None:
+    """Bars: the two parts of the shortfall, as shares of the limit."""
+    names = [str(n) for n in parts["n"]]
+    bottom = [0.0] * parts.height
+    for column, (_, colour) in _PARTS.items():
+        heights = (100 * parts[column].clip(0) / parts["limit"]).to_list()
+        bars = ax.bar(names, heights, bottom=bottom, color=colour, width=0.66, zorder=3, lw=0)
+        for bar, reliable in zip(bars, parts["shortfall_reliable"], strict=True):
+            bar.set_gid(column if reliable else f"{column}:unreliable")
+            if not reliable:
+                bar.set(hatch="////", edgecolor="white", alpha=0.6)
+        bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
+    ax.set_xlabel("n of best-of-n")
+    ax.set_ylabel("below the limit\n(% of it)")

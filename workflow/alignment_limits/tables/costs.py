@@ -1,0 +1,81 @@
+"""Estimators of trade-offs in the workflow: what a reward costs. `tradeoffs` lists them with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from alignment_limits.limits.best_of_n import check_ns
+from alignment_limits.tables.estimators import Estimator, Scores
+from alignment_limits.tables.sample_columns import TOKENS
+from alignment_limits.tables.schemas.limits import contract, with_interval
+from alignment_limits.tradeoffs.cost import BEST_OF_N, CostTable, reward_for_cost
+from alignment_limits.tradeoffs.shortfall import ShortfallTable, shortfall
+
+_SHORTFALL = ("kl", "limit_per_prompt", "limit", *with_interval("not_tilt"), *with_interval("same_n"))
+_VERDICT = {"shortfall_reliable": pl.Boolean, "shortfall_reason": pl.String}
+
+COST = contract(
+    "cost",
+    CostTable,
+    "optimized evaluated method n most prompts draws draws_low draws_high tokens tokens_low tokens_high gain gain_low "
+    "gain_high extra extra_low extra_high same_as same_as_low same_as_high reliable reason",
+    {"reliable": (*with_interval("gain"), *with_interval("extra"))}
+    | {"shortfall_reliable": (*with_interval("not_tilt"), *with_interval("same_n"))},
+    optimized=pl.String,
+    evaluated=pl.String,
+    # of best-of-n by the reward that evaluates it, else null
+    **{name: ShortfallTable.polars_schema()[name] for name in _SHORTFALL},
+    **_VERDICT,
+)
+
+
+def _cost(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+    settings = {"replicates": p["bootstrap"], "seed": p["seed"], **scores.prompts}
+    lengths = _lengths(scores)
+    for name in optimized:
+        own = scores.of[name]
+        most = int(np.sum(~np.isnan(own), axis=1).max())
+        ns = [n for n in p["best_of"] if n <= most]
+        if not ns:
+            continue
+        tables = reward_for_cost(own, scores.evaluated(name), ns=ns, lengths=lengths, most=p["most"], **settings)
+        parts = shortfall(own, ns=check_ns(ns, own), **settings).to_polars()
+        parts = parts.select("n", *_SHORTFALL, shortfall_reliable="reliable", shortfall_reason="reason")
+        for evaluated, table in tables.items():
+            rows = table.to_polars().with_columns(optimized=pl.lit(name), evaluated=pl.lit(evaluated))
+            mine = (pl.col("method") == BEST_OF_N) & (pl.col("evaluated") == name)
+            joined = rows.join(parts, on="n", how="left", maintain_order="left")
+            blank = [c for c in parts.columns if c != "n"]
+            yield joined.with_columns(pl.when(mine).then(pl.col(c)).alias(c) for c in blank).select(*COST.columns)
+
+
+def _lengths(scores: Scores) -> np.ndarray | None:
+    """Tokens of each sample, if all samples have them."""
+    columns = scores.tables["columns"]
+    if TOKENS not in columns.columns:
+        return None
+    tokens = scores.column(TOKENS)
+    present = ~np.isnan(scores.of[scores.gold])
+    return tokens if np.isfinite(tokens[present]).all() and np.nansum(tokens) > 0 else None
+
+
+def _cost_given(study: Any) -> dict[str, Any]:
+    return {"optimized": study.tradeoffs.cost.optimized or study.reward_names, "most": study.tradeoffs.cost.most}
+
+
+ESTIMATORS = {
+    "cost": Estimator(
+        _cost,
+        COST,
+        "all",
+        ("best_of", "bootstrap"),
+        "cost.parquet",
+        folder="tradeoffs",
+        reads=lambda study: ("columns",),
+        given=_cost_given,
+    ),
+}
