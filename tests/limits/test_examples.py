@@ -24,6 +24,7 @@ RESULTS = {
     "CostTable",
     "FrontierSums",
     "FrontierTable",
+    "LengthControlTable",
     "Level",
     "Plan",
     "ProxyGapTable",

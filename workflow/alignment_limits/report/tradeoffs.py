@@ -9,6 +9,7 @@ import polars as pl
 from alignment_limits.report.headline import most_frequent, nats
 from alignment_limits.report.numbers import Estimate, estimate, interval, number
 from alignment_limits.tables.sample_columns import CHARACTERS, REFUSAL, SHARES, TOKENS, TRUNCATED
+from alignment_limits.tradeoffs.length_control import FREE, HELD
 from alignment_limits.tradeoffs.side_effects import TILT
 
 WANTED_N = 4  # draws of best-of-n; the nearest reliable row is spoken of
@@ -101,7 +102,32 @@ def cost(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     return question, said
 
 
+def length_control(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """How much of gold's gain comes with length, and what is lost if length is held; None without a length."""
+    own = table.filter((pl.col("optimized") == gold) & (pl.col("evaluated") == gold))
+    if not own.height:
+        return None
+    question = "How much of the gain comes with length?"
+    free, held = (own.filter(pl.col("tilt") == tilt) for tilt in (FREE, HELD))
+    row = nearest(free.filter("explained_reliable"))
+    if row is None:
+        return question, f"This is not reliable here. Reason: {most_frequent(free['explained_reason'].to_list())}."
+    part = estimate(row, "explained")
+    kl = float(row["kl"])  # type: ignore[arg-type]
+    what = {TOKENS: "length", CHARACTERS: "length"}.get(str(row["column"]), str(row["column"]))
+    said = (
+        f"At {nats(kl)}, the change of {what} predicts {interval(part, percent=True)} of the gain in gold (by their "
+        "regression within prompts)."
+    )
+    other = held.filter((pl.col("kl") - kl).abs() < 1e-9)
+    lost = estimate(other.row(0, named=True), "lost") if other.height else Estimate()
+    if lost.known:
+        said += f" With the mean of {what} held fixed, the largest gain is {interval(lost, percent=True)} smaller."
+    return question, said
+
+
 ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
     "side_effects": side_effects,
     "cost": cost,
+    "length_control": length_control,
 }

@@ -35,6 +35,24 @@ class Cost(Strict):
     )
 
 
+class LengthControl(Strict):
+    """The limit with the mean length of replies held fixed, and the share of the gain that comes with length."""
+
+    column: Label | None = Field(
+        None,
+        description="the column to hold; null: the length of replies in tokens, or in characters if tokens are unknown",
+    )
+    optimized: list[Label] | None = Field(
+        None, min_length=1, description="the rewards and ensembles that are optimised; null: all rewards"
+    )
+    kls: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.1, 0.25, 0.5, 1.0, 1.5, 2.0],
+        min_length=1,
+        max_length=50,
+        description="KL budgets in nats; each takes as long as a curve",
+    )
+
+
 class Tradeoffs(Strict):
     """Further questions of the same samples; each needs no further sample or score."""
 
@@ -60,17 +78,25 @@ class Tradeoffs(Strict):
     )
     side_effects: SideEffects = SideEffects()  # type: ignore[call-arg]
     cost: Cost = Cost()  # type: ignore[call-arg]
+    length_control: LengthControl = LengthControl()  # type: ignore[call-arg]
 
     @property
     def named(self) -> list[tuple[str, str]]:
         """The rewards and ensembles that are named, and where."""
-        lists = {"side_effects": self.side_effects.optimized, "cost": self.cost.optimized}
+        lists = {
+            "side_effects": self.side_effects.optimized,
+            "length_control": self.length_control.optimized,
+            "cost": self.cost.optimized,
+        }
         return [(f"{where}.optimized", name) for where, names in lists.items() for name in names or []]
 
     @property
     def numbers(self) -> list[str]:
         """Columns of numbers of the table of scores that are used."""
-        return [*dict.fromkeys(self.side_effects.columns)]
+        from alignment_limits.tables.sample_columns import BUILT_IN
+
+        held = self.length_control.column
+        return [*dict.fromkeys([*self.side_effects.columns, *([held] if held and held not in BUILT_IN else [])])]
 
     @property
     def texts(self) -> list[str]:

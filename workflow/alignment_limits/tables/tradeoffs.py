@@ -13,8 +13,9 @@ from alignment_limits.tables import costs
 from alignment_limits.tables.costs import COST as COST
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.grid import Grid
-from alignment_limits.tables.sample_columns import BUILT_IN
-from alignment_limits.tables.schemas.limits import contract, with_interval
+from alignment_limits.tables.sample_columns import BUILT_IN, CHARACTERS, TOKENS
+from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
+from alignment_limits.tradeoffs.length_control import LengthControlTable, length_control
 from alignment_limits.tradeoffs.side_effects import SideEffectsTable, of_policy, side_effects
 
 SIDE_EFFECTS = contract(
@@ -26,6 +27,17 @@ SIDE_EFFECTS = contract(
     optimized=pl.String,  # of a policy, null if it is not known
     kind=pl.String,  # column: in its own units; reward: in base standard deviations
     policy=pl.String,  # of method "policy"
+)
+
+LENGTH_CONTROL = contract(
+    "length_control",
+    LengthControlTable,
+    "optimized evaluated column tilt kl weight gain gain_low gain_high change change_low change_high lost lost_low "
+    "lost_high explained explained_low explained_high reliable reason",
+    {"reliable": with_interval("gain")} | own_verdicts("gain", "change", "lost", "explained"),
+    optimized=pl.String,
+    evaluated=pl.String,
+    column=pl.String,  # what is held
 )
 
 
@@ -70,6 +82,36 @@ def _with_policies(study: Any) -> Sequence[str]:
     return ("columns", "policies", "policy_columns") if study.all_policies else ("columns",)
 
 
+def _length_control(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+    settings = {"kls": p["length_kls"], "replicates": p["bootstrap"], "seed": p["seed"], **scores.prompts}
+    lengths = scores.columns([c for c in p["columns"] if c in scores.tables["columns"].columns])
+    differing = [name for name, values in lengths.items() if _differs(values)]
+    for name in optimized if differing else ():
+        for evaluated in dict.fromkeys([name, scores.gold]):
+            table = length_control(scores.of[name], lengths[differing[0]], scores.of[evaluated], **settings)
+            labels = {"optimized": name, "evaluated": evaluated, "column": differing[0]}
+            yield table.to_polars().with_columns(pl.lit(value).alias(key) for key, value in labels.items())
+
+
+def _differs(values: np.ndarray) -> bool:
+    """Whether a column differs within some prompt."""
+    some = values[np.isfinite(values).any(axis=1)]
+    return bool(np.any(np.nanmax(some, axis=1) > np.nanmin(some, axis=1))) if len(some) else False
+
+
+def _length_control_given(study: Any) -> dict[str, Any]:
+    own = study.tradeoffs.length_control
+    return {
+        "columns": [own.column] if own.column else [TOKENS, CHARACTERS],
+        "optimized": own.optimized or study.reward_names,
+        "length_kls": sorted(set(own.kls)),
+    }
+
+
+def _held(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
+    yield f"held: {table['column'][0]}" if table.height else "no length that differs within a prompt: nothing to hold"
+
+
 ESTIMATORS = {
     "side_effects": Estimator(
         _side_effects,
@@ -82,4 +124,15 @@ ESTIMATORS = {
         given=_side_effects_given,
     ),
     **costs.ESTIMATORS,
+    "length_control": Estimator(
+        _length_control,
+        LENGTH_CONTROL,
+        "all",
+        ("bootstrap",),
+        "length_control.parquet",
+        said=_held,
+        folder="tradeoffs",
+        reads=lambda study: ("columns",),
+        given=_length_control_given,
+    ),
 }

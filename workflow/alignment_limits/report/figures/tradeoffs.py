@@ -66,6 +66,7 @@ def side_effects(table: pl.DataFrame, look: Look, *, proxies: Sequence[str] = ()
         for ax, name in zip(axes, names, strict=False):
             _panel(ax, drawn.filter(pl.col("column") == name), name, rewards, look)
         axes[0].set_xlim(0, 1.03 * float(drawn["kl"].max()))  # type: ignore[arg-type]
+        figure.align_ylabels()
         figure.supxlabel(KL, fontsize=look.font_size)
         outside_key(figure, _key(rewards, drawn, look), look, title="optimised")
     return figure

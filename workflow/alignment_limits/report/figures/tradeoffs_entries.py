@@ -39,4 +39,20 @@ FIGURES = {
         page=PAGE,
         of="cost",
     ),
+    "length_control": Entry(
+        "tradeoffs_length:length_control",
+        TRADEOFFS,
+        "the limit with length held fixed",
+        {"table": ("tradeoffs/length_control.parquet", "tradeoffs:LENGTH_CONTROL")},
+        ("proxies",),
+        section="Length held fixed",
+        description=(
+            "**How much of the gain comes with length.** Top: the largest gain in gold (``{gold}``) at each KL (black),"
+            " and the largest gain of policies whose mean length is that of the base model (grey). Bottom: the share of"
+            " each reward's own gain that its regression on length, within prompts, predicts from the change of "
+            "length. Bands are 95% intervals. Dashed, pale parts are not reliable."
+        ),
+        page=PAGE,
+        of="length_control",
+    ),
 }
