@@ -93,6 +93,22 @@ def test_it_may_be_repeated_with_other_settings(answered, monkeypatch):
     assert pl.read_parquet("out2/limits/best_of_n.parquet").filter(method="best-of-n")["n"].unique().to_list() == [2]
 
 
+def test_with_columns_it_says_what_else_changes(answered, monkeypatch, capsys):
+    folder, _ = answered
+    monkeypatch.chdir(folder)
+    pl.read_parquet("mine.parquet").with_columns(n_tokens=pl.col("length") + 100).write_parquet("long.parquet")
+    command = ["frontier", "long.parquet", "--gold", "judge", "--columns", "length", "--n", "4", "-o", "out3"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "proxies:" not in said, "a named column is no proxy"
+    assert "What else changes? Replies get longer by " in said
+    assert "How much of the gain comes with length?" in said
+    study = yaml.safe_load((folder / "out3/study.yaml").read_text("utf-8"))
+    assert study["tradeoffs"] == {"side_effects": {"columns": ["length"]}}
+    assert set(pl.read_parquet("out3/tradeoffs/side_effects.parquet")["column"]) >= {"tokens", "length"}
+    assert (folder / "out3/figures/length_control.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

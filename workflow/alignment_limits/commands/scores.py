@@ -25,14 +25,17 @@ from alignment_limits.study.study import Study
 from alignment_limits.tables.arrays import reward_columns
 from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
+from alignment_limits.tables.sample_columns import table_columns
 from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
+from alignment_limits.tables.schemas.tradeoffs import COLUMNS
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
 MARK = "# Written by `alignment-limits frontier`, which may write this folder again.\n"  # first line of study.yaml
 SHOWN = ("frontier", "gold_under_proxies", "win_rate", "reward_distributions")  # figures
+WITH_COLUMNS = ("side_effects", "length_control")  # estimators, and figures
 
 
 def frontier_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,12 @@ def frontier_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="COLUMN", help="marks prompts that are not independent; default: cluster")
     parser.add_argument("--n", type=int, nargs="+", metavar="N", help="of best-of-n")
     parser.add_argument("--kls", type=float, nargs="+", metavar="NATS", help="budgets of KL")
+    parser.add_argument(
+        "--columns",
+        nargs="*",
+        metavar="COLUMN",
+        help="also what else changes: length, cuts and refusals (of n_tokens, text, finish_reason), and these columns",
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where everything is written")
 
 
@@ -58,7 +67,7 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
         return f"error: {out} exists and was not written by this command; choose another folder"
     sweep([str(out)])
     given = read_user_table(arguments.table)
-    known = [arguments.gold, arguments.cluster or "cluster"]
+    known = [arguments.gold, arguments.cluster or "cluster", *(arguments.columns or ())]
     proxies = reward_columns(given, known) if arguments.proxies is None else arguments.proxies
     scores = read_score_table(arguments.table, [arguments.gold, *proxies])
     study = _study(arguments, proxies, scores)
@@ -93,7 +102,9 @@ def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.Dat
     limits |= {"kls": arguments.kls} if arguments.kls else {}
     table = {"table": str(arguments.table.absolute()), "gold": arguments.gold, "proxies": list(proxies)}
     table |= {"cluster": arguments.cluster} if arguments.cluster else {}
-    return load_study({"study": stem_of(arguments.table), "scores": table, "limits": limits}, "the command line")
+    given = {"study": stem_of(arguments.table), "scores": table, "limits": limits}
+    given |= {"tradeoffs": {"side_effects": {"columns": arguments.columns}}} if arguments.columns else {}
+    return load_study(given, "the command line")
 
 
 def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) -> Iterator[str]:
@@ -118,8 +129,15 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
     for name in ("frontier", "best_of_n", "over_optimisation"):
         found, entry = estimate(name, standardised, settings_of(name, study)), ESTIMATORS[name]
         tables[name] = write(found, f"limits/{entry.file}", entry.contract)
+    if arguments.columns is not None:
+        of = study.tradeoffs
+        columns = table_columns(arguments.table, of.refusals, of.numbers, of.texts)
+        write(columns, "tradeoffs/columns.parquet", COLUMNS)
+        for name in WITH_COLUMNS:
+            found, entry = estimate(name, standardised, settings_of(name, study), columns=columns), ESTIMATORS[name]
+            tables[name] = write(found, entry.path, entry.contract)
     figures = {}
-    for name in SHOWN:
+    for name in (*SHOWN, *(name for name in WITH_COLUMNS if name in tables)):
         figure = drawn.FIGURES[name]
         files = {argument: str(out / file) for argument, file in drawn.tables_of(figure, study).items()}
         picture, look = drawn.draw(name, files, drawn.settings_of(figure, study))
@@ -137,4 +155,6 @@ def _written(study: Study) -> dict[str, Any]:
     """The study file: the table and all settings of the estimates."""
     assert study.scores is not None
     scores = study.scores.model_dump(exclude_defaults=True, mode="json")
-    return {"study": study.study, "scores": scores, "limits": study.limits.model_dump(mode="json"), "seed": study.seed}
+    limits, more = study.limits.model_dump(mode="json"), study.tradeoffs.model_dump(exclude_defaults=True, mode="json")
+    written = {"study": study.study, "scores": scores, "limits": limits, "seed": study.seed}
+    return written | ({"tradeoffs": more} if more else {})

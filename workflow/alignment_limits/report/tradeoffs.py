@@ -116,8 +116,8 @@ def length_control(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     kl = float(row["kl"])  # type: ignore[arg-type]
     what = {TOKENS: "length", CHARACTERS: "length"}.get(str(row["column"]), str(row["column"]))
     said = (
-        f"At {nats(kl)}, the change of {what} predicts {interval(part, percent=True)} of the gain in gold (by their "
-        "regression within prompts)."
+        f"At {nats(kl)}, the change of {what} predicts {interval(part, percent=True)} of the gain in gold (regression "
+        f"of gold on {what} within prompts)."
     )
     other = held.filter((pl.col("kl") - kl).abs() < 1e-9)
     lost = estimate(other.row(0, named=True), "lost") if other.height else Estimate()
