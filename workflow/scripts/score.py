@@ -28,8 +28,12 @@ with job(snakemake):
     scores = reward.score([read[prompt] for prompt in table["prompt_id"]], table["text"].to_list())
     seconds = time.perf_counter() - start
     speed = f"{table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated"
+    more = {}
+    if scores.failed is not None:
+        more = {"run": {"failed": float(scores.failed.mean())}}
+        speed += f", {scores.failed.mean():.1%} without an answer of the judge"
     say(f"{snakemake.wildcards.scorer}: {speed}")
     out = table.select("prompt_id", "sample_id", score=pl.Series(scores.score), truncated=pl.Series(scores.truncated))
     packages = ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment"]
     source = {"samples_sha256": file_sha256(snakemake.input.samples)}
-    write_table(out, snakemake.output.scores, SCORES, provenance(snakemake, packages, source=source))
+    write_table(out, snakemake.output.scores, SCORES, provenance(snakemake, packages, source=source, **more))

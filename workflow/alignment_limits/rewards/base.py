@@ -22,10 +22,12 @@ class Scores:
     Attributes:
         score: float64 [n], larger is better, in the reward's units (logits, cosine, counts).
         truncated: bool [n], True where the model did not read the complete text.
+        failed: bool [n], True where a judge has not answered; None for other rewards.
     """
 
     score: NDArray[np.float64]
     truncated: NDArray[np.bool_]
+    failed: NDArray[np.bool_] | None = None
 
 
 class Prompt(str):
@@ -100,7 +102,8 @@ class ItemReward:
                 f"{len(bad)} of {len(where)} scores are NaN or infinite, the first for text number {bad[0]} "
                 "(counted from 0); fix the reward"
             )
-        return Scores(self.sign * raw.score[where] + 0.0, raw.truncated[where])  # + 0.0: no negative zeros
+        failed = None if raw.failed is None else raw.failed[where]
+        return Scores(self.sign * raw.score[where] + 0.0, raw.truncated[where], failed)  # + 0.0: no negative zeros
 
 
 def text_reward(

@@ -6,6 +6,7 @@ answer. So scores have no ties, and no parsing can fail.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,30 +76,40 @@ def answers(tokenizer: Any, safe: str, unsafe: str, lead: str, path: Path) -> tu
         RewardError: the two are the same token, or one of them is white space, a control token or unknown; the message
             shows both.
     """
-    said: list[int] = tokenizer(lead, add_special_tokens=False)["input_ids"] if lead else []
-    first = []
-    for answer in (safe, unsafe):
-        alone: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        whole: list[int] = tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
-        # after the lead if the lead's tokens do not change: many tokenizers put a space before a text's first word
-        tokens = whole[len(said) :] if whole[: len(said)] == said else alone
-        first.append(tokens[0] if tokens else None)
-    shown = [
-        f"'{answer}' begins with {'no token' if token is None else repr(tokenizer.convert_ids_to_tokens(token))}"
-        for answer, token in zip((safe, unsafe), first, strict=True)
-    ]
-    good, bad = first
-    if good is None or bad is None or any(_means_nothing(tokenizer, token) for token in (good, bad)):
-        raise RewardError(
-            f"{path}: {' and '.join(shown)}; such a token does not identify the answer: give safe and unsafe as the "
-            "model writes them, without white space in front"
-        )
+    good, bad = (tokens[0] for tokens in answer_tokens(tokenizer, [safe, unsafe], lead, path))
     if good == bad:
+        shown = "; ".join(f"'{a}' begins with {tokenizer.convert_ids_to_tokens(good)!r}" for a in (safe, unsafe))
         raise RewardError(
-            f"{path}: the two answers begin with the same token ({'; '.join(shown)}), so their log-odds would be 0 "
+            f"{path}: the two answers begin with the same token ({shown}), so their log-odds would be 0 "
             "for every reply; choose answers that differ there"
         )
     return good, bad
+
+
+def answer_tokens(tokenizer: Any, answers: Sequence[str], lead: str, path: Path) -> list[list[int]]:
+    """Tokens of each answer after the beginning of the model's turn.
+
+    Raises:
+        RewardError: an answer has no token, or begins with white space, a control token or an unknown one; the message
+            shows it.
+    """
+    said: list[int] = tokenizer(lead, add_special_tokens=False)["input_ids"] if lead else []
+    out: list[list[int]] = []
+    for answer in answers:
+        alone: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        whole: list[int] = tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
+        # after the lead if the lead's tokens do not change: many tokenizers put a space before a text's first word
+        out.append(whole[len(said) :] if whole[: len(said)] == said else alone)
+    if bad := [i for i, tokens in enumerate(out) if not tokens or _means_nothing(tokenizer, tokens[0])]:
+        shown = " and ".join(
+            f"'{answers[i]}' begins with {repr(tokenizer.convert_ids_to_tokens(out[i][0])) if out[i] else 'no token'}"
+            for i in bad
+        )
+        raise RewardError(
+            f"{path}: {shown}; such a token does not identify the answer: give the answers as the model writes them, "
+            "without white space in front"
+        )
+    return out
 
 
 def _means_nothing(tokenizer: Any, token: int) -> bool:

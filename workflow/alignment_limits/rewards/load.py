@@ -33,6 +33,7 @@ _LOADERS = {
     "information-gain": "information_gain",
     "length": "words:load_length",
     "guard": "guard",
+    "judge": "judge",
     "python": "python_function",
 }
 _NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside"}

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -144,6 +144,43 @@ class Source(Strict):
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OUR_FILES = (".parquet", ".json", ".html", ".pdf", ".png", ".log", ".tsv", ".npz", ".safetensors", ".part")
 _LONGEST = 80
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be 1 or -1")  # in Python, True equals 1
+    return value
+
+
+Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_boolean)]
+
+
+class Noted(Strict):
+    """Settings of every reward."""
+
+    light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
+    neural: ClassVar[bool] = False  # torch computes it, so its jobs take a GPU where there is one
+
+    decides_nothing: ClassVar[set[str]] = {"note", "bounds", "gpu"}  # of a score
+
+    note: str = Field("", description="a caveat that the report prints next to the reward")
+    bounds: Bounds | None = Field(
+        None,
+        description="the lowest and the highest possible score, after `sign`; give them where the reward has them, "
+        "such as [0, 1] of a pass rate: the limit then has an upper bound",
+    )
+
+    @property
+    def templated(self) -> bool:
+        """Whether texts go through a chat template, which may print a date."""
+        return getattr(self, "text", None) == "chat"
+
+
+class RewardBase(Noted):
+    """Settings of every reward that reads texts."""
+
+    text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the reward reads")
+    sign: Sign = Field(1, description="-1 turns a measure of badness (toxicity) into a reward")
 
 
 def file_name(name: str) -> str:

@@ -5,46 +5,10 @@ from __future__ import annotations
 import keyword
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from alignment_limits.study.base import Bounds, Inside, Label, Source, Strict
-
-
-def _no_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be 1 or -1")  # in Python, True equals 1
-    return value
-
-
-Sign = Annotated[Literal[-1, 1], BeforeValidator(_no_boolean)]
-
-
-class Noted(Strict):
-    """Settings of every reward."""
-
-    light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
-    neural: ClassVar[bool] = False  # torch computes it, so its jobs take a GPU where there is one
-
-    decides_nothing: ClassVar[set[str]] = {"note", "bounds", "gpu"}  # of a score
-
-    note: str = Field("", description="a caveat that the report prints next to the reward")
-    bounds: Bounds | None = Field(
-        None,
-        description="the lowest and the highest possible score, after `sign`; give them where the reward has them, "
-        "such as [0, 1] of a pass rate: the limit then has an upper bound",
-    )
-
-    @property
-    def templated(self) -> bool:
-        """Whether texts go through a chat template, which may print a date."""
-        return getattr(self, "text", None) == "chat"
-
-
-class RewardBase(Noted):
-    """Settings of every reward that reads texts."""
-
-    text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the reward reads")
-    sign: Sign = Field(1, description="-1 turns a measure of badness (toxicity) into a reward")
+from alignment_limits.study.base import Inside, Label, Noted, RewardBase, Source, Strict
+from alignment_limits.study.judges import Guard, Judge
 
 
 class KerasBilstm(RewardBase):
@@ -125,33 +89,6 @@ class SequenceClassifier(RewardBase):
         if self.wording is not None and (self.text != "prompt+reply" or "{reply}" not in self.wording):
             raise ValueError("wording is for text: prompt+reply, and must contain {reply} (and {prompt})")
         return self
-
-
-class Guard(RewardBase):
-    """A guard model: a causal language model that judges whether a reply is safe; log-odds of its answer."""
-
-    neural: ClassVar[bool] = True
-    kind: Literal["guard"]
-    source: Source
-    safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
-    unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
-    lead: str = Field("", description="text that the model writes before its answer; two line ends for Llama Guard")
-    wording: str | None = Field(
-        None, description="the question with {prompt} and {reply}; default: the model's chat template"
-    )
-    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    trust_remote_code: bool = False
-
-    @model_validator(mode="after")
-    def _places(self) -> Guard:
-        if self.wording is not None and "{reply}" not in self.wording:
-            raise ValueError("wording must contain {reply}, and {prompt} if the guard reads the prompt, too")
-        return self
-
-    @property
-    def templated(self) -> bool:
-        return self.wording is None
 
 
 class Lexicon(RewardBase):
@@ -336,6 +273,7 @@ Reward = Annotated[
     | Embedding
     | SequenceClassifier
     | Guard
+    | Judge
     | Lexicon
     | Similarity
     | Rouge

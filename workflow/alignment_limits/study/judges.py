@@ -1,0 +1,102 @@
+"""Settings of rewards that ask a language model for its opinion: guard models and judges."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal
+
+from pydantic import Field, computed_field, model_validator
+
+from alignment_limits.study.base import RewardBase, Source
+
+
+class Guard(RewardBase):
+    """A guard model: a causal language model that judges whether a reply is safe; log-odds of its answer."""
+
+    neural: ClassVar[bool] = True
+    kind: Literal["guard"]
+    source: Source
+    safe: str = Field("safe", min_length=1, description="the answer for a good reply; its first token counts")
+    unsafe: str = Field("unsafe", min_length=1, description="the answer for a bad reply; its first token counts")
+    lead: str = Field("", description="text that the model writes before its answer; two line ends for Llama Guard")
+    wording: str | None = Field(
+        None, description="the question with {prompt} and {reply}; default: the model's chat template"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _places(self) -> Guard:
+        if self.wording is not None and "{reply}" not in self.wording:
+            raise ValueError("wording must contain {reply}, and {prompt} if the guard reads the prompt, too")
+        return self
+
+    @property
+    def templated(self) -> bool:
+        return self.wording is None
+
+
+class Judge(RewardBase):
+    """A language model that judges a reply by a rubric: the expectation of its answer, over all answers' probabilities.
+
+    With `{first}` and `{second}` in place of `{reply}` in the rubric, the judge compares the reply with another text,
+    in both orders.
+    """
+
+    neural: ClassVar[bool] = True
+    kind: Literal["judge"]
+    source: Source
+    rubric: str = Field(
+        description="the question, with {prompt} and {reply}, and columns of the prompt file in braces; or with "
+        "{first} and {second} to compare the reply with the column `against`"
+    )
+    answers: dict[str, float] = Field(
+        min_length=2,
+        max_length=100,
+        description="the answers that the rubric asks for, and their values; in a comparison the values if the first "
+        "text is the reply",
+    )
+    against: str | None = Field(
+        None, description="for a comparison: the column of the prompt file with the other text; `reference` is one"
+    )
+    template: Literal["chat", "none"] = Field(
+        "chat", description="'chat' asks in the model's chat template; 'none' lets it continue the rubric"
+    )
+    lead: str = Field("", description="text that the model writes before its answer")
+    least_mass: float = Field(
+        0.5, ge=0, lt=1, description="the judge has not answered where the answers' probabilities add up to less"
+    )
+    most_failed: float = Field(
+        0.05, ge=0, le=1, description="the reward is refused if a larger share of replies has no answer of the judge"
+    )
+    max_length: int | None = Field(None, ge=8, description="tokens; default: the model's context")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+
+    @property
+    def places(self) -> list[str]:
+        """What the rubric asks to fill in, in order."""
+        return list(dict.fromkeys(re.findall(r"\{(\w+)\}", self.rubric)))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the prompt file that the judge reads."""
+        named = [place for place in self.places if place not in ("prompt", "reply", "first", "second")]
+        return [*named, *([self.against] if self.against and self.against not in named else [])]
+
+    @property
+    def templated(self) -> bool:
+        return self.template == "chat"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Judge:
+        both = {"first", "second"} & set(self.places)
+        if self.against is None and ("reply" not in self.places or both):
+            raise ValueError("rubric must contain {reply}; {first} and {second} are for a comparison with `against`")
+        if self.against is not None and (len(both) < 2 or "reply" in self.places):
+            raise ValueError("rubric must contain {first} and {second}, and not {reply}, if the judge compares")
+        if len(set(self.answers.values())) < 2:
+            raise ValueError("answers all have the same value, so every reply would have the same score")
+        return self
