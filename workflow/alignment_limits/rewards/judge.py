@@ -108,7 +108,7 @@ def load(
             said = tokenizer.decode([int(likeliest[np.argmax(failed)])])
             raise RewardError(
                 f"{path}: the judge does not answer the rubric for {failed.sum()} of {len(items)} distinct replies "
-                f"(the probabilities of {', '.join(map(repr, answers))} add up to {np.median(mass[failed]):.2g} there; its "
+                f"(the probabilities of {', '.join(map(repr, answers))} add up to {np.median(mass[failed]):.2g}; its "
                 f"likeliest beginning is {said!r}). Ask for these answers in the rubric's last line, write `lead` and "
                 "`answers` as the model does, or raise most_failed"
             )
