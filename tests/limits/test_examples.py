@@ -21,7 +21,9 @@ VALUES = {"AGGREGATORS", "WORLDS"}
 # their attributes are explained; functions that make or take them have examples
 RESULTS = {
     "BestOfNTable",
+    "ClosedTable",
     "CostTable",
+    "LabelNoiseTable",
     "FrontierSums",
     "FrontierTable",
     "LengthControlTable",

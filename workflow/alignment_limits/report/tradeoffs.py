@@ -126,8 +126,27 @@ def length_control(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     return question, said
 
 
+def label_noise(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """How reliable repeated judgements are, and how much of best-of-n's gain is noise."""
+    said = []
+    for (name,), rows in table.group_by(["reward"], maintain_order=True):
+        picked = rows.filter((pl.col("at") == "best-of-n") & pl.col("reliable"))
+        share = estimate(rows.row(0, named=True), "reliability")
+        said.append(
+            f"Of the variance of a judgement of {name} within a prompt, {interval(share, percent=True)} is not noise."
+        )
+        if picked.height:
+            row = picked.sort((pl.col("n") - WANTED_N).abs(), "n").row(0, named=True)
+            said.append(
+                f"Best-of-{row['n']} seems to gain {number(row['seen'])}; without noise it gains "
+                f"{interval(estimate(row, 'gain'))}."
+            )
+    return ("What does label noise hide?", " ".join(said)) if said else None
+
+
 ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
     "side_effects": side_effects,
     "cost": cost,
+    "label_noise": label_noise,
     "length_control": length_control,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from alignment_limits.study.base import Label, Strict
 
@@ -33,6 +33,25 @@ class Cost(Strict):
         ge=2,
         description="largest number of draws for a prompt; null: half of its samples. A prompt needs twice as many",
     )
+
+
+class LabelNoise(Strict):
+    """What a noisy gold reward hides, from repeated judgements of the same replies."""
+
+    repeats: dict[Label, Annotated[list[Label], Field(min_length=2, max_length=20)]] = Field(
+        {},
+        max_length=20,
+        description="for each reward that was judged repeatedly, the columns of the table of scores with its "
+        "judgements, such as {human: [judge_1, judge_2]}; all in the same units",
+    )
+
+    @field_validator("repeats")
+    @classmethod
+    def _different(cls, v: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name, columns in v.items():
+            if len(set(columns)) < len(columns):
+                raise ValueError(f"{name}: a column of judgements occurs twice in {', '.join(columns)}")
+        return v
 
 
 class LengthControl(Strict):
@@ -78,6 +97,7 @@ class Tradeoffs(Strict):
     )
     side_effects: SideEffects = SideEffects()  # type: ignore[call-arg]
     cost: Cost = Cost()  # type: ignore[call-arg]
+    label_noise: LabelNoise = LabelNoise()  # type: ignore[call-arg]
     length_control: LengthControl = LengthControl()  # type: ignore[call-arg]
 
     @property
@@ -96,7 +116,8 @@ class Tradeoffs(Strict):
         from alignment_limits.tables.sample_columns import BUILT_IN
 
         held = self.length_control.column
-        return [*dict.fromkeys([*self.side_effects.columns, *([held] if held and held not in BUILT_IN else [])])]
+        named = [*self.side_effects.columns, *([held] if held and held not in BUILT_IN else [])]
+        return [*dict.fromkeys([*named, *(c for columns in self.label_noise.repeats.values() for c in columns)])]
 
     @property
     def texts(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Estimators of trade-offs in the workflow: what a reward costs. `tradeoffs` lists them with the others."""
+"""Estimators of trade-offs in the workflow: what a reward costs, what label noise hides. `tradeoffs` lists all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.sample_columns import TOKENS
-from alignment_limits.tables.schemas.limits import contract, with_interval
+from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 from alignment_limits.tradeoffs.cost import BEST_OF_N, CostTable, reward_for_cost
+from alignment_limits.tradeoffs.label_noise import LabelNoiseTable, label_noise
 from alignment_limits.tradeoffs.shortfall import ShortfallTable, shortfall
 
 _SHORTFALL = ("kl", "limit_per_prompt", "limit", *with_interval("not_tilt"), *with_interval("same_n"))
@@ -30,6 +32,16 @@ COST = contract(
     # of best-of-n by the reward that evaluates it, else null
     **{name: ShortfallTable.polars_schema()[name] for name in _SHORTFALL},
     **_VERDICT,
+)
+
+LABEL_NOISE = contract(
+    "label_noise",
+    LabelNoiseTable,
+    "reward at n kl judgements selecting seen gain gain_low gain_high inflation inflation_low inflation_high limit "
+    "limit_low limit_high at_least at_most reliability reliability_low reliability_high noise noise_ratio reliable "
+    "reason limit_reliable limit_reason",
+    {"reliable": ("seen", *with_interval("gain"), *with_interval("inflation"))} | own_verdicts("limit"),
+    reward=pl.String,  # the name of the repeated judgements
 )
 
 
@@ -67,7 +79,33 @@ def _cost_given(study: Any) -> dict[str, Any]:
     return {"optimized": study.tradeoffs.cost.optimized or study.reward_names, "most": study.tradeoffs.cost.most}
 
 
+def _label_noise(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+    settings = {"kls": p["kls"], "replicates": p["bootstrap"], "seed": p["seed"]}
+    for name, columns in p["repeats"].items():
+        judgements = scores.columns(columns)
+        judged = np.any(np.all(np.isfinite(list(judgements.values())), axis=0), axis=1)
+        if not judged.any():
+            raise EstimateError(
+                f"tradeoffs.label_noise: no reply has all judgements of '{name}' ({', '.join(columns)})."
+            )
+        some = {column: values[judged] for column, values in judgements.items()}
+        prompts: dict[str, Any] = {k: None if v is None else np.asarray(v)[judged] for k, v in scores.prompts.items()}
+        table = label_noise(some, ns=[n for n in p["best_of"] if n > 1] or [2], **settings, **prompts)
+        yield table.to_polars().with_columns(reward=pl.lit(name))
+
+
 ESTIMATORS = {
+    "label_noise": Estimator(
+        _label_noise,
+        LABEL_NOISE,
+        "none",
+        ("kls", "best_of", "bootstrap"),
+        "label_noise.parquet",
+        folder="tradeoffs",
+        reads=lambda study: ("columns",),
+        given=lambda study: {"repeats": study.tradeoffs.label_noise.repeats},
+        made=lambda study: bool(study.tradeoffs.label_noise.repeats),
+    ),
     "cost": Estimator(
         _cost,
         COST,

@@ -11,6 +11,7 @@ import polars as pl
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.tables import costs
 from alignment_limits.tables.costs import COST as COST
+from alignment_limits.tables.costs import LABEL_NOISE as LABEL_NOISE
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import BUILT_IN, CHARACTERS, TOKENS

@@ -1,16 +1,30 @@
-"""What a reward costs: gain for draws and tokens, and what of best-of-n's shortfall is due to what."""
+"""What a reward costs: gain for draws and tokens, and best-of-n's shortfall; what noisy judgements hide."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from alignment_limits.report.figures.style import BEST_OF_N, DASHED, GAIN, INK, PER_PROMPT, Look, outside_key
+from alignment_limits.report.figures.curves import Curve, draw
+from alignment_limits.report.figures.style import (
+    BEST_OF_N,
+    DASHED,
+    GAIN,
+    INK,
+    KL,
+    PER_PROMPT,
+    SHADE,
+    Look,
+    label,
+    outside_key,
+    panel_title,
+)
 
 _RULES: dict[str, dict[str, Any]] = {
     "best-of-n": {"color": BEST_OF_N, "marker": "o", "label": "best-of-n"},
@@ -84,3 +98,59 @@ def _shares(ax: Any, parts: pl.DataFrame) -> None:
         bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
     ax.set_xlabel("n of best-of-n")
     ax.set_ylabel("below the limit\n(% of it)")
+
+
+MOST_PANELS = 4
+
+
+def label_noise(table: pl.DataFrame, look: Look) -> Figure:
+    """One panel a repeated judgement: the limit without noise between its bounds, and what best-of-n seems to gain.
+
+    Args:
+        table: `tradeoffs/label_noise.parquet`.
+        look: size and colours.
+    """
+    names = table["reward"].unique(maintain_order=True).to_list()[:MOST_PANELS]
+    with look.applied():
+        figure = look.figure(height=0.62 * look.width * len(names) + 0.5)
+        for ax, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+            _judged(ax, table.filter(pl.col("reward") == name), name, look)
+        figure.supxlabel(KL, fontsize=look.font_size)
+        open_point: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3.4, "mec": BEST_OF_N, "mew": 0.9}
+        handles = [
+            Line2D([], [], color=INK, lw=1.5, label="limit without noise"),
+            Patch(facecolor=SHADE, label="bounds of this limit"),
+            Line2D([], [], mfc="white", label="best-of-n, as the judgements see it", **open_point),
+            Line2D([], [], mfc=BEST_OF_N, label="best-of-n, without noise", **open_point),
+        ]
+        outside_key(figure, handles, look)
+    return figure
+
+
+def _judged(ax: Any, rows: pl.DataFrame, name: str, look: Look) -> None:
+    tilt = rows.filter(pl.col("at") == "kl").sort("kl")
+    picked = rows.filter((pl.col("at") == "best-of-n") & pl.col("gain").is_finite() & pl.col("kl").is_finite()).sort(
+        "n"
+    )
+    kl, at_least, at_most, limit, low, high = (
+        np.concatenate([[0.0], tilt[c].to_numpy()])
+        for c in ("kl", "at_least", "at_most", "limit", "limit_low", "limit_high")
+    )
+    ax.fill_between(kl, at_least, at_most, color=SHADE, lw=0, zorder=1)
+    reliable = np.concatenate([[True], tilt["limit_reliable"].to_numpy()]).astype(bool)
+    draw(ax, Curve(kl, limit, low, high, reliable), colour=INK, name=f"limit:{name}", width=1.5)
+    for row in picked.iter_rows(named=True):
+        alpha = 1.0 if row["reliable"] else 0.4
+        ax.vlines(row["kl"], row["gain"], row["seen"], color=BEST_OF_N, lw=0.8, alpha=0.6 * alpha, zorder=3)
+        for column, face in (("seen", "white"), ("gain", BEST_OF_N)):
+            style = {"mfc": face, "mec": BEST_OF_N, "mew": 0.9, "ms": 3.4, "alpha": alpha, "zorder": 5}
+            (mark,) = ax.plot(row["kl"], row[column], "o", **style)
+            mark.set_gid(f"{column}:{row['n']}")
+    last = max([0.1, *tilt.filter("limit_reliable")["kl"].to_list(), *picked.filter("reliable")["kl"].to_list()])
+    shown = rows.filter(pl.col("kl") <= last)
+    tops = [np.nanmax(np.nan_to_num(shown[c].to_numpy(), nan=0.0), initial=0.0) for c in ("at_most", "seen", "limit")]
+    ax.set_xlim(0, 1.04 * last)
+    ax.set_ylim(0, 1.06 * max(1e-9, *tops))
+    row = rows.row(0, named=True)
+    panel_title(ax, f"{label(name, 30)} (reliability of one judgement {row['reliability']:.2f})", look)
+    ax.set_ylabel("gain\n(units of the judgements)")

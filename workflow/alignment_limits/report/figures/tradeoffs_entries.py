@@ -23,6 +23,21 @@ FIGURES = {
         page=PAGE,
         of="side_effects",
     ),
+    "label_noise": Entry(
+        "costs:label_noise",
+        TRADEOFFS,
+        "label noise: what repeated judgements show",
+        {"table": ("tradeoffs/label_noise.parquet", "tradeoffs:LABEL_NOISE")},
+        section="A noisy gold reward",
+        description=(
+            "**A noisy gold reward.** The same replies were judged repeatedly. Open circles: the gain of best-of-n as "
+            "the judgements that chose the reply see it. Filled circles: the gain without noise, seen by a judgement "
+            "that did not choose. Black: the limit of the reward without noise, with its 95% interval; dashed where it "
+            "is not reliable. Grey: its bounds."
+        ),
+        page=PAGE,
+        of="label_noise",
+    ),
     "cost": Entry(
         "costs:cost",
         TRADEOFFS,
