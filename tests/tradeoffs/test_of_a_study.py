@@ -122,6 +122,21 @@ def test_policies_are_squares_in_the_figure(tables):
     assert [line.get_xdata()[0] for line in figure.axes[0].get_lines() if line.get_marker() == "s"] == [0.4]
 
 
+def test_a_policy_has_a_row_for_each_column_that_its_replies_have_too():
+    standardised, columns = samples()
+    theirs = columns.with_columns(tokens=pl.col("tokens") + 5.0, policy=pl.lit("ppo")).drop("refusal")
+    policies = pl.DataFrame(
+        {"policy": ["ppo"] * 2, "evaluated": ["human", "rm"], "optimized": ["rm"] * 2, "kl": [0.4] * 2}
+        | {"kl_low": [0.3] * 2, "kl_high": [0.5] * 2, "kl_reason": [""] * 2}
+    )
+    of_study = settings_of("side_effects", study())
+    more = {"columns": columns, "policies": policies, "policy_columns": theirs}
+    rows = estimate("side_effects", standardised, of_study, **more).filter(pl.col("method") == "policy")
+    assert rows["column"].to_list() == ["tokens", "characters", "truncated"]
+    assert rows.select("policy", "optimized", "kl").unique().rows() == [("ppo", "rm", 0.4)]
+    assert rows["change"].to_list() == pytest.approx([5.0, 0.0, 0.0])
+
+
 def test_the_report_says_what_changes_in_its_own_units_and_what_does_not(tables):
     (question, effects), (_, length) = answers(tables, "human")
     assert question == "What else changes?"

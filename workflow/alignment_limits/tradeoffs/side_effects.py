@@ -24,6 +24,7 @@ from alignment_limits.ensembles.scores import (
     centre,
     check_evaluated,
     check_scores,
+    unit_of,
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns, corrected_kl
@@ -129,21 +130,31 @@ def side_effects(
     labels = None if clusters is None else np.asarray(clusters)
     settings = {"replicates": replicates, "seed": seed, "level": level}
     parts: dict[str, SideEffectsTable] = {}
-    for rows, own, carried in _alike(scores, columns):
+    groups, units = _alike(scores, columns)
+    for rows, own, carried in groups:
         more = settings | {"keys": names[rows], "clusters": None if labels is None else labels[rows]}
         tables = [_tilted(own, carried, kappa, more)] if kappa.size else []
         tables += [_picked(own, carried, n, more)] if n.size else []
-        parts |= {name: _joined([table[name] for table in tables]) for name in carried}
+        parts |= {name: _joined([table[name] for table in tables], units[name]) for name in carried}
     return _joined([parts[name] for name in columns])
 
 
-def _joined(tables: Sequence[SideEffectsTable]) -> SideEffectsTable:
+def _joined(tables: Sequence[SideEffectsTable], unit: float = 1.0) -> SideEffectsTable:
+    """Tables one after the other, with the column in units of `unit`."""
     each = [table.columns() for table in tables]
-    return SideEffectsTable(**{name: np.concatenate([c[name] for c in each]) for name in SideEffectsTable.names()})
+    joined = {name: np.concatenate([c[name] for c in each]) for name in SideEffectsTable.names()}
+    scaled = {name: unit * joined[name] for name in ("base", "change", "change_low", "change_high")}
+    return SideEffectsTable(**joined | scaled)
 
 
-def _alike(scores: Array, columns: Mapping[str, ArrayLike]) -> list[tuple[np.ndarray, Array, dict[str, Array]]]:
-    """Columns that have the same samples, with the scores of these samples, and the prompts (P,) that have any."""
+def _alike(
+    scores: Array, columns: Mapping[str, ArrayLike]
+) -> tuple[list[tuple[np.ndarray, Array, dict[str, Array]]], dict[str, float]]:
+    """Columns that have the same samples, with the scores of these samples, and the prompts (P,) that have any.
+
+    Also the unit of each column: 1, but a power of two if its squares would overflow or be 0.
+    """
+    units: dict[str, float] = {}
     groups: dict[bytes, tuple[np.ndarray, Array, dict[str, Array]]] = {}
     for name, given in columns.items():
         values = np.asarray(given, dtype=np.float64)
@@ -155,8 +166,10 @@ def _alike(scores: Array, columns: Mapping[str, ArrayLike]) -> list[tuple[np.nda
             raise EstimateError(f"Column '{name}' has no value at any sample of the optimized reward; leave it out.")
         own = np.where(both, scores, np.nan)[rows]
         group = groups.setdefault(both.tobytes(), (rows, own, {}))
-        group[2].update(check_evaluated(own, {name: np.where(both, values, np.nan)[rows]}))
-    return list(groups.values())
+        given_here = check_evaluated(own, {name: np.where(both, values, np.nan)[rows]})[name]
+        units[name] = unit_of(given_here)
+        group[2][name] = given_here / units[name]
+    return list(groups.values()), units
 
 
 def _tilted(scores: Array, carried: dict[str, Array], kls: Array, settings: dict[str, Any]) -> dict[str, Any]:
