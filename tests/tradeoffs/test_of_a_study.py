@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from alignment_limits import tradeoffs
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.figures.tradeoffs import side_effects
 from alignment_limits.report.figures.tradeoffs_length import length_control
@@ -110,6 +111,15 @@ def test_the_figures_have_a_panel_for_each_column_and_a_line_for_each_reward(tab
     figure = length_control(tables["length_control"], look, proxies=["rm"])
     assert {line.get_gid() for line in figure.axes[0].get_lines()} >= {"free", "held"}
     assert {line.get_gid() for line in figure.axes[1].get_lines()} >= {"human", "rm"}
+
+
+def test_results_from_arrays_draw_themselves():
+    rng = np.random.default_rng(1)
+    reward, f = rng.normal(size=(2, 32, 32))
+    effects = tradeoffs.side_effects(reward, {"tokens": f, "emoji": f + reward}, kls=[0.2, 0.5], ns=[4], replicates=200)
+    assert len(effects.plot().axes) == 2
+    control = tradeoffs.length_control(reward + f, f, kls=[0.2, 0.5], replicates=200)
+    assert "held: the mean of length" in control.plot().axes[0].get_title(loc="left")
 
 
 def test_policies_are_squares_in_the_figure(tables):
