@@ -22,7 +22,11 @@ rule import_samples:
         p={
             **IMPORT.model_dump(exclude={"files"}),
             "files": SAMPLE_FILES,
-            "rewards": STUDY.reward_names if STUDY.scores else LAYOUT.score_columns,
+            "rewards": (
+                STUDY.reward_names
+                if STUDY.scores
+                else [reward.column for reward in LAYOUT.of_kind("column").values()]
+            ),
         },
         code=code("import_samples.py"),
     script:

@@ -1,30 +1,64 @@
 # in: scores of all rewards
 # out: ensembles/scales.parquet (centre per prompt, scale), ensembles/standardised.parquet (every reward and ensemble,
 #      one column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
-#      limits/over_optimisation.parquet, limits/ensembles.parquet (the cost of a wrong reward, and where gold peaks); on
+#      limits/over_optimisation.parquet, limits/ensembles.parquet (the cost of a wrong reward, and where gold peaks);
+#      limits/labels.parquet (are samples with a score a random part, where a reward lacks scores); on
 #      demand limits/plan.parquet (the size that a study needs, with this one as its pilot); tradeoffs/<question>.parquet
 from alignment_limits.tables.estimates import ESTIMATORS, inputs_of, made_for
 from alignment_limits.tables.estimates import settings_of
 
+# where a reward lacks scores of some samples
+if STUDY.partial:
 
-rule standardise:
-    input:
-        LAYOUT.clusters,
-        **{f"scores/{name}": LAYOUT.score_files(name) for name in STUDY.reward_names},
-    output:
-        scales=results("ensembles/scales.parquet"),
-        standardised=results("ensembles/rewards.parquet"),
-    log:
-        results("logs/standardise/standardise.log"),
-    benchmark:
-        results("benchmarks/standardise/standardise.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={"rewards": STUDY.reward_names, "bounds": STUDY.bounds},
-        code=code("standardise.py"),
-    script:
-        "../scripts/standardise.py"
+    rule standardise_partial:
+        input:
+            LAYOUT.clusters,
+            **{
+                f"scores/{name}": LAYOUT.score_files(name)
+                for name in STUDY.reward_names
+            },
+        output:
+            scales=results("ensembles/scales.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+        log:
+            results("logs/standardise_partial/standardise_partial.log"),
+        benchmark:
+            results("benchmarks/standardise_partial/standardise_partial.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p={
+                "rewards": STUDY.reward_names,
+                "bounds": STUDY.bounds,
+                "partial": STUDY.partial,
+            },
+            code=code("standardise_partial.py"),
+        script:
+            "../scripts/standardise_partial.py"
+
+else:
+
+    rule standardise:
+        input:
+            LAYOUT.clusters,
+            **{
+                f"scores/{name}": LAYOUT.score_files(name)
+                for name in STUDY.reward_names
+            },
+        output:
+            scales=results("ensembles/scales.parquet"),
+            standardised=results("ensembles/rewards.parquet"),
+        log:
+            results("logs/standardise/standardise.log"),
+        benchmark:
+            results("benchmarks/standardise/standardise.tsv")
+        conda:
+            ENVIRONMENT
+        params:
+            p={"rewards": STUDY.reward_names, "bounds": STUDY.bounds},
+            code=code("standardise.py"),
+        script:
+            "../scripts/standardise.py"
 
 
 rule ensembles:
@@ -77,7 +111,7 @@ TABLES += [
     results("limits/over_optimisation.parquet"),
 ]
 MADE += [
-    *rules.standardise.output,
+    *(rules.standardise_partial if STUDY.partial else rules.standardise).output,
     *rules.ensembles.output,
     *(results(ESTIMATORS[name].path) for name in made_for(STUDY)),
 ]

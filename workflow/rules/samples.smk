@@ -3,6 +3,8 @@
 # out: prompts/<part>.parquet and samples/<part>.parquet (shared): the same files as of samples of this workflow, with
 #      a part of the prompts each; scores/<reward and its digest>/<part>.parquet (shared): columns of the table that
 #      are rewards
+from alignment_limits.study.starts import columns_of_prompts, needed_of_samples
+
 if STUDY.samples.imported:
 
     include: "imports.smk"
@@ -33,8 +35,8 @@ rule read_table_of_samples:
         ENVIRONMENT
     params:
         p={
-            "needed": LAYOUT.needed_of_samples,
-            "columns": LAYOUT.columns_of_prompts,
+            "needed": needed_of_samples(STUDY),
+            "columns": columns_of_prompts(STUDY),
             "system": STUDY.samples.system,
             "date": STUDY.samples.date,
             "trust_remote_code": STUDY.model and STUDY.model.trust_remote_code,
@@ -72,6 +74,7 @@ if LAYOUT.of_kind("column"):
             p=lambda w: {
                 "column": LAYOUT.of_kind("column")[w.scorer].column,
                 "bounds": LAYOUT.of_kind("column")[w.scorer].bounds,
+                "partial": LAYOUT.of_kind("column")[w.scorer].partial,
             },
             code=code("read_scores_of_samples.py"),
         script:

@@ -30,6 +30,7 @@ rule import_scores:
             "rewards": STUDY.reward_names,
             "bounds": STUDY.bounds,
             "cluster": STUDY.scores.cluster,
+            "partial": STUDY.scores.partial,
             "pool": STUDY.scores.pool and STUDY.scores.pool.model_dump(),
         },
         code=code("import_scores.py"),

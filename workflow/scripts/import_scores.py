@@ -8,13 +8,19 @@ from alignment_limits.files import file_sha256
 from alignment_limits.importers.imported import verdict_of
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import write_table
+from alignment_limits.tables.labels import read_partial_table
 from alignment_limits.tables.schemas.samples import CLUSTERS, POOL, SCORES
 from alignment_limits.tables.scores import cluster_column, read_clusters, read_pool, read_score_table
 
 with job(snakemake):
     file, p = Path(snakemake.input.table), snakemake.params.p
     wanted = file, p["rewards"], p["bounds"]
-    table = read_pool(*wanted, **p["pool"]) if p["pool"] else read_score_table(*wanted)
+    if p["pool"]:
+        table = read_pool(*wanted, **p["pool"])
+    elif p["partial"]:
+        table = read_partial_table(file, p["rewards"], p["partial"], p["bounds"])
+    else:
+        table = read_score_table(*wanted)
     say(f"{file}: {table['prompt_id'].n_unique()} prompts, {table.height} samples, {len(p['rewards'])} rewards")
     column = cluster_column(file, p["cluster"], p["rewards"])
     clusters = pl.DataFrame(schema=CLUSTERS.columns) if column is None else read_clusters(file, column)

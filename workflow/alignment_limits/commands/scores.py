@@ -25,11 +25,12 @@ from alignment_limits.study.study import Study
 from alignment_limits.tables.arrays import reward_columns
 from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
+from alignment_limits.tables.labels import partial_tables, read_partial_table
 from alignment_limits.tables.sample_columns import table_columns
 from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS
-from alignment_limits.tables.scores import cluster_column, read_clusters, read_score_table
+from alignment_limits.tables.scores import cluster_column, read_clusters
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
@@ -45,6 +46,9 @@ def frontier_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gold", required=True, help="the column that is taken as the truth")
     parser.add_argument("--proxies", nargs="*", metavar="COLUMN", help="other rewards; default: all columns of numbers")
+    parser.add_argument(
+        "--partial", nargs="+", default=[], metavar="COLUMN", help="rewards that only some samples have, such as labels"
+    )
     parser.add_argument("--cluster", metavar="COLUMN", help="marks prompts that are not independent; default: cluster")
     parser.add_argument("--n", type=int, nargs="+", metavar="N", help="of best-of-n")
     parser.add_argument("--kls", type=float, nargs="+", metavar="NATS", help="budgets of KL")
@@ -67,9 +71,14 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
         return f"error: {out} exists and was not written by this command; choose another folder"
     sweep([str(out)])
     given = read_user_table(arguments.table)
-    known = [arguments.gold, arguments.cluster or "cluster", *(arguments.columns or ())]
-    proxies = reward_columns(given, known) if arguments.proxies is None else arguments.proxies
-    scores = read_score_table(arguments.table, [arguments.gold, *proxies])
+    partial = list(arguments.partial)
+    known = [arguments.gold, arguments.cluster or "cluster", *partial, *(arguments.columns or ())]
+    proxies = arguments.proxies
+    if proxies is None:
+        proxies = [*reward_columns(given, known), *(name for name in partial if name != arguments.gold)]
+    if unused := [name for name in partial if name not in (arguments.gold, *proxies)]:
+        return f"error: --partial names {unused[0]}, which is neither gold nor a proxy"
+    scores = read_partial_table(arguments.table, [arguments.gold, *proxies], partial)
     study = _study(arguments, proxies, scores)
     samples = scores.group_by("prompt_id").len()["len"]
     print(f"{arguments.table}: {len(samples)} prompts, {scores.height} samples; gold: {study.gold}")
@@ -102,6 +111,7 @@ def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.Dat
     limits |= {"kls": arguments.kls} if arguments.kls else {}
     table = {"table": str(arguments.table.absolute()), "gold": arguments.gold, "proxies": list(proxies)}
     table |= {"cluster": arguments.cluster} if arguments.cluster else {}
+    table |= {"partial": list(arguments.partial)} if arguments.partial else {}
     given = {"study": stem_of(arguments.table), "scores": table, "limits": limits}
     given |= {"tradeoffs": {"side_effects": {"columns": arguments.columns}}} if arguments.columns else {}
     return load_study(given, "the command line")
@@ -121,14 +131,16 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
     each = {r: scores.select(*KEY, score=pl.col(r)) for r in study.reward_names}
     column = cluster_column(arguments.table, arguments.cluster, study.reward_names)
     clusters = None if column is None else read_clusters(arguments.table, column)
-    standardised, scales = standardised_tables(each, clusters)
+    standardised, scales = (partial_tables if study.partial else standardised_tables)(each, clusters)
     with atomic(out / "study.yaml") as part:
         part.write_text(MARK + yaml.safe_dump(_written(study), sort_keys=False, allow_unicode=True), "utf-8")
     tables = {"standardised": write(standardised, "ensembles/standardised.parquet", STANDARDISED)}
     tables["scales"] = write(scales, "ensembles/scales.parquet", SCALES)
-    for name in ("frontier", "best_of_n", "over_optimisation"):
+    for name in ("frontier", "best_of_n", "over_optimisation", *(["labels"] if study.partial else [])):
         found, entry = estimate(name, standardised, settings_of(name, study)), ESTIMATORS[name]
         tables[name] = write(found, f"limits/{entry.file}", entry.contract)
+        if name == "labels":
+            yield from entry.said(found, {})
     if arguments.columns is not None:
         of = study.tradeoffs
         columns = table_columns(arguments.table, of.refusals, of.numbers, of.texts)

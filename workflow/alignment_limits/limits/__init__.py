@@ -10,6 +10,7 @@ from alignment_limits.limits.compare import BestOfNTable
 from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import study_ensembles
 from alignment_limits.limits.frontier import FrontierTable, frontier, limit_at
+from alignment_limits.limits.labels import LabelTable, common_samples, label_check
 from alignment_limits.limits.levels import pool_levels
 from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.over_optimisation import gao_fit, over_optimisation, sub_gaussian_bound
@@ -29,6 +30,7 @@ __all__ = [
     "BestOfNTable",
     "CorrectedCurve",
     "FrontierTable",
+    "LabelTable",
     "Level",
     "Plan",
     "Pool",
@@ -41,11 +43,13 @@ __all__ = [
     "best_of_n",
     "best_of_poisson",
     "chi2_pessimism",
+    "common_samples",
     "frontier",
     "gain_from_covariance",
     "gain_from_jeffreys",
     "gao_fit",
     "hacking_onset",
+    "label_check",
     "limit_at",
     "over_optimisation",
     "pareto_k",

@@ -42,6 +42,7 @@ def within_prompt_spearman(
     missing = [n for n in (gold, *names) if n not in scores.columns]
     if missing:
         raise ArtifactError(f"the standardised scores have no column {', '.join(missing)}; make them again")
+    scores = scores.drop_nulls(gold)
     ranks = scores.select("prompt_id", *(pl.col(n).rank("average").over("prompt_id") for n in (gold, *names)))
     each = ranks.group_by("prompt_id", maintain_order=True).agg(
         pl.corr(gold, pl.col(n)).alias(f"rho:{n}") for n in names

@@ -73,6 +73,18 @@ def headline(
     return pl.DataFrame(rows, schema=dict(HEADLINE.columns), orient="row")
 
 
+def labelled(standardised: pl.DataFrame, rewards: Sequence[str]) -> pl.DataFrame:
+    """The share of samples that have a score, for rewards that some lack."""
+    lost = {name: standardised[name].null_count() / max(standardised.height, 1) for name in rewards}
+    note = "estimates of this reward are from the samples that have a score; limits/labels.parquet tests them"
+    rows = [
+        _row("labels", name, "samples with a score", Estimate(100 * (1 - share), reliable=True), "percent", note)
+        for name, share in lost.items()
+        if share
+    ]
+    return pl.DataFrame(rows, schema=dict(HEADLINE.columns), orient="row")
+
+
 def _row(group: str, subject: str, quantity: str, e: Estimate, unit: str, note: str = "") -> tuple[object, ...]:
     """One row; `note` is what the number means, to which the reason for distrust is added."""
     notes = "; ".join(x for x in (note, e.reason) if x)
@@ -254,7 +266,7 @@ def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
 def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
     """The bounds at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
     rows = fixed_kl(frontier, gold, gold)
-    if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least") > 0)).height:
+    if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least").fill_nan(None) > 0)).height:
         return ""
     row = rows.sort((pl.col("kl") - wanted).abs()).row(0, named=True)
     said = bracket(row["at_least"], row.get("at_most") or math.nan)

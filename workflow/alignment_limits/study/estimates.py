@@ -160,6 +160,10 @@ class Scores(Strict):
     gold: Label = Field(description="the column that is taken as the truth")
     proxies: list[Label] = Field([], description="the columns of the other rewards")
 
+    partial: list[Label] = Field(
+        [],
+        description="rewards that only some samples have, such as labels of people; others must have every score",
+    )
     cluster: str | None = Field(
         None,
         description="a column whose equal values mark prompts that are not independent, such as their template "
@@ -187,8 +191,11 @@ class Scores(Strict):
         names = self.names
         if len(set(names)) != len(names):
             raise ValueError(f"gold and proxies must be different columns, not {', '.join(names)}")
-        if unknown := [name for name in self.bounds if name not in names]:
-            raise ValueError(f"bounds names '{unknown[0]}', which is neither gold nor a proxy ({', '.join(names)})")
+        for key, named in (("bounds", [*self.bounds]), ("partial", self.partial)):
+            if unknown := [name for name in named if name not in names]:
+                raise ValueError(f"{key} names '{unknown[0]}', which is neither gold nor a proxy ({', '.join(names)})")
+        if self.pool and self.partial:
+            raise ValueError("a pool needs all scores of every row; leave out `partial`, or the pool")
         return self
 
     @property

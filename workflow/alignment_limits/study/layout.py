@@ -188,27 +188,6 @@ class Layout:
             return self.results("samples/read_again.parquet")
         return self.shared(f"read_again/{self.chunks[0]}-{self.blocks[0]}.parquet")
 
-    # Samples that exist
-
-    @property
-    def needed_of_samples(self) -> dict[str, str]:
-        """Columns that the table of samples must have for this study, with the reason of each."""
-        needed = {"token_ids": "a policy's KL is of the tokens that were drawn"} if self.study.all_policies else {}
-        preferences = self.study.preferences
-        tilted = preferences and (not preferences.reward or "tempered-pairs" in preferences.settings)
-        return needed | ({"logprob": "preferences depend on the base's log-probabilities"} if tilted else {})
-
-    @property
-    def columns_of_prompts(self) -> list[str]:
-        """Columns that rewards read with the prompt."""
-        read = (name for spec in self.study.rewards.values() for name in getattr(spec, "columns", []))
-        return list(dict.fromkeys(read))
-
-    @property
-    def score_columns(self) -> list[str]:
-        """Columns of the table of samples that are rewards."""
-        return [spec.column for spec in self.of_kind("column").values()]
-
     # Rewards
 
     @cached_property

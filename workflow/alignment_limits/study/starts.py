@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from alignment_limits.study.rewards import InformationGain, InTable, Labelled
 
+MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
+
 if TYPE_CHECKING:
     from alignment_limits.study.study import Study
 
@@ -18,6 +20,7 @@ def check_start(study: Study) -> None:
     """
     if study.samples is None and (columns := [n for n, reward in study.rewards.items() if isinstance(reward, InTable)]):
         raise ValueError(f"rewards.{columns[0]} is a column of a table of samples, but the study has no `samples:`")
+    _check_partial(study)
     made = {"model": study.model, "prompts": study.prompts, "sampling": study.sampling, "rewards": study.rewards}
     of_models = {name: getattr(study, name) for name in ("policies", "proposals", "training", "enumerable", "tempered")}
     if study.learning is not None:
@@ -60,3 +63,53 @@ def _check_samples(study: Study) -> None:
         raise ValueError(
             f"policies need {' and '.join(missing)}: the model that drew the samples, and its temperature and lengths"
         )
+
+
+def _check_partial(study: Study) -> None:
+    """Refuse uses of a reward that need its score of every sample."""
+    members = [
+        (f"ensembles.{name}.members", each) for name, ensemble in study.ensembles.items() for each in ensemble.members
+    ]
+    terms = [(f"rewards.{name}.terms", each) for name in study.rewards for each in study.terms(name) if each != name]
+    judge = [("preferences", study.preferences.reward or study.gold)] if study.preferences else []
+    for where, name in [*members, *terms, *judge]:
+        if name in study.partial:
+            raise ValueError(f"{where} uses '{name}', which only some samples have; choose a reward that all have")
+
+
+def check_plannable(study: Study) -> None:
+    """Check that Snakemake can plan the number of files.
+
+    Raises:
+        ValueError: names the settings to lower.
+    """
+    if study.learning is not None:
+        levels = sum(len(levels) for levels in study.learning.settings.values())
+        if levels * study.learning.seeds > MOST_SHARDS * 16:
+            raise ValueError(f"learning.seeds: {levels * study.learning.seeds} worlds are too many; use fewer seeds")
+    if study.prompts is None or study.sampling is None:
+        return  # samples that exist are few parts
+    s, blocks = study.sampling, -(-study.sampling.samples_per_prompt // study.sampling.block)
+    size = chunk_size(s.shard_tokens, s.block, s.max_new_tokens)
+    blocks += len(study.all_policies) * -(-(s.policy_samples_per_prompt or s.samples_per_prompt) // s.block)
+    shards = -(-study.prompts.count // size) * blocks
+    if study.gold_labels:
+        shards += -(-study.gold_labels.prompts // size) * -(-study.gold_labels.samples_per_prompt // s.block)
+    if shards > MOST_SHARDS:
+        raise ValueError(
+            f"prompts.count and sampling.samples_per_prompt make {shards:,} shards of {s.shard_tokens:,} new "
+            f"tokens, and at most {MOST_SHARDS:,} can be planned; lower one of them, or raise sampling.shard_tokens"
+        )
+
+
+def needed_of_samples(study: Study) -> dict[str, str]:
+    """Columns that the table of samples must have for this study, with the reason of each."""
+    needed = {"token_ids": "a policy's KL is of the tokens that were drawn"} if study.all_policies else {}
+    preferences = study.preferences
+    tilted = preferences and (not preferences.reward or "tempered-pairs" in preferences.settings)
+    return needed | ({"logprob": "preferences depend on the base's log-probabilities"} if tilted else {})
+
+
+def columns_of_prompts(study: Study) -> list[str]:
+    """Columns that rewards read with the prompt."""
+    return list(dict.fromkeys(name for reward in study.rewards.values() for name in getattr(reward, "columns", [])))

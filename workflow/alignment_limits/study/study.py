@@ -13,11 +13,12 @@ from pydantic import Field, field_validator, model_validator
 from alignment_limits.files import digest
 from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name, too_long
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores, Tempered
+from alignment_limits.study.gold_labels import GoldLabels
 from alignment_limits.study.objectives import OBJECTIVES
-from alignment_limits.study.rewards import Ensemble, GoldLabels, Labelled, Reward, Sum
+from alignment_limits.study.rewards import Ensemble, Labelled, Reward, Sum
 from alignment_limits.study.samples import Samples
-from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling, chunk_size
-from alignment_limits.study.starts import check_start
+from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
+from alignment_limits.study.starts import check_plannable, check_start
 from alignment_limits.study.tradeoffs import Tradeoffs
 from alignment_limits.study.training import (
     Policy,
@@ -31,7 +32,6 @@ from alignment_limits.study.training import (
 )
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
-MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
 
 
 class Study(Strict):
@@ -210,24 +210,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _plannable(self) -> Study:
-        """Check that Snakemake can plan the number of files."""
-        if self.learning is not None:
-            levels = sum(len(levels) for levels in self.learning.settings.values())
-            if levels * self.learning.seeds > MOST_SHARDS * 16:
-                raise ValueError(f"learning.seeds: {levels * self.learning.seeds} worlds are too many; use fewer seeds")
-        if self.prompts is None or self.sampling is None:
-            return self  # samples that exist are few parts
-        s, blocks = self.sampling, -(-self.sampling.samples_per_prompt // self.sampling.block)
-        size = chunk_size(s.shard_tokens, s.block, s.max_new_tokens)
-        blocks += len(self.all_policies) * -(-(s.policy_samples_per_prompt or s.samples_per_prompt) // s.block)
-        shards = -(-self.prompts.count // size) * blocks
-        if self.gold_labels:
-            shards += -(-self.gold_labels.prompts // size) * -(-self.gold_labels.samples_per_prompt // s.block)
-        if shards > MOST_SHARDS:
-            raise ValueError(
-                f"prompts.count and sampling.samples_per_prompt make {shards:,} shards of {s.shard_tokens:,} new "
-                f"tokens, and at most {MOST_SHARDS:,} can be planned; lower one of them, or raise sampling.shard_tokens"
-            )
+        check_plannable(self)
         return self
 
     @model_validator(mode="after")
@@ -365,6 +348,12 @@ class Study(Strict):
         """The lowest and the highest score of each reward that has bounds."""
         given = self.scores.bounds if self.scores else {name: r.bounds for name, r in self.rewards.items() if r.bounds}
         return {name: (bounds[0], bounds[1]) for name, bounds in given.items()}
+
+    @property
+    def partial(self) -> list[str]:
+        """The rewards that only some samples have."""
+        given = self.scores.partial if self.scores else []
+        return [*given, *(name for name, reward in self.rewards.items() if getattr(reward, "partial", False))]
 
     @property
     def proxies(self) -> list[str]:

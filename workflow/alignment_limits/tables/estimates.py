@@ -29,6 +29,7 @@ from alignment_limits.limits.tempered import TemperedTable
 from alignment_limits.tables import tradeoffs
 from alignment_limits.tables.estimators import INPUTS, Estimator, Scores, pool_place
 from alignment_limits.tables.grid import standardised_bounds
+from alignment_limits.tables.labels import LABELS, check_labels, is_partial, partial_rows
 from alignment_limits.tables.pools import contradictions, pooled_frontiers, reaching
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 
@@ -201,6 +202,12 @@ def _needs(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  {line}" for line in Plan(**columns).lines())
 
 
+def _labelled_share(table: pl.DataFrame, p: Mapping[str, Any]) -> Iterator[str]:
+    for (name,), rows in table.group_by("labels", maintain_order=True):
+        yield f"{name}: {rows['share'][0]:.0%} of the samples have a score, in {rows['prompts'][0]} prompts"
+        yield from rows.filter(~pl.col("random"))["reason"]
+
+
 ESTIMATORS = {
     "frontier": Estimator(
         _frontier,
@@ -240,6 +247,16 @@ ESTIMATORS = {
     ),
     "plan": Estimator(
         _plan, PLAN, "none", ("kls", "half_width"), "plan.parquet", always=False, pools=True, said=_needs
+    ),
+    "labels": Estimator(
+        lambda scores, optimized, p: iter([check_labels(scores.standardised)]),
+        LABELS,
+        "all",
+        (),
+        "labels.parquet",
+        said=_labelled_share,
+        made=lambda study: bool(study.partial),
+        whole=True,
     ),
     **tradeoffs.ESTIMATORS,
 }
@@ -301,9 +318,16 @@ def estimate(
         EstimateError: the scores allow no estimate, or a setting is impossible.
     """
     entry = ESTIMATORS[name]
-    bounds = standardised_bounds(scales, p["bounds"]) if scales is not None and "bounds" in p else None
-    tables |= {} if scales is None else {"scales": scales}
-    others = [*p["optimized"], *p.get("evaluated", ())]
-    scores = Scores.read(standardised, p["gold"], others, pool, bounds, tables)
-    parts = list(entry.rows(scores, p["optimized"], p))
+
+    def rows(table: pl.DataFrame, optimized: Sequence[str], gold: str) -> list[pl.DataFrame]:
+        own = scales if scales is None else scales.filter(pl.col("prompt_id").is_in(table["prompt_id"].implode()))
+        bounds = standardised_bounds(own, p["bounds"]) if own is not None and "bounds" in p else None
+        more = tables | ({} if own is None else {"scales": own})
+        others = [*optimized, *p.get("evaluated", ())]
+        return list(entry.rows(Scores.read(table, gold, others, pool, bounds, more), optimized, p))
+
+    if is_partial(standardised) and not entry.whole:
+        parts = list(partial_rows(entry, standardised, p, rows))
+    else:
+        parts = rows(standardised, p["optimized"], p["gold"])
     return pl.concat(parts) if parts else pl.DataFrame(schema=entry.contract.columns)  # if there is only gold

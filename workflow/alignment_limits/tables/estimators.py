@@ -127,6 +127,7 @@ class Estimator:
         reads: the names of further tables (`INPUTS`) that it reads in a study.
         given: further settings, of the study file's `tradeoffs:`.
         made: whether a finished study has the table.
+        whole: whether it also reads samples that lack a score (tables/labels.py).
     """
 
     rows: Callable[[Scores, Sequence[str], Mapping[str, Any]], Iterator[pl.DataFrame]]
@@ -143,6 +144,7 @@ class Estimator:
     reads: Callable[[Any], Sequence[str]] = lambda study: ()
     given: Callable[[Any], Mapping[str, Any]] = lambda study: {}
     made: Callable[[Any], bool] = lambda study: True
+    whole: bool = False
 
     @property
     def path(self) -> str:

@@ -21,7 +21,7 @@ import polars as pl
 from alignment_limits.limits.onset import OPPOSED, OVER
 from alignment_limits.report import tradeoffs
 from alignment_limits.report.agreement import within_prompt_spearman
-from alignment_limits.report.headline import answers, headline, spearman
+from alignment_limits.report.headline import answers, headline, labelled, spearman
 from alignment_limits.report.numbers import (
     Estimate,
     at_kl,
@@ -97,6 +97,7 @@ def findings(
     agreement = within_prompt_spearman(tables["standardised"], gold, [*proxies, *members])
     more: dict[str, Any] = {"gold": gold, "proxies": proxies, "tempered": tables.get("tempered")}
     numbers = headline(*curves, turns, agreement, scales, summary, ensembles=list(members), **more)
+    numbers = pl.concat([numbers, labelled(tables["standardised"], [gold, *proxies])])
     scale = scales.filter(pl.col("reward") == gold)["scale"]
     answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, **more)
     answered += tradeoffs.answers(tables, gold)
