@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alignment_limits.study.rewards import InformationGain, InTable, Labelled
+from alignment_limits.study.sampling import chunk_size
 
 MOST_SHARDS = 20_000  # Snakemake plans a few hundred jobs per second
 
