@@ -43,6 +43,17 @@ def test_filters_of_lm_eval_are_scores_of_one_set_of_replies(imports, tmp_path):
     assert imported.provenance["law"] == {"model": ["org/model"], "temperature": ["0.7"], "max_tokens": ["64"]}
 
 
+def test_answers_are_kept_for_majority_votes(imports, tmp_path):
+    table = imports(EXAMPLES["lm-eval"](tmp_path)).table
+    assert table.filter(prompt_id="sums/1")["answer"].to_list() == [None, "4", None, "4", None], "of the first filter"
+    sample = foreign.inspect_sample(0, 1)
+    sample["scores"] = {"tone": {"value": 1.0}, "match": {"value": "C", "answer": "Loire"}}
+    log = foreign.inspect_header() | {"samples": [sample, foreign.inspect_sample(0, 2)]}
+    (tmp_path / "log.json").write_text(json.dumps(log), "utf-8")
+    found = imports([tmp_path / "log.json"]).table
+    assert "Loire" in found["answer"].to_list()
+
+
 def test_replies_of_lm_eval_that_share_one_score_lack_it(found, imports, tmp_path):
     records = foreign.lm_eval_records(filters=("majority",))
     for record in records:

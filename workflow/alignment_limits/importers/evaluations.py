@@ -55,11 +55,11 @@ def _document(
         of = {} if same else {"filter": part[0].word("filter") or "none"}
         replies = _replies(part[0])
         scores, shared = _metrics(part, len(replies), several and same, choices)
+        answers = _answers(part, len(replies))
         for i, reply in enumerate(replies):
             own = {name: values[i] for name, values in scores.items()}
-            yield Sample(
-                first.file, part[0].number, prompt, key, reply, own, law={**law, **stated, **of}, shared=shared
-            )
+            more: dict[str, Any] = {"law": {**law, **stated, **of}, "shared": shared, "answer": answers[i]}
+            yield Sample(first.file, part[0].number, prompt, key, reply, own, **more)
 
 
 def _replies(row: Row) -> list[str]:
@@ -121,6 +121,16 @@ def _metrics(
             else:
                 scores[name] = [row.number_or_none(metric)]
     return scores, tuple(shared)
+
+
+def _answers(rows: Sequence[Row], replies: int) -> list[str | None]:
+    """What the first filter that has one answer for each reply found in each; None where it found none."""
+    for row in rows:
+        given = row.items("filtered_resps")
+        filtered = given[0] if given and isinstance(given[0], list) else given
+        if len(filtered) == replies and all(isinstance(answer, str) for answer in filtered):
+            return [None if answer == _INVALID or not answer.strip() else answer for answer in filtered]
+    return [None] * replies
 
 
 def _run(source: Source) -> tuple[str, dict[str, str]]:

@@ -47,6 +47,7 @@ _FIXED = {
     "shared": pl.List(pl.String),
     "finish_reason": pl.String,
     "seed": pl.Int64,
+    "answer": pl.String,
     "token_ids": pl.List(pl.Int32),
     "logprobs": pl.List(pl.Float64),
     "logprob": pl.Float64,
@@ -194,6 +195,7 @@ def frame_of(samples: Sequence[Sample], choices: Choices) -> pl.DataFrame:
         "shared": [list(sample.shared) for sample in samples],
         "finish_reason": [sample.finish for sample in samples],
         "seed": [sample.seed for sample in samples],
+        "answer": [sample.answer for sample in samples],
         "token_ids": [sample.tokens for sample in samples],
         "logprobs": [sample.logprobs for sample in samples],
         "logprob": [sample.logprob for sample in samples],
@@ -275,6 +277,7 @@ def _table(frame: pl.DataFrame, findings: Sequence[Finding]) -> pl.DataFrame:
         pl.when(bad).then(None).otherwise(total).alias("logprob"),
         pl.col("finish_reason"),
         pl.col("seed"),
+        pl.col("answer"),
         law.alias("law"),
         pl.format("{}: row {}", "file", "row").alias("place"),
     )

@@ -119,10 +119,11 @@ def _sample(row: Row, task: str, law: Mapping[str, str], choices: Choices) -> tu
     answers = list(output.each("choices")) if output.has("choices") else []
     if error is None and not answers:
         error = output.word("error") or "no output"
-    reply, finish, logprobs = None, None, None
+    reply, finish, logprobs, answer = None, None, None, None
     if error is None:
         reply = content(answers[0].inside("message").needed("content"))
         finish = row.inside("limit").word("type") or answers[0].word("stop_reason")
+        answer = _answer(row)
         if answers[0].has("logprobs"):
             tokens = answers[0].inside("logprobs").each("content")
             logprobs = [token.logprob("logprob", token.values.get("logprob")) for token in tokens]
@@ -143,8 +144,15 @@ def _sample(row: Row, task: str, law: Mapping[str, str], choices: Choices) -> tu
         dict(law),
         logprobs=logprobs,
         finish=finish,
+        answer=answer,
         error=error,
     )
+
+
+def _answer(row: Row) -> str | None:
+    """The answer that the first scorer with one found in the reply."""
+    found = (row.inside("scores").inside(scorer).values.get("answer") for scorer in row.inside("scores").values)
+    return next((answer for answer in found if isinstance(answer, str) and answer.strip()), None)
 
 
 def _scores(row: Row, choices: Choices) -> tuple[dict[str, float | None], tuple[str, ...]]:

@@ -24,6 +24,7 @@ class Sample:
         law: what decides the distribution that drew the reply, such as model, step, temperature; as text.
         tokens, logprobs: of the reply, a value per token. logprob: their sum, nats, where only that is known.
         finish: why the reply ended. seed: of the request.
+        answer: that was found in the reply, for majority votes.
         shared: names of scores that the file gives to several replies together.
     """
 
@@ -40,6 +41,7 @@ class Sample:
     logprob: float | None = None
     finish: str | None = None
     seed: int | None = None
+    answer: str | None = None
     error: str | None = None
     shared: tuple[str, ...] = ()
 

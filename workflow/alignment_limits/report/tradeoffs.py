@@ -144,9 +144,45 @@ def label_noise(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     return ("What does label noise hide?", " ".join(said)) if said else None
 
 
+def verifiable(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """The limit of the pass rate near 1 nat, how close best-of-n comes, and what votes and other rewards reach."""
+    if not table.height:
+        return None
+    limits = table.filter((pl.col("method") == "limit") & (pl.col("budget") == "average"))
+    question, name = "How many replies can pass?", table["reward"][0]
+    base, row = (limits.sort((pl.col("kl") - kl).abs()).row(0, named=True) for kl in (0.0, WANTED_KL))
+    within = nats(round(float(row["kl"]), 2))
+    said = f"`{name}` is 0 or 1. Of the base model's replies {_percent(base)} pass; within {within} at most "
+    said += f"{_percent(row)}."
+    if not row["reliable"]:
+        said = said[:-1] + f"; {row['no_success']} of {row['prompts']} prompts have no success and may never pass."
+    others = table.filter(~pl.col("method").is_in(["limit", "best-of-n"]) & (pl.col("k") > 1) & pl.col("reliable"))
+    picked = table.filter((pl.col("method") == "best-of-n") & (pl.col("k") > 1) & pl.col("reliable"))
+    if picked.height:
+        row = picked.sort((pl.col("k") - WANTED_N).abs(), "k").row(0, named=True)
+        said += f" The best of {row['k']} replies passes in {_percent(row)} ({nats(round(float(row['kl']), 2))})."
+        others = others.filter(pl.col("k") == row["k"])
+    for row in others.sort("pass_rate", descending=True).head(1).iter_rows(named=True):
+        by = f" by `{row['selecting']}`" if row["selecting"] else ""
+        said += f" Without knowing which pass, {_CHOICES[row['method']]}{by} reaches {_percent(row)}."
+    return question, said
+
+
+_CHOICES = {
+    "majority": "a majority vote among as many",
+    "best-of-majority": "the best of the frequent answers",
+    "selected": "the best of as many",
+}
+
+
+def _percent(row: dict[str, object]) -> str:
+    return f"{interval(estimate(row | {'reliable': True}, 'pass_rate').times(100))} %"
+
+
 ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
     "side_effects": side_effects,
     "cost": cost,
+    "verifiable": verifiable,
     "label_noise": label_noise,
     "length_control": length_control,
 }

@@ -72,6 +72,27 @@ class LengthControl(Strict):
     )
 
 
+class Verifiable(Strict):
+    """A reward that is 0 or 1: its limit, pass@k, majority votes and the choice by other rewards, as pass rates."""
+
+    reward: Label | None = Field(None, description="the reward that is 0 or 1; null: gold")
+    answer: Label | None = Field(
+        None, description="column of the table of scores with each reply's final answer, for majority votes"
+    )
+    k: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=1, max_length=50, description="numbers of replies; null: limits.best_of"
+    )
+    selecting: list[Label] | None = Field(
+        None, description="other rewards that choose one of k replies; null: all, []: none"
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="best-of-majority keeps answers with at least this share of the most frequent answer's votes",
+    )
+
+
 class Tradeoffs(Strict):
     """Further questions of the same samples; each needs no further sample or score."""
 
@@ -100,6 +121,10 @@ class Tradeoffs(Strict):
     label_noise: LabelNoise = LabelNoise()  # type: ignore[call-arg]
     length_control: LengthControl = LengthControl()  # type: ignore[call-arg]
 
+    verifiable: Verifiable | None = Field(
+        None, description="of a 0/1 reward; null: only for scores of a table or an import, where gold is 0 or 1"
+    )
+
     @property
     def named(self) -> list[tuple[str, str]]:
         """The rewards and ensembles that are named, and where."""
@@ -108,7 +133,10 @@ class Tradeoffs(Strict):
             "length_control": self.length_control.optimized,
             "cost": self.cost.optimized,
         }
-        return [(f"{where}.optimized", name) for where, names in lists.items() for name in names or []]
+        own = self.verifiable or Verifiable()  # type: ignore[call-arg]
+        more = [("verifiable.reward", own.reward)] if own.reward else []
+        more += [("verifiable.selecting", name) for name in own.selecting or []]
+        return [(f"{where}.optimized", name) for where, names in lists.items() for name in names or []] + more
 
     @property
     def numbers(self) -> list[str]:
@@ -122,4 +150,4 @@ class Tradeoffs(Strict):
     @property
     def texts(self) -> list[str]:
         """Columns of text of the table of scores that are used."""
-        return []
+        return [self.verifiable.answer] if self.verifiable and self.verifiable.answer else []

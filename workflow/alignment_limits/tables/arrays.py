@@ -27,6 +27,7 @@ SAMPLE_COLUMNS = (
     "logprob",
     "finish_reason",
     "seed",
+    "answer",
     "law",
     "place",
     "cluster",

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.tables import costs
+from alignment_limits.tables import costs, verifiable
 from alignment_limits.tables.costs import COST as COST
 from alignment_limits.tables.costs import LABEL_NOISE as LABEL_NOISE
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import BUILT_IN, CHARACTERS, TOKENS
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
+from alignment_limits.tables.verifiable import VERIFIABLE as VERIFIABLE
 from alignment_limits.tradeoffs.length_control import LengthControlTable, length_control
 from alignment_limits.tradeoffs.side_effects import SideEffectsTable, of_policy, side_effects
 
@@ -125,6 +126,7 @@ ESTIMATORS = {
         given=_side_effects_given,
     ),
     **costs.ESTIMATORS,
+    **verifiable.ESTIMATORS,
     "length_control": Estimator(
         _length_control,
         LENGTH_CONTROL,

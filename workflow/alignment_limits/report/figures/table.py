@@ -101,6 +101,7 @@ _OF_RESULT = {
     "OverOptimisationTable": "over_optimisation_tilt",
     "SideEffectsTable": "side_effects",
     "LengthControlTable": "length_control",
+    "VerifiableTable": "verifiable",
 }
 # and those that no figure of the workflow is about: horizontal and vertical column, with their labels
 _PLAIN = {
@@ -140,6 +141,9 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     entry = FIGURES["over_optimisation_best_of_n" if proxy and "best_of_n" in more else _OF_RESULT[kind]]
     labels = {"optimized": pl.lit("proxy" if proxy else look.gold), "evaluated": pl.lit(look.gold)}
     labels |= {"samples_from": pl.lit("base"), "log_m": pl.lit(float("inf"))}  # unknown here
+    if kind == "VerifiableTable":
+        labels |= {"reward": pl.lit(look.gold)}
+        more.setdefault("proxies", [name for name in dict.fromkeys(result.selecting) if name])
     if kind in ("SideEffectsTable", "LengthControlTable"):
         labels |= {"kind": pl.lit("column"), "policy": pl.lit(None, pl.String)}
         labels |= {} if "column" in result.names() else {"column": pl.lit("length")}

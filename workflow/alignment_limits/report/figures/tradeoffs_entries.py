@@ -70,4 +70,21 @@ FIGURES = {
         page=PAGE,
         of="length_control",
     ),
+    "verifiable": Entry(
+        "verifiable:verifiable",
+        TRADEOFFS,
+        "verifiable rewards: pass rate and KL",
+        {"table": ("tradeoffs/verifiable.parquet", "tradeoffs:VERIFIABLE")},
+        ("proxies",),
+        section="Verifiable rewards",
+        description=(
+            "**How many replies pass, for how much KL.** Lines: the largest pass rate, with one temperature for all "
+            "prompts (black) and with the same KL for each (blue). The band is a 95% interval over all laws of pass "
+            "rates that the counts allow; dashed where prompts without a success leave much open. Points: k = 1, 2, 4, "
+            "… replies, of which one is chosen by the reward itself (pass@k), by vote, or by another reward. Pale: the "
+            "KL is an upper bound, or the row is not reliable."
+        ),
+        page=PAGE,
+        of="verifiable",
+    ),
 }

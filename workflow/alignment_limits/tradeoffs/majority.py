@@ -1,0 +1,277 @@
+"""Majority votes among k replies: how often the winner passes, and how far its law is from the base.
+
+Means over subsets of k of a prompt's m replies are unbiased for k fresh replies. They have no short closed form, so
+subsets are drawn: each of R random orders of the replies gives one subset for every k, its first k. Given the votes,
+replies of one answer are exchangeable, so the winner passes as often as all m replies with that answer do. What is left
+of the noise of R draws is independent between prompts, so intervals over prompts include it.
+
+Among replies with the winning answer each is equally likely to be the pick. So the KL of the pick is that between the
+laws of the answers, and estimated from m replies it is too high by about c/m + d/R. Halves of the replies with half of
+the orders have twice this bias, which 2 full - mean(halves) removes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from alignment_limits.ensembles.scores import Array, check_keys, prompt_means, sample_counts, split_labels, splitmix
+from alignment_limits.errors import EstimateError
+from alignment_limits.limits.best_of_n import check_ns
+from alignment_limits.limits.ranks import log_choose
+from alignment_limits.tradeoffs.binary import check_correct
+
+ORDERS = 16, 512  # random orders of a prompt's replies, fewest and most
+WORK = 2**15  # prompts times orders
+CELLS = 4_000_000  # numbers at once
+FAINT = 1e-9  # the vote of replies without an answer: they win if there is no other
+REPLIES_PER_VOTE = 8  # times k: with fewer replies of a prompt the correction of the KL leaves more than 5 %
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+# From the rows of some prompts (p), votes (p, R, B) and the first k replies (p, R, k) of each order: the pick's law
+# (p, atoms), a mean over the orders.
+Rule = Callable[[slice, Array, NDArray[np.int64]], Array]
+
+
+@dataclass(frozen=True)
+class Picks:
+    """One pick among k replies, for P prompts and N numbers of replies; NaN where a prompt has too few.
+
+    Attributes:
+        rates: probability that the pick passes (P, N), unbiased.
+        kl: of the pick's law from the base, nats (P, N).
+        corrected: whether its bias is removed (P, N), which needs 8 k replies; else the KL is too high on average.
+    """
+
+    rates: Array
+    kl: Array
+    corrected: NDArray[np.bool_]
+
+
+def pass_at_k(correct: ArrayLike, ks: ArrayLike) -> Array:
+    """Probability that at least one of k replies passes, unbiased: 1 - C(m - c, k) / C(m, k) for c of m successes.
+
+    It is the pass rate of best-of-k by the same 0/1 reward.
+
+    Args:
+        correct: 1 or 0 (prompts, samples); NaN marks a missing sample.
+        ks: numbers of replies (N,).
+
+    Returns:
+        Probabilities (prompts, N); NaN where a prompt has fewer than k replies.
+
+    Raises:
+        EstimateError: values other than 0 and 1, or a k that no prompt has.
+
+    Example:
+        >>> pass_at_k([[1, 0, 0, 0]], [1, 2, 4])
+        array([[0.25, 0.5 , 1.  ]])
+
+    References:
+        Chen et al. (2021), arXiv 2107.03374; docs/tradeoffs.md, "Verifiable rewards".
+    """
+    scores = check_correct(correct)
+    k, m = check_ns(ks, scores), sample_counts(scores)[:, None]
+    wrong = m - np.nansum(scores, axis=1).astype(np.int64)[:, None]
+    with np.errstate(invalid="ignore"):
+        none = np.exp(log_choose(*np.broadcast_arrays(wrong, k)) - log_choose(*np.broadcast_arrays(m, k)))
+    return np.where(m >= k, 1.0 - none, np.nan)
+
+
+def majority(
+    correct: ArrayLike, answers: ArrayLike, ks: ArrayLike, *, seed: int = 0, keys: ArrayLike | None = None
+) -> Picks:
+    """The pass rate of the most frequent answer among k replies (maj@k), and its KL.
+
+    A tie is broken by chance, which equals "the answer that came first", as replies come in a random order. A reply
+    without an answer has no vote; if none of the k has one, the pick is one of them.
+
+    Args:
+        correct: 1 or 0 (prompts, samples); NaN marks a missing sample. Equal answers may be judged differently.
+        answers: of the samples, numbers or texts of the same shape; None, NaN or "" for none.
+        ks: numbers of replies (N,).
+        seed, keys: of the random orders; integers (prompts,) that name the prompts.
+
+    Returns:
+        Pass rates and KLs.
+
+    Raises:
+        EstimateError: values other than 0 and 1, answers of another shape, or a k that no prompt has.
+
+    Example:
+        >>> picks = majority([[1, 1, 1, 0]], [["7", "7", "7", "8"]], [1, 3])
+        >>> picks.rates.round(2)  # 8 never has a majority among three
+        array([[0.75, 1.  ]])
+
+    References:
+        Wang et al. (2023), arXiv 2203.11171; docs/tradeoffs.md, "Verifiable rewards".
+    """
+    scores = check_correct(correct)
+    codes = answer_codes(answers, scores)
+    k = check_ns(ks, scores)
+    names = check_keys(keys, len(scores))
+    passing, share = _by_answer(scores, codes)
+
+    def winner(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
+        won = votes == votes.max(axis=2, keepdims=True)
+        return np.asarray((won / won.sum(axis=2, keepdims=True)).mean(axis=1))
+
+    laws = partial(_laws, codes, k, seed=seed, names=names, rule=winner, atoms=passing.shape[1])
+    won, known, counts = laws(~np.isnan(scores)), ~np.isnan(scores), sample_counts(scores)
+    full = _kl(won, share)
+    labels = split_labels(counts, scores.shape[1], names, seed)
+    half = np.take_along_axis(labels, np.maximum(np.cumsum(known, axis=1) - 1, 0), axis=1) // 2
+    halves = np.zeros_like(full)
+    for each in (known & (half == 0), known & (half == 1)):
+        of_half = _kl(laws(each, halved=True), _by_answer(np.where(each, scores, np.nan), codes)[1])
+        halves += of_half * (each.sum(axis=1) / counts)[:, None]
+    enough = counts[:, None] >= REPLIES_PER_VOTE * k
+    rates = _exact_for_one(np.einsum("pnb,pb->pn", won, passing), scores, k)
+    return Picks(rates, np.where(k == 1, 0.0, np.where(enough, 2 * full - halves, full)), enough | (k == 1))
+
+
+def best_of_majority(
+    correct: ArrayLike,
+    answers: ArrayLike,
+    selecting: ArrayLike,
+    ks: ArrayLike,
+    *,
+    share: float = 0.5,
+    seed: int = 0,
+    keys: ArrayLike | None = None,
+) -> Array:
+    """The pass rate of the best reply by another reward among the frequent answers of k replies.
+
+    Its KL is at most log k - (k - 1)/k, as that of any rule that returns one of k replies, and hardly less if no scores
+    of the selecting reward tie.
+
+    Args:
+        correct, answers, ks, seed, keys: as for `majority`.
+        selecting: scores that choose (prompts, samples).
+        share: an answer is frequent if it has at least this share of the votes of the most frequent one. 1: only the
+            most frequent (all that tie); near 0: best-of-k by the selecting reward.
+
+    Returns:
+        Unbiased pass rates (prompts, N); NaN where a prompt has fewer than k replies.
+
+    Raises:
+        EstimateError: as `majority`; scores of other samples; a share that is not above 0 and at most 1.
+
+    Example:
+        >>> best_of_majority([[1, 1, 0]], [["7", "7", "8"]], [[0.1, 0.2, 0.9]], [3])  # 8 has half the votes of 7
+        array([[0.]])
+
+    References:
+        After Di et al. (2025), arXiv 2510.03199, whose threshold is a share of all replies;
+        docs/tradeoffs.md, "Verifiable rewards".
+    """
+    if not 0 < share <= 1:
+        raise EstimateError(f"The share of best-of-majority must be above 0 and at most 1; got {share}.")
+    scores = check_correct(correct)
+    chosen = np.asarray(selecting, dtype=np.float64)
+    if chosen.shape != scores.shape or (np.isnan(chosen) != np.isnan(scores)).any():
+        raise EstimateError("The selecting reward must have a score for exactly the samples of the 0/1 reward.")
+    codes, k = answer_codes(answers, scores), check_ns(ks, scores)
+    names, passing = check_keys(keys, len(scores)), np.nan_to_num(scores)
+
+    def best(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
+        own = np.take_along_axis(votes, _rows(codes[rows], first), axis=2)
+        score = np.where(own >= share * own.max(axis=2, keepdims=True), _rows(chosen[rows], first), -np.inf)
+        top = score == score.max(axis=2, keepdims=True)
+        passes = np.where(top, _rows(passing[rows], first), 0.0).sum(axis=2) / top.sum(axis=2)
+        return np.asarray(passes.mean(axis=1)[:, None])
+
+    laws = _laws(codes, k, ~np.isnan(scores), seed=seed, names=names, rule=best, atoms=1)
+    return _exact_for_one(laws[:, :, 0], scores, k)
+
+
+def _exact_for_one(rates: Array, scores: Array, k: NDArray[np.int64]) -> Array:
+    """Rates (P, N), without the noise of random orders for k = 1."""
+    return np.where(k == 1, prompt_means(scores)[:, None], rates)
+
+
+def answer_codes(answers: ArrayLike, scores: Array) -> NDArray[np.int64]:
+    """Answers of each prompt numbered 0, 1, ... in order of appearance, -1 for none (P, M).
+
+    Args:
+        answers: numbers or texts (P, M).
+        scores: of the same samples (P, M), NaN where there is no sample.
+    """
+    given = np.asarray(answers)
+    if given.shape != scores.shape:
+        raise EstimateError(f"Answers have shape {given.shape}, but the samples have shape {scores.shape}.")
+    codes = np.full(scores.shape, -1, dtype=np.int64)
+    for row, (own, known) in enumerate(zip(given.tolist(), ~np.isnan(scores), strict=True)):
+        number: dict[object, int] = {}
+        for place, answer in enumerate(own):
+            if known[place] and not _no_answer(answer):
+                codes[row, place] = number.setdefault(answer, len(number))
+    return codes
+
+
+def _no_answer(answer: object) -> bool:
+    return answer is None or answer != answer or (isinstance(answer, str) and not answer.strip())
+
+
+def _rows(values: NDArray[Any], first: NDArray[np.int64]) -> NDArray[Any]:
+    """Values (p, M) of the replies (p, R, k)."""
+    return np.asarray(np.take_along_axis(values[:, None, :], first, axis=2))
+
+
+def _by_answer(scores: Array, codes: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Of each answer (P, B): how often its replies pass, and its share of the replies."""
+    known, atoms = ~np.isnan(scores), int(codes.max()) + 2  # the last one: no answer
+    place = (codes % atoms + atoms * np.arange(len(codes))[:, None])[known]
+    size = atoms * len(codes)
+    number = np.bincount(place, minlength=size).reshape(len(codes), atoms)
+    passed = np.bincount(place, scores[known], minlength=size).reshape(len(codes), atoms)
+    return passed / np.maximum(number, 1), number / np.maximum(number.sum(axis=1, keepdims=True), 1)
+
+
+def _laws(
+    codes: NDArray[np.int64],
+    k: NDArray[np.int64],
+    member: NDArray[np.bool_],
+    *,
+    seed: int,
+    names: NDArray[np.int64],
+    rule: Rule,
+    atoms: int,
+    halved: bool = False,
+) -> Array:
+    """Mean over random orders of the pick's law on the atoms of `rule`, from the first k members (P, N, atoms)."""
+    prompts, width = codes.shape
+    orders = int(np.clip(WORK // prompts, *ORDERS)) // (2 if halved else 1)
+    answers, counts = int(codes.max()) + 2, member.sum(axis=1)
+    out = np.full((prompts, len(k), atoms), np.nan)
+    step = max(1, CELLS // (orders * max(width, answers)))
+    for start in range(0, prompts, step):
+        rows = slice(start, min(start + step, prompts))
+        order = _random_orders(member[rows], names[rows], seed, orders)
+        votes, done = np.zeros((*order.shape[:2], answers)), 0
+        for j in np.argsort(k, kind="stable"):
+            more = _rows(codes[rows], order[:, :, done : k[j]]) % answers
+            place = (
+                more + answers * np.arange(orders)[:, None] + answers * orders * np.arange(len(order))[:, None, None]
+            )
+            votes += np.bincount(place.ravel(), minlength=votes.size).reshape(votes.shape)
+            votes[:, :, -1], done = FAINT, int(k[j])
+            out[rows, j] = np.where(counts[rows, None] >= k[j], rule(rows, votes, order[:, :, : k[j]]), np.nan)
+    return out
+
+
+def _random_orders(member: NDArray[np.bool_], names: NDArray[np.int64], seed: int, orders: int) -> NDArray[np.int64]:
+    """Random orders of each prompt's members (p, R, M), which do not depend on other prompts; others come last."""
+    rows = splitmix(names.astype(np.uint64) * GOLDEN + np.uint64((seed + 0x5EED) % 2**63))
+    number = np.arange(1, orders * member.shape[1] + 1, dtype=np.uint64).reshape(orders, -1)
+    draws = splitmix(rows[:, None, None] + GOLDEN * number) >> np.uint64(1)
+    draws[np.broadcast_to(~member[:, None, :], draws.shape)] = np.iinfo(np.uint64).max
+    return np.argsort(draws, axis=2)
+
+
+def _kl(law: Array, base: Array) -> Array:
+    return np.asarray(scipy.special.rel_entr(law, base[:, None, :]).sum(axis=2))
