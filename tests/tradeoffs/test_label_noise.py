@@ -7,7 +7,7 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.tables.estimators import Scores
 from alignment_limits.tables.tradeoffs import ESTIMATORS
-from alignment_limits.tradeoffs import label_noise
+from alignment_limits.tradeoffs import label_noise, reward_for_cost
 
 MAX_OF_FOUR = 1.0293753730  # mean of the largest of 4 standard normal draws
 
@@ -119,3 +119,11 @@ def test_a_study_uses_the_replies_that_were_judged_twice():
     assert table["n"].to_list() == [4, None]
     assert table["reward"].unique().to_list() == ["human"]
     np.testing.assert_allclose(table["gain"].to_numpy(), alone.gain, rtol=1e-12)
+
+
+def test_results_draw_themselves():
+    marks = judged(np.random.default_rng(0), 32, 32)[1]
+    assert len(label_noise(marks, ns=[4], kls=[0.2], replicates=200).plot().axes) == 1
+    assert (
+        reward_for_cost(marks[0], ns=[2, 4], replicates=200).plot().axes[0].get_xlabel() == "draws for one reply, mean"
+    )

@@ -15,6 +15,7 @@ from alignment_limits.tables.grid import prompt_keys
 from alignment_limits.tables.pools import reaching
 from alignment_limits.tables.schemas.samples import STANDARDISED
 from alignment_limits.tables.scores import read_pool
+from alignment_limits.tables.tradeoffs import CLOSED_POLICIES
 
 PROMPTS, SAMPLES, KLS = 32, 32, {"ppo": 2.0, "grpo": 4.0}
 
@@ -56,10 +57,23 @@ POOL = {"column": "model", "base": "qwen", "log_ratios": {"ppo": "u_ppo", "grpo"
 
 def test_a_study_of_pooled_scores_shows_the_limit_at_its_policies_kls(world, table, tmp_path):
     base, pairs, laws, scores, ratios = world
-    table.write_csv(tmp_path / "mine.csv")
+    api = pl.DataFrame(  # a policy without log-ratios: best-of-4 of the base, one reply for each of most prompts
+        {
+            "prompt_id": [f"p{i:02d}" for i in range(2, PROMPTS)],
+            "sample_id": [10_000] * (PROMPTS - 2),
+            "model": ["api"] * (PROMPTS - 2),
+            **{name: values[2:, :SAMPLES][:, 4:8].max(axis=1) for name, values in scores.items()},
+        }
+    )
+    pl.concat([table, api], how="diagonal").write_csv(tmp_path / "mine.csv")
     study = {
         "study": "test-pooled-scores",
-        "scores": {"table": str(tmp_path / "mine.csv"), "gold": "gold", "proxies": ["rm"], "pool": POOL},
+        "scores": {
+            "table": str(tmp_path / "mine.csv"),
+            "gold": "gold",
+            "proxies": ["rm"],
+            "pool": POOL | {"closed": ["api"]},
+        },
         "limits": {"bootstrap": 200, "kls": [0.5, 1.0, 2.0]},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
@@ -93,6 +107,13 @@ def test_a_study_of_pooled_scores_shows_the_limit_at_its_policies_kls(world, tab
         assert row["gain_low"] <= truth <= row["gain_high"], row["kl"]
     assert pooled.filter("reliable")["kl"].max() > 3 > own.filter("reliable", samples_from="base")["kl"].max()
     assert (results / "figures/frontier.pdf").stat().st_size > 5000
+
+    # the closed policy has a gain and a bound of its KL
+    (closed,) = read_table(results / "tradeoffs/closed_policies.parquet", CLOSED_POLICIES).iter_rows(named=True)
+    assert (closed["policy"], closed["prompts"], closed["replies"]) == ("api", PROMPTS - 2, PROMPTS - 2)
+    assert closed["gain_low"] > 0
+    assert 0 <= closed["kl_at_least"] < np.log(4) - 3 / 4
+    assert (results / "figures/closed_policies.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(
@@ -136,3 +157,20 @@ def test_log_ratios_of_the_wrong_sign_are_reported(table, tmp_path):
 def test_kls_of_a_pooled_frontier_go_on_to_the_farthest_policy():
     assert reaching([1.0, 2.0], 0.5) == [1.0, 2.0]
     assert reaching([1.0, 2.0], 3.5) == [1.0, 2.0, 2.5, 3.125, 3.5]
+
+
+def test_closed_laws_need_no_log_ratios_and_others_do(table, tmp_path):
+    closed = table.with_columns(pl.when(pl.col("model") == "grpo").then(None).otherwise(pl.col("u_ppo")).alias("u_ppo"))
+    closed.write_csv(tmp_path / "mine.csv")
+    pool = {"column": "model", "base": "qwen", "log_ratios": {"ppo": "u_ppo"}}
+    read = read_pool(tmp_path / "mine.csv", ["gold"], **pool, closed=["grpo"])
+    assert read.filter(law="grpo")["log_ratio/ppo"].null_count() == PROMPTS * SAMPLES
+    assert read.filter(pl.col("law") != "grpo")["log_ratio/ppo"].null_count() == 0
+    with pytest.raises(TableError, match="'u_ppo' is missing, NaN or infinite, in row"):
+        read_pool(tmp_path / "mine.csv", ["gold"], **pool | {"log_ratios": {"ppo": "u_ppo", "grpo": "u_grpo"}})
+    with pytest.raises(TableError, match="no row is of the law 'gtp', which scores.pool.closed names"):
+        read_pool(tmp_path / "mine.csv", ["gold"], **pool, closed=["grpo", "gtp"])
+    bad = closed.with_columns(pl.when(pl.col("model") == "ppo").then(None).otherwise(pl.col("u_ppo")).alias("u_ppo"))
+    bad.write_csv(tmp_path / "bad.csv")
+    with pytest.raises(TableError, match="'u_ppo' is missing, NaN or infinite, in row"):
+        read_pool(tmp_path / "bad.csv", ["gold"], **pool, closed=["grpo"])

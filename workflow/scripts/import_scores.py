@@ -30,9 +30,15 @@ with job(snakemake):
     more = {} if verdict is None else {"imported": verdict}
     made = provenance(snakemake, source={"table": file.name, "sha256": file_sha256(file)} | more)
     if p["pool"]:
-        write_table(table, snakemake.output.pool, POOL, made)
+        closed = pl.col("law").is_in(p["pool"]["closed"])
+        if p["pool"]["closed"]:
+            ratios = [column for column in table.columns if column.startswith("log_ratio/")]
+            write_table(table.filter(closed).drop(ratios), snakemake.output.closed, POOL, made)
+            table = table.filter(~closed)
+        if p["pool"]["log_ratios"]:
+            write_table(table, snakemake.output.pool, POOL, made)
         table = table.filter(pl.col("law") == "base")
-        say(f"{table.height} samples are the base's; the others help to show the limit")
+        say(f"{table.height} samples are the base's; those with log-ratios help to show the limit")
     for reward in p["rewards"]:
         scores = table.select("prompt_id", "sample_id", score=pl.col(reward), truncated=pl.lit(False))
         write_table(scores, snakemake.output[f"scores/{reward}"], SCORES, made)

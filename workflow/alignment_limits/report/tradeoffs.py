@@ -179,10 +179,30 @@ def _percent(row: dict[str, object]) -> str:
     return f"{interval(estimate(row | {'reliable': True}, 'pass_rate').times(100))} %"
 
 
+def closed_policies(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
+    """The gain and the least KL of policies without log-probabilities, those that gain most first."""
+    known = table.filter("reliable").sort("gain", descending=True)
+    question = "Where are the policies without log-probabilities?"
+    if not known.height:
+        return (
+            (question, f"Not reliable here. Reason: {most_frequent(table['reason'].to_list())}.")
+            if len(table)
+            else None
+        )
+    said = []
+    for row in known.head(4).iter_rows(named=True):
+        share = row["efficiency_at_most"]
+        most = f", at most {100 * share:.0f} % of the limit" if row["limit_reliable"] and share < 1 else ""
+        gain = interval(estimate(row, "gain"))
+        said.append(f"{row['policy']} gains {gain} at a KL of at least {number(row['kl_at_least'])} nats{most}.")
+    return question, " ".join(said)
+
+
 ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
     "side_effects": side_effects,
     "cost": cost,
     "verifiable": verifiable,
     "label_noise": label_noise,
+    "closed_policies": closed_policies,
     "length_control": length_control,
 }

@@ -90,10 +90,26 @@ class Pool(Strict):
     column: str = Field(description="the column with the name of the law that drew each row")
     base: str = Field("base", description="the name of the base model in that column; all else is of its rows alone")
     log_ratios: dict[str, str] = Field(
-        min_length=1,
+        {},
         max_length=50,
         description="for each further law the column with log(its probability / the base's) of every row, in nats",
     )
+
+    closed: list[str] = Field(
+        [],
+        max_length=50,
+        description="laws without log-ratios, such as models behind an API; scores give a lower bound of their KL",
+    )
+
+    @model_validator(mode="after")
+    def _some_law(self) -> Pool:
+        if not self.log_ratios and not self.closed:
+            raise ValueError("names no law but the base: give log_ratios of the others, or list them in closed")
+        if twice := [name for name in self.closed if name in self.log_ratios or self.closed.count(name) > 1]:
+            raise ValueError(f"closed: '{twice[0]}' is named twice; a law has log_ratios, or it is closed")
+        if self.base in self.closed:
+            raise ValueError(f"closed: the base '{self.base}' is not one of the further laws; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _one_base(self) -> Pool:
@@ -201,6 +217,16 @@ class Scores(Strict):
     @property
     def names(self) -> list[str]:
         return [self.gold, *self.proxies]
+
+    @property
+    def has_log_ratios(self) -> bool:
+        """Whether samples of further laws help to show the limit."""
+        return self.pool is not None and bool(self.pool.log_ratios)
+
+    @property
+    def closed(self) -> list[str]:
+        """Laws without log-ratios."""
+        return self.pool.closed if self.pool else []
 
     @property
     def source(self) -> str:

@@ -10,9 +10,12 @@ import polars as pl
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns
+from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.estimators import Estimator, Scores
+from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import TOKENS
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
+from alignment_limits.tradeoffs.closed_policies import ClosedTable, kl_from_scores
 from alignment_limits.tradeoffs.cost import BEST_OF_N, CostTable, reward_for_cost
 from alignment_limits.tradeoffs.label_noise import LabelNoiseTable, label_noise
 from alignment_limits.tradeoffs.shortfall import ShortfallTable, shortfall
@@ -42,6 +45,17 @@ LABEL_NOISE = contract(
     "reason limit_reliable limit_reason",
     {"reliable": ("seen", *with_interval("gain"), *with_interval("inflation"))} | own_verdicts("limit"),
     reward=pl.String,  # the name of the repeated judgements
+)
+
+CLOSED_POLICIES = contract(
+    "closed_policies",
+    ClosedTable,
+    "policy prompts replies gain gain_low gain_high kl_at_least kl_bound kl_ceiling limit efficiency_at_most "
+    "reliable reason limit_reliable limit_reason",
+    {
+        "reliable": (*with_interval("gain"), "kl_at_least", "kl_bound"),
+        "limit_reliable": ("limit", "efficiency_at_most"),
+    },
 )
 
 
@@ -94,7 +108,43 @@ def _label_noise(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any])
         yield table.to_polars().with_columns(reward=pl.lit(name))
 
 
+def _closed(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+    prompts = Grid.of(scores.standardised.select(*KEY)).prompt_ids
+    scales = scores.tables["scales"]
+    table = scores.tables["closed"].filter(pl.col("prompt_id").is_in(prompts)).sort(KEY)
+    policies = {
+        name: {reward: _on_scale(table.filter(pl.col("law") == name), scales, reward, prompts) for reward in optimized}
+        for name in p["closed"]
+    }
+    base = {reward: scores.of[reward] for reward in optimized}
+    settings = {"replicates": p["bootstrap"], "seed": p["seed"], **scores.prompts}
+    yield kl_from_scores(base, policies, scores.gold, **settings).to_polars()
+
+
+def _on_scale(rows: pl.DataFrame, scales: pl.DataFrame, reward: str, prompts: Sequence[str]) -> np.ndarray:
+    """Scores of a policy's replies on the base's scale (prompts, replies), NaN where a prompt has fewer."""
+    of_reward = scales.filter(pl.col("reward") == reward).select("prompt_id", "centre", "scale")
+    joined = rows.join(of_reward, on="prompt_id", how="left", maintain_order="left")
+    values = ((joined[reward] - joined["centre"]) / joined["scale"]).to_numpy()
+    row = joined["prompt_id"].replace_strict(list(prompts), range(len(prompts)), return_dtype=pl.Int64).to_numpy()
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    out = np.full((len(prompts), int(place.max(initial=0)) + 1), np.nan)
+    out[row, place] = values
+    return out
+
+
 ESTIMATORS = {
+    "closed_policies": Estimator(
+        _closed,
+        CLOSED_POLICIES,
+        "none",
+        ("bootstrap",),
+        "closed_policies.parquet",
+        folder="tradeoffs",
+        reads=lambda study: ("closed", "scales"),
+        given=lambda study: {"closed": study.scores.closed if study.scores else [], "optimized": study.reward_names},
+        made=lambda study: bool(study.scores and study.scores.closed),
+    ),
     "label_noise": Estimator(
         _label_noise,
         LABEL_NOISE,

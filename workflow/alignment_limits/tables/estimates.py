@@ -274,7 +274,7 @@ def settings_of(name: str, study: Study) -> dict[str, Any]:
     }[entry.optimized]
     named = {"gold": study.gold, "optimized": optimized, "seed": study.seed}
     bounds = {"bounds": study.bounds} if entry.bounded and study.bounds else {}
-    if entry.pools and (study.pools or (study.scores and study.scores.pool)):
+    if entry.pools and (study.pools or (study.scores and study.scores.has_log_ratios)):
         named["pooled"] = study.pooled if study.pools else optimized
     own: dict[str, Any] = {"relatives_of": study.reward_names} if name == "best_of_n" else {}
     if name == "plan" and study.prompts:  # tempered sampling needs the base model

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Further tables that estimators read: their contracts, and where they are below results/<study>/.
 INPUTS: dict[str, tuple[str, Schema]] = {
     "scales": ("ensembles/scales.parquet", SCALES),
+    "closed": ("scores/closed.parquet", POOL),
     "columns": ("tradeoffs/columns.parquet", COLUMNS),
     "policies": ("policies/policies.parquet", POLICIES),
     "policy_columns": ("tradeoffs/policy_columns.parquet", POLICY_COLUMNS),
@@ -31,7 +32,7 @@ INPUTS: dict[str, tuple[str, Schema]] = {
 
 def pool_place(study: Any) -> str | None:
     """Where a study has the samples of other laws, on the scale of the base, below results/<study>/; None without."""
-    if study.scores and study.scores.pool:
+    if study.scores and study.scores.has_log_ratios:
         return "ensembles/pool.parquet"
     return "policies/pool.parquet" if study.pools else None
 

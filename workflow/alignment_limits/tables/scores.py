@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from alignment_limits.errors import TableError
 from alignment_limits.tables.artifacts import KEY, read_table
 from alignment_limits.tables.columns import Column, Problem, numbers, raise_first, texts, whole_numbers, within
 from alignment_limits.tables.schemas.samples import SAMPLES, STANDARDISED
-from alignment_limits.tables.user_table import read_user_table, stem_of
+from alignment_limits.tables.user_table import UserTable, read_user_table, stem_of
 
 Bounds = Mapping[str, tuple[float, float]]
 NO_BOUNDS: Bounds = {}
@@ -59,6 +60,7 @@ def read_pool(
     column: str,
     base: str,
     log_ratios: Mapping[str, str],
+    closed: Sequence[str] = (),
 ) -> pl.DataFrame:
     """A table of scores of several laws.
 
@@ -69,9 +71,11 @@ def read_pool(
         column: the column with each row's law.
         base: the base's name in that column.
         log_ratios: the column of log-ratios for each other law.
+        closed: laws without log-ratios.
 
     Returns:
-        The key, the rewards, law (the base's is "base") and log_ratio/<law>, in key order.
+        The key, the rewards, law (the base's is "base") and log_ratio/<law>, in key order; the log-ratios of closed
+        laws' rows are null.
 
     Raises:
         TableError: as for `read_score_table`; a law that is not in `log_ratios`; a prompt without rows of the base.
@@ -80,17 +84,21 @@ def read_pool(
     given = read_user_table(file)
     given.require([column], f"scores.pool.column is '{column}'")
     given.require([*log_ratios.values()], "scores.pool.log_ratios names the column of each law's log-ratios")
-    table = read_score_table(file, [*rewards, *named.values()], bounds)
+    table = read_score_table(file, [*rewards, *([] if closed else named.values())], bounds)
     laws = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id"), given.texts(column).alias("law")])
-    known = [base, *log_ratios]
+    known = [base, *log_ratios, *closed]
+    if absent := [law for law in closed if law not in laws["law"]]:
+        raise TableError(f"{given.name}: no row is of the law '{absent[0]}', which scores.pool.closed names")
     unknown = laws.with_row_index("row", offset=1).filter(~pl.col("law").is_in(known))
     if unknown.height:
         raise TableError(
             f"{given.name}: {unknown.height} rows are of laws without log-ratios, the first in row "
             f"{unknown['row'][0]}: '{unknown['law'][0]}'. scores.pool names the base '{base}' and "
-            f"{', '.join(log_ratios)}: correct these names, add the law to scores.pool.log_ratios, or "
-            "remove its rows"
+            f"{', '.join([*log_ratios, *closed])}: correct these names, add the law to scores.pool.log_ratios (or to "
+            "scores.pool.closed, if it has none), or remove its rows"
         )
+    if closed:
+        laws = laws.with_columns(_open_ratios(given, column_, ~laws["law"].is_in(closed)) for column_ in named.values())
     table = table.join(laws.cast({"sample_id": table.schema["sample_id"]}), on=KEY, how="left", maintain_order="left")
     alone = (
         table.group_by("prompt_id", maintain_order=True)
@@ -105,6 +113,18 @@ def read_pool(
     ratios = [pl.col(column_).alias(name) for name, column_ in named.items()]
     law = pl.when(pl.col("law") == base).then(pl.lit("base")).otherwise(pl.col("law"))
     return table.select(*KEY, *rewards, *ratios, law=law)
+
+
+def _open_ratios(given: UserTable, column: str, open_rows: pl.Series) -> pl.Series:
+    """A column of numbers in some rows of a table, null in the others."""
+    whole = given.read([column])[column]
+    kinds = None if whole.kinds is None else whole.kinds.filter(open_rows)
+    found, problems = numbers(Column(column, whole.values.filter(open_rows), kinds))
+    rows = open_rows.to_numpy().nonzero()[0]
+    raise_first((problem.at(rows) for problem in problems), given.name)
+    values = np.full(len(open_rows), np.nan)
+    values[rows] = found.to_numpy()
+    return pl.Series(column, values).fill_nan(None)
 
 
 def cluster_column(file: Path, wanted: str | None, rewards: Sequence[str]) -> str | None:

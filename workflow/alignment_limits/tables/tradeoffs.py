@@ -10,6 +10,7 @@ import polars as pl
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.tables import costs, verifiable
+from alignment_limits.tables.costs import CLOSED_POLICIES as CLOSED_POLICIES
 from alignment_limits.tables.costs import COST as COST
 from alignment_limits.tables.costs import LABEL_NOISE as LABEL_NOISE
 from alignment_limits.tables.estimators import Estimator, Scores
@@ -55,7 +56,9 @@ def _side_effects(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]
         rewards = {other: scores.of[other] for other in p["evaluated"] if other != name}
         for kind, carried in (("column", columns), ("reward", rewards)):
             if carried:
-                table = side_effects(scores.of[name], carried, kls=p["kls"], ns=p["best_of"], **settings)
+                most = int(np.sum(~np.isnan(scores.of[name]), axis=1).max())
+                ns = [n for n in p["best_of"] if n <= most] or [1]
+                table = side_effects(scores.of[name], carried, kls=p["kls"], ns=ns, **settings)
                 yield _labelled(table, name, kind, None)
     if "policy_columns" not in scores.tables:
         return

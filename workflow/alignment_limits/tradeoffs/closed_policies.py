@@ -257,6 +257,23 @@ def _features(scores: Array) -> list[Array]:
     return [away, np.clip(scaled, -5.0, 5.0), scipy.special.ndtri(u), np.log(u), np.log1p(-u)]
 
 
+def _best_rewards(
+    base: Sequence[Array], policy: Sequence[Array], evaluated: int, rows: np.ndarray, seed: int
+) -> list[int]:
+    """The numbers of the rewards to use: the evaluated one or all, as half of the prompts show by a fit to the rest."""
+    every = list(range(len(base)))
+    if len(every) == 1 or len(rows) < 4:
+        return [evaluated]
+    order = np.random.default_rng((seed, 4)).permutation(rows)
+    halves = order[::2], order[1::2]
+    means = []
+    for used in ([evaluated], every):
+        arrays = [base[k] for k in used], [policy[k] for k in used]
+        theta = Candidates.to_fit(*arrays, halves[0], seed=seed).fit()
+        means.append(Candidates.to_fit(*arrays, halves[1], seed=seed).values(theta).mean())
+    return every if means[1] > means[0] else [evaluated]
+
+
 def _row(
     base: Mapping[str, Array],
     policy: Mapping[str, Array],
@@ -275,11 +292,13 @@ def _row(
         rest = np.flatnonzero(some & (folds != fold))
         if not len(own) or not len(rest):
             continue
-        theta = Candidates.to_fit(arrays, others, rest, seed=boot.seed + fold).fit()
+        used = _best_rewards(arrays, others, list(base).index(evaluated), rest, boot.seed + fold)
+        chosen = [arrays[k] for k in used], [others[k] for k in used]
+        theta = Candidates.to_fit(*chosen, rest, seed=boot.seed + fold).fit()
         width = len(arrays) * FEATURES * (arrays[0].shape[1] + 1) * others[0].shape[1]
         step = max(1, CELLS // width)
         for rows in (own[start : start + step] for start in range(0, len(own), step)):
-            part = Candidates.of([each[rows] for each in arrays], [each[rows] for each in others])
+            part = Candidates.of(*([each[rows] for each in kind] for kind in chosen))
             bound[rows] = np.bincount(part.prompt, part.values(theta), minlength=len(rows)) / replies[rows]
     gain = np.full(len(folds), np.nan)
     gain[some] = np.nanmean(policy[evaluated][some], axis=1) - np.nanmean(base[evaluated][some], axis=1)
@@ -292,7 +311,7 @@ def _row(
     points = curve.at(np.array([kl]))
     limit = float(points.values[:, 0, 0].mean())
     verdict = str(judge_points(base[evaluated], points, clusters=boot.clusters, widened=True).reason[0])
-    limit_reason = reason or verdict
+    limit_reason = reason or ("the bound of the KL is 0" if kl == 0 else verdict)
     share = min(mean_gain / limit, 1.0) if limit > 0 else np.nan
     return {
         "prompts": int(some.sum()), "replies": int(replies.sum()), "gain": mean_gain, "gain_low": gain_low,

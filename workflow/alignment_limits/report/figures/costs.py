@@ -1,4 +1,4 @@
-"""What a reward costs: gain for draws and tokens, and best-of-n's shortfall; what noisy judgements hide."""
+"""What a reward costs, best-of-n's shortfall, what noisy judgements hide, policies without log-probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from alignment_limits.report.figures.curves import Curve, draw
+from alignment_limits.report.figures.curves import Curve, curve, draw
 from alignment_limits.report.figures.style import (
     BEST_OF_N,
     DASHED,
@@ -154,3 +154,39 @@ def _judged(ax: Any, rows: pl.DataFrame, name: str, look: Look) -> None:
     row = rows.row(0, named=True)
     panel_title(ax, f"{label(name, 30)} (reliability of one judgement {row['reliability']:.2f})", look)
     ax.set_ylabel("gain\n(units of the judgements)")
+
+
+def closed_policies(table: pl.DataFrame, frontier: pl.DataFrame, look: Look) -> Figure:
+    """Gold's limit against KL, and policies whose KL has only a lower bound: points with an arrow to the right.
+
+    Args:
+        table: `tradeoffs/closed_policies.parquet`.
+        frontier: `limits/frontier.parquet`.
+        look: size and colours.
+    """
+    rows = table.filter(pl.col("gain").is_finite() & pl.col("kl_at_least").is_finite()).sort("gain", descending=True)
+    limit = curve(frontier, look.gold, look.gold)
+    with look.applied():
+        figure = look.figure(height=0.82 * look.width)
+        ax = figure.subplots()
+        draw(ax, limit, colour=INK, name="limit", width=1.5)
+        right = 1.3 * max([0.5, limit.reach, *rows["kl_at_least"].to_list()])
+        for row in rows.iter_rows(named=True):
+            alpha, x, y = (1.0 if row["reliable"] else 0.4), row["kl_at_least"], row["gain"]
+            ax.vlines(x, row["gain_low"], row["gain_high"], color=PER_PROMPT, lw=0.8, alpha=alpha, zorder=3)
+            arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": PER_PROMPT, "lw": 0.9, "alpha": alpha, "shrinkA": 0}
+            ax.annotate("", (x + 0.08 * right, y), (x, y), arrowprops=arrow, zorder=3)
+            (mark,) = ax.plot(x, y, "s", ms=3.6, color=PER_PROMPT, alpha=alpha, zorder=4)
+            mark.set_gid(row["policy"])
+            ax.text(x + 0.1 * right, y, label(row["policy"], 22), va="center", fontsize=look.small)
+        ax.set_xlim(0, right)
+        top = max([0.1, *rows["gain_high"].to_list(), *limit.high[limit.reliable].tolist()])
+        ax.set_ylim(min(0.0, *rows["gain_low"].to_list(), 0.0), 1.08 * top)
+        ax.set_xlabel(KL)
+        ax.set_ylabel(GAIN)
+        handles: list[Any] = [
+            Line2D([], [], color=INK, lw=1.5, label="limit"),
+            Line2D([], [], color=PER_PROMPT, ls="", marker="s", ms=3.6, label="policy, its KL is at least this"),
+        ]
+        outside_key(figure, handles, look)
+    return figure

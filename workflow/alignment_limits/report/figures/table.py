@@ -102,6 +102,8 @@ _OF_RESULT = {
     "SideEffectsTable": "side_effects",
     "LengthControlTable": "length_control",
     "VerifiableTable": "verifiable",
+    "CostTable": "cost",
+    "LabelNoiseTable": "label_noise",
 }
 # and those that no figure of the workflow is about: horizontal and vertical column, with their labels
 _PLAIN = {
@@ -147,6 +149,9 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     if kind in ("SideEffectsTable", "LengthControlTable"):
         labels |= {"kind": pl.lit("column"), "policy": pl.lit(None, pl.String)}
         labels |= {} if "column" in result.names() else {"column": pl.lit("length")}
+    labels |= {"reward": pl.lit("judgements")} if kind == "LabelNoiseTable" else {}
+    if kind == "CostTable":  # without best-of-n's shortfall, which is another result
+        labels |= {"limit": pl.lit(None, pl.Float64)}
     first = next(iter(entry.tables))
     tables: dict[str, Any] = {}
     for argument, (_, contract) in entry.tables.items():

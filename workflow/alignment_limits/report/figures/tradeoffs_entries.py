@@ -23,6 +23,24 @@ FIGURES = {
         page=PAGE,
         of="side_effects",
     ),
+    "closed_policies": Entry(
+        "costs:closed_policies",
+        TRADEOFFS,
+        "policies without log-probabilities",
+        {
+            "table": ("tradeoffs/closed_policies.parquet", "tradeoffs:CLOSED_POLICIES"),
+            "frontier": ("limits/frontier.parquet", "estimates:FRONTIER"),
+        },
+        section="Policies without log-probabilities",
+        description=(
+            "**Policies without log-probabilities.** Black: the limit of gold (``{gold}``) with its 95% interval. "
+            "Squares: the gain of each policy, at the lower confidence bound (97.5%) of its KL. The bound is from "
+            "scores of its replies and of the base's. The KL may be larger, so an arrow points to the right. Pale "
+            "means not reliable."
+        ),
+        page=PAGE,
+        of="closed_policies",
+    ),
     "label_noise": Entry(
         "costs:label_noise",
         TRADEOFFS,
