@@ -3,11 +3,16 @@
 from itertools import permutations
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.worlds import MIXTURES, Gaussian
+from alignment_limits.report.figures.costs import cost
+from alignment_limits.report.figures.style import Look
+from alignment_limits.tables.estimates import estimate
+from alignment_limits.tables.tradeoffs import COST
 from alignment_limits.tradeoffs.cost import reward_for_cost
 from alignment_limits.tradeoffs.rules import Judge, Part, draws_at, gains_of_draws, reservation_values
 from alignment_limits.tradeoffs.shortfall import shortfall
@@ -161,18 +166,18 @@ def test_what_cannot_be_used_is_named():
 def test_intervals_cover_what_rules_gain():
     """Gaussian rewards of different spreads, 64 prompts x 64 samples; the truth is the mean of many studies."""
     world, ns = MIXTURES["spread0.3"], [4]
-    many = reward_for_cost(world.draw(np.random.default_rng(10**6), 5000, 64), ns=ns, replicates=100)
+    many = reward_for_cost(world.draw(np.random.default_rng(10**6), 3000, 64), ns=ns, replicates=100)
     gain, extra = many.gain, many.extra
     inside = []
-    for study in range(30):
+    for study in range(20):
         t = reward_for_cost(world.draw(np.random.default_rng(study), 64, 64), ns=ns, replicates=300)
         inside.append([(t.gain_low <= gain) & (gain <= t.gain_high), (t.extra_low <= extra) & (extra <= t.extra_high)])
-    assert np.mean(inside, axis=0).min() >= 0.83
+    assert np.mean(inside, axis=0).min() >= 0.8
 
 
 def test_the_parts_of_a_shortfall_add_up_and_are_the_known_ones():
     world = MIXTURES["spread0.3"]
-    table = shortfall(world.draw(np.random.default_rng(0), 2000, 64), ns=[1, 2, 4], replicates=200)
+    table = shortfall(world.draw(np.random.default_rng(0), 800, 64), ns=[1, 2, 4], replicates=200)
     np.testing.assert_allclose(table.not_tilt + table.same_n, table.limit - table.gain, atol=1e-12)
     for j, n in enumerate((2, 4), start=1):
         kl, gain = world.best_of_n(n)
@@ -186,3 +191,30 @@ def test_best_of_n_of_pass_rates_is_the_tilt():
     table = shortfall(scores, ns=[2, 4], replicates=200)
     assert (table.not_tilt_low <= 0).all()
     assert np.abs(table.not_tilt).max() < 0.005
+
+
+def test_a_study_with_few_samples_has_an_empty_table_and_a_figure_that_says_so():
+    keys = {"prompt_id": np.repeat([f"p{i:02d}" for i in range(20)], 3), "sample_id": np.tile(np.arange(3), 20)}
+    table = pl.DataFrame({**keys, "gold": np.random.default_rng(0).normal(size=60)}).cast({"sample_id": pl.Int32})
+    settings = {"gold": "gold", "optimized": ["gold"], "best_of": [1, 2, 64], "bootstrap": 200, "seed": 0, "most": None}
+    found = estimate("cost", table, settings, columns=table.select("prompt_id", "sample_id"))
+    assert found.height == 0
+    assert "Too few samples" in cost(found, Look(gold="gold")).axes[0].texts[0].get_text()
+
+
+def test_a_studys_table_has_the_shortfall_beside_best_of_n():
+    keys = {"prompt_id": np.repeat([f"p{i:02d}" for i in range(20)], 32), "sample_id": np.tile(np.arange(32), 20)}
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({**keys, "gold": rng.normal(size=640), "rm": rng.normal(size=640)}).cast(
+        {"sample_id": pl.Int32}
+    )
+    columns = table.select("prompt_id", "sample_id", tokens=pl.lit(10.0))
+    settings = {"gold": "gold", "optimized": ["gold", "rm"], "best_of": [1, 2, 64], "bootstrap": 200, "seed": 0}
+    found = estimate("cost", table, settings | {"most": None}, columns=columns)
+    assert found.columns == list(COST.columns)
+    own = found.filter(pl.col("not_tilt").is_not_null())
+    assert own.select("optimized", "evaluated", "method", "n").rows() == [
+        (name, name, "best-of-n", n) for name in ("gold", "rm") for n in (1, 2)
+    ]
+    assert found.filter(n=2)["tokens"].to_list() == pytest.approx([20.0] * 9)
+    assert len(cost(found, Look(gold="gold")).axes) == 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment_limits.ensembles.scores import Array, centre, enough_samples
+from alignment_limits.ensembles.scores import Array, centre, enough_samples, unit_of
 from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students, widened
 from alignment_limits.limits.correction import MOST_LEFT, remaining
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
@@ -260,7 +260,7 @@ def picks_behind(scored: Array, rows: np.ndarray, ratio: Array) -> Array:
     If the selecting reward is independent of this one, a pick is a random sample. A hit of 2 % of the samples then
     occurs in one of 50 picks, and 50 is the kurtosis of its indicator.
     """
-    away = np.nan_to_num(centre(scored))
+    away = np.nan_to_num(centre(scored)) / unit_of(scored)
     second = np.sum(away**2)
     if second == 0:
         return np.full(len(ratio), np.inf)

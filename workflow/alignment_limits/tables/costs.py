@@ -16,7 +16,7 @@ from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import TOKENS
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
 from alignment_limits.tradeoffs.closed_policies import ClosedTable, kl_from_scores
-from alignment_limits.tradeoffs.cost import BEST_OF_N, CostTable, reward_for_cost
+from alignment_limits.tradeoffs.cost import BEST_OF_N, CostTable, most_draws, reward_for_cost
 from alignment_limits.tradeoffs.label_noise import LabelNoiseTable, label_noise
 from alignment_limits.tradeoffs.shortfall import ShortfallTable, shortfall
 
@@ -64,9 +64,9 @@ def _cost(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Ite
     lengths = _lengths(scores)
     for name in optimized:
         own = scores.of[name]
-        most = int(np.sum(~np.isnan(own), axis=1).max())
+        most = p["most"] or most_draws(own)
         ns = [n for n in p["best_of"] if n <= most]
-        if not ns:
+        if most < 2 or not ns:  # too few samples to learn a rule from
             continue
         tables = reward_for_cost(own, scores.evaluated(name), ns=ns, lengths=lengths, most=p["most"], **settings)
         parts = shortfall(own, ns=check_ns(ns, own), **settings).to_polars()

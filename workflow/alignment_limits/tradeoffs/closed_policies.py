@@ -306,7 +306,7 @@ def _row(
     (gain_low, kl_low), (gain_high, _) = no_shorter_than_students(boot, columns, *interval(boot, columns))
     mean_gain, kl_bound = mean_of(columns)
     ceiling = float(np.log(np.sum(~np.isnan(base[evaluated]), axis=1) + 1)[some].mean())
-    kl = max(float(kl_low), 0.0)
+    kl = max(float(np.nan_to_num(kl_low)), 0.0)
     reason = str(enough_prompts(columns, boot)[1])
     points = curve.at(np.array([kl]))
     limit = float(points.values[:, 0, 0].mean())

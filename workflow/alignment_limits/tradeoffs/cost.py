@@ -152,12 +152,11 @@ def reward_for_cost(  # type: ignore[misc]  # the settings are the same for both
     tokens = _check_lengths(scores, lengths)
     n, names = np.unique(check_ns(ns, scores)), check_keys(keys, len(scores))
     counts = sample_counts(scores)
-    usual = int(np.quantile(counts, FEW, method="lower"))
-    most = usual // 2 if most is None else most
+    most = most_draws(scores) if most is None else most
     if most < 2 or not np.any(counts >= 2 * most):
         raise EstimateError(
-            f"Rules of at most {most} draws need at least 2, and prompts with twice as many samples; the prompts have "
-            f"{usual} samples. Draw more samples for each prompt, or give a smaller `most`."
+            f"Rules of at most {most} draws need at least 2, and prompts with twice as many samples; prompts have "
+            f"up to {counts.max()} samples. Draw more samples for each prompt, or give a smaller `most`."
         )
     n = n[n <= most]
     if not n.size:
@@ -170,6 +169,16 @@ def reward_for_cost(  # type: ignore[misc]  # the settings are the same for both
         found = learned(whole, most, keys=names[enough], seed=seed, by_tokens=lengths is not None)
         out[name] = _table(whole, scored, found, n, most, enough, boot, lengths is not None)
     return as_given(evaluated, out)
+
+
+def most_draws(scores: Array) -> int:
+    """Half of the samples that 95 % of the prompts have, from scores (P, M).
+
+    Example:
+        >>> most_draws(np.zeros((3, 9)))
+        4
+    """
+    return int(np.quantile(sample_counts(scores), FEW, method="lower")) // 2
 
 
 def _check_lengths(scores: Array, lengths: ArrayLike | None) -> Array:

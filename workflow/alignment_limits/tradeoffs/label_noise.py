@@ -24,7 +24,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words, centre, check_scores, sample_counts
+from alignment_limits.ensembles.scores import (
+    Array,
+    Columns,
+    Counts,
+    Flags,
+    Words,
+    centre,
+    check_scores,
+    sample_counts,
+    unit_of,
+)
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns, corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students
@@ -36,6 +46,10 @@ from alignment_limits.limits.ranks import best_of_n_means
 
 SAME_NOISE = 1.25  # largest ratio of the noise of the tilt's replies to that of the base's, or the inverse
 NO_LIMIT = "not at a KL"
+IN_UNITS = (
+    *("seen", "gain", "gain_low", "gain_high", "inflation", "inflation_low", "inflation_high"),
+    *("limit", "limit_low", "limit_high", "at_least", "at_most", "noise"),
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +148,8 @@ def label_noise(
         docs/tradeoffs.md, "A noisy gold reward".
     """
     arrays = _complete(judgements)
+    unit = max(unit_of(array) for array in arrays)
+    arrays = [array / unit for array in arrays]
     n = check_ns([each for each in np.atleast_1d(ns) if each <= sample_counts(arrays[0]).max()], arrays[0])
     kappa = np.atleast_1d(np.asarray(kls, dtype=np.float64))
     boot = PromptBootstrap(len(arrays[0]), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
@@ -152,7 +168,7 @@ def label_noise(
     for name in ("reason", "limit_reason"):
         rows[name] = together(none, rows[name])
         rows[name.replace("reason", "reliable")] = rows[name] == ""
-    return LabelNoiseTable(**rows)
+    return LabelNoiseTable(**rows | {name: rows[name] * unit for name in IN_UNITS})
 
 
 def _complete(judgements: Mapping[str, ArrayLike] | Sequence[ArrayLike]) -> list[Array]:

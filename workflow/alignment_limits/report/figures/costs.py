@@ -52,6 +52,8 @@ def cost(table: pl.DataFrame, look: Look) -> Figure:
             2 if parts.height else 1, 1, height_ratios=[1.7, 1] if parts.height else None, squeeze=False
         )
         top = axes[0, 0]
+        if not own.height:
+            top.text(0.5, 0.5, "Too few samples for each prompt.", ha="center", va="center", transform=top.transAxes)
         for rule, style in _RULES.items():
             _line(top, own.filter(pl.col("method") == rule), "tokens" if tokens else "draws", rule, style)
         top.set_xscale("log")
