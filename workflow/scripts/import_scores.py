@@ -17,7 +17,7 @@ with job(snakemake):
     wanted = file, p["rewards"], p["bounds"]
     if p["pool"]:
         table = read_pool(*wanted, **p["pool"])
-    elif p["partial"]:
+    elif p.get("partial"):
         table = read_partial_table(file, p["rewards"], p["partial"], p["bounds"])
     else:
         table = read_score_table(*wanted)
