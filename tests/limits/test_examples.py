@@ -26,6 +26,7 @@ RESULTS = {
     "LabelNoiseTable",
     "FrontierSums",
     "FrontierTable",
+    "LabelTable",
     "LengthControlTable",
     "Level",
     "Picks",

@@ -82,8 +82,16 @@ def test_samples_of_another_project_are_scored(project):
     pl.DataFrame(rows).write_csv(project.folder / "log.csv")
     rewards = {"vowels": STUDY["rewards"]["vowels"], "judge": {"kind": "column", "column": "judge"}}
     values = {"samples": {"import": {"files": ["log.csv"]}}, "gold": "judge", "rewards": rewards, "ensembles": {}}
+    values["units"] = "raw"
     write(project, study="imported", **values)
-    project.run("results/imported/ensembles/rewards.parquet", "results/imported/report/provenance.html")
+    files = ("report/provenance.html", "raw/frontier.parquet", "figures/frontier.png", "report/headline.html")
+    project.run(*(f"results/imported/{file}" for file in files))
+    assert "Gains are in gold's own" in (project.folder / "results/imported/report/headline.html").read_text("utf-8")
+    own = pl.read_parquet(project.folder / "results/imported/raw/frontier.parquet")
+    plain = pl.read_parquet(project.folder / "results/imported/limits/frontier.parquet")
+    scales = pl.read_parquet(project.folder / "results/imported/ensembles/scales.parquet")
+    factor = plain["evaluated"].replace_strict(dict(scales.select("reward", "scale").iter_rows()))
+    assert_frame_equal(own.select("gain", "kl"), plain.select(pl.col("gain") * factor, "kl"))
     table = pl.read_parquet(project.folder / "results/imported/ensembles/rewards.parquet")
     assert table.select("vowels", "judge").null_count().row(0) == (0, 0)
     assert table.height == len(rows)

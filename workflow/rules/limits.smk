@@ -3,7 +3,8 @@
 #      one column each, on one scale); limits/frontier.parquet, limits/best_of_n.parquet; limits/proxy_gap.parquet,
 #      limits/over_optimisation.parquet, limits/ensembles.parquet (the cost of a wrong reward, and where gold peaks);
 #      limits/labels.parquet (are samples with a score a random part, where a reward lacks scores); on
-#      demand limits/plan.parquet (the size that a study needs, with this one as its pilot); tradeoffs/<question>.parquet
+#      demand limits/plan.parquet (the size that a study needs, with this one as its pilot); tradeoffs/<question>.parquet;
+#      with `units: raw` raw/<table>.parquet, in the rewards' own units
 from alignment_limits.tables.estimates import ESTIMATORS, inputs_of, made_for
 from alignment_limits.tables.estimates import settings_of
 
@@ -115,3 +116,29 @@ MADE += [
     *rules.ensembles.output,
     *(results(ESTIMATORS[name].path) for name in made_for(STUDY)),
 ]
+
+
+# the same tables in the rewards' own units
+if STUDY.units == "raw":
+    from alignment_limits.tables.units import raw_tables
+
+    rule raw_units:
+        input:
+            **{file: results(file) for file in raw_tables(STUDY)},
+            scales=results("ensembles/scales.parquet"),
+        output:
+            **{file: results(f"raw/{Path(file).name}") for file in raw_tables(STUDY)},
+        log:
+            results("logs/raw_units/raw_units.log"),
+        benchmark:
+            results("benchmarks/raw_units/raw_units.tsv")
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            p={"gold": STUDY.gold},
+            code=code("raw_units.py"),
+        script:
+            "../scripts/raw_units.py"
+
+    MADE += rules.raw_units.output

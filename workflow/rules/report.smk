@@ -43,7 +43,8 @@ if not STUDY.learning:
                 "proxies": STUDY.proxies,
                 "members": {name: e.members for name, e in STUDY.ensembles.items()},
                 "notes": {name: r.note for name, r in STUDY.rewards.items() if r.note},
-            },
+            }
+            | ({"units": STUDY.units} if STUDY.units == "raw" else {}),
             code=code("headline.py"),
         script:
             "../scripts/headline.py"

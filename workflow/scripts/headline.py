@@ -28,7 +28,7 @@ with job(snakemake):
     # a study that starts from a table of scores has no samples to describe
     file = snakemake.input.get("summary")
     summary = read_table(file, SAMPLES_SUMMARY) if file else None
-    found = findings(tables, summary, gold=p["gold"], proxies=p["proxies"], members=p["members"])
+    found = findings(tables, summary, gold=p["gold"], proxies=p["proxies"], members=p["members"], raw="units" in p)
     for verdict in found.verdicts:
         say(f"{verdict.claim}: {verdict.verdict}")
     write_table(found.numbers, snakemake.output.table, HEADLINE, provenance(snakemake))

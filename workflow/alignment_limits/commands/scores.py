@@ -22,6 +22,7 @@ from alignment_limits.report.pages.page import write_page
 from alignment_limits.study.estimates import Limits
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import Study
+from alignment_limits.tables import units
 from alignment_limits.tables.arrays import reward_columns
 from alignment_limits.tables.artifacts import KEY, Schema, versions, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
@@ -32,6 +33,7 @@ from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS
 from alignment_limits.tables.scores import cluster_column, read_clusters
 from alignment_limits.tables.standardised import standardised_tables
+from alignment_limits.tables.units import RAW
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
 MARK = "# Written by `alignment-limits frontier`, which may write this folder again.\n"  # first line of study.yaml
@@ -50,6 +52,9 @@ def frontier_arguments(parser: argparse.ArgumentParser) -> None:
         "--partial", nargs="+", default=[], metavar="COLUMN", help="rewards that only some samples have, such as labels"
     )
     parser.add_argument("--cluster", metavar="COLUMN", help="marks prompts that are not independent; default: cluster")
+    parser.add_argument(
+        "--units", choices=["base-sd", "raw"], default="base-sd", help="raw: the rewards' own units, such as points"
+    )
     parser.add_argument("--n", type=int, nargs="+", metavar="N", help="of best-of-n")
     parser.add_argument("--kls", type=float, nargs="+", metavar="NATS", help="budgets of KL")
     parser.add_argument(
@@ -113,6 +118,7 @@ def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.Dat
     table |= {"cluster": arguments.cluster} if arguments.cluster else {}
     table |= {"partial": list(arguments.partial)} if arguments.partial else {}
     given = {"study": stem_of(arguments.table), "scores": table, "limits": limits}
+    given |= {"units": arguments.units} if arguments.units != "base-sd" else {}
     given |= {"tradeoffs": {"side_effects": {"columns": arguments.columns}}} if arguments.columns else {}
     return load_study(given, "the command line")
 
@@ -148,6 +154,12 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         for name in WITH_COLUMNS:
             found, entry = estimate(name, standardised, settings_of(name, study), columns=columns), ESTIMATORS[name]
             tables[name] = write(found, entry.path, entry.contract)
+    raw = study.units == RAW
+    if raw:
+        for file in (file for file in units.COLUMNS if Path(file).stem in tables):
+            own = units.in_raw_units(file, tables[Path(file).stem], units.scales_of(scales), study.gold)
+            target, schema = f"raw/{Path(file).name}", Schema(Path(file).stem, dict(own.schema))
+            write_table(own, out / target, schema, made | {"units": RAW})
     figures = {}
     for name in (*SHOWN, *(name for name in WITH_COLUMNS if name in tables)):
         figure = drawn.FIGURES[name]
@@ -156,7 +168,7 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         png = out / f"figures/{name}.png"
         save(picture, look, png, png.with_suffix(".pdf"))
         figures[figure.label] = png.read_bytes()
-    said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={})
+    said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={}, raw=raw)
     write(said.numbers, "report/headline.parquet", HEADLINE)
     page = headline_page(study.study, said.numbers, said.answers, said.verdicts, figures=figures)
     write_page(page, out / "report.html")
@@ -169,4 +181,5 @@ def _written(study: Study) -> dict[str, Any]:
     scores = study.scores.model_dump(exclude_defaults=True, mode="json")
     limits, more = study.limits.model_dump(mode="json"), study.tradeoffs.model_dump(exclude_defaults=True, mode="json")
     written = {"study": study.study, "scores": scores, "limits": limits, "seed": study.seed}
+    written |= {"units": study.units} if study.units == RAW else {}
     return written | ({"tradeoffs": more} if more else {})

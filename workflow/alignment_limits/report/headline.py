@@ -76,9 +76,16 @@ def headline(
 def labelled(standardised: pl.DataFrame, rewards: Sequence[str]) -> pl.DataFrame:
     """The share of samples that have a score, for rewards that some lack."""
     lost = {name: standardised[name].null_count() / max(standardised.height, 1) for name in rewards}
-    note = "estimates of this reward are from the samples that have a score; limits/labels.parquet tests them"
+    note = "its estimates are from the samples that have a score, which limits/labels.parquet tests"
     rows = [
-        _row("labels", name, "samples with a score", Estimate(100 * (1 - share), reliable=True), "percent", note)
+        _row(
+            "labels",
+            name,
+            f"with a score of {name}",
+            Estimate(100 * (1 - share), reliable=True),
+            "percent",
+            note,
+        )
         for name, share in lost.items()
         if share
     ]
@@ -231,6 +238,7 @@ def answers(
     gold: str,
     proxies: Sequence[str],
     tempered: pl.DataFrame | None = None,
+    raw: bool = False,
 ) -> list[tuple[str, str]]:
     """The three questions with their answers.
 
@@ -238,24 +246,30 @@ def answers(
         frontier, best_of_n: `limits/*.parquet`.
         scale: one base standard deviation of gold in its own units; NaN if unknown.
         tempered: `limits/tempered.parquet`, if the study has it.
+        raw: whether gains are in gold's own units.
     """
+    factor, unit = (scale, "units of gold") if raw else (1.0, "standard deviations of gold")
     kl = reference_kl(frontier, gold)
     gain = limit_at(frontier, gold, kl)
     said = (
-        _gain(gain, kl, scale, _least(frontier, gold)) + ("" if tempered is None else further(tempered, gold)),
+        _gain(gain, kl, scale, _least(frontier, gold, factor, unit), raw)
+        + ("" if tempered is None else further(tempered, gold, factor)),
         _close(best_of_n, gold),
         _wrong(frontier, gold, proxies, kl, gain),
     )
     return list(zip(QUESTIONS, said, strict=True))
 
 
-def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
+def _gain(gain: Estimate, kl: float, scale: float, least: str, raw: bool) -> str:
     if not gain.known:
         return (
             f"These samples give no reliable limit at any KL. Reason: {gain.reason}. {least}The command make plan "
             "computes how many prompts and samples are needed."
         )
     own = gain.times(scale).value
+    if raw:
+        gained = interval(gain.times(scale))
+        return f"Within {nats(kl)} of KL from the base model, the best possible policy gains {gained} units of gold."
     native = f", which is {number(own)} in gold's own units" if math.isfinite(own) and scale != 1 else ""
     return (
         f"Within {nats(kl)} of KL from the base model, the best possible policy gains {interval(gain)} standard "
@@ -263,25 +277,23 @@ def _gain(gain: Estimate, kl: float, scale: float, least: str) -> str:
     )
 
 
-def _least(frontier: pl.DataFrame, gold: str, wanted: float = 1.0) -> str:
+def _least(frontier: pl.DataFrame, gold: str, factor: float, unit: str, wanted: float = 1.0) -> str:
     """The bounds at the KL nearest to the one wanted, as a sentence; empty if the table has none."""
     rows = fixed_kl(frontier, gold, gold)
     if "at_least" not in rows.columns or not (rows := rows.filter(pl.col("at_least").fill_nan(None) > 0)).height:
         return ""
     row = rows.sort((pl.col("kl") - wanted).abs()).row(0, named=True)
-    said = bracket(row["at_least"], row.get("at_most") or math.nan)
+    said = bracket(factor * row["at_least"], factor * (row.get("at_most") or math.nan))
     which = "bounds that hold" if "at most" in said else "a lower bound that holds"
-    return (
-        f"Within {nats(row['kl'])} of KL the best possible policy gains {said} standard deviations of gold ({which} "
-        "for any tail). "
-    )
+    return f"Within {nats(row['kl'])} of KL the best possible policy gains {said} {unit} ({which} for any tail). "
 
 
-def further(tempered: pl.DataFrame, gold: str) -> str:
+def further(tempered: pl.DataFrame, gold: str, factor: float = 1.0) -> str:
     """What tempered sampling adds to the first answer, a sentence; empty if it was done for another reward.
 
     Args:
         tempered: `limits/tempered.parquet`.
+        factor: of gains, for other units.
     """
     rows = farthest(tempered).filter(
         (pl.col("optimized") == gold) & (pl.col("evaluated") == gold) & (pl.col("budget") == "average")
@@ -289,7 +301,7 @@ def further(tempered: pl.DataFrame, gold: str) -> str:
     if not rows.height:
         return ""
     row = rows.row(0, named=True)
-    found, kl = _bounded(row), nats(row["kl"])
+    found, kl = _bounded(row).times(factor), nats(row["kl"])
     if found.known:
         return f" Replies drawn from the tilt itself show more: within {kl} it gains {interval(found)}."
     said = bracket(found.at_least, found.at_most)

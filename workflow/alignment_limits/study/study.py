@@ -6,7 +6,7 @@ through `config/schema.json` (`make schema`). A test compares that file with thi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -72,6 +72,9 @@ class Study(Strict):
         None, description="draw replies from the tilt itself, and give the limit at KLs of many nats"
     )
     preferences: Preferences | None = Field(None, description="write tables of preference pairs among the samples")
+    units: Literal["base-sd", "raw"] = Field(
+        "base-sd", description="raw: figures, page and further tables (raw/) in the rewards' own units, such as points"
+    )
     limits: Limits = Limits()  # type: ignore[call-arg]
     tradeoffs: Tradeoffs = Tradeoffs()  # type: ignore[call-arg]
     figures: Figures = Figures()  # type: ignore[call-arg]

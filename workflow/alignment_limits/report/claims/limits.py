@@ -34,6 +34,8 @@ from alignment_limits.report.numbers import (
     reference_kl,
     say_kl,
 )
+from alignment_limits.report.own_units import in_raw_units
+from alignment_limits.tables.units import scales_of
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold", "cannot be decided"
 NEAR = 0.85  # share of the limit called "near": Gaussian rewards give 0.91–0.94, exponential 0.66–0.78
@@ -84,6 +86,7 @@ def findings(
     gold: str,
     proxies: Sequence[str],
     members: Mapping[str, Sequence[str]],
+    raw: bool = False,
 ) -> Findings:
     """Headline numbers, answers and verdicts.
 
@@ -92,14 +95,17 @@ def findings(
             those of trade-offs.
         summary: per prompt what the samples look like; None if only their scores are known.
         members: of the ensembles, by name.
+        raw: whether numbers and answers are in the rewards' own units. Verdicts do not depend on units.
     """
     curves, turns, scales = (tables["frontier"], tables["best_of_n"]), tables["over_optimisation"], tables["scales"]
     agreement = within_prompt_spearman(tables["standardised"], gold, [*proxies, *members])
     more: dict[str, Any] = {"gold": gold, "proxies": proxies, "tempered": tables.get("tempered")}
     numbers = headline(*curves, turns, agreement, scales, summary, ensembles=list(members), **more)
     numbers = pl.concat([numbers, labelled(tables["standardised"], [gold, *proxies])])
+    if raw:
+        numbers = in_raw_units(numbers, scales_of(scales), gold)
     scale = scales.filter(pl.col("reward") == gold)["scale"]
-    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, **more)
+    answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, raw=raw, **more)
     answered += tradeoffs.answers(tables, gold)
     verdicts = claims(*curves, agreement, gold=gold, proxies=proxies, members=members)
     return Findings(numbers, answered, [*verdicts, turns_down(turns, proxies)])

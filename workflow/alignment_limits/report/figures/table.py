@@ -42,7 +42,8 @@ def tables_of(entry: Entry, study: Any) -> dict[str, str]:
     tables = {**entry.tables, **(entry.exact if study.enumerable else {})}
     if not study.all_policies:
         tables.pop("policies", None)
-    return {name: path for name, (path, _) in tables.items()}
+    scales = {"scales": "ensembles/scales.parquet"} if study.units == "raw" and not study.learning else {}
+    return {name: path for name, (path, _) in tables.items()} | scales
 
 
 def settings_of(entry: Entry, study: Any) -> dict[str, Any]:
@@ -57,7 +58,9 @@ def settings_of(entry: Entry, study: Any) -> dict[str, Any]:
     }
     if study.learning is not None:
         known |= {"objectives": study.learning.objectives, "truth": study.learning.world.gamma}
-    return {"figures": study.figures.model_dump(), "gold": study.gold} | {name: known[name] for name in entry.settings}
+    units = {} if study.units == "base-sd" else {"units": study.units}
+    own = {name: known[name] for name in entry.settings}
+    return {"figures": study.figures.model_dump(), "gold": study.gold} | units | own
 
 
 def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Figure, Look]:
@@ -79,7 +82,14 @@ def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Fig
         of = _contract(contract)
         read = [read_table(path, of) for path in ([given] if isinstance(given, str) else given)]
         tables[argument] = pl.concat(read) if read else None
-    return _figure(entry, **tables, look=look, **{setting: p[setting] for setting in entry.settings}), look
+    figure = _figure(entry, **tables, look=look, **{setting: p[setting] for setting in entry.settings})
+    if "units" in p:
+        from alignment_limits.report.figures.units import in_raw_units
+        from alignment_limits.tables.schemas.samples import SCALES
+        from alignment_limits.tables.units import scales_of
+
+        in_raw_units(figure, scales_of(read_table(files["scales"], SCALES)), p.get("evaluated", p["gold"]))
+    return figure, look
 
 
 def _contract(named: str) -> Schema:

@@ -52,7 +52,8 @@ def headline_page(
         numbers_head=["quantity", "value [95% interval]", "unit"],
         limits=_long(numbers.filter(pl.col("group").is_in(["limit", "units"]))),
         best_of_n=_long(numbers.filter(pl.col("group") == "best-of-n"), subject=True),
-        samples=_long(numbers.filter(pl.col("group") == "samples")),
+        samples=_long(numbers.filter(pl.col("group").is_in(["samples", "labels"]))),
+        raw=numbers["unit"].str.starts_with("units of").any(),
         others_head=head,
         others=others,
     )
@@ -87,7 +88,8 @@ def _wide(rows: pl.DataFrame, notes: Mapping[str, str]) -> tuple[list[str], list
 def _heads(rows: pl.DataFrame, quantities: Iterable[str]) -> list[str]:
     units = dict(rows.select("quantity", "unit").iter_rows())
     shown = {"base s.d. of gold": " (s.d.)", "nats per sequence": " (nats)"}
-    return [q + shown.get(units[q], "") for q in quantities]
+    own = {unit: f" ({unit})" for unit in units.values() if unit.startswith("units of")}
+    return [q + (shown | own).get(units[q], "") for q in quantities]
 
 
 def _value(row: dict[str, object]) -> Cell:
