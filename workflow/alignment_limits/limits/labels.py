@@ -21,11 +21,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special  # scipy.stats takes most of a second to import
 
 from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, centre, check_keys, check_scores
 from alignment_limits.errors import EstimateError
 
+NORMAL = 1e9  # degrees of freedom
 LEVEL = 1e-3  # of all tests together: a verdict on a study, which is looked at once
 LEAST = {"mean": 0.05, "spread": 0.1, "prompts": 0.1}  # smaller differences hardly change a limit, however certain
 
@@ -114,7 +115,7 @@ def _compared(centred: Array, there: Flags, has: Flags) -> list[tuple[str, float
         own = (values**2).sum(1) / np.maximum(counts - 1, 1)
         error = math.sqrt(float((own * labelled * (counts - labelled) / counts).sum()))
         drawn = max(int(labelled.sum()), 1)
-        out.append((quantity, total / drawn, error / drawn, np.inf))
+        out.append((quantity, total / drawn, error / drawn, NORMAL))
     some, none = variance[labelled > 0] / typical, variance[labelled == 0] / typical
     if min(len(some), len(none)) > 1:
         parts = [(each.var(ddof=1) / len(each), len(each) - 1) for each in (some, none)]  # Welch's test
@@ -122,7 +123,7 @@ def _compared(centred: Array, there: Flags, has: Flags) -> list[tuple[str, float
         freedom = square**2 / max(sum(v**2 / df for v, df in parts), 1e-300)
         out.append(("prompts", float(some.mean() - none.mean()), math.sqrt(square), freedom))
     else:
-        out.append(("prompts", 0.0, 0.0, np.inf))
+        out.append(("prompts", 0.0, 0.0, NORMAL))
     return out
 
 
@@ -138,13 +139,13 @@ def _judged(rows: list[tuple[str, str, float, float, float]]) -> LabelTable:
     freedom = np.array([row[4] for row in rows])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(error > 0, difference / error, np.where(np.abs(difference) > 0, np.inf, 0.0))
-    p_value = 2 * stats.t.sf(np.abs(z), freedom)
+    p_value = 2 * special.stdtr(freedom, -np.abs(z))
     least = np.array([LEAST[row[1]] for row in rows])
     random = (np.abs(difference) <= least) | (p_value * max(len(rows), 1) >= LEVEL)
     said = [f"labels are not at random: by '{row[0]}', {_SAID[row[1]].format(d=row[2])}" for row in rows]
     reason = np.where(random, "", np.array(said, dtype=object)).astype(object)
     names, quantities = (np.array([row[i] for row in rows], dtype=object) for i in (0, 1))
-    width = stats.t.ppf(0.975, freedom) * error
+    width = special.stdtrit(freedom, 0.975) * error
     low, high = difference - width, difference + width
     return LabelTable(names, quantities, difference, low, high, p_value, random, reason)
 
