@@ -22,7 +22,10 @@ VALUES = {"AGGREGATORS", "WORLDS"}
 RESULTS = {
     "BestOfNTable",
     "ClosedTable",
+    "CompromiseTable",
     "CostTable",
+    "DivergenceTable",
+    "FrontTable",
     "LabelNoiseTable",
     "FrontierSums",
     "FrontierTable",

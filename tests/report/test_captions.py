@@ -24,7 +24,11 @@ STUDIES = sorted([ROOT / "config/config.yaml", *(ROOT / "config/studies").glob("
 
 IMPORTED = ROOT / "config/studies/imported.yaml"  # no such file: a study that imports its scores
 STUDIES.append(IMPORTED)
-IMPORT = {"study": "mine", "scores": {"import": {"files": ["runs/a", "runs/b"]}, "gold": "rm", "proxies": ["length"]}}
+IMPORT = {
+    "study": "mine",
+    "scores": {"import": {"files": ["runs/a", "runs/b"]}, "gold": "rm", "proxies": ["length"]},
+    "tradeoffs": {"golds": {"of": ["rm", "length"], "constraint": {"reward": "length"}}, "divergences": {}},
+}
 
 
 def settings(path, **more):

@@ -33,7 +33,7 @@ from alignment_limits.limits.correction import (
     spending,
 )
 from alignment_limits.limits.reliability import AVERAGE, PER_PROMPT, Carriers, Verdict, judge
-from alignment_limits.limits.samples import Pool, deal
+from alignment_limits.limits.samples import Deal, Pool, deal
 from alignment_limits.limits.tilt import LEVELS, TiltMoments, block_weights, by_level, moments_of
 
 SPLIT_BUDGET = 1024  # prompts x splits: with few prompts, more random splits make the correction less noisy
@@ -98,6 +98,7 @@ class CorrectedCurve:
         budget: "average" (one λ for all prompts) or "per-prompt" (each prompt spends the budget).
         seed, keys: seed of the random splits, and the integer that names each prompt; default: its row.
         pool: laws of the samples and their densities, if not all are from the base.
+        dealt: the random quarters of another curve of the same samples (its `deal`); default: by this reward's ranks.
 
     Raises:
         EstimateError: an unknown budget, or a pool of other samples.
@@ -117,6 +118,7 @@ class CorrectedCurve:
         seed: int = 0,
         keys: np.ndarray | None = None,
         pool: Pool | None = None,
+        dealt: Deal | None = None,
     ) -> None:
         if budget not in ("average", "per-prompt"):
             raise EstimateError(f"Unknown budget '{budget}': use 'average' or 'per-prompt'.")
@@ -147,7 +149,8 @@ class CorrectedCurve:
         self.sd = within_prompt_sd(base)
         self.columns = np.concatenate([[0], np.where(own, 0, np.cumsum(np.logical_not(own)))]).astype(np.int64)
         self.rewards = 1 + len(others)
-        self.deal = deal(optimized, others, keys=names, seed=seed, splits=split_count(self.prompts), pool=pool)
+        splits = split_count(self.prompts)
+        self.deal = dealt or deal(optimized, others, keys=names, seed=seed, splits=splits, pool=pool)
         self.splits = self.deal.quarters(optimized, others)
         self.pooled = pool is not None
         spread = np.nanstd(base, axis=1)

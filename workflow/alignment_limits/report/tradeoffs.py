@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
+from alignment_limits.report import golds
 from alignment_limits.report.headline import most_frequent, nats
 from alignment_limits.report.numbers import Estimate, estimate, interval, number
 from alignment_limits.tables.sample_columns import CHARACTERS, REFUSAL, SHARES, TOKENS, TRUNCATED
@@ -205,4 +206,5 @@ ANSWERS: dict[str, Callable[[pl.DataFrame, str], tuple[str, str] | None]] = {
     "label_noise": label_noise,
     "closed_policies": closed_policies,
     "length_control": length_control,
+    **golds.ANSWERS,
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from alignment_limits.study.base import Label, Strict
+from alignment_limits.study.golds import Divergences, Golds
 
 
 class SideEffects(Strict):
@@ -120,6 +121,8 @@ class Tradeoffs(Strict):
     cost: Cost = Cost()  # type: ignore[call-arg]
     label_noise: LabelNoise = LabelNoise()  # type: ignore[call-arg]
     length_control: LengthControl = LengthControl()  # type: ignore[call-arg]
+    golds: Golds | None = Field(None, description="several golds at once; null: none")
+    divergences: Divergences | None = Field(None, description="limits within other divergences than KL; null: none")
 
     verifiable: Verifiable | None = Field(
         None, description="of a 0/1 reward; null: only for scores of a table or an import, where gold is 0 or 1"
@@ -136,6 +139,7 @@ class Tradeoffs(Strict):
         own = self.verifiable or Verifiable()  # type: ignore[call-arg]
         more = [("verifiable.reward", own.reward)] if own.reward else []
         more += [("verifiable.selecting", name) for name in own.selecting or []]
+        more += [pair for part in (self.golds, self.divergences) if part for pair in part.named]
         return [(f"{where}.optimized", name) for where, names in lists.items() for name in names or []] + more
 
     @property

@@ -9,11 +9,14 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.tables import costs, verifiable
+from alignment_limits.tables import costs, golds, verifiable
 from alignment_limits.tables.costs import CLOSED_POLICIES as CLOSED_POLICIES
 from alignment_limits.tables.costs import COST as COST
 from alignment_limits.tables.costs import LABEL_NOISE as LABEL_NOISE
 from alignment_limits.tables.estimators import Estimator, Scores
+from alignment_limits.tables.golds import COMPROMISES as COMPROMISES
+from alignment_limits.tables.golds import DIVERGENCES as DIVERGENCES
+from alignment_limits.tables.golds import GOLDS as GOLDS
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.sample_columns import BUILT_IN, CHARACTERS, TOKENS
 from alignment_limits.tables.schemas.limits import contract, own_verdicts, with_interval
@@ -141,4 +144,5 @@ ESTIMATORS = {
         reads=lambda study: ("columns",),
         given=_length_control_given,
     ),
+    **golds.ESTIMATORS,
 }

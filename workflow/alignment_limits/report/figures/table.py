@@ -114,6 +114,9 @@ _OF_RESULT = {
     "VerifiableTable": "verifiable",
     "CostTable": "cost",
     "LabelNoiseTable": "label_noise",
+    "FrontTable": "pareto_front",
+    "CompromiseTable": "compromises",
+    "DivergenceTable": "divergences",
 }
 # and those that no figure of the workflow is about: horizontal and vertical column, with their labels
 _PLAIN = {
@@ -162,6 +165,8 @@ def plot(result: Any, look: Look | None = None, **more: Any) -> Figure:
     labels |= {"reward": pl.lit("judgements")} if kind == "LabelNoiseTable" else {}
     if kind == "CostTable":  # without best-of-n's shortfall, which is another result
         labels |= {"limit": pl.lit(None, pl.Float64)}
+    if kind in ("FrontTable", "CompromiseTable", "DivergenceTable"):
+        labels = {"optimized": pl.lit(result.evaluated[0] if kind == "CompromiseTable" else look.gold)}
     first = next(iter(entry.tables))
     tables: dict[str, Any] = {}
     for argument, (_, contract) in entry.tables.items():

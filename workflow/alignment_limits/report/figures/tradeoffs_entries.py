@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alignment_limits.report.figures import golds_entries
 from alignment_limits.report.figures.entry import TRADEOFFS, Entry
 
 PAGE = "tradeoffs.md"
@@ -105,4 +106,5 @@ FIGURES = {
         page=PAGE,
         of="verifiable",
     ),
+    **golds_entries.FIGURES,
 }
