@@ -1,14 +1,16 @@
 """How often intervals of side effects and of the limit at fixed length contain the truth, in worlds with closed forms.
 
-    python benchmarks/side_effects_coverage.py --studies 300
+    OMP_NUM_THREADS=1 python benchmarks/side_effects_coverage.py --studies 200
 
-Prints a table for each world. A study has 64 prompts with 64 samples.
+A study has 64 prompts with 64 samples. Each world's results are a file below results/benchmarks/side_effects; further
+studies (`--first 200`) are further files. The summary of all files is printed.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,6 @@ PROMPTS = SAMPLES = 64
 KLS, NS = (0.1, 0.5, 1.0, 1.5), (4, 16)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
-World = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 def best_of(n: int, mean: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -113,51 +114,74 @@ class LogNormal:
         return self.slope * self.tilt(kl) / float(np.sqrt(2 * kl))
 
 
-def row(world: str, quantity: str, at: str, low: np.ndarray, high: np.ndarray, kept: np.ndarray, truth: float) -> dict:
-    """Coverage of all reliable studies, bias of the interval's centre, share that is reliable."""
-    inside = ((low <= truth) & (truth <= high))[kept]
-    return {
-        "world": world, "quantity": quantity, "at": at, "truth": truth,
-        "reliable": kept.mean(), "covered": inside.mean() if kept.sum() else np.nan,
-        "below": (high < truth)[kept].mean() if kept.sum() else np.nan,
-        "width": np.median((high - low)[kept]) if kept.sum() else np.nan,
-    }  # fmt: skip
+WORLDS = {
+    "Gaussian, correlation 0.6": Gaussian(0.6),
+    "Gaussian, 0": Gaussian(0.0),
+    "Gaussian, 0.9": Gaussian(0.9),
+    "Gaussian, 0.6, spreads of log-sd 0.6": Gaussian(0.6, 0.6),
+    "log-normal lengths": LogNormal(),
+    "event of 10 %": Event(0.1, 0.4),
+    "event of 2 %": Event(0.02, 0.4),
+    "event of 0.5 %": Event(0.005, 0.4),
+}
+
+
+def rows(name: str, study: int) -> Iterator[dict[str, object]]:
+    """All intervals of one study."""
+    world = WORLDS[name]
+    reward, column = world.draw(np.random.default_rng((study, 7)))
+    effects = side_effects(reward, {"f": column}, kls=KLS, ns=NS, replicates=1000)
+    for j, at in enumerate([*KLS, *NS]):
+        truth = world.tilt(at) if j < len(KLS) else world.picked(int(at))
+        yield _row(name, study, "change" if j < len(KLS) else "change, best-of-n", at, effects, "change", j, truth)
+    if isinstance(world, Event):
+        return
+    control = length_control(reward, column, kls=KLS, replicates=1000)
+    for quantity, first in (("lost", len(KLS)), ("explained", 0)):
+        for j, kl in enumerate(KLS):
+            yield _row(name, study, quantity, kl, control, quantity, first + j, getattr(world, quantity)(kl))
+
+
+def _row(
+    name: str, study: int, quantity: str, at: float, table: object, column: str, j: int, truth: float
+) -> dict[str, object]:
+    verdict = getattr(table, "reliable" if column == "change" else f"{column}_reliable")
+    low, high, value = (float(getattr(table, f"{column}{end}")[j]) for end in ("_low", "_high", ""))
+    found = {"value": value, "low": low, "high": high, "reliable": bool(verdict[j])}
+    return {"world": name, "study": study, "quantity": quantity, "at": float(at), "truth": float(truth), **found}
+
+
+def summary(table: pl.DataFrame) -> pl.DataFrame:
+    """Coverage, bias and refusals of each world, quantity and KL (or n)."""
+    inside = (pl.col("low") <= pl.col("truth")) & (pl.col("truth") <= pl.col("high"))
+    return table.group_by("world", "quantity", "at", maintain_order=True).agg(
+        studies=pl.len(),
+        reliable=pl.col("reliable").mean(),
+        covered=inside.filter("reliable").mean(),
+        below=(pl.col("high") < pl.col("truth")).filter("reliable").mean(),
+        truth=pl.col("truth").first(),
+        bias=(pl.col("value") - pl.col("truth")).filter("reliable").mean(),
+        width=(pl.col("high") - pl.col("low")).filter("reliable").median(),
+    )
 
 
 def main() -> None:
+    """Run the studies whose results are not there yet, and print the summary of all that are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=300)
-    parser.add_argument("--only", nargs="*", help="worlds")
+    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first study")
+    parser.add_argument("--only", nargs="*", default=list(WORLDS), help="worlds")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/side_effects"))
     arguments = parser.parse_args()
-    worlds = {
-        "Gaussian, correlation 0.6": Gaussian(0.6), "Gaussian, 0": Gaussian(0.0), "Gaussian, 0.9": Gaussian(0.9),
-        "Gaussian, 0.6, spreads of log-sd 0.6": Gaussian(0.6, 0.6), "log-normal lengths": LogNormal(),
-        "event of 10 %": Event(0.1, 0.4), "event of 2 %": Event(0.02, 0.4), "event of 0.5 %": Event(0.005, 0.4),
-    }  # fmt: skip
-    rows = []
-    for name, world in worlds.items():
-        if arguments.only and name not in arguments.only:
-            continue
-        effects, controls = [], []
-        for study in range(arguments.studies):
-            reward, column = world.draw(np.random.default_rng((study, 7)))
-            effects.append(side_effects(reward, {"f": column}, kls=KLS, ns=NS, replicates=1000))
-            if not isinstance(world, Event):
-                controls.append(length_control(reward, column, kls=KLS, replicates=1000))
-        truth = [world.tilt(kl) for kl in KLS] + [world.picked(n) for n in NS]
-        for j, at in enumerate([*(f"{kl:g} nats" for kl in KLS), *(f"best of {n}" for n in NS)]):
-            ends = (np.array([getattr(t, f"change_{end}")[j] for t in effects]) for end in ("low", "high"))
-            rows.append(row(name, "change", at, *ends, np.array([t.reliable[j] for t in effects]), truth[j]))
-        for quantity, first in (("lost", len(KLS)), ("explained", 0)):
-            for j, kl in enumerate(KLS if controls else ()):
-                low, high, kept = (
-                    np.array([getattr(t, f"{quantity}_{what}")[first + j] for t in controls])
-                    for what in ("low", "high", "reliable")
-                )
-                rows.append(row(name, quantity, f"{kl:g} nats", low, high, kept, getattr(world, quantity)(kl)))
-        pl.Config.set_tbl_rows(-1)
-        pl.Config.set_tbl_width_chars(160)
-        print(pl.DataFrame(rows).filter(pl.col("world") == name), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        file = arguments.out / f"{list(WORLDS).index(name)}-{arguments.first:05d}-{arguments.studies}.parquet"
+        if not file.exists():
+            studies = range(arguments.first, arguments.first + arguments.studies)
+            pl.DataFrame([row for study in studies for row in rows(name, study)]).write_parquet(file)
+    pl.Config.set_tbl_rows(-1)
+    pl.Config.set_tbl_width_chars(160)
+    print(summary(pl.concat(pl.read_parquet(file) for file in sorted(arguments.out.glob("*.parquet")))))
 
 
 if __name__ == "__main__":
