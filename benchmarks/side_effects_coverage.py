@@ -116,6 +116,7 @@ class LogNormal:
 
 WORLDS = {
     "Gaussian, correlation 0.6": Gaussian(0.6),
+    "Gaussian, 0.6, spreads of log-sd 0.3": Gaussian(0.6, 0.3),
     "Gaussian, 0": Gaussian(0.0),
     "Gaussian, 0.9": Gaussian(0.9),
     "Gaussian, 0.6, spreads of log-sd 0.6": Gaussian(0.6, 0.6),

@@ -28,13 +28,15 @@ from alignment_limits.ensembles.scores import (
     centre,
     check_evaluated,
     check_scores,
+    enough_samples,
     within_prompt_sd,
 )
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, widened
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval
 from alignment_limits.limits.correction import remaining
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_own, judge_points
 from alignment_limits.limits.means import together
+from alignment_limits.limits.reliability import AVERAGE
 
 FREE, HELD, RESIDUAL = "free", "held", "residual"
 STEP = 0.05  # of the weight, for derivatives, in units of sd(reward) / sd(column)
@@ -100,6 +102,7 @@ class _Path:
     change_left: Array
     reason: np.ndarray  # why the gain is not reliable
     change_reason: np.ndarray
+    few: str = ""  # why too few prompts carry a share of the gain
 
 
 def length_control(
@@ -201,9 +204,11 @@ class _Curve:
         """The tilt with a given weight."""
         combined, points = self.read(weight, kappa)
         own, carried, left = self.judged(combined, points)
+        enough = enough_samples(combined)
+        few = AVERAGE.missing(points.share[enough], self.boot.units * float(enough.mean()))
         reason = own if self.own and weight == 0 else carried
         gain, change = points.values[..., 2], points.values[..., 1]
-        return _Path(np.full(len(kappa), weight), gain, change, left[:, 2], left[:, 1], reason, carried)
+        return _Path(np.full(len(kappa), weight), gain, change, left[:, 2], left[:, 1], reason, carried, few)
 
     def judged(self, combined: Array, points: CurvePoints) -> tuple[np.ndarray, np.ndarray, Array]:
         """Why the combined reward's gain, and those carried along, are not reliable; their remaining bias (K, V)."""
@@ -229,7 +234,9 @@ class _Curve:
                 gain = points.values[..., 2] - ratio * points.values[..., 1]
                 reason, gain_left = carried, np.hypot(left[:, 2], ratio * left[:, 1])
             parts.append((np.array([weight]), gain, points.values[..., 1], gain_left, left[:, 1], reason, carried))
-        return _Path(*(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)))
+        joined = [np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)]
+        names = ("weight", "gain", "change", "left", "change_left", "reason", "change_reason")
+        return _Path(**dict(zip(names, joined, strict=True)))
 
 
 def solve(r: Array, f: Array, kappa: float, guess: tuple[float, float]) -> tuple[float, float]:
@@ -308,10 +315,10 @@ def _lost(path: _Path, free: _Path, boot: PromptBootstrap) -> tuple[Array, Array
     low_whole = boot.interval(free.gain)[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = gain / whole
-        low, high = boot.ratio(path.gain, free.gain)
+        each = share + (path.gain - share * free.gain) / whole  # each prompt's influence on the ratio
         apart = np.maximum(path.left / np.abs(gain), free.left / np.abs(whole))
-        low, high = widened(share, low, high, np.nan_to_num(np.abs(share) * apart))
-    none = np.where(low_whole > 0, "", NO_GAIN).astype(object)
+        low, high = limit_interval(boot, each, np.nan_to_num(np.abs(share) * apart))
+    none = np.where(low_whole > 0, free.few, NO_GAIN).astype(object)
     return 1 - share, 1 - high, 1 - low, together(free.reason, path.reason, none)
 
 
@@ -335,9 +342,10 @@ def _explained(
         each = (cross - mean_cross)[:, None] * change / (mean_square * gain)
         each = each - value * ((square - mean_square) / mean_square)[:, None]
         each = each + slope * (free.change - change) / gain - value * (free.gain - gain) / gain
-    low, high = boot.interval(value + each)
+        left = np.hypot(slope * free.change_left / gain, value * free.left / gain)
+    low, high = limit_interval(boot, value + each, np.nan_to_num(left))
     low_gain = boot.interval(free.gain)[0]
-    reason = together(free.reason, free.change_reason, np.where(low_gain > 0, "", NO_GAIN).astype(object))
+    reason = together(free.reason, np.where(low_gain > 0, free.few, NO_GAIN).astype(object))
     reason = np.concatenate([reason, nothing])
     columns = {"explained": value, "explained_low": low, "explained_high": high}
     return {name: np.concatenate([values, rest]) for name, values in columns.items()} | {
