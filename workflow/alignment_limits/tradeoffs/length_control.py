@@ -234,9 +234,10 @@ class _Curve:
                 gain = points.values[..., 2] - ratio * points.values[..., 1]
                 reason, gain_left = carried, np.hypot(left[:, 2], ratio * left[:, 1])
             parts.append((np.array([weight]), gain, points.values[..., 1], gain_left, left[:, 1], reason, carried))
-        joined = [np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)]
-        names = ("weight", "gain", "change", "left", "change_left", "reason", "change_reason")
-        return _Path(**dict(zip(names, joined, strict=True)))
+        weights, gain, change, *bias, reason, carried = (
+            np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)
+        )
+        return _Path(weights, gain, change, bias[0], bias[1], reason, carried)
 
 
 def solve(r: Array, f: Array, kappa: float, guess: tuple[float, float]) -> tuple[float, float]:
