@@ -8,7 +8,7 @@ prompts, as a rule that is learned from 32 samples has no closed form.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from scipy.stats import norm
@@ -20,6 +20,8 @@ from alignment_limits.tradeoffs import kl_from_scores, label_noise, reward_for_c
 PROMPTS, SAMPLES = 64, 64
 EVERY = WORLDS | MIXTURES
 KLS = [0.1, 0.5, 1.0]
+RULED = ("gaussian", "uniform", "exponential", "spread0.3", "spread0.6", "clusters", "passrates", "rubric1to10")
+SPLIT = ("gaussian", "uniform", "spread0.3", "spread0.6", "clusters", "rubric1to10", "bernoulli", "passrates")
 Array = np.ndarray
 
 
@@ -38,20 +40,11 @@ def where(reliable: Array, low: Array, high: Array, truth: Array) -> Array:
     return np.where(reliable, (low - slack <= truth) & (truth <= high + slack), np.nan)
 
 
-def rules(studies: int) -> Iterator[str]:
+def rules(studies: int, only: str) -> Iterator[str]:
     """Gain and extra of the three rules at n = 2, 4, 16."""
     ns = [2, 4, 16]
     yield "| world | reliable | gain: n for each prompt | stopping | extra: n for each prompt | stopping |"
-    for name in (
-        "gaussian",
-        "uniform",
-        "exponential",
-        "spread0.3",
-        "spread0.6",
-        "clusters",
-        "passrates",
-        "rubric1to10",
-    ):
+    for name in chosen(RULED, only):
         world = EVERY[name]
         many = [
             reward_for_cost(world.draw(np.random.default_rng(10**6 + i), 4000, 64), ns=ns, replicates=100)
@@ -97,11 +90,13 @@ def parts_of(world: World, n: int) -> tuple[float, float]:
     return middle - gain, world.limit(kl) - middle
 
 
-def of_shortfall(studies: int) -> Iterator[str]:
+def of_shortfall(studies: int, only: str) -> Iterator[str]:
     """Both parts at n = 2, 4."""
     ns = [2, 4]
     yield "| world | exact: not the tilt | exact: same n | reliable | not the tilt, n = 2 / 4 | same n |"
-    for name in ("gaussian", "uniform", "spread0.3", "spread0.6", "clusters", "rubric1to10", "bernoulli", "passrates"):
+    for name in chosen(
+        ("gaussian", "uniform", "spread0.3", "spread0.6", "clusters", "rubric1to10", "bernoulli", "passrates"), only
+    ):
         world = EVERY[name]
         exact = np.array([parts_of(world, n) for n in ns]).T
         inside: list[list[Array]] = [[], [], []]
@@ -152,7 +147,7 @@ def passing(rng: np.random.Generator, replies: int) -> tuple[Array, Array]:
     return (draws[0] < p).astype(float), (draws[1] < q).astype(float)
 
 
-def closed(studies: int) -> Iterator[str]:
+def closed(studies: int, only: str) -> Iterator[str]:
     """The bound, and two others: the KL at which the limit, corrected or not, reaches the lower end of the gain."""
     of_rates = np.mean([q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)) for p, q in ((0.1, 0.3), (0.5, 0.8))])
     policies: dict[str, tuple[Draw, float]] = {
@@ -166,7 +161,8 @@ def closed(studies: int) -> Iterator[str]:
         "pass rates": (passing, float(of_rates)),
     }
     yield "| policy | KL | replies | bound | at least | valid | by the limit | valid | plug-in limit | valid |"
-    for name, (draw, kl) in policies.items():
+    for name in chosen(policies, only):
+        draw, kl = policies[name]
         for replies in (1, 4):
             rows = []
             for seed in range(studies):
@@ -204,18 +200,18 @@ def judged(kind: str, rng: np.random.Generator, shape: tuple[int, int], count: i
     return reward, [reward + scale * rng.normal(size=shape) for _ in range(count)]
 
 
-def noise(studies: int) -> Iterator[str]:
+def noise(studies: int, only: str) -> Iterator[str]:
     """The limit without noise at 0.1, 0.5 and 1 nat, its bounds, and gains of best-of-n."""
     ns = [2, 8]
     yield "| world | reliability | limit's error, % | reliable, % | holds, % | bounds hold, % | gain holds, % |"
     kinds = ("Gaussian", "three judgements", "spreads", "little noise", "much noise", "uniform", "marks 1 to 10")
-    for kind in (*kinds, "0 or 1", "more noise in good replies"):
+    for kind in chosen((*kinds, "0 or 1", "more noise in good replies"), only):
         count = 3 if kind == "three judgements" else 2
         shape = (1500, 1500) if kind == "spreads" else (1, 2_000_000)
         reward, marks = judged(kind, np.random.default_rng(10**6), shape, count)
         limit = np.sqrt(2 * np.array(KLS)) * np.exp(0.16) if kind == "spreads" else limit_of(reward)
-        chosen = np.mean(marks[: count - 1], axis=0)
-        gains = np.array([best_of(chosen, reward, n) for n in ns])
+        selecting = np.mean(marks[: count - 1], axis=0)
+        gains = np.array([best_of(selecting, reward, n) for n in ns])
         centred = [m - m.mean(axis=1, keepdims=True) for m in (reward, marks[0])]
         known = float(np.mean(centred[0] ** 2) / np.mean(centred[1] ** 2))
         inside: list[list[Array]] = [[], [], [], [], []]
@@ -255,17 +251,23 @@ def best_of(selecting: Array, reward: Array, n: int) -> float:
     return float(np.take_along_axis(r, s.argmax(axis=2)[..., None], axis=2).mean() - reward.mean())
 
 
+def chosen(names: Iterable[str], only: str) -> Iterator[str]:
+    """The worlds to run: all, or one."""
+    return (name for name in names if only in ("", name))
+
+
 PARTS = {"rules": rules, "shortfall": of_shortfall, "closed": closed, "noise": noise}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--only", default="", help="one world")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
     for part in given.parts:
         print(f"\n{part}, {given.studies} studies", flush=True)
-        for line in PARTS[part](given.studies):
+        for line in PARTS[part](given.studies, given.only):
             print(line, flush=True)
 
 
