@@ -84,8 +84,7 @@ def test_samples_of_another_project_are_scored(project):
     values = {"samples": {"import": {"files": ["log.csv"]}}, "gold": "judge", "rewards": rewards, "ensembles": {}}
     values["units"] = "raw"
     write(project, study="imported", **values)
-    files = ("report/provenance.html", "raw/frontier.parquet", "figures/frontier.png", "report/headline.html")
-    project.run(*(f"results/imported/{file}" for file in files))
+    project.run()  # the log says neither tokens nor why replies ended
     assert "Gains are in gold's own" in (project.folder / "results/imported/report/headline.html").read_text("utf-8")
     own = pl.read_parquet(project.folder / "results/imported/raw/frontier.parquet")
     plain = pl.read_parquet(project.folder / "results/imported/limits/frontier.parquet")

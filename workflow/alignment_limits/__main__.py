@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ COMMANDS = {
 def main(given: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0; 1 after a message to the user; 2 for a wrong command line."""
     words = sys.argv[1:] if given is None else [*given]
+    # as in jobs (workflow/rules/common.smk): threads that wait for each other take half of the time of small arrays
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     first = argparse.ArgumentParser(
         prog="alignment-limits",
         description="Limits of alignment: commands around a study. Studies themselves run by `make study`.",

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.files import file_sha256
-from alignment_limits.importers.imported import verdict_of
+from alignment_limits.importers.metadata import verdict_of
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.tables.artifacts import write_table
 from alignment_limits.tables.prompts import conversations

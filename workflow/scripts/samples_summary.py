@@ -7,9 +7,10 @@ from alignment_limits.tables.schemas.samples import SAMPLES_SUMMARY
 
 with job(snakemake):
     summary = summarise(snakemake.input.samples)
+    cut = summary["truncation_rate"].mean()  # null for samples from elsewhere that do not say it
     say(
-        f"{summary['n_samples'].sum()} samples: {summary['truncation_rate'].mean():.1%} cut at max_new_tokens, "
-        f"{1 - summary['distinct_share'].mean():.1%} duplicates"
+        f"{summary['n_samples'].sum()} samples: {'an unknown share' if cut is None else f'{cut:.1%}'} cut at "
+        f"max_new_tokens, {1 - summary['distinct_share'].mean():.1%} duplicates"
     )
     if (unknown := summary["unknown_share"].mean()) and unknown > 0:
         say(

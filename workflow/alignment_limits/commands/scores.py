@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import yaml
 
+from alignment_limits.commands.beside import beside
 from alignment_limits.errors import TableError
 from alignment_limits.files import atomic, file_sha256, sweep
-from alignment_limits.importers.imported import verdict_of
+from alignment_limits.importers.metadata import verdict_of
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.figures import table as drawn
-from alignment_limits.report.figures.style import save
 from alignment_limits.report.pages.headline import headline_page
 from alignment_limits.report.pages.page import write_page
 from alignment_limits.study.estimates import Limits
@@ -142,32 +142,46 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         part.write_text(MARK + yaml.safe_dump(_written(study), sort_keys=False, allow_unicode=True), "utf-8")
     tables = {"standardised": write(standardised, "ensembles/standardised.parquet", STANDARDISED)}
     tables["scales"] = write(scales, "ensembles/scales.parquet", SCALES)
-    for name in ("frontier", "best_of_n", "over_optimisation", *(["labels"] if study.partial else [])):
-        found, entry = estimate(name, standardised, settings_of(name, study)), ESTIMATORS[name]
-        tables[name] = write(found, f"limits/{entry.file}", entry.contract)
-        if name == "labels":
-            yield from entry.said(found, {})
-    if arguments.columns is not None:
-        of = study.tradeoffs
-        columns = table_columns(arguments.table, of.refusals, of.numbers, of.texts)
-        write(columns, "tradeoffs/columns.parquet", COLUMNS)
-        for name in WITH_COLUMNS:
-            found, entry = estimate(name, standardised, settings_of(name, study), columns=columns), ESTIMATORS[name]
-            tables[name] = write(found, entry.path, entry.contract)
-    raw = study.units == RAW
-    if raw:
-        for file in (file for file in units.COLUMNS if Path(file).stem in tables):
-            own = units.in_raw_units(file, tables[Path(file).stem], units.scales_of(scales), study.gold)
-            target, schema = f"raw/{Path(file).name}", Schema(Path(file).stem, dict(own.schema))
-            write_table(own, out / target, schema, made | {"units": RAW})
-    figures = {}
-    for name in (*SHOWN, *(name for name in WITH_COLUMNS if name in tables)):
+
+    def keep(name: str, found: pl.DataFrame) -> None:
+        entry = ESTIMATORS[name]
+        tables[name] = write(found, entry.path, entry.contract)
+
+    def picture(name: str) -> None:
+        from alignment_limits.report.figures.style import save  # imports Matplotlib, while the other process computes
+
         figure = drawn.FIGURES[name]
         files = {argument: str(out / file) for argument, file in drawn.tables_of(figure, study).items()}
-        picture, look = drawn.draw(name, files, drawn.settings_of(figure, study))
-        png = out / f"figures/{name}.png"
-        save(picture, look, png, png.with_suffix(".pdf"))
-        figures[figure.label] = png.read_bytes()
+        made, look = drawn.draw(name, files, drawn.settings_of(figure, study))
+        save(made, look, out / f"figures/{name}.png", out / f"figures/{name}.pdf")
+
+    with beside(standardised.height * len(each)) as start:  # best-of-n takes as long as all else
+        best_of_n = start(estimate, "best_of_n", standardised, settings_of("best_of_n", study))
+        for name in ("frontier", "over_optimisation", *(["labels"] if study.partial else [])):
+            keep(name, estimate(name, standardised, settings_of(name, study)))
+        if study.partial:
+            yield from ESTIMATORS["labels"].said(tables["labels"], {})
+        if arguments.columns is not None:
+            of = study.tradeoffs
+            columns = table_columns(arguments.table, of.refusals, of.numbers, of.texts)
+            write(columns, "tradeoffs/columns.parquet", COLUMNS)
+            for name in WITH_COLUMNS:
+                keep(name, estimate(name, standardised, settings_of(name, study), columns=columns))
+        shown = [*SHOWN, *(name for name in WITH_COLUMNS if name in tables)]
+        last = ESTIMATORS["best_of_n"].path
+        early = [name for name in shown if last not in drawn.tables_of(drawn.FIGURES[name], study).values()]
+        for name in early:
+            picture(name)
+        keep("best_of_n", best_of_n.result())
+    for name in shown:
+        if name not in early:
+            picture(name)
+    figures = {drawn.FIGURES[name].label: (out / f"figures/{name}.png").read_bytes() for name in shown}
+    raw = study.units == RAW
+    for file in (file for file in units.COLUMNS if raw and Path(file).stem in tables):
+        own = units.in_raw_units(file, tables[Path(file).stem], units.scales_of(scales), study.gold)
+        schema = Schema(Path(file).stem, dict(own.schema))
+        write_table(own, out / f"raw/{Path(file).name}", schema, made | {"units": RAW})
     said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={}, raw=raw)
     write(said.numbers, "report/headline.parquet", HEADLINE)
     page = headline_page(study.study, said.numbers, said.answers, said.verdicts, figures=figures)

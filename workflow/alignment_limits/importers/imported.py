@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from alignment_limits.errors import ArtifactError, TableError
+from alignment_limits.errors import TableError
 from alignment_limits.files import file_sha256
 from alignment_limits.importers.findings import KINDS, Finding, found
 from alignment_limits.importers.formats import FORMATS, format_of
@@ -19,7 +19,7 @@ from alignment_limits.importers.provenance import LAW, SCORE, unusable_logprobs,
 from alignment_limits.importers.rows import Choices, Sample
 from alignment_limits.importers.sources import open_sources
 from alignment_limits.tables.arrays import SAMPLE_COLUMNS
-from alignment_limits.tables.artifacts import Schema, read_provenance
+from alignment_limits.tables.artifacts import Schema
 
 IMPORTED = Schema("imported", {"prompt_id": pl.String, "sample_id": pl.Int32})
 FINDINGS = Schema(  # of the provenance verdict; severity: refused, accepted or noted
@@ -308,17 +308,3 @@ def describe(imported: Imported) -> list[str]:
     lines += [str(finding) for finding in imported.findings]
     lines.append(f"one law: {'nothing speaks against it' if made['one_law'] else 'no'}")
     return lines
-
-
-def verdict_of(file: Path) -> dict[str, Any] | None:
-    """What the metadata of an imported table says about its law; None for other files."""
-    try:
-        made = read_provenance(file)
-    except ArtifactError:
-        return None
-    found = made.get("import") or made.get("imported")
-    if found is None:
-        return None
-    accepted = [finding["name"] for finding in found["findings"] if finding["severity"] == "accepted"]
-    noted = [finding["name"] for finding in found["findings"] if finding["severity"] == "noted"]
-    return {"format": found["format"], "one law": found["one_law"], "accepted": accepted, "noted": noted}

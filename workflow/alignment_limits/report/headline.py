@@ -207,10 +207,10 @@ def spearman(agreement: pl.DataFrame, name: str) -> Estimate:
 def _samples(summary: pl.DataFrame) -> list[tuple[object, ...]]:
     """Counts, and shares weighted by each prompt's number of samples."""
     n = summary["n_samples"].cast(pl.Float64)
-    total = float(n.sum())
 
     def mean(column: str) -> float:
-        return float((summary[column] * n).sum()) / total if total else math.nan
+        known = float(n.filter(summary[column].is_not_null()).sum())  # samples from elsewhere may not say it
+        return float((summary[column] * n).sum()) / known if known else math.nan
 
     values = [
         ("prompts", float(summary.height), "prompts"),
@@ -219,7 +219,7 @@ def _samples(summary: pl.DataFrame) -> list[tuple[object, ...]]:
         ("duplicates", 1 - mean("distinct_share"), "share of samples that repeat another of their prompt"),
         ("tokens per sample", mean("mean_tokens"), "tokens"),
     ]
-    return [_row("samples", "base model", q, Estimate(v, reliable=True, reason=""), u) for q, v, u in values]
+    return [_row("samples", "base model", q, Estimate(v, reliable=True, reason=""), u) for q, v, u in values if v == v]
 
 
 GAIN, CLOSE, WRONG = QUESTIONS = (

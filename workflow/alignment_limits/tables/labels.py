@@ -66,7 +66,7 @@ def read_partial_table(
     given.require(list(partial), "It has a column per reward named in the study")
     own = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id").cast(pl.Int32)])
     own = own.with_columns(_labels(given, name, bounds.get(name)) for name in partial)
-    return table.join(own, on=KEY, how="left", maintain_order="left").select(*KEY, *rewards)
+    return table.join(own, on=KEY, how="left", maintain_order="left").select(*KEY, *dict.fromkeys(rewards))
 
 
 def _labels(given: UserTable, name: str, bounds: tuple[float, float] | None) -> pl.Series:

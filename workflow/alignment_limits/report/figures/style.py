@@ -257,6 +257,7 @@ def save(figure: Figure, look: Look, *paths: str | Path) -> None:
             raise ValueError(f"{path}: figures are saved as .pdf or .png")
         with look.applied(), atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], dpi=DPI, metadata=metadata[path.suffix])
+        figure.set_layout_engine("none")  # the next format has the places of the first
 
 
 LINE = 1.28  # height of a line of a key, in units of the type size
