@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from alignment_limits.commands.beside import beside
+from alignment_limits.commands.processes import second_process
 from alignment_limits.errors import TableError
 from alignment_limits.files import atomic, file_sha256, sweep
 from alignment_limits.importers.metadata import verdict_of
@@ -155,7 +155,7 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         made, look = drawn.draw(name, files, drawn.settings_of(figure, study))
         save(made, look, out / f"figures/{name}.png", out / f"figures/{name}.pdf")
 
-    with beside(standardised.height * len(each)) as start:  # best-of-n takes as long as all else
+    with second_process(standardised.height * len(each)) as start:  # best-of-n takes as long as all else
         best_of_n = start(estimate, "best_of_n", standardised, settings_of("best_of_n", study))
         for name in ("frontier", "over_optimisation", *(["labels"] if study.partial else [])):
             keep(name, estimate(name, standardised, settings_of(name, study)))

@@ -5,7 +5,7 @@ import os
 import polars as pl
 import pytest
 
-from alignment_limits.commands.beside import ENOUGH, beside
+from alignment_limits.commands.processes import ENOUGH, second_process
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import frontier
 
@@ -13,7 +13,7 @@ from alignment_limits.limits import frontier
 @pytest.mark.parametrize("work", [1, ENOUGH])
 def test_results_and_errors_are_those_of_the_function(work):
     scores = [[0.0, 1, 2, 5] * 8] * 20
-    with beside(work) as start:
+    with second_process(work) as start:
         made, refused = start(frontier, scores, kls=[0.1]), start(frontier, [[1.0, 2]], kls=[-1.0])
         other = start(os.getpid)
         assert made.result().to_polars().equals(frontier(scores, kls=[0.1]).to_polars(), null_equal=True)

@@ -14,14 +14,14 @@ ENOUGH = 10_000  # scores; a process takes a second to start
 
 
 @contextlib.contextmanager
-def beside(work: int) -> Iterator[Callable[..., Future[Any]]]:
+def second_process(work: int) -> Iterator[Callable[..., Future[Any]]]:
     """How to start a function of the library that another process computes, or this one if that is as fast.
 
     Args:
         work: number of scores.
 
     Example:
-        >>> with beside(10) as start:
+        >>> with second_process(10) as start:
         ...     start(max, 1, 2).result()
         2
     """
