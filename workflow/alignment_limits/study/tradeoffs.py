@@ -27,7 +27,7 @@ class Cost(Strict):
     """What a reward costs in draws and tokens: best-of-n, the best n for each prompt, a stopping rule."""
 
     optimized: list[Label] | None = Field(
-        None, min_length=1, description="the rewards and ensembles that select; null: all rewards"
+        None, min_length=1, description="the rewards and ensembles that select; null: gold alone"
     )
     most: int | None = Field(
         None,

@@ -90,7 +90,7 @@ def _lengths(scores: Scores) -> np.ndarray | None:
 
 
 def _cost_given(study: Any) -> dict[str, Any]:
-    return {"optimized": study.tradeoffs.cost.optimized or study.reward_names, "most": study.tradeoffs.cost.most}
+    return {"optimized": study.tradeoffs.cost.optimized or [study.gold], "most": study.tradeoffs.cost.most}
 
 
 def _label_noise(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
