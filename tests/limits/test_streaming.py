@@ -162,13 +162,17 @@ def test_streamed_frontier_is_the_one_in_memory(rewards: tuple[np.ndarray, np.nd
             loose = {"beta": 2e-3, "kl_reverse": 5e-4}.get(column, 1e-6)
             np.testing.assert_allclose(one[at_kl], other[at_kl], rtol=loose, atol=1e-9, err_msg=column)
         np.testing.assert_allclose(ours.ess, table[name].ess, rtol=0.1)
-        for column in ("at", "budget", "reliable"):
+        for column in ("at", "budget"):
             assert np.array_equal(getattr(ours, column), getattr(table[name], column))
+        # sums do not show what bending adds to the bias of another reward: its rows are judged more strictly
+        assert not (ours.reliable & ~table[name].reliable).any()
+        assert name == "gold" or np.array_equal(ours.reliable, table[name].reliable)
         for low, high in (("gain_low", "gain_high"), ("kl_low", "kl_high")):
             wide = getattr(ours, high) - getattr(ours, low)
             other = getattr(table[name], high) - getattr(table[name], low)
             # 256 groups know a width to 5%, of prompts of such different spreads; 0 where a bound is the estimate
-            np.testing.assert_allclose(wide, other, rtol=0.3, atol=1e-12)
+            rows = slice(None) if name != "gold" else ~at_kl  # wider in memory, by what bending adds
+            np.testing.assert_allclose(wide[rows], other[rows], rtol=0.3, atol=1e-12)
 
 
 def test_beta_at_a_budget_is_the_slope_of_the_streamed_curve(rewards: tuple[np.ndarray, np.ndarray]) -> None:

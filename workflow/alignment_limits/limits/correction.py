@@ -55,7 +55,7 @@ class Correction:
         return levels[0] + np.where(np.isnan(step), 0.0, self.factor * step)
 
 
-def _step(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array, Array, Array]:
+def decrements(first: Array, second: Array, scale: Array) -> tuple[np.ndarray, Array, Array, Array]:
     """usable, ratio, g and dg/dratio for mean decrements (K,); rho = 2 where they show nothing."""
     usable = np.isfinite(first) & np.isfinite(second) & (first > 1e-9 * np.abs(scale))
     ratio = np.where(usable, second / np.where(usable, first, 1.0), 2.0)
@@ -86,7 +86,7 @@ def extrapolate(levels: Array) -> tuple[Array, Correction]:
     prompts = len(full)
     first, second = full - halves, halves - quarters
     d1, d2 = first[..., 0].mean(axis=0), second[..., 0].mean(axis=0)
-    usable, ratio, factor, slope = _step(d1, d2, full[..., 0].mean(axis=0))
+    usable, ratio, factor, slope = decrements(d1, d2, full[..., 0].mean(axis=0))
     safe = np.where(usable, d1, 1.0)
     factor = np.where(np.isnan(d1), 0.0, factor)
     # Influence of each prompt on rho, summing to 0.

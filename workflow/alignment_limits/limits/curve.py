@@ -135,6 +135,7 @@ class CorrectedCurve:
         # If the optimized reward is also evaluated, it needs no further sums.
         own = [np.array_equal(array, optimized, equal_nan=True) for array in evaluated]
         others = [array for array, same in zip(evaluated, own, strict=True) if not same]
+        self.seed, self.keys = seed, keys
         names = check_keys(keys, len(optimized))
         if not self.enough.all():
             optimized, others, names = optimized[self.enough], [a[self.enough] for a in others], names[self.enough]
