@@ -21,6 +21,7 @@ from alignment_limits.tables.schemas.samples import (
     STANDARDISED,
     TRIALS,
 )
+from alignment_limits.tables.schemas.tradeoffs import COLUMNS, POLICY_COLUMNS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow/scripts"
 MADE = {"study": "tiny", "stage": "test", "seed": 0, "versions": {"numpy": "2"}}
@@ -183,3 +184,19 @@ def test_a_study_of_gold_alone_has_empty_tables_of_proxies(run, tables, name):
     inputs = {"standardised": tables["standardised"]}
     out = run("estimate", inputs, {"table": "t.parquet"}, estimator=name, **settings)
     assert read_table(out / "t.parquet", ESTIMATORS[name].contract).height == 0
+
+
+def test_columns_of_samples_and_of_policies_give_side_effects(run, tables):
+    p = {"refusals": ["text"], "numbers": [], "texts": [], "policies": ["ppo"]}
+    columns = run("sample_columns", {"samples": [tables["samples"]]}, {"columns": "c.parquet"}, **p) / "c.parquet"
+    table = read_table(columns, COLUMNS)
+    assert table.columns == ["prompt_id", "sample_id", "tokens", "characters", "truncated", "refusal"]
+    assert table.row(0)[2:] == (2.0, 11.0, 0.0, 1.0)
+    theirs = run("policy_columns", {"ppo/samples": [tables["samples"]]}, {"columns": "p.parquet"}, **p) / "p.parquet"
+    assert read_table(theirs, POLICY_COLUMNS)["policy"].unique().to_list() == ["ppo"]
+    settings = {"gold": "gold", "optimized": ["gold"], "evaluated": ["gold", "vader"], "bootstrap": 200, "seed": 0}
+    settings |= {"columns": ["tokens"], "length_kls": [0.1], "kls": [0.1], "best_of": [2]}
+    inputs = {"standardised": tables["standardised"], "columns": str(columns)}
+    for name, rows in (("side_effects", 10), ("length_control", 0)):  # all replies have one length
+        out = run("estimate", inputs, {"table": "t.parquet"}, estimator=name, **settings)
+        assert read_table(out / "t.parquet", ESTIMATORS[name].contract).height == rows

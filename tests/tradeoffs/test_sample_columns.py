@@ -59,3 +59,19 @@ def test_a_column_of_the_table_cannot_replace_one_that_is_made(tmp_path):
     file = written(tmp_path, n_tokens=[1, 2, 3], tokens=[4, 5, 6])
     with pytest.raises(TableError, match="'tokens' is a column that is made from the samples; rename"):
         table_columns(file, [], ["tokens"])
+
+
+def test_a_column_that_is_made_may_be_named():
+    from alignment_limits.study.load import load_study
+
+    held = {"tradeoffs": {"length_control": {"column": "tokens"}, "side_effects": {"columns": ["tokens", "harm"]}}}
+    scores = {"scores": {"table": "t.parquet", "gold": "human", "proxies": []}}
+    settings = load_study({"study": "mine"} | scores | held, "mine.yaml").tradeoffs
+    assert (settings.numbers, settings.of_table) == (["tokens", "harm"], ["harm"])
+
+
+def test_a_named_column_that_is_made_is_not_read(tmp_path):
+    file = written(tmp_path, n_tokens=[1, 2, 3], harm=[1, 0, 1])
+    assert table_columns(file, [], ["tokens", "harm"]).columns == ["prompt_id", "sample_id", "tokens", "harm"]
+    file = written(tmp_path, tokens=[4, 5, 6])
+    assert table_columns(file, [], ["tokens"])["tokens"].to_list() == [5.0, 4.0, 6.0], "its own, where none is made"

@@ -138,7 +138,7 @@ class Study(Strict):
         by_file_name([*self.reward_names, *self.ensembles])
         if self.tempered and self.tempered.reward and self.tempered.reward not in self.ensembles:
             known(self.tempered.reward, "tempered.reward")
-        if (columns := self.tradeoffs.numbers + self.tradeoffs.texts) and not self.scores:
+        if (columns := self.tradeoffs.of_table) and not self.scores:
             raise ValueError(f"tradeoffs: the column '{columns[0]}' is of a table of scores, which the study lacks")
         for where, name in self.tradeoffs.named:
             if name not in self.ensembles:

@@ -144,14 +144,19 @@ class Tradeoffs(Strict):
 
     @property
     def numbers(self) -> list[str]:
-        """Columns of numbers of the table of scores that are used."""
-        from alignment_limits.tables.sample_columns import BUILT_IN
-
+        """Columns of numbers that are named; those of `sample_columns.BUILT_IN` may be made from the samples."""
         held = self.length_control.column
-        named = [*self.side_effects.columns, *([held] if held and held not in BUILT_IN else [])]
+        named = [*self.side_effects.columns, *([held] if held else [])]
         return [*dict.fromkeys([*named, *(c for columns in self.label_noise.repeats.values() for c in columns)])]
 
     @property
     def texts(self) -> list[str]:
         """Columns of text of the table of scores that are used."""
         return [self.verifiable.answer] if self.verifiable and self.verifiable.answer else []
+
+    @property
+    def of_table(self) -> list[str]:
+        """The columns that only a table of scores can have."""
+        from alignment_limits.tables.sample_columns import BUILT_IN
+
+        return [name for name in [*self.numbers, *self.texts] if name not in BUILT_IN]

@@ -63,7 +63,8 @@ def table_columns(
     Args:
         file: the table; `n_tokens`, `text` and `finish_reason` are used where it has them.
         refusals: as for `sample_columns`.
-        named: further columns of numbers (or true and false); a value may be missing.
+        named: further columns of numbers (or true and false); a value may be missing. One that is made from the
+            samples, such as `tokens`, need not be a column of the table.
         texts: further columns of text; a value may be missing.
 
     Returns:
@@ -73,12 +74,13 @@ def table_columns(
         TableError: no such column, or values that are not numbers; with the file, the column and the row.
     """
     given = read_user_table(file)
-    why = "The study's `tradeoffs:` names it"
-    given.require([*KEY, *named, *texts], why)
+    given.require(KEY)
     table = pl.DataFrame([given.texts("prompt_id"), given.whole_numbers("sample_id")])
     known = {"n_tokens": _numbers, "text": UserTable.anything, "finish_reason": UserTable.anything}
     table = table.with_columns(read(given, name) for name, read in known.items() if name in given.columns)
     made = sample_columns(table, refusals)
+    named = [name for name in named if name not in made.columns or name in given.columns]
+    given.require([*named, *texts], "The study's `tradeoffs:` names it")
     if twice := [name for name in (*named, *texts) if name in made.columns]:
         raise TableError(
             f"{given.name}: '{twice[0]}' is a column that is made from the samples; rename the table's own"

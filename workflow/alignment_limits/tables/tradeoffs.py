@@ -49,7 +49,7 @@ LENGTH_CONTROL = contract(
 
 def used(scores: Scores, named: Sequence[str]) -> list[str]:
     """The columns of a study: those that are made from the samples, as far as these show them, and the named ones."""
-    return [*(c for c in BUILT_IN if c in scores.tables["columns"].columns), *named]
+    return [name for name in dict.fromkeys([*BUILT_IN, *named]) if name in scores.tables["columns"].columns]
 
 
 def _side_effects(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
