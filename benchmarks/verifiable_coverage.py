@@ -17,7 +17,7 @@ from scipy.special import betaincinv
 from alignment_limits.tradeoffs import average_limit, best_of_n_rates, best_pass_rates, verifiable
 
 KLS, KS = [0.25, 1.0], [8, 256]
-WORLDS = [(0.3, 0.7), (0.05, 1.0), (1.0, 3.0)]
+WORLDS = [(0.3, 0.7), (0.05, 1.0)]
 SIZES = [(16, 64), (64, 16), (64, 64), (64, 256), (400, 64)]
 UNEQUAL = (64, 0)  # 4 to 64 samples
 CLUSTERED = (128, 64)  # of four prompts with one pass rate

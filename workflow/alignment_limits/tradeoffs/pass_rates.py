@@ -24,6 +24,7 @@ from alignment_limits.limits.bootstrap import student_quantile
 
 FINEST = 4.0  # points of the grid per standard error of a pass rate (on the scale of the arcsine of its root)
 DECADES, PER_DECADE = 12, 4  # of the grid below 1 / (2 m): such pass rates look alike, but their limits do not
+MOST_SAMPLES = 4096  # of a prompt that are used
 MOST_CELLS = 600  # different pairs (successes, samples); above it some samples are not used
 THINNING = 1.15  # ratio of neighbouring numbers of samples then
 TOWARDS_ZERO = 0.5  # nats of likelihood at most by which pass rates above 0 must explain the data better than 0
@@ -73,7 +74,7 @@ class PassRates:
     ) -> "PassRates":
         """From the counts of each prompt (P,); `keys` name the prompts if samples must be left out at random."""
         pairs, number = np.unique(np.stack([successes, samples]), axis=1, return_counts=True)
-        if pairs.shape[1] > MOST_CELLS:
+        if pairs.shape[1] > MOST_CELLS or samples.max() > MOST_SAMPLES:
             names = np.arange(len(samples)) if keys is None else keys
             pairs, number = np.unique(np.stack(thinned(successes, samples, names)), axis=1, return_counts=True)
         units = len(samples) if units is None else units
@@ -215,7 +216,7 @@ def thinned(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Counts (P,) of randomly chosen samples, fewer by at most a factor `THINNING`, so that few numbers remain."""
     powers = np.unique(np.round(THINNING ** np.arange(0, np.log(samples.max()) / np.log(THINNING) + 1)).astype(int))
-    fewer = powers[np.searchsorted(powers, samples, side="right") - 1]
+    fewer = np.minimum(powers[np.searchsorted(powers, samples, side="right") - 1], MOST_SAMPLES)
     seeds = splitmix(keys.astype(np.uint64))
     kept = [
         np.random.default_rng(int(seed)).hypergeometric(c, m - c, k)

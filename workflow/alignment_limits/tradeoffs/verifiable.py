@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from alignment_limits.ensembles.scores import (
+    FEWEST_SAMPLES,
     Array,
     Columns,
     Counts,
@@ -25,7 +26,7 @@ from alignment_limits.ensembles.scores import (
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns, corrected_kl
-from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bootstrap import PromptBootstrap, widened
 from alignment_limits.limits.means import interval, mean_of
 from alignment_limits.limits.ranks import best_of_n_means, kl_bound
 from alignment_limits.limits.reliability import FEWEST_PROMPTS
@@ -152,7 +153,7 @@ def verifiable(
         parts.append(plane.best_of_n(check_ns(k, np.zeros((1, int(max(k.max(), 1)))))))
     if drawn.size and answers is not None:
         picks = majority(scores, answers, drawn, seed=seed, keys=names)
-        parts.append(plane.chosen(MAJORITY, "", drawn, picks.rates, picks.kl, ~picks.corrected))
+        parts.append(plane.chosen(MAJORITY, "", drawn, picks.rates, picks.kl, ~picks.corrected, picks.kl_left))
         for name, other in others.items():
             rates = best_of_majority(scores, answers, other, drawn, share=share, seed=seed, keys=names)
             bound = np.where(np.isnan(rates), np.nan, kl_bound(drawn))
@@ -202,7 +203,9 @@ class _Plane:
         value = np.clip(value, low, high)
         rows = {"kl": kappa, "kl_low": kappa, "kl_high": kappa, "kl_bound": np.full(len(kappa), np.nan)}
         rows |= {"pass_rate": value, "pass_rate_low": low, "pass_rate_high": high}
-        return self._labelled(LIMIT, "", budget, np.zeros(len(kappa)), self._judged(low, high, left), rows)
+        return self._labelled(
+            LIMIT, "", budget, np.zeros(len(kappa)), self._judged(low, high, left, FEWEST_SAMPLES), rows
+        )
 
     def _average_bounds(self, kappa: Array) -> tuple[Array, Array, Array]:
         """Bounds of the limit under an average budget (K,), and how much prompts without a success leave open.
@@ -238,7 +241,7 @@ class _Plane:
     def _bounds(self, values: Array) -> tuple[Array, Array, Array]:
         """Intervals of means of values (K, G), and how much prompts without a success leave open (K,)."""
         lowest, highest = ([self.rates.bound(row, sign) for row in values] for sign in (-1, 1))
-        low, high = (np.array([end for _, end in ends]) for ends in (lowest, highest))
+        low, high = (np.maximum([end for _, end in ends], 0.0) for ends in (lowest, highest))
         left = [self._open(row, a[0], b[0]) for row, a, b in zip(values, lowest, highest, strict=True)]
         return low, high, np.array(left)
 
@@ -246,11 +249,14 @@ class _Plane:
         """How far the part of a mean that prompts without a success contribute differs between two laws."""
         return float((values * self.unseen) @ (highest - lowest))
 
-    def _judged(self, low: Array, high: Array, left: Array) -> np.ndarray:
+    def _judged(self, low: Array, high: Array, left: Array, fewest: int) -> np.ndarray:
         none, prompts = int((self.successes == 0).sum()), len(self.scores)
         few = f"only {self.boot.units} independent prompts (needs {FEWEST_PROMPTS})"
+        samples = int(np.median(self.samples))
+        if self.boot.units >= FEWEST_PROMPTS and samples < fewest:
+            few = f"{samples} samples per prompt (needs {fewest})"
         return np.array([
-            few if self.boot.units < FEWEST_PROMPTS
+            few if self.boot.units < FEWEST_PROMPTS or samples < fewest
             else f"{none} of {prompts} prompts have no success: between {a:.3f} and {b:.3f}" if gap > MOST_OPEN
             else ""
             for a, b, gap in zip(low, high, left, strict=True)
@@ -264,13 +270,20 @@ class _Plane:
         all_have = k <= self.samples.min()
         if all_have.any():
             value[all_have] = pass_at_k(self.scores, k[all_have]).mean(axis=0)
-        kl_low, kl_high = self.rates.interval(spent)
+        kl_low, kl_high, _ = self._bounds(spent)
         rows = {"kl": self.rates.mean(spent), "kl_low": kl_low, "kl_high": kl_high, "kl_bound": kl_bound(k)}
         rows |= {"pass_rate": np.clip(value, low, high), "pass_rate_low": low, "pass_rate_high": high}
-        return self._labelled(BEST_OF_N, "", "", k, self._judged(low, high, left), rows)
+        return self._labelled(BEST_OF_N, "", "", k, self._judged(low, high, left, 2), rows)
 
     def chosen(
-        self, method: str, by: str, k: NDArray[np.int64], rates: Array, kl: Array, high: np.ndarray | None = None
+        self,
+        method: str,
+        by: str,
+        k: NDArray[np.int64],
+        rates: Array,
+        kl: Array,
+        high: np.ndarray | None = None,
+        left: Array | None = None,
     ) -> dict[str, Any]:
         """Rows of a choice among k replies.
 
@@ -279,10 +292,13 @@ class _Plane:
             k: (N,).
             rates, kl: of each prompt (P, N), NaN where it has too few samples.
             high: where the KL is only an upper bound of what is estimated (P, N).
+            left: bias that the KL's correction may leave (P, N).
         """
         bound = kl_bound(k)
         low, top = interval(self.boot, rates, support=(np.zeros(len(k)), np.ones(len(k))))
         kl_low, kl_high = interval(self.boot, kl, support=(np.zeros(len(k)), bound))
+        if left is not None:
+            kl_low, kl_high = widened(mean_of(kl), kl_low, kl_high, np.abs(mean_of(left)))
         value, spent, known = mean_of(rates), np.minimum(mean_of(kl), bound), np.isfinite(rates)
         base = np.array([(self.successes / self.samples)[rows].mean() if rows.any() else np.nan for rows in known.T])
         # Grouping replies, and averaging over prompts, can only lower a KL.

@@ -98,10 +98,9 @@ FIGURES = {
         section="Verifiable rewards",
         description=(
             "**How many replies pass, for how much KL.** Lines: the largest pass rate, with one temperature for all "
-            "prompts (black) and with the same KL for each (blue). The band is a 95% interval over all laws of pass "
-            "rates that the counts allow; dashed where prompts without a success leave much open. Points: k = 1, 2, 4, "
-            "… replies, of which one is chosen by the reward itself (pass@k), by vote, or by another reward. Pale: the "
-            "KL is an upper bound, or the row is not reliable."
+            "prompts (black) or the same KL for each (blue); dashed where prompts without a success leave it open. The "
+            "band is a 95% interval. Points: one of k = 2, 4, … replies is chosen, by the reward itself (pass@k), by "
+            "vote or by another reward. Pale: not reliable, or at most this KL."
         ),
         page=PAGE,
         of="verifiable",
