@@ -5,6 +5,7 @@ from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate
 from alignment_limits.tables.estimators import contract_of
 from alignment_limits.tables.schemas.samples import STANDARDISED
+from alignment_limits.tables.units import BASE_SD
 
 with job(snakemake):
     name = snakemake.params.estimator
@@ -14,4 +15,6 @@ with job(snakemake):
     table = estimate(name, standardised, snakemake.params.p, **tables)
     for line in ESTIMATORS[name].said(table, snakemake.params.p):
         say(line)
-    write_table(table, snakemake.output.table, ESTIMATORS[name].contract, provenance(snakemake, ["numba"]))
+    write_table(
+        table, snakemake.output.table, ESTIMATORS[name].contract, provenance(snakemake, ["numba"], units=BASE_SD)
+    )

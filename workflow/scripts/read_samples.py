@@ -25,7 +25,7 @@ with job(snakemake):
     apart = deviation(known["logprob"], known["logprob_read"], known["n_tokens"])
     if not known.height:
         say("the samples have no log-probabilities, so nothing shows whether this model drew them")
-    elif p["elsewhere"]:
+    elif p.get("elsewhere"):
         check_drawn_by(apart, p["dtype"], p["model"])
     else:
         check_deviation(apart, p["dtype"], f"base model {p['model']}")

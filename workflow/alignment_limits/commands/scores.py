@@ -33,7 +33,7 @@ from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS
 from alignment_limits.tables.scores import cluster_column, read_clusters
 from alignment_limits.tables.standardised import standardised_tables
-from alignment_limits.tables.units import RAW
+from alignment_limits.tables.units import BASE_SD, RAW
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
 MARK = "# Written by `alignment-limits frontier`, which may write this folder again.\n"  # first line of study.yaml
@@ -128,7 +128,7 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
     out: Path = arguments.out
     source = {"table": arguments.table.name, "sha256": file_sha256(arguments.table)}
     packages = versions(["alignment-limits", "polars", "numpy", "numba"])
-    made = {"study": study.study, "stage": "frontier", "source": source, "versions": packages}
+    made = {"study": study.study, "stage": "frontier", "source": source, "versions": packages, "units": BASE_SD}
 
     def write(table: pl.DataFrame, file: str, schema: Schema) -> pl.DataFrame:
         write_table(table, out / file, schema, made)
