@@ -6,6 +6,7 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.exact.markov import MarkovReplies, MarkovWorld
 from alignment_limits.limits import Level, Pool, Tempering, limit_at, plan, temper, tempered_limit
+from alignment_limits.limits.pilots import Pilot, log_spread
 from alignment_limits.limits.plan import Plan
 
 WORLDS = {
@@ -205,3 +206,19 @@ def test_more_samples_than_the_pilot_has_are_called_a_rough_figure() -> None:
     enough = plan(WORLDS["gaussian"](np.random.default_rng(0), 64, 64), [0.5], half_width=0.1)
     assert enough.samples[0] <= 64
     assert "rough" not in enough.lines()[0] + enough.reason[0]
+
+
+def test_the_spread_of_drawn_prompts_is_varied_as_far_as_prompts_differ() -> None:
+    rng = np.random.default_rng(0)
+    alike = rng.normal(size=(400, 64))
+    unlike = alike * np.exp(0.6 * rng.normal(size=(400, 1)))
+    assert log_spread(alike) < 0.06
+    assert log_spread(unlike) == pytest.approx(0.6, abs=0.06)
+    assert log_spread(np.where(rng.random((400, 64)) < 0.1, np.nan, unlike)) == pytest.approx(0.6, abs=0.06)
+    assert log_spread(np.ones((20, 16))) == 0.0
+    pilot = Pilot.of(unlike[:64])
+    drawn, _ = pilot.draw(2000, 64, rng)
+    assert drawn.std(axis=1).max() > 1.1 * unlike[:64].std(axis=1).max(), "wider than any of the pilot"
+    assert np.log(drawn.std(axis=1)).std() > 1.02 * np.log(unlike[:64].std(axis=1)).std()
+    marks = Pilot.of(rng.integers(0, 5, size=(64, 64)).astype(float))
+    assert set(np.unique(marks.draw(100, 32, rng)[0])) <= set(range(5)), "marks stay marks"

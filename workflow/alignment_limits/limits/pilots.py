@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment_limits.ensembles.scores import Array
+from alignment_limits.ensembles.scores import Array, centre, sample_counts
 from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students
 from alignment_limits.limits.correction import remaining
 from alignment_limits.limits.curve import CorrectedCurve, judge_own, judge_points
@@ -16,6 +16,7 @@ from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import CARRY, FEWEST_PROMPTS
 from alignment_limits.limits.samples import Pool
 
+BANDWIDTH = 0.45  # of the smoothed bootstrap of spreads, in units of their own log-sd
 DISCRETE = 0.5  # share of tied samples above which a prompt's law is taken as discrete
 
 
@@ -26,15 +27,20 @@ class Pilot:
     A prompt's own samples represent its law. If more samples are needed than it has, they are drawn from its levels if
     its scores tie. Otherwise they are drawn from the residuals of all untied prompts, in units of their spread.
 
+    A larger study has prompts with wider spreads than any of the pilot. So the spread of each drawn prompt is varied
+    (a smoothed bootstrap): prompts then differ by 1 + `BANDWIDTH`² times the variance that they have in the pilot.
+
     Attributes:
         scores: (P, M); NaN marks a missing sample.
         discrete: prompts with tied scores (P,).
         pool: residuals of the others.
+        varied: log-sd by which the spread of a drawn prompt is varied.
     """
 
     scores: Array
     discrete: np.ndarray
     pool: Array
+    varied: float = 0.0
 
     @classmethod
     def of(cls, scores: Array) -> "Pilot":
@@ -46,7 +52,7 @@ class Pilot:
             return cls(scores, discrete, np.empty(0))
         sd = np.nanstd(some, axis=1, ddof=1, keepdims=True)
         residuals = (some - np.nanmean(some, axis=1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
-        return cls(scores, discrete, residuals[~np.isnan(some)])
+        return cls(scores, discrete, residuals[~np.isnan(some)], BANDWIDTH * log_spread(some))
 
     def draw(self, prompts: int, samples: int, rng: np.random.Generator) -> tuple[Array, None]:
         """One study of prompts drawn with replacement, (prompts, samples), of the base only."""
@@ -62,7 +68,23 @@ class Pilot:
                 out[which] = rng.choice(own, size)
             else:
                 out[which] = own.mean() + own.std(ddof=1) * rng.choice(self.pool, size)
+        if self.varied > 0:
+            factor = np.where(self.discrete[rows], 1.0, np.exp(self.varied * rng.standard_normal(prompts)))
+            middle = out.mean(axis=1, keepdims=True)
+            out = middle + factor[:, None] * (out - middle)
         return out, None
+
+
+def log_spread(scores: Array) -> float:
+    """How much prompts (P, M) differ in the logarithm of their spread: its standard deviation, without its noise."""
+    away = centre(scores)
+    number, second = sample_counts(scores), np.nanmean(away**2, axis=1)
+    some = second > 0
+    if some.sum() < 2:
+        return 0.0
+    kurtosis = np.nanmean(away[some] ** 4, axis=1) / second[some] ** 2
+    noise = ((kurtosis - 1).clip(0.0) / (4 * number[some])).mean()
+    return math.sqrt(max(float((np.log(second[some]) / 2).var(ddof=1) - noise), 0.0))
 
 
 @dataclass(frozen=True)
@@ -103,7 +125,7 @@ REPLICATES = 200  # of the bootstrap of a drawn study
 GROWTH, MARGIN = 1.5, 1.5  # ratio of sizes tried; ratio of the answer to the first sufficient size
 FURTHER = 2  # sizes tried after a sufficient one, as larger ones may need fewer replies
 FEW_PROMPTS = 64  # if fewer are enough for the width, twice as many are tried before more samples
-MOST_DRAWN = 384  # maximum of prompts in a drawn study; larger studies are represented by so many
+MOST_DRAWN = 384  # maximum of prompts in a drawn study; in larger ones, each contributes several times
 
 
 @dataclass(frozen=True)
@@ -209,8 +231,13 @@ class Trial:
         rng = np.random.default_rng((self.seed, samples, trial))
         drawn, laws = self.pilot.draw(min(prompts, MOST_DRAWN), samples, rng)
         points = CorrectedCurve(drawn, budget=self.budget, seed=self.seed, pool=laws).at(np.array([kappa]))
-        boot = PromptBootstrap(len(drawn), replicates=REPLICATES, seed=self.seed, level=self.level)
         values = points.values[..., :1]
+        if prompts > len(drawn) and isinstance(self.pilot, Pilot):
+            # Skewness adds less to the intervals of larger studies, which have further prompts with wider spreads.
+            power = self.pilot.varied * (2 if self.budget == "average" else 1)  # gains grow with the variance
+            values = values[rng.integers(0, len(values), prompts)]
+            values = values * np.exp(power * rng.standard_normal(prompts))[:, None, None]
+        boot = PromptBootstrap(len(values), replicates=REPLICATES, seed=self.seed, level=self.level)
         if laws is None:
             verdict = judge_points(drawn, points, widened=True)
             left = remaining(points.levels, points.correction.factor, verdict.ess)[:, :1]
@@ -219,7 +246,7 @@ class Trial:
             verdict, left = judge_own(drawn, points, boot, laws), np.zeros((1, 1))
             low, high = no_shorter_than_students(boot, values[..., 0], *boot.interval(values[..., 0]))
         half = float((high - low).ravel()[0]) / 2
-        return float(values.mean()), half * math.sqrt(len(drawn)), float(left[0, 0]), str(verdict.reason[0])
+        return float(values.mean()), half * math.sqrt(len(values)), float(left[0, 0]), str(verdict.reason[0])
 
     def _prompts(self, kappa: float, samples: int, design: float) -> int:
         """Prompts for the width, from one study of many drawn prompts, without the bound of the bias."""

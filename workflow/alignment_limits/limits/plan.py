@@ -126,7 +126,7 @@ def plan(
     Example:
         >>> pilot = np.random.default_rng(0).normal(size=(64, 64))
         >>> print(*plan(pilot, [0.5], half_width=0.02).lines())
-        KL 0.5: 190 prompts (130 to 280) × 36 samples
+        KL 0.5: 190 prompts (130 to 290) × 36 samples
 
     References:
         Our choice; docs/theory.md, "Intervals and reliability"; docs/estimators.md.
