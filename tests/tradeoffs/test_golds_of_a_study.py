@@ -10,7 +10,8 @@ from alignment_limits.report.figures.golds import compromises, pareto_front
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.tradeoffs import answers
 from alignment_limits.study.load import load_study
-from alignment_limits.tables.estimates import estimate, inputs_of, made_for, settings_of
+from alignment_limits.tables.artifacts import read_table, write_table
+from alignment_limits.tables.estimates import ESTIMATORS, estimate, inputs_of, made_for, settings_of
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tradeoffs import constrained_limit, divergence_limit, worst_case_limit
 from alignment_limits.tradeoffs import pareto_front as front
@@ -116,6 +117,12 @@ def test_divergences_use_bounds_and_leave_out_what_has_none(tables):
     assert table.filter(pl.col("optimized") == "harm")["best_of_n"].is_nan().all()
 
 
+def test_tables_keep_their_contracts(tables, tmp_path):
+    for name, table in tables.items():
+        write_table(table, tmp_path / f"{name}.parquet", ESTIMATORS[name].contract, {})
+        assert read_table(tmp_path / f"{name}.parquet", ESTIMATORS[name].contract).height == table.height > 0
+
+
 def test_figures_have_a_line_for_each_question(tables):
     look = Look(gold="human", names=("safe", "harm"))
     gids = [line.get_gid() for ax in pareto_front(tables["golds"], look).axes for line in ax.lines]
@@ -151,7 +158,7 @@ def test_the_report_answers_in_sentences(tables):
     close = said["How close is best-of-n in other divergences than KL?"]
     assert close.startswith("Best-of-4 gains ")
     assert " in χ², " in close
-    assert close.endswith("in largest ratio.")
+    assert close.endswith("in the largest ratio.")
     none = {
         name: table.with_columns(reliable=pl.lit(False), reason=pl.lit("too few")) for name, table in tables.items()
     }

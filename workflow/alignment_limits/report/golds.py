@@ -14,7 +14,7 @@ from alignment_limits.tradeoffs.several_golds import COMBINED
 
 WANTED_KL = 1.0  # nats; the nearest reliable row is spoken of
 WANTED_N = 4
-_NAMES = {"chi2": "χ²", "reverse-kl": "KL(base‖policy)", "renyi-inf": "largest ratio"}
+_NAMES = {"chi2": "χ²", "reverse-kl": "KL(base‖policy)", "renyi-inf": "the largest ratio"}
 
 
 def golds(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:

@@ -29,7 +29,7 @@ COMPROMISES = contract(
     CompromiseTable,
     "kind optimized budget kl at_most evaluated weight gain gain_low gain_high alone price price_low price_high "
     "reliable reason",
-    {"reliable": (*with_interval("gain"), *with_interval("price"))},
+    {"reliable": with_interval("gain")},  # rows of a constrained reward and of the worst have no price
     optimized=pl.String,  # of a constraint; null of the worst
 )
 DIVERGENCES = contract(

@@ -64,8 +64,8 @@ def pareto_front(table: pl.DataFrame, look: Look) -> Figure:
             for line in (ax.axhline, ax.axvline):
                 line(0, color=GREY, lw=0.5, zorder=1)
             ax.margins(y=0.12)
-            ax.set_xlabel(f"gain in {label(pair[0], 24)}")
-            ax.set_ylabel(f"gain in {label(pair[1], 24)}")
+            ax.set_xlabel(f"{label(pair[0])}\n(base-model s.d.)")
+            ax.set_ylabel(f"{label(pair[1])}\n(base-model s.d.)")
         handles = [
             Line2D([], [], color=str(shade), lw=1.3, label=f"{kl:g} nats")
             for kl, shade in zip(kls, shades, strict=True)
@@ -73,7 +73,7 @@ def pareto_front(table: pl.DataFrame, look: Look) -> Figure:
         handles += [
             Line2D([], [], color=BEST_OF_N, marker="o", ls=":", lw=0.7, mfc="white", ms=3.2, label="best-of-n by w·r")
         ] * bool(ns)
-        outside_key(figure, handles, look, title="largest gains within a KL (base-model s.d.)")
+        outside_key(figure, handles, look, title="gains in two golds: the largest within a KL")
     return figure
 
 
@@ -133,7 +133,6 @@ def compromises(table: pl.DataFrame, look: Look) -> Figure:
             title, handles = draw_it(ax, rows, look)
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
             ax.set_xlim(0, 1.03 * float(own["kl"].max()))  # type: ignore[arg-type]
-            ax.set_ylabel("gain\n(base-model s.d.)")
             names = [str(handle.get_label()) for handle in handles]
             place(ax, handles, look, title, key_columns(names, look, 60 * look.width / across, most=2))
         for ax in axes[-across:]:
@@ -160,18 +159,20 @@ def _constraint(ax: Any, rows: pl.DataFrame, look: Look) -> tuple[str, list[Line
     draw(
         ax, _curve(of_goal.filter(pl.col("at_most") == bounds[0]), "alone", bare=True), colour=INK, name="alone", band=0
     )
+    ax.set_ylabel(f"gain in {label(goal, 24)}\n(base-model s.d.)")
     handles = [Line2D([], [], color=INK, lw=1.3, label="any change")]
     for bound, colour in zip(bounds, colours(look.palette, len(bounds)), strict=True):
         own = _curve(of_goal.filter(pl.col("at_most") == bound), origin=bound >= 0)
         if np.isfinite(own.gain).any():
             draw(ax, own, colour=colour, name=f"at-most:{bound:g}", band=0.15)
-        handles.append(Line2D([], [], color=colour, lw=1.3, label=f"at most {bound:.3g}".replace("-", "−")))
+        handles.append(Line2D([], [], color=colour, lw=1.3, label=f"at most {bound:.3g} s.d.".replace("-", "−")))
     return f"{label(goal, 24)}, by the allowed change of {label(kept, 24)}", handles
 
 
 def _worst(ax: Any, rows: pl.DataFrame, look: Look) -> tuple[str, list[Line2D]]:
     dotted = (0, (1.2, 0.9))
     handles: list[Line2D] = []
+    ax.set_ylabel("gain in each\n(base s.d. of each)")  # has no one reward, so it has no units of a reward
     for name in rows["evaluated"].unique(maintain_order=True):
         own = rows.filter(pl.col("evaluated") == name)
         if name == WORST:
