@@ -60,7 +60,7 @@ if STUDY.sampling:
             *MODULES,
         threads: CORES
         resources:
-            gpu=GPU,
+            gpu=GPU if STUDY.sampling.engine != "endpoint" else 0,
         params:
             p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), STUDY.seed),
             code=code(

@@ -16,9 +16,11 @@ from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
 with job(snakemake):
     p = snakemake.params.p
     prompts = read_table(snakemake.input.prompts, PROMPTS)
-    sampling = Sampling(**p["sampling"], samples_per_prompt=(p["block"] + 1) * max(2, p["sampling"]["block"]))
+    server = {"endpoint": snakemake.config["sampling"].get("endpoint")}  # not a setting of the rule: it decides nothing
+    number = (p["block"] + 1) * max(2, p["sampling"]["block"])
+    sampling = Sampling(**p["sampling"], **server, samples_per_prompt=number)
     label = f"{snakemake.wildcards.chunk}-{snakemake.wildcards.block}"
-    say(f"shard {label}: {prompts.height} prompts × {sampling.block} samples (loading the model: ~20 s)")
+    say(f"shard {label}: {prompts.height} prompts × {sampling.block} samples (starting: ~20 s)")
     table, figures = sample_shard(
         prompts,
         Path(snakemake.input.model),

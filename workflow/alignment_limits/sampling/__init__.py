@@ -1,1 +1,1 @@
-"""Sampling replies to prompts, with one of two engines behind one interface."""
+"""Sampling replies to prompts, with one of three engines behind one interface."""

@@ -226,7 +226,7 @@ def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:
     }
 
 
-_ENGINES = {"vllm": "VllmEngine", "transformers": "TransformersEngine"}
+_ENGINES = {"vllm": "VllmEngine", "transformers": "TransformersEngine", "endpoint": "EndpointEngine"}
 
 
 def engine_class(name: str) -> Any:

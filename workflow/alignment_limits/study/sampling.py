@@ -88,12 +88,27 @@ class Prompts(Strict):
         )
 
 
+class Endpoint(Strict):
+    """A server of the base model; nothing here decides a sample, so a change draws none again."""
+
+    url: str = Field(pattern=r"^https?://\S+$", description="with its version, such as http://127.0.0.1:8000/v1")
+    model: str | None = Field(None, description="the model's name on the server; default: the only one there")
+    concurrency: int = Field(64, ge=1, le=10_000, description="requests (blocks of one prompt) under way at once")
+    retries: int = Field(10, ge=0, le=1000, description="of a request, with growing pauses of up to 8 seconds")
+    timeout: float = Field(600.0, gt=0, description="seconds that a request may take")
+    key: str | None = Field(None, description="the environment variable with the server's key")
+
+
 class Sampling(Strict):
     """How the base model is sampled."""
 
-    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}  # these change no sample
+    # these change no sample
+    how_many: ClassVar = {"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens", "endpoint"}
 
-    engine: Literal["vllm", "transformers"] = "vllm"
+    engine: Literal["vllm", "transformers", "endpoint"] = Field(
+        "vllm", description="endpoint: a server that already runs the model"
+    )
+    endpoint: Endpoint | None = Field(None, description="for engine: endpoint")
     samples_per_prompt: int = Field(64, ge=2, le=1_000_000, description="M; estimates reach about ½·log M nats")
     policy_samples_per_prompt: int | None = Field(
         None,
@@ -113,6 +128,8 @@ class Sampling(Strict):
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> Sampling:
+        if (self.engine == "endpoint") != (self.endpoint is not None):
+            raise ValueError("engine: endpoint and endpoint: {url: …} belong together; give both or none")
         for key in ("samples_per_prompt", "policy_samples_per_prompt"):
             if (given := getattr(self, key)) and given % self.block:
                 above = (given // self.block + 1) * self.block

@@ -202,6 +202,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _proposable(self) -> Study:
+        if self.sampling and self.sampling.engine == "endpoint" and (self.all_policies or self.tempered):
+            raise ValueError("engine: endpoint serves the base model only; policies and tempered need engine: vllm")
         for name, proposal in (self.proposals or {}).items():
             if proposal.system is not None and self.samples:
                 raise ValueError(f"proposals.{name}.system needs a study that asks the model itself, with `prompts`")
@@ -283,9 +285,7 @@ class Study(Strict):
         decides = {
             "model": self.model.model_dump(exclude={"name", "context"}),
             "prompts": self.prompts.model_dump(exclude=self.prompts.decides_nothing),
-            "sampling": self.sampling.model_dump(
-                exclude={"samples_per_prompt", "policy_samples_per_prompt", "shard_tokens"}
-            ),
+            "sampling": self.sampling.model_dump(exclude=self.sampling.how_many),
             "seed": self.seed,
         } | ({"documents": self.documents.model_dump()} if self.documents else {})
         return f"{file_name(self.model.name)}-{digest(decides)}"
