@@ -25,6 +25,7 @@ TOGETHER = {
     "faults": "from faulty import",
     "tiny": r"def .*\bfinished\b",
     "vllm": "vllm_zoo",
+    "server": r"def .*\bgate\b",
 }
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.load import by_prompt, read_beside
+from alignment_limits.rewards.load import by_prompt, read_beside, with_server
 from alignment_limits.rewards.preflight import OWN_REPLIES, load_and_preflight, warnings_of
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS
@@ -26,9 +26,10 @@ with job(snakemake):
         by_prompt(read, own)  # when a policy is trained, a reward finds its prompt by the text
     expert = prompts.drop_nulls("reference").select("prompt_id", "reference").head(OWN_REPLIES).iter_rows()
     replies = [(read[key], reply.split("\n")[0]) for key, reply in expert]
+    spec = with_server(p["spec"], snakemake.config["rewards"])
     name, folder = p["name"], Path(files) if files else None
     more = {"own": replies, "reply_tokens": p["max_new_tokens"], "device": device_of_job()}
-    figures = load_and_preflight(p["spec"], folder, name, prompts=read, **more)
+    figures = load_and_preflight(spec, folder, name, prompts=read, **more)
     say(f"preflight {name}: passed")
     for warning in warnings_of(figures):
         say(f"warning: {warning}")

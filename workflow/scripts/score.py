@@ -11,7 +11,7 @@ import polars as pl
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.load import load_reward, read_beside
+from alignment_limits.rewards.load import load_reward, read_beside, with_server
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS, SAMPLES, SCORES
 
@@ -23,7 +23,8 @@ with job(snakemake):
         documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
     read = read_beside(p["spec"], prompts, documents)
     table = samples.select("prompt_id", "sample_id", "text")
-    reward = load_reward(p["spec"], Path(files) if files else None, device=device_of_job())
+    spec = with_server(p["spec"], snakemake.config["rewards"])
+    reward = load_reward(spec, Path(files) if files else None, device=device_of_job())
     start = time.perf_counter()
     scores = reward.score([read[prompt] for prompt in table["prompt_id"]], table["text"].to_list())
     seconds = time.perf_counter() - start

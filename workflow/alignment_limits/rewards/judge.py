@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -36,6 +36,20 @@ Probabilities = Callable[[Sequence[Sequence[int]], Sequence[int]], NDArray[np.fl
 Item = tuple[tuple[str, str], ...]  # what is filled in: (place, text)
 
 
+class Opinions(NamedTuple):
+    """What a judge thinks of some items.
+
+    Attributes:
+        probability: of each answer, (items, answers).
+        begins: the likeliest first token of its answer, of each item.
+        cut: 1 where the judge did not read the complete text, of each item.
+    """
+
+    probability: NDArray[np.float64]
+    begins: list[str]
+    cut: NDArray[np.float64]
+
+
 def load(
     folder: Path | None,
     *,
@@ -46,14 +60,10 @@ def load(
     answers: Mapping[str, float],
     against: str | None = None,
     columns: Sequence[str] = (),
-    template: str = "chat",
-    lead: str = "",
     least_mass: float = 0.5,
     most_failed: float = 0.05,
-    max_length: int | None = None,
-    dtype: str = "float32",
-    trust_remote_code: bool = False,
-    date: str = DATE,
+    endpoint: Mapping[str, Any] | None = None,
+    **model: Any,
 ) -> ItemReward:
     """A reward in the units of the answers' values; `text` is not used. See `study.judges.Judge` for the settings.
 
@@ -63,17 +73,72 @@ def load(
     Raises:
         RewardError: no causal language model or chat template; an answer without a token; when scoring: a column is
             missing, or the judge has not answered for too many replies.
+        ModelError: the server of the judge does not answer.
     """
-    path = need_checkpoint(folder)
+    values = np.array(list(answers.values()))
+    tolerance: float | None = ROUNDED_TOLERANCE
+    readable = None
+    if endpoint is not None:
+        from alignment_limits.rewards.served_judge import ask_server
+
+        ask, name = ask_server(endpoint, rubric, list(answers)), str(endpoint["url"])
+    else:
+        path = need_checkpoint(folder)
+        ask, readable = _ask_model(path, device, rubric, list(answers), **model)
+        name = str(path)
+        tolerance = None if model.get("dtype", "float32") == "float32" else ROUNDED_TOLERANCE
+
+    def mean(told: Opinions, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        mass = told.probability.sum(1)
+        # an answer of probability 0 in float64 everywhere leaves the middle of the scale, and fails below
+        return np.where(mass > 0, told.probability @ values / np.where(mass > 0, mass, 1), values.mean())
+
+    def score_items(items: list[Item]) -> Scores:
+        told = ask(items)
+        score, mass, begins, cut = mean(told, values), told.probability.sum(1), told.begins, told.cut
+        if against is not None:
+            swap = {"first": "second", "second": "first"}
+            turned = ask([tuple((swap.get(place, place), text) for place, text in item) for item in items])
+            score = (score + mean(turned, values.min() + values.max() - values)) / 2
+            mass, cut = np.minimum(mass, turned.probability.sum(1)), np.maximum(cut, turned.cut)
+        failed = mass < least_mass
+        if failed.mean() > most_failed:
+            raise RewardError(
+                f"{name}: the judge does not answer the rubric for {failed.sum()} of {len(items)} distinct replies "
+                f"(the probabilities of {', '.join(map(repr, answers))} add up to {np.median(mass[failed]):.2g}; its "
+                f"likeliest beginning is {begins[int(np.argmax(failed))]!r}). Ask for these answers in the rubric's "
+                "last line, write `lead` and `answers` as the model does, or raise most_failed"
+            )
+        return Scores(score, cut > 0, failed)
+
+    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+        return [_item(prompt, reply, columns, against) for prompt, reply in zip(prompts, replies, strict=True)]
+
+    return ItemReward(items, score_items, sign, tolerance, readable=readable)
+
+
+def _ask_model(
+    path: Path,
+    device: str,
+    rubric: str,
+    answers: Sequence[str],
+    *,
+    template: str = "chat",
+    lead: str = "",
+    max_length: int | None = None,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+    date: str = DATE,
+) -> tuple[Callable[[Sequence[Item]], Opinions], Callable[[Any, int], object]]:
+    """A checkpoint's opinions, and a function that fails for an item which it cannot read."""
     tokenizer = load_tokenizer(path, trust_remote_code)
     limit = most_tokens(max_length, context_of(tokenizer, load_config(path, trust_remote_code)), path)
     if template == "chat" and not tokenizer.chat_template:
         raise RewardError(f"{path}: the tokenizer has no chat template; set `template: none`")
-    tokens = answer_tokens(tokenizer, list(answers), lead, path)
+    tokens = answer_tokens(tokenizer, answers, lead, path)
     if same := [a for i, a in enumerate(answers) if tokens.index(tokens[i]) != i]:
         raise RewardError(f"{path}: '{same[0]}' has the tokens of another answer; leave one of the two out")
     tree = AnswerTree.of(tokens)
-    values = np.array(list(answers.values()))
     model = load_split(path, device=device, trust_remote_code=trust_remote_code, dtype=dtype)
     fill = _filler(tokenizer, rubric, template, lead, limit, path, date)
 
@@ -85,40 +150,13 @@ def load(
 
         return in_batches(ids, forward, pad=0, device=device)
 
-    def opinion(items: Sequence[Item], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        """Expected value, mass of the answers, likeliest first token, and 1 where the text was cut, of each item."""
+    def ask(items: Sequence[Item]) -> Opinions:
         encoded = [fill(dict(item)) for item in items]
         each, likeliest = tree.probabilities([ids for ids, _ in encoded], probabilities)
-        mass = each.sum(1)
-        # an answer of probability 0 in float64 everywhere leaves the middle of the scale, and fails below
-        mean = np.where(mass > 0, each @ values / np.where(mass > 0, mass, 1), values.mean())
-        return mean, mass, likeliest, np.array([cut for _, cut in encoded], dtype=np.float64)
+        begins = [tokenizer.decode([int(token)]) for token in likeliest]
+        return Opinions(each, begins, np.array([cut for _, cut in encoded], dtype=np.float64))
 
-    def score_items(items: list[Item]) -> Scores:
-        if against is None:
-            score, mass, likeliest, cut = opinion(items, values)
-        else:
-            swap = {"first": "second", "second": "first"}
-            other = [tuple((swap.get(place, place), text) for place, text in item) for item in items]
-            first, second = opinion(items, values), opinion(other, values.min() + values.max() - values)
-            score, mass = (first[0] + second[0]) / 2, np.minimum(first[1], second[1])
-            likeliest, cut = np.where(first[1] <= second[1], first[2], second[2]), np.maximum(first[3], second[3])
-        failed = mass < least_mass
-        if failed.mean() > most_failed:
-            said = tokenizer.decode([int(likeliest[np.argmax(failed)])])
-            raise RewardError(
-                f"{path}: the judge does not answer the rubric for {failed.sum()} of {len(items)} distinct replies "
-                f"(the probabilities of {', '.join(map(repr, answers))} add up to {np.median(mass[failed]):.2g}; its "
-                f"likeliest beginning is {said!r}). Ask for these answers in the rubric's last line, write `lead` and "
-                "`answers` as the model does, or raise most_failed"
-            )
-        return Scores(score, cut > 0, failed)
-
-    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
-        return [_item(prompt, reply, columns, against) for prompt, reply in zip(prompts, replies, strict=True)]
-
-    tolerance = None if dtype == "float32" else ROUNDED_TOLERANCE
-    return ItemReward(items, score_items, sign, tolerance, readable=lambda item, _: fill(dict(item)))
+    return ask, lambda item, _: fill(dict(item))
 
 
 @dataclass(frozen=True)
@@ -197,6 +235,16 @@ def _item(prompt: str, reply: str, columns: Sequence[str], against: str | None) 
     return tuple((given | {"prompt": str(prompt), "first": reply, "second": given[against]}).items())
 
 
+def filled(rubric: str, texts: Mapping[str, str]) -> str:
+    """A rubric with its places filled in; braces in the texts are text.
+
+    Example:
+        >>> filled("{prompt} {reply} {other}", {"prompt": "{reply}", "reply": "yes"})
+        '{reply} yes {other}'
+    """
+    return re.sub(r"\{(\w+)\}", lambda place: texts.get(place[1], place[0]), rubric)
+
+
 _LOSES = {"prompt": 0, "reply": 2, "first": 2, "second": 2}  # what is shortened first; columns: 1
 
 
@@ -214,7 +262,7 @@ def _filler(
     adds_bos = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
     def render(texts: Mapping[str, str]) -> list[int]:
-        asked = re.sub(r"\{(\w+)\}", lambda place: texts.get(place[1], place[0]), rubric)
+        asked = filled(rubric, texts)
         if template == "none":
             return [*tokenizer(asked, verbose=False)["input_ids"], *said]
         turn = [{"role": "user", "content": asked}]

@@ -78,6 +78,18 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
     return model
 
 
+def with_server(spec: Mapping[str, Any], rewards: Mapping[str, Any]) -> dict[str, Any]:
+    """A reward's settings with the address of its server, which is no setting of a job because it decides no score.
+
+    Args:
+        rewards: the section of the study file.
+    """
+    if not spec.get("endpoint"):
+        return dict(spec)
+    at = [given["endpoint"] for given in rewards.values() if given.get("endpoint")]
+    return dict(spec) | {"endpoint": next(each for each in at if each["model"] == spec["endpoint"]["model"])}
+
+
 def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, float]) -> pl.DataFrame:
     """The first table with `score` = Σ weight · score, and `truncated` (if the tables have it) where any of them is.
 

@@ -7,16 +7,16 @@ on a few draws: see `EndpointEngine.check`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import SamplingError
+from alignment_limits.models.endpoint import Server
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.sampling.shard import Completion, Request
-from alignment_limits.study.sampling import Endpoint, Model, Sampling
+from alignment_limits.study.sampling import Model, Sampling
 
 SAME = 1e-3  # nats per token; two readings of a token by one server differ by rounding
 DRAWS = 8  # of the check
@@ -32,25 +32,24 @@ class EndpointEngine:
         threads: not used.
 
     Raises:
-        SamplingError: no server answers, it serves another model or too short a context, it returns no token ids, or
-            the probabilities that it reports are not those of the law that it samples.
+        ModelError: no server answers, or it serves another model.
+        SamplingError: it reads too short a context, returns no token ids, or reports other probabilities than those
+            of the law that it samples.
     """
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
-        import openai  # a part of vLLM; it retries with growing pauses
-
         if sampling.endpoint is None:
             raise SamplingError("sampling.engine is endpoint: give sampling.endpoint.url")
-        self._at: Endpoint = sampling.endpoint
+        self._at = sampling.endpoint
         self._sampling = sampling
-        key = os.environ.get(self._at.key, "") if self._at.key else "none"
-        if not key:
-            raise SamplingError(f"sampling.endpoint.key: the environment variable {self._at.key} is not set")
-        self._client = openai.OpenAI(
-            base_url=self._at.url, api_key=key, max_retries=self._at.retries, timeout=self._at.timeout
-        )
-        self._openai = openai
-        self._name = self._served(context)
+        self._server = Server(self._at.model_dump())
+        self._name, card = self._server.served()
+        room = (card.model_extra or {}).get("max_model_len")
+        if room is not None and room < context:
+            raise SamplingError(
+                f"{self._at.url} reads at most {room} tokens, and the longest prompt with its reply takes {context}: "
+                f"start it with --max-model-len {context} or more"
+            )
         tokenizer = load_tokenizer(folder, model.trust_remote_code)
         self.check(tokenizer("The", add_special_tokens=False)["input_ids"], stop_tokens(folder, tokenizer))
 
@@ -112,22 +111,6 @@ class EndpointEngine:
             read += sum(places[i][str(ids[i])]["logprob"] for i in range(len(prompt), len(ids)))
         return sum(reply.logprob for reply in replies), read
 
-    def _served(self, context: int) -> str:
-        """Name of the model on the server."""
-        models = {card.id: card for card in self._reach(lambda: list(self._client.models.list()))}
-        name = self._at.model or next(iter(models), "")
-        if name not in models or (self._at.model is None and len(models) > 1):
-            raise SamplingError(
-                f"{self._at.url} serves {', '.join(models) or 'no model'}: name one in sampling.endpoint.model"
-            )
-        room = (models[name].model_extra or {}).get("max_model_len")
-        if room is not None and room < context:
-            raise SamplingError(
-                f"{self._at.url} reads at most {room} tokens, and the longest prompt with its reply takes {context}: "
-                f"start it with --max-model-len {context} or more"
-            )
-        return name
-
     def _one(self, request: Request, stop: list[int], law: dict[str, float] | None = None) -> list[Completion]:
         law = law or {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
         # everything that a server or a checkpoint could set otherwise
@@ -156,22 +139,4 @@ class EndpointEngine:
         return out
 
     def _ask(self, **request: Any) -> Any:
-        return self._reach(lambda: self._client.completions.create(model=self._name, **request))
-
-    def _reach(self, call: Callable[[], Any]) -> Any:
-        """The server's answer.
-
-        Raises:
-            SamplingError: there is none after all retries, or the server refuses.
-        """
-        try:
-            return call()
-        except self._openai.APIConnectionError as error:
-            raise SamplingError(
-                f"{self._at.url} does not answer ({error.__cause__ or error}) after {self._at.retries} retries: start "
-                "the server and run again (finished shards are kept)"
-            ) from error
-        except self._openai.APIStatusError as error:
-            raise SamplingError(
-                f"{self._at.url} refuses with status {error.status_code}: {error.message[:300]}"
-            ) from error
+        return self._server.reach(lambda: self._server.client.completions.create(model=self._name, **request))

@@ -146,6 +146,17 @@ _OUR_FILES = (".parquet", ".json", ".html", ".pdf", ".png", ".log", ".tsv", ".np
 _LONGEST = 80
 
 
+class Endpoint(Strict):
+    """A server that speaks OpenAI's protocol."""
+
+    url: str = Field(pattern=r"^https?://\S+$", description="with its version, such as http://127.0.0.1:8000/v1")
+    model: str | None = Field(None, description="the model's name on the server; default: the only one there")
+    concurrency: int = Field(64, ge=1, le=10_000, description="requests under way at once")
+    retries: int = Field(10, ge=0, le=1000, description="of a request, with growing pauses of up to 8 seconds")
+    timeout: float = Field(600.0, gt=0, description="seconds that a request may take")
+    key: str | None = Field(None, description="the environment variable with the server's key")
+
+
 def _no_boolean(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be 1 or -1")  # in Python, True equals 1
@@ -161,7 +172,7 @@ class Noted(Strict):
     light: ClassVar[bool] = False  # thousands of texts per second on one core: too little work for a cluster job
     neural: ClassVar[bool] = False  # torch computes it, so its jobs take a GPU where there is one
 
-    decides_nothing: ClassVar[set[str]] = {"note", "bounds", "gpu"}  # of a score
+    decides_nothing: ClassVar[Any] = {"note", "bounds", "gpu"}  # of a score
 
     note: str = Field("", description="a caveat that the report prints next to the reward")
     bounds: Bounds | None = Field(

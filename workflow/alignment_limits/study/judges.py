@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from alignment_limits.study.base import RewardBase, Source
+from alignment_limits.study.base import Endpoint, RewardBase, Source
 
 
 class Guard(RewardBase):
@@ -44,9 +45,19 @@ class Judge(RewardBase):
     in both orders.
     """
 
-    neural: ClassVar[bool] = True
+    # a server's address decides no score, its model does
+    decides_nothing: ClassVar[Any] = {
+        "note": True,
+        "bounds": True,
+        "gpu": True,
+        "endpoint": {"url", "concurrency", "retries", "timeout", "key"},
+    }
+
     kind: Literal["judge"]
-    source: Source
+    source: Source | None = None
+    endpoint: Endpoint | None = Field(
+        None, description="a server of the judge in place of `source`; its `model` names the judge"
+    )
     rubric: str = Field(
         description="the question, with {prompt} and {reply}, and columns of the prompt file in braces; or with "
         "{first} and {second} to compare the reply with the column `against`"
@@ -75,6 +86,10 @@ class Judge(RewardBase):
     trust_remote_code: bool = False
 
     @property
+    def neural(self) -> bool:  # type: ignore[override]
+        return self.source is not None
+
+    @property
     def places(self) -> list[str]:
         """What the rubric asks to fill in, in order."""
         return list(dict.fromkeys(re.findall(r"\{(\w+)\}", self.rubric)))
@@ -88,7 +103,7 @@ class Judge(RewardBase):
 
     @property
     def templated(self) -> bool:
-        return self.template == "chat"
+        return self.source is not None and self.template == "chat"
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:
@@ -97,6 +112,31 @@ class Judge(RewardBase):
             raise ValueError("rubric must contain {reply}; {first} and {second} are for a comparison with `against`")
         if self.against is not None and (len(both) < 2 or "reply" in self.places):
             raise ValueError("rubric must contain {first} and {second}, and not {reply}, if the judge compares")
+        if (self.source is None) == (self.endpoint is None):
+            raise ValueError("a judge needs either a `source` or an `endpoint`")
+        if self.endpoint and not self.endpoint.model:
+            raise ValueError("endpoint.model is missing; it names the judge, whatever its address")
+        if self.endpoint and (self.lead or self.template != "chat" or self.max_length):
+            raise ValueError("lead, template and max_length are for a `source`; a server has its own template")
+        if self.endpoint and (inside := [a for a in self.answers for b in self.answers if a != b and b.startswith(a)]):
+            raise ValueError(
+                f"answer '{inside[0]}' is the beginning of another one, and a server shows the first token only; use "
+                "answers with different beginnings, such as letters"
+            )
         if len(set(self.answers.values())) < 2:
             raise ValueError("answers all have the same value, so every reply would have the same score")
         return self
+
+
+def refuse_served(optimized: Mapping[str, object]) -> None:
+    """Check that no optimised reward is on a server.
+
+    Raises:
+        ValueError: one is; the message names it.
+    """
+    for name, reward in optimized.items():
+        if getattr(reward, "endpoint", None):
+            raise ValueError(
+                f"rewards.{name} is a judge on a server, and no policy can be trained or tempered on it here; give its "
+                "`source`"
+            )

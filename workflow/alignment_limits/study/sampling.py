@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from alignment_limits.models.tokenizer import DATE
-from alignment_limits.study.base import Label, PromptCount, Source, Strict
+from alignment_limits.study.base import Endpoint, Label, PromptCount, Source, Strict
 
 
 class Model(Strict):
@@ -86,17 +86,6 @@ class Prompts(Strict):
             | ({"system"} if self.system is None else set())
             | (set() if self.template == "chat" else {"date"})
         )
-
-
-class Endpoint(Strict):
-    """A server of the base model; nothing here decides a sample, so a change draws none again."""
-
-    url: str = Field(pattern=r"^https?://\S+$", description="with its version, such as http://127.0.0.1:8000/v1")
-    model: str | None = Field(None, description="the model's name on the server; default: the only one there")
-    concurrency: int = Field(64, ge=1, le=10_000, description="requests (blocks of one prompt) under way at once")
-    retries: int = Field(10, ge=0, le=1000, description="of a request, with growing pauses of up to 8 seconds")
-    timeout: float = Field(600.0, gt=0, description="seconds that a request may take")
-    key: str | None = Field(None, description="the environment variable with the server's key")
 
 
 class Sampling(Strict):

@@ -14,6 +14,7 @@ from alignment_limits.files import digest
 from alignment_limits.study.base import Label, Name, Strict, by_file_name, file_name, too_long
 from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limits, Report, Scores, Tempered
 from alignment_limits.study.gold_labels import GoldLabels
+from alignment_limits.study.judges import refuse_served
 from alignment_limits.study.objectives import OBJECTIVES
 from alignment_limits.study.rewards import Ensemble, Labelled, Reward, Sum
 from alignment_limits.study.samples import Samples
@@ -220,6 +221,9 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _trainable(self) -> Study:
+        on = [o for recipe in (self.training or {}).values() for o in recipe.optimize or [self.gold]]
+        on += [self.tempered.reward or self.gold] if self.tempered else []
+        refuse_served({term: self.rewards.get(term) for o in on for term in self.members(o)})
         for name, recipe in (self.training or {}).items():
             if not self.sampling:
                 continue
