@@ -25,6 +25,7 @@ from alignment_limits.limits.means import (
     judge_kl,
     judge_limits,
     judge_means,
+    judge_shares,
     limits_of,
     mean_of,
     read_curves,
@@ -32,6 +33,8 @@ from alignment_limits.limits.means import (
     too_few_for_limit,
 )
 from alignment_limits.limits.ranks import best_of_n_means
+
+TWO_VALUES = "a reward with two values: best-of-n is the tilt on each prompt, so the first part is 0"
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +91,8 @@ def shortfall(
         replicates, seed, level, keys, clusters: as for `frontier`; the three gains are resampled together.
 
     Returns:
-        One row for each n. It needs 16 samples for each draw.
+        One row for each n. It needs 16 samples for each draw and, if spreads of prompts differ, 64 prompts or more that
+        carry the limit.
 
     Raises:
         EstimateError: scores that cannot be used, or an n that no prompt has.
@@ -117,6 +121,10 @@ def shortfall(
         reason, remains = judge_limits(read, scores, len(n), boot.clusters)
         bias[budget] = remains + off * _slopes(read, len(n))
         reasons.append(reason)
+    if two_valued(scores):
+        reasons.append(np.full(len(n), TWO_VALUES, dtype=object))
+    # With few prompts of different spreads the second part is too small where the wide ones were not drawn.
+    reasons.append(judge_shares(read, scores, len(n), boot.clusters))
     steps = {"not_tilt": limits["per-prompt"] - gain, "same_n": limits["average"] - limits["per-prompt"]}
     doubt = {"not_tilt": bias["per-prompt"], "same_n": np.hypot(bias["average"], bias["per-prompt"])}
     columns: dict[str, Array] = {}
@@ -136,6 +144,17 @@ def shortfall(
         limit_per_prompt=mean_of(limits["per-prompt"]), limit=mean_of(limits["average"]),
         reliable=reason == "", reason=reason, **columns,
     )  # fmt: skip
+
+
+def two_valued(scores: Array) -> bool:
+    """Whether no prompt has more than two different scores (P, M).
+
+    Example:
+        >>> two_valued(np.array([[0.0, 1.0, 1.0], [5.0, 5.0, np.nan]])), two_valued(np.array([[0.0, 1.0, 2.0]]))
+        (True, False)
+    """
+    steps = np.diff(np.sort(scores, axis=1), axis=1)
+    return bool(np.all(np.sum(steps > 0, axis=1) <= 1))
 
 
 def _slopes(read: Sequence[Part], settings: int) -> Array:
