@@ -64,7 +64,8 @@ def test_the_free_tilt_is_the_frontier():
     for name, column in (("gain", "r"), ("change", "f")):
         for end in ("", "_low", "_high"):
             ours = getattr(table, name + end)[table.tilt == "free"]
-            np.testing.assert_allclose(ours, getattr(limit[column], f"gain{end}"), rtol=1e-6)
+            same = 1e-6 if name == "gain" or not end else 0.02  # a frontier's intervals include a further bound
+            np.testing.assert_allclose(ours, getattr(limit[column], f"gain{end}"), rtol=same)
 
 
 def test_gain_under_length_control_is_below_the_limit_and_above_that_of_other_weights():
