@@ -219,17 +219,21 @@ PLACING = {"place_policies": 1, "link_policies": 1, "policies_page": 1, "first_p
 # the policies' samples also show the frontier
 PLACING |= {"frontier": 1, "headline": 1, "figure_policies": 2}
 PLACING |= {f"figure_{name}": 1 for name in ("frontier", "gold_under_proxies", "over_optimisation_tilt")}
+# and where they are in the trade-offs
+PLACING |= {"side_effects": 1, "figure_side_effects": 1}
+OF_POLICIES = {"policy_columns": 1}  # for other replies
 CHANGES = {
     "nothing": ({}, {}),
     "one more policy": (
         {"policies": [*STUDY["policies"], MORE]},
         PLACING
         | {"policy_model": 1, "policy_sample": 1, "policy_kl": 1, "policy_on_base": 1, "policy_score": 2}
-        | {"policy_on_policy": 4, "preflight_sampling": 1},
+        | {"policy_on_policy": 4, "preflight_sampling": 1}
+        | OF_POLICIES,
     ),
     "one policy fewer": (
         {"policies": STUDY["policies"][:1]},
-        PLACING | {"preflight_sampling": 1},
+        PLACING | {"preflight_sampling": 1} | OF_POLICIES,
     ),
     "a label": (
         {"policies": [STUDY["policies"][0] | {"objective": "none"}, *STUDY["policies"][1:]]},
