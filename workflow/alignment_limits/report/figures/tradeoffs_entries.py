@@ -98,9 +98,9 @@ FIGURES = {
         section="Verifiable rewards",
         description=(
             "**How many replies pass, for how much KL.** Lines: the largest pass rate, with one temperature for all "
-            "prompts (black) or the same KL for each (blue); dashed where prompts without a success leave it open. The "
-            "band is a 95% interval. Points: one of k = 2, 4, … replies is chosen, by the reward itself (pass@k), by "
-            "vote or by another reward. Pale: not reliable, or at most this KL."
+            "prompts (black) or the same KL for each (blue); dashed where prompts without a success leave it open. "
+            "Band: 95% interval. Points: one of k = 2, 4, … replies is chosen by the reward itself (pass@k), by vote "
+            "or by another reward. Pale: not reliable, or at most this KL."
         ),
         page=PAGE,
         of="verifiable",
