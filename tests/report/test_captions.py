@@ -29,12 +29,25 @@ IMPORT = {
     "scores": {"import": {"files": ["runs/a", "runs/b"]}, "gold": "rm", "proxies": ["length"]},
     "tradeoffs": {"golds": {"of": ["rm", "length"], "constraint": {"reward": "length"}}, "divergences": {}},
 }
+POOLED = ROOT / "config/studies/pooled.yaml"  # no such file: scores of a policy without log-probabilities, a noisy gold
+STUDIES.append(POOLED)
+POOL = {
+    "study": "pooled",
+    "scores": {
+        "table": "scores.csv",
+        "gold": "judge",
+        "proxies": ["again"],
+        "pool": {"column": "law", "log_ratios": {}, "closed": ["gpt"]},
+    },
+    "tradeoffs": {"label_noise": {"repeats": {"judge": ["judge", "again"]}}},
+}
+NO_FILES = {IMPORTED: IMPORT, POOLED: POOL}
 
 
 def settings(path, **more):
     """What Snakemake's `config` holds in a run of this study file."""
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    study = IMPORT if path == IMPORTED else yaml.safe_load(path.read_text("utf-8"))
+    study = NO_FILES.get(path) or yaml.safe_load(path.read_text("utf-8"))
     return over_default(default, study | more)
 
 

@@ -19,7 +19,12 @@ def run(script, folder, **job):
     fields = {"input": {}, "output": {}, "params": {}} | job
     files = {key: _Input(value) for key, value in fields.items()}
     snakemake = SimpleNamespace(
-        **files, log=[str(folder / f"{script}.log")], rule=script, config={"study": "s", "seed": 0}, threads=1
+        **files,
+        log=[str(folder / f"{script}.log")],
+        rule=script,
+        config={"study": "s", "seed": 0},
+        threads=1,
+        resources={},
     )
     runpy.run_path(str(ROOT / f"workflow/scripts/{script}.py"), init_globals={"snakemake": snakemake})
 

@@ -21,7 +21,7 @@ with job(snakemake):
     documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
     documents = documents.join(samples, on="prompt_id", how="semi")
     table = trials(documents, samples, p["spec"].get("beside", "prompt"), p["per_document"])
-    spec = with_server(p["spec"], snakemake.config["rewards"])
+    spec = with_server(p["spec"], snakemake.config.get("rewards", {}))
     reward = load_reward(spec, Path(files) if files else None, device=device_of_job())
     columns = columns_of(p["spec"], documents)
     beside = [Prompt(text, columns[key]) for key, text in table.select("prompt_id", "beside").iter_rows()]

@@ -26,7 +26,7 @@ with job(snakemake):
         by_prompt(read, own)  # when a policy is trained, a reward finds its prompt by the text
     expert = prompts.drop_nulls("reference").select("prompt_id", "reference").head(OWN_REPLIES).iter_rows()
     replies = [(read[key], reply.split("\n")[0]) for key, reply in expert]
-    spec = with_server(p["spec"], snakemake.config["rewards"])
+    spec = with_server(p["spec"], snakemake.config.get("rewards", {}))
     name, folder = p["name"], Path(files) if files else None
     more = {"own": replies, "reply_tokens": p["max_new_tokens"], "device": device_of_job()}
     figures = load_and_preflight(spec, folder, name, prompts=read, **more)

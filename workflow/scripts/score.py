@@ -23,7 +23,7 @@ with job(snakemake):
         documents = read_table(Path(snakemake.input.documents) / "documents.parquet", DOCUMENTS)
     read = read_beside(p["spec"], prompts, documents)
     table = samples.select("prompt_id", "sample_id", "text")
-    spec = with_server(p["spec"], snakemake.config["rewards"])
+    spec = with_server(p["spec"], snakemake.config.get("rewards", {}))
     reward = load_reward(spec, Path(files) if files else None, device=device_of_job())
     start = time.perf_counter()
     scores = reward.score([read[prompt] for prompt in table["prompt_id"]], table["text"].to_list())

@@ -96,6 +96,36 @@ def most_tokens(asked: int | None, context: int | None, path: Path) -> int | Non
     return asked if asked is not None else context
 
 
+def answer_tokens(tokenizer: Any, answers: Sequence[str], lead: str, path: Path) -> list[list[int]]:
+    """Tokens of each answer after the beginning of the model's turn.
+
+    Raises:
+        RewardError: an answer has no token, or begins with white space, a control token or an unknown one; the message
+            shows it.
+    """
+    said: list[int] = tokenizer(lead, add_special_tokens=False)["input_ids"] if lead else []
+    out: list[list[int]] = []
+    for answer in answers:
+        alone: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        whole: list[int] = tokenizer(lead + answer, add_special_tokens=False)["input_ids"]
+        # after the lead if the lead's tokens do not change: many tokenizers put a space before a text's first word
+        out.append(whole[len(said) :] if whole[: len(said)] == said else alone)
+    if bad := [i for i, tokens in enumerate(out) if not tokens or _means_nothing(tokenizer, tokens[0])]:
+        shown = " and ".join(
+            f"'{answers[i]}' begins with {repr(tokenizer.convert_ids_to_tokens(out[i][0])) if out[i] else 'no token'}"
+            for i in bad
+        )
+        raise RewardError(
+            f"{path}: {shown}; such a token does not identify the answer: give the answers as the model writes them, "
+            "without white space in front"
+        )
+    return out
+
+
+def _means_nothing(tokenizer: Any, token: int) -> bool:
+    return not tokenizer.decode([token]).strip() or token in tokenizer.all_special_ids
+
+
 Encode = Callable[[str | Turns, str], tuple[list[int], bool]]
 
 

@@ -24,13 +24,13 @@ from alignment_limits.models.tokenizer import DATE, load_config, load_tokenizer
 from alignment_limits.rewards.base import ItemReward, Prompt, Scores
 from alignment_limits.rewards.checkpoints import (
     ROUNDED_TOLERANCE,
+    answer_tokens,
     as_text,
     context_of,
     drop_tokens,
     most_tokens,
     need_checkpoint,
 )
-from alignment_limits.rewards.guard import answer_tokens
 
 Probabilities = Callable[[Sequence[Sequence[int]], Sequence[int]], NDArray[np.float64]]
 Item = tuple[tuple[str, str], ...]  # what is filled in: (place, text)

@@ -64,11 +64,10 @@ FIGURES = {
         {"table": ("tradeoffs/cost.parquet", "tradeoffs:COST")},
         section="What a reward costs",
         description=(
-            "**What a reward costs.** Top: gain in gold (``{gold}``) against the mean cost of a reply. The three rules "
-            "choose by gold and have the same mean costs. The best n for each prompt and the stopping rule are learned "
-            "from one half of the samples and judged on the other. Bottom: best-of-n's share of the limit at its KL, "
-            "what it loses because it is not the tilt, and because n is the same for all prompts. Hollow or hatched "
-            "means not reliable."
+            "**What a reward costs.** Top: gain in gold (``{gold}``) against the mean cost of a reply, for three rules "
+            "that choose by gold. Two of them are learned from one half of the samples and judged on the other. Bottom: "
+            "best-of-n's share of the limit, and its losses: it is not the tilt, and n is the same for all prompts. "
+            "Hollow or hatched means not reliable."
         ),
         page=PAGE,
         of="cost",
