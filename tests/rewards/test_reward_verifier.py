@@ -184,7 +184,12 @@ def test_in_training_prompts_of_one_text_must_agree(folder):
 
 
 def test_the_example_of_the_documentation_scores_as_it_says(tmp_path, monkeypatch):
-    page = (SCRIPTS.parents[1] / "docs/models.md").read_text("utf-8").partition("## A verifier with answers")[2]
+    page = (
+        (SCRIPTS.parents[1] / "docs/models.md")
+        .read_text("utf-8")
+        .partition("## A verifier with answers")[2]
+        .partition("\n## ")[0]
+    )
     blocks = dict(re.findall(r"```(json|python|yaml)\n(.*?)```", page, re.DOTALL))
     (tmp_path / "sums").mkdir()
     (tmp_path / "sums/sums.jsonl").write_text(blocks["json"], "utf-8")

@@ -36,7 +36,7 @@ _LOADERS = {
     "judge": "judge",
     "python": "python_function",
 }
-_NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside"}
+_NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside", "gpu"}
 
 
 def module_of(kind: str, function: str | None = None) -> str:
