@@ -65,7 +65,7 @@ FIGURES = {
         section="What a reward costs",
         description=(
             "**What a reward costs.** Top: gain in gold (``{gold}``) against the mean cost of a reply, for three rules "
-            "that choose by gold. Two of them are learned from one half of the samples and judged on the other. Bottom: "
+            "that choose by gold. Two are learned from one half of the samples and judged on the other. Bottom: "
             "best-of-n's share of the limit, and its losses: it is not the tilt, and n is the same for all prompts. "
             "Hollow or hatched means not reliable."
         ),
