@@ -20,7 +20,7 @@ def test_fetched_and_converted_models_are_what_is_cached():
 @pytest.mark.parametrize(("name", "body"), CACHED, ids=[name for name, _ in CACHED])
 def test_params_of_a_cached_rule_name_its_wildcards(name, body):
     """Snakemake hashes no wildcards: a rule whose params lack one gets another job's files, without a word."""
-    output, params = (re.search(rf"^    {part}:\n((?:        .*\n)+)", body, re.M)[1] for part in ("output", "params"))
+    output, params = (re.search(rf"^( *){part}:\n((?:\1    .*\n)+)", body, re.M)[2] for part in ("output", "params"))
     for wildcard in re.findall(r"(?<!{){(\w+)}", output):
         if not wildcard.isupper():  # an f-string's constant
             assert re.search(rf"p=lambda w: .*\bw\.{wildcard}\b", params), f"params of {name} lack {wildcard}"

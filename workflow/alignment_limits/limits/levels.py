@@ -82,8 +82,13 @@ class Pooled:
 
 @dataclass(frozen=True)
 class EachAt:
-    """Prompts at given KLs, each with its own λ: gain, λ, effective sample size, and whether the KL is beyond the
-    largest λ, (P, K) each.
+    """Prompts at given KLs, each with its own λ; all arrays are (P, K).
+
+    Attributes:
+        gain: in the reward's units.
+        inverse: λ.
+        ess: effective sample size.
+        short: whether the KL is beyond the largest λ.
     """
 
     gain: Array

@@ -113,7 +113,7 @@ def answer_tokens(tokenizer: Any, answers: Sequence[str], lead: str, path: Path)
     if bad := [i for i, tokens in enumerate(out) if not tokens or _means_nothing(tokenizer, tokens[0])]:
         shown = " and ".join(
             f"'{answers[i]}' begins with {repr(tokenizer.convert_ids_to_tokens(out[i][0])) if out[i] else 'no token'}"
-            for i in bad
+            for i in (bad if len(answers) > 2 else range(len(answers)))
         )
         raise RewardError(
             f"{path}: {shown}; such a token does not identify the answer: give the answers as the model writes them, "
