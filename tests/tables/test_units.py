@@ -13,8 +13,8 @@ from alignment_limits.report.figures.units import in_raw_units as draw_in_raw_un
 from alignment_limits.report.headline import BASE_SD
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, settings_of
-from alignment_limits.tables.standardised import standardised_tables
-from alignment_limits.tables.units import COLUMNS, in_raw_units, raw_tables, scales_of
+from alignment_limits.tables.standardised import scales_of, standardised_tables
+from alignment_limits.tables.units import COLUMNS, in_raw_units, raw_tables
 
 EIGHT = 8.0  # a power of two: products are exact
 NAMES = ["human", "rm", "other"]

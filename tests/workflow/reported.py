@@ -14,6 +14,7 @@ from alignment_limits.report.pages.table import PAGES as WRITTEN
 from alignment_limits.report.pages.table import pages_of
 from alignment_limits.study.load import load_study
 from alignment_limits.study.study import stages
+from alignment_limits.tables.estimates import made_for
 
 ROOT = Path(__file__).parents[2]
 # in a caption or page: a setting that is not there, an empty name, markup that was not understood
@@ -37,7 +38,7 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     """The captions that the report of such a study may contain: those of its stages, and the front page."""
     study = load_study(config)
     rules = "".join((ROOT / f"workflow/rules/{stage}.smk").read_text("utf-8") for stage in stages(study))
-    figures = {f"figure_{name}" for name in figures_of(study)}
+    figures = {f"figure_{name}" for name in figures_of(study, made_for(study))}
     present = {"headline": not study.learning, "sample_page": bool(study.sampling or study.samples)}
     pages = set(re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)) - {"caption"}
     figures |= {f"figure_{name}" for name in ("policies", "training_curves") if f'FIGURES["{name}"]' in rules}

@@ -6,17 +6,24 @@ from alignment_limits.commands.studies import explain
 
 OF_FRONTIER = {"figure_frontier", "figure_gold_under_proxies", "figure_over_optimisation_tilt"}
 OF_BEST_OF_N = {"figure_frontier", "figure_win_rate", "figure_over_optimisation_best_of_n"}
-DRAWING = OF_FRONTIER | OF_BEST_OF_N | {"figure_reward_distributions", "figure_ensemble_gap"}
+OF_LENGTH = {"length_control", "figure_length_control"}
+TRADEOFFS = {"side_effects", "cost", "figure_side_effects", "figure_cost"} | OF_LENGTH
+OF_TRADEOFFS = {name for name in TRADEOFFS if name.startswith("figure_")}
+DRAWING = OF_FRONTIER | OF_BEST_OF_N | {"figure_reward_distributions", "figure_ensemble_gap"} | OF_TRADEOFFS
 WRITING = {"headline", "first_page", "study_card"}
 ENSEMBLE_GAPS = {"ensemble_gaps", "figure_ensemble_gap"}
-ESTIMATING = {"frontier", "best_of_n", "proxy_gap", "over_optimisation", "ensemble_gaps"}
+ESTIMATING = {"frontier", "best_of_n", "proxy_gap", "over_optimisation", "ensemble_gaps"} | TRADEOFFS - OF_TRADEOFFS
 ENSEMBLES = {"ensembles"} | ESTIMATING | DRAWING | WRITING
 REWARDS = {"standardise", "link_shards"} | ENSEMBLES
-SAMPLES = {"samples_summary"} | REWARDS
+SAMPLES = {"samples_summary", "sample_columns"} | REWARDS
 PROMPTS = {"prompts", "preflight_sampling"} | SAMPLES
 ONE_PREFLIGHT = {"preflight_reward": 1, "preflight_rewards": 1}
 PREFLIGHTS = {"preflight_reward": 3, "preflight_rewards": 1}  # other prompts: rewards are tried on the study's own
 NEW = "missing"
+OTHER_PROMPTS = dict.fromkeys(
+    ["prompts", "samples_summary", "sample_columns", "preflight_sampling", "preflight_reward"],
+    "the list of input files changed",
+)
 
 
 def once(*rules):
@@ -41,13 +48,23 @@ SETTINGS = {
     ),
     "n grid": (
         {"limits": {"best_of": [1, 4]}},
-        once({"best_of_n"}, OF_BEST_OF_N, WRITING),
-        {"best_of_n": "setting best_of"},
+        once({"best_of_n"}, OF_BEST_OF_N, TRADEOFFS - OF_LENGTH, WRITING),
+        dict.fromkeys(["best_of_n", "side_effects", "cost"], "setting best_of: [1, 2] → [1, 4]"),
     ),
     "bootstrap": (
         {"limits": {"bootstrap": 300}},
         once(ESTIMATING, DRAWING - {"figure_reward_distributions"}, WRITING),
         dict.fromkeys(ESTIMATING, "setting bootstrap: 200 → 300"),
+    ),
+    "KLs at which length is held": (
+        {"tradeoffs": {"length_control": {"kls": [0.2]}}},
+        once(OF_LENGTH, WRITING),
+        {"length_control": "setting length_kls"},
+    ),
+    "phrases of refusals": (
+        {"tradeoffs": {"refusals": ["no way"]}},
+        once({"sample_columns"}, TRADEOFFS, WRITING),
+        {"sample_columns": "setting refusals"},
     ),
     "figure style": (
         {"figures": {"font_size": 9}},
@@ -101,33 +118,23 @@ SETTINGS = {
             "sample": NEW,
             "score": NEW,
             "score_light": NEW,
-            "samples_summary": "the list of input files changed",
-            "standardise": "the list of input files changed",
-        },
+        }
+        | dict.fromkeys(["samples_summary", "sample_columns", "standardise"], "the list of input files changed"),
     ),
     "more prompts": (
         {"prompts": {"count": 12}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
-        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(
-            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
-        ),
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW} | OTHER_PROMPTS,
     ),
     "a chunk cut short is drawn again at its new length": (
         {"prompts": {"count": 10}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 1, "sample": 2, "score": 4, "score_light": 2},
-        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(
-            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
-        ),
+        {"sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW} | OTHER_PROMPTS,
     ),
     "another seed": (
         {"seed": 1},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
-        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(
-            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
-        ),
+        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW} | OTHER_PROMPTS,
     ),
     "another revision of the model": (
         {"model": {"source": {"path": "model", "member": "."}}},
@@ -143,17 +150,12 @@ SETTINGS = {
             "score_light": NEW,
             "prompts_chunk": NEW,
         }
-        | dict.fromkeys(
-            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
-        ),
+        | OTHER_PROMPTS,
     ),
     "sampling temperature": (
         {"sampling": {"temperature": 0.9}},
         once(PROMPTS) | PREFLIGHTS | {"prompts_chunk": 2, "sample": 4, "read_samples": 1, "score": 8, "score_light": 4},
-        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW}
-        | dict.fromkeys(
-            ["prompts", "samples_summary", "preflight_sampling", "preflight_reward"], "the list of input files changed"
-        ),
+        {"read_samples": NEW, "sample": NEW, "score": NEW, "score_light": NEW, "prompts_chunk": NEW} | OTHER_PROMPTS,
     ),
 }
 
@@ -165,6 +167,12 @@ FILES = {
         ADD,
         once(ESTIMATING, DRAWING - {"figure_reward_distributions"}, WRITING),
         dict.fromkeys(ESTIMATING, "code of limits.ensembles changed"),
+    ),
+    "tradeoffs: an estimator": (
+        f"{LIBRARY}/tradeoffs/cost.py",
+        ADD,
+        once(ESTIMATING, DRAWING - {"figure_reward_distributions"}, WRITING),
+        dict.fromkeys(ESTIMATING, "code of tradeoffs.cost changed"),
     ),
     "limits: compiled sums": (
         f"{LIBRARY}/limits/streaming/kernels.py",

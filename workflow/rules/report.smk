@@ -104,7 +104,9 @@ if STUDY.report.show_samples:
     MADE += rules.sample_page.output
 
 
-for NAME, FIGURE in drawn.figures_of(STUDY).items():
+FIGURES_OF = drawn.figures_of(STUDY, made_for(STUDY))
+
+for NAME, FIGURE in FIGURES_OF.items():
 
     rule:
         name:
@@ -135,9 +137,7 @@ for NAME, FIGURE in drawn.figures_of(STUDY).items():
 
 
 MADE += [
-    results(f"figures/{name}.{kind}")
-    for name in drawn.figures_of(STUDY)
-    for kind in ("pdf", "png")
+    results(f"figures/{name}.{kind}") for name in FIGURES_OF for kind in ("pdf", "png")
 ]
 
 

@@ -3,7 +3,8 @@
 from alignment_limits.jobs.job import job, provenance
 from alignment_limits.tables.artifacts import Schema, read_table, write_table
 from alignment_limits.tables.schemas.samples import SCALES
-from alignment_limits.tables.units import COLUMNS, RAW, in_raw_units, scales_of
+from alignment_limits.tables.standardised import scales_of
+from alignment_limits.tables.units import COLUMNS, RAW, in_raw_units
 
 with job(snakemake):
     files = dict(snakemake.input.items())

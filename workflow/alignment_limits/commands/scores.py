@@ -32,7 +32,7 @@ from alignment_limits.tables.schemas.limits import HEADLINE
 from alignment_limits.tables.schemas.samples import SCALES, STANDARDISED
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS
 from alignment_limits.tables.scores import cluster_column, read_clusters
-from alignment_limits.tables.standardised import standardised_tables
+from alignment_limits.tables.standardised import scales_of, standardised_tables
 from alignment_limits.tables.units import BASE_SD, RAW
 from alignment_limits.tables.user_table import read_user_table, stem_of
 
@@ -179,7 +179,7 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
     figures = {drawn.FIGURES[name].label: (out / f"figures/{name}.png").read_bytes() for name in shown}
     raw = study.units == RAW
     for file in (file for file in units.COLUMNS if raw and Path(file).stem in tables):
-        own = units.in_raw_units(file, tables[Path(file).stem], units.scales_of(scales), study.gold)
+        own = units.in_raw_units(file, tables[Path(file).stem], scales_of(scales), study.gold)
         schema = Schema(Path(file).stem, dict(own.schema))
         write_table(own, out / f"raw/{Path(file).name}", schema, made | {"units": RAW})
     said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={}, raw=raw)

@@ -56,3 +56,12 @@ def with_ensembles(table: pl.DataFrame, ensembles: Mapping[str, Mapping[str, Any
         scores = aggregate(members, ensemble["aggregator"], coefficient=ensemble["penalty"])
         table = table.with_columns(pl.Series(name, grid.values(standardise(scores, name=name).scores)))
     return table
+
+
+def scales_of(scales: pl.DataFrame) -> dict[str, float]:
+    """The scale of each reward: one base standard deviation in its own units.
+
+    Args:
+        scales: `ensembles/scales.parquet`.
+    """
+    return dict(scales.select("reward", "scale").unique("reward").iter_rows())

@@ -51,22 +51,14 @@ COLUMNS: dict[str, tuple[Schema, dict[str, tuple[str, ...]]]] = {
 SQUARED = ("error_variance",)  # in the square of gold's units
 
 
-def scales_of(scales: pl.DataFrame) -> dict[str, float]:
-    """The scale of each reward: one base standard deviation in its own units.
-
-    Args:
-        scales: `ensembles/scales.parquet`.
-    """
-    return dict(scales.select("reward", "scale").unique("reward").iter_rows())
-
-
 def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], gold: str) -> pl.DataFrame:
     """A table of a study in the rewards' own units.
 
     Args:
         file: which table, a key of `COLUMNS`.
         table: in base standard deviations.
-        scales: `scales_of` the study. A name without a scale, that of an ensemble, keeps its standard deviations.
+        scales: `standardised.scales_of` the study. A name without a scale, that of an ensemble, keeps its standard
+            deviations.
         gold: the gold reward, in whose units tables without a column `evaluated` are.
 
     Returns:

@@ -35,7 +35,7 @@ from alignment_limits.report.numbers import (
     say_kl,
 )
 from alignment_limits.report.own_units import in_raw_units
-from alignment_limits.tables.units import scales_of
+from alignment_limits.tables.standardised import scales_of
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold", "cannot be decided"
 NEAR = 0.85  # share of the limit called "near": Gaussian rewards give 0.91–0.94, exponential 0.66–0.78

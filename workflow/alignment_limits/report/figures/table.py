@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from alignment_limits.tables.artifacts import Schema
 
 
-def figures_of(study: Any) -> dict[str, Entry]:
-    """The figures that a `Study` has once each; those of single rewards and recipes have rules of their own."""
-    from alignment_limits.tables.estimates import made_for
+def figures_of(study: Any, made: Collection[str]) -> dict[str, Entry]:
+    """The figures that a `Study` has once each; those of single rewards and recipes have rules of their own.
 
+    Args:
+        study: a `Study`.
+        made: its estimators (`tables.estimates.made_for`, which is not imported: no figure depends on their code).
+    """
     if study.learning is not None:
         learning = study.learning
         wanted = ["learning_rates", "learning_floors"] if len(learning.n) > 2 else []
@@ -32,7 +35,6 @@ def figures_of(study: Any) -> dict[str, Entry]:
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
         wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []
         wanted += ["exact"] if study.enumerable else []
-        made = made_for(study)
         wanted += [name for name, entry in FIGURES.items() if entry.of in made]
     return {name: FIGURES[name] for name in wanted}
 
@@ -86,7 +88,7 @@ def draw(name: str, files: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[Fig
     if "units" in p:
         from alignment_limits.report.figures.units import in_raw_units
         from alignment_limits.tables.schemas.samples import SCALES
-        from alignment_limits.tables.units import scales_of
+        from alignment_limits.tables.standardised import scales_of
 
         in_raw_units(figure, scales_of(read_table(files["scales"], SCALES)), p.get("evaluated", p["gold"]))
     return figure, look
