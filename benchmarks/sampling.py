@@ -1,4 +1,4 @@
-"""Sampling throughput of our shard, compared with a bare `LLM.generate` and with transformers.generate.
+"""Sampling throughput of our shard, compared with a bare `LLM.generate`, transformers.generate and vLLM's own server.
 
     .venv/bin/python benchmarks/sampling.py --model results/models/<model> --prompts results/safety/prompts.parquet
 
@@ -9,15 +9,20 @@ of the machine affect all of them. Prints a Markdown table of medians and of rat
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-VARIANTS = ("ours", "bare", "transformers")
+VARIANTS = ("ours", "bare", "transformers", "endpoint")
+PORT = 18_765
 
 
 def measure(variant: str, model: Path, prompts: Path, n_prompts: int, block: int, new_tokens: int) -> float:
@@ -32,18 +37,44 @@ def measure(variant: str, model: Path, prompts: Path, n_prompts: int, block: int
     threads = os.cpu_count() or 1
     if variant == "bare":
         return bare(model, table["text"].to_list(), block, new_tokens, threads)
-    engine = "vllm" if variant == "ours" else "transformers"
-    _, figures = sample_shard(
-        table,
-        model,
-        Model(name="model", source=Source(path=str(model))),
-        Sampling(engine=engine, samples_per_prompt=max(2, block), block=block, max_new_tokens=new_tokens),
-        template="none",
-        study_seed=0,
-        block=0,
-        threads=threads,
-    )
+    settings: dict[str, Any] = {"engine": {"ours": "vllm"}.get(variant, variant)}
+    if variant == "endpoint":
+        settings["endpoint"] = {"url": f"http://127.0.0.1:{PORT}/v1"}
+    with served(model) if variant == "endpoint" else contextlib.nullcontext():
+        _, figures = sample_shard(
+            table,
+            model,
+            Model(name="model", source=Source(path=str(model))),
+            Sampling(samples_per_prompt=max(2, block), block=block, max_new_tokens=new_tokens, **settings),
+            template="none",
+            study_seed=0,
+            block=0,
+            threads=threads,
+        )
     return figures["tokens_per_second"]
+
+
+@contextlib.contextmanager
+def served(model: Path) -> Iterator[None]:
+    """vLLM's server with the settings of the engine in process."""
+    options = ["--dtype=float32", "--max-model-len=128", "--enforce-eager", "--no-enable-chunked-prefill"]
+    options += ["--block-size=32", "--max-num-seqs=128", "--max-num-batched-tokens=8192", "--generation-config=vllm"]
+    options += [f"--model={model}", f"--port={PORT}", "--host=127.0.0.1", "--logprobs-mode=processed_logprobs"]
+    more = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    more["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"  # the engine in process has all cores, too
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=os.environ | more, **quiet)  # type: ignore[call-overload]
+    try:
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1)
+                break
+            time.sleep(0.5)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def bare(model: Path, texts: list[str], n: int, new_tokens: int, threads: int) -> float:
@@ -71,14 +102,16 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=32)
     parser.add_argument("--new-tokens", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="ours is always one")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.variant:
         print(json.dumps(measure(a.variant, a.model, a.prompts, a.n_prompts, a.block, a.new_tokens)))
         return
-    speeds: dict[str, list[float]] = {v: [] for v in VARIANTS}
+    variants = list(dict.fromkeys(["ours", *a.variants]))
+    speeds: dict[str, list[float]] = {v: [] for v in variants}
     for _ in range(a.rounds):
-        for variant in VARIANTS:
+        for variant in variants:
             command = [sys.executable, *sys.argv, "--variant", variant]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
             speeds[variant].append(float(run.stdout.strip().splitlines()[-1]))
