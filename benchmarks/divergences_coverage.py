@@ -118,14 +118,14 @@ def main() -> None:
                     studies.append([t.gain, t.gain_low, t.gain_high, t.reliable, t.at_least])
                 gain, low, high, reliable, least = np.array(studies, dtype=float).transpose(1, 0, 2)
                 for k, n in enumerate(NS):
-                    told = reliable[:, k] > 0
+                    reliable_ones = reliable[:, k] > 0
                     held = (low[:, k] <= truth[k]) & (truth[k] <= high[:, k])
-                    over = f"{100 * held[told].mean():.0f} %" if told.any() else "none"
+                    over = f"{100 * held[reliable_ones].mean():.0f} %" if reliable_ones.any() else "none"
                     below = 100 * np.mean(~(least[:, k] > truth[k]))
                     print(
                         f"{name:12} {which:15} {budget:10} n {n} limit {truth[k]:.3f} "
                         f"bias {100 * (np.nanmean(gain[:, k]) / truth[k] - 1):+.1f} % "
-                        f"reliable {100 * told.mean():.0f} % covered {over} (all {100 * held.mean():.0f} %) "
+                        f"reliable {100 * reliable_ones.mean():.0f} % covered {over} (all {100 * held.mean():.0f} %) "
                         f"at least holds {below:.0f} %",
                         flush=True,
                     )

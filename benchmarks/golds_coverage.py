@@ -86,13 +86,13 @@ def main() -> None:
             for which, studies in found.items():
                 gain, low, high, reliable = np.array(studies, dtype=float).transpose(1, 0, 2)
                 for k, kappa in enumerate(KLS):
-                    exact, told = truth[which][k], reliable[:, k] > 0
+                    exact, reliable_ones = truth[which][k], reliable[:, k] > 0
                     held = (low[:, k] <= exact) & (exact <= high[:, k])
-                    covered = f"{100 * held[told].mean():.0f} %" if told.any() else "none"
+                    covered = f"{100 * held[reliable_ones].mean():.0f} %" if reliable_ones.any() else "none"
                     print(
                         f"{name:10} spread {log_sd:.1f} {'worst' if which else 'constraint':10} KL {kappa:.1f} "
                         f"limit {exact:.3f} bias {100 * (np.nanmean(gain[:, k]) / exact - 1):+.1f} % "
-                        f"reliable {100 * told.mean():.0f} % covered {covered} "
+                        f"reliable {100 * reliable_ones.mean():.0f} % covered {covered} "
                         f"(all {100 * held.mean():.0f} %)",
                         flush=True,
                     )

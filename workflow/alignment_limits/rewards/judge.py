@@ -88,14 +88,14 @@ def load(
         name = str(path)
         tolerance = None if model.get("dtype", "float32") == "float32" else ROUNDED_TOLERANCE
 
-    def mean(told: Opinions, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        mass = told.probability.sum(1)
+    def mean(opinions: Opinions, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        mass = opinions.probability.sum(1)
         # an answer of probability 0 in float64 everywhere leaves the middle of the scale, and fails below
-        return np.where(mass > 0, told.probability @ values / np.where(mass > 0, mass, 1), values.mean())
+        return np.where(mass > 0, opinions.probability @ values / np.where(mass > 0, mass, 1), values.mean())
 
     def score_items(items: list[Item]) -> Scores:
-        told = ask(items)
-        score, mass, begins, cut = mean(told, values), told.probability.sum(1), told.begins, told.cut
+        given = ask(items)
+        score, mass, begins, cut = mean(given, values), given.probability.sum(1), given.begins, given.cut
         if against is not None:
             swap = {"first": "second", "second": "first"}
             turned = ask([tuple((swap.get(place, place), text) for place, text in item) for item in items])

@@ -55,10 +55,10 @@ def ask_server(at: Mapping[str, Any], rubric: str, answers: Sequence[str]) -> Ca
 
     def ask(items: Sequence[Item]) -> Opinions:
         with ThreadPoolExecutor(at.get("concurrency", 64)) as pool, progress_bar(len(items), "text", "judging") as bar:
-            told = []
+            found = []
             for each in pool.map(one, items):
-                told.append(each)
+                found.append(each)
                 bar.update()
-        return Opinions(np.array([p for p, _ in told]), [token for _, token in told], np.zeros(len(told)))
+        return Opinions(np.array([p for p, _ in found]), [token for _, token in found], np.zeros(len(found)))
 
     return ask

@@ -58,15 +58,15 @@ class EndpointEngine:
     ) -> list[list[Completion]]:
         """One list of completions per request, in order; `concurrency` requests are under way at once."""
         out: list[list[Completion]] = [[] for _ in requests]
-        with ThreadPoolExecutor(self._at.concurrency) as pool, progress(total=sum(r.n for r in requests)) as bar:
-            waiting = {pool.submit(self._one, request, list(stop)): i for i, request in enumerate(requests)}
-            try:
+        pool = ThreadPoolExecutor(self._at.concurrency)
+        try:
+            with progress(total=sum(r.n for r in requests)) as bar:
+                waiting = {pool.submit(self._one, request, list(stop)): i for i, request in enumerate(requests)}
                 for done in as_completed(waiting):
                     out[waiting[done]] = done.result()
                     bar.update(requests[waiting[done]].n)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        finally:  # after an error the other requests are not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
         return out
 
     def check(self, prompt: list[int], stop: Sequence[int]) -> None:
