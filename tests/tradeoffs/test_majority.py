@@ -9,6 +9,7 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.ranks import best_of_n_means, kl_bound
 from alignment_limits.tradeoffs import best_of_majority, majority, pass_at_k
+from alignment_limits.tradeoffs.majority import _kl_of_best
 
 CORRECT = np.array([1, 1, 0, 0, 0, 1, 0.0])
 ANSWERS = np.array(["7", "7", "8", "8", "9", "", ""], dtype=object)  # two replies without an answer, one of them passes
@@ -75,8 +76,8 @@ def test_best_of_majority_is_the_mean_over_all_subsets():
             allowed = vote(share)(subset)
             return [max(allowed, key=lambda i: SCORES[i])]
 
-        found = best_of_majority(many(CORRECT), many(ANSWERS), many(SCORES), [2, 3, 5], share=share).mean(axis=0)
-        np.testing.assert_allclose(found, [by_enumeration(k, best) for k in (2, 3, 5)], atol=0.01)
+        found = best_of_majority(many(CORRECT), many(ANSWERS), many(SCORES), [2, 3, 5], share=share)
+        np.testing.assert_allclose(found.rates.mean(axis=0), [by_enumeration(k, best) for k in (2, 3, 5)], atol=0.01)
 
 
 def test_best_of_majority_of_one_answer_is_best_of_n():
@@ -85,7 +86,49 @@ def test_best_of_majority_of_one_answer_is_best_of_n():
     correct = (scores + rng.normal(size=scores.shape) > 0).astype(float)
     found = best_of_majority(correct, np.full(scores.shape, "same"), scores, [4])
     exact = best_of_n_means(scores, correct, np.array([4]))
-    assert found.mean() == pytest.approx(exact.mean(), abs=0.005)
+    assert found.rates.mean() == pytest.approx(exact.mean(), abs=0.005)
+
+
+REPLIES = np.array([0, 0, 0, 0, 1, 1, 2, 2])  # the answer of each of eight replies, which are the whole law here
+LEVELS = np.array([0.0, 1.0, 1.0, 2.0, 2.0, 0.0, 1.0, 2.0])  # their scores: each level has more than one reply
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_kl_of_best_of_majority_is_that_of_all_sequences_of_draws(share):
+    for k in (1, 2, 4):
+        law, votes = {}, []
+        for draws in product(range(8), repeat=k):
+            drawn = np.bincount(REPLIES[list(draws)], minlength=4)
+            frequent = drawn >= share * drawn.max()
+            allowed = [i for i in draws if frequent[REPLIES[i]]]
+            best = [i for i in allowed if LEVELS[i] == max(LEVELS[allowed])]
+            for i in best:
+                at = REPLIES[i], LEVELS[i]
+                law[at] = law.get(at, 0.0) + 1 / (len(best) * 8**k)
+            votes.append(np.where(frequent, drawn, 0))
+        base = {at: np.mean((at[0] == REPLIES) & (at[1] == LEVELS)) for at in law}
+        exact = sum(q * log(q / base[at]) for at, q in law.items())
+        found = _kl_of_best(np.array(votes, dtype=float)[None], LEVELS[None], REPLIES[None])
+        assert found[0] == pytest.approx(exact, abs=1e-12), k
+
+
+def test_the_kl_of_best_of_majority_from_samples():
+    """Three answers and three scores with a known law; one answer and a continuous reward, where it is the bound."""
+    rng, k = np.random.default_rng(6), 4
+    law = np.array([0.25, 0.15, 0.1, 0.05, 0.15, 0.1, 0.02, 0.08, 0.1])
+    exact = 0.30636  # of all sequences of four draws, if the most frequent answers are kept
+    drawn = rng.choice(9, p=law, size=(400, 64))
+    drawn[:, 50:] = np.where(np.arange(400)[:, None] < 100, -1, drawn[:, 50:])
+    correct = np.where(drawn < 0, np.nan, drawn // 3 == 0)
+    scores = np.where(drawn < 0, np.nan, drawn % 3)
+    picks = best_of_majority(correct, drawn // 3, scores, [1, k, 16], share=1.0)
+    assert picks.corrected.all(axis=0).tolist() == [True, True, False]
+    assert (picks.kl[:, 0] == 0).all()
+    np.testing.assert_allclose(picks.kl[:, 2], kl_bound(np.array(16)), err_msg="16 votes need 128 replies")
+    error = picks.kl[:, 1].std() / 20
+    assert abs(picks.kl[:, 1].mean() - exact) < 3 * error + picks.kl_left[:, 1].mean()
+    one = best_of_majority(rng.integers(0, 2, (8, 64)), np.zeros((8, 64)), rng.normal(size=(8, 64)), [2, 8])
+    np.testing.assert_allclose(one.kl, np.tile(kl_bound(np.array([2, 8])), (8, 1)), atol=1e-4)
 
 
 def test_rate_and_kl_of_a_vote_are_those_of_the_answer_law():

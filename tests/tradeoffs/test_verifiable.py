@@ -149,6 +149,8 @@ def test_all_methods_are_on_one_plane():
     assert list(dict.fromkeys(table.method)) == ["limit", "best-of-n", "majority", "best-of-majority", "selected"]
     assert table.k[table.method == "majority"].tolist() == [1, 4], "not more than there are samples"
     assert (table.kl[table.method != "limit"] <= table.kl_bound[table.method != "limit"] + 1e-12).all()
+    votes = (table.method == "best-of-majority") & (table.k == 4)
+    assert table.kl[votes] < table.kl_bound[votes] - 0.01, "the KL of the vote's pick, not its bound"
     assert (table.kl_low <= table.kl + 1e-12).all()
     assert (table.kl <= table.kl_high + 1e-12).all()
     assert (table.pass_rate[table.k > 1] <= table.limit[table.k > 1] + 0.02).all()

@@ -8,6 +8,15 @@ of the noise of R draws is independent between prompts, so intervals over prompt
 Among replies with the winning answer each is equally likely to be the pick. So the KL of the pick is that between the
 laws of the answers, and estimated from m replies it is too high by about c/m + d/R. Halves of the replies with half of
 the orders have twice this bias, which 2 full - mean(halves) removes.
+
+If another reward s chooses among the frequent answers F, the pick's density ratio depends on its answer and its score.
+Given N_b votes for each answer b, these are N_b independent replies with that answer, so the largest score is below s
+with probability prod_{b in F} G_b(s)^{N_b}, where G_b is the law of scores among replies with answer b. So
+
+    w(a, s) = E[N_a 1(a in F) prod_{b in F} G_b(s)^{N_b}] / (p_a G_a(s)),    KL = E_pick log w,
+
+a mean over the votes alone, in which the chance of which replies were drawn is summed exactly. A score that no other
+reply has stands for a continuous stretch of scores, as in the KL of best-of-n; scores that tie are an atom.
 """
 
 from collections.abc import Callable
@@ -22,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from alignment_limits.ensembles.scores import Array, check_keys, prompt_means, sample_counts, split_labels, splitmix
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns
-from alignment_limits.limits.ranks import log_choose
+from alignment_limits.limits.ranks import kl_bound, log_choose
 from alignment_limits.tradeoffs.binary import check_correct
 
 ORDERS = 16, 512  # random orders of a prompt's replies, fewest and most
@@ -31,6 +40,9 @@ CELLS = 4_000_000  # numbers at once
 FAINT = 1e-9  # the vote of replies without an answer: they win if there is no other
 LEFT = 0.1  # share of its first term that a correction of the KL may leave: 5 to 8 % in worlds of known answers
 REPLIES_PER_VOTE = 8  # times k: with fewer replies of a prompt the correction of the KL leaves more than 5 %
+# Two Gauss points in the stretch of quantiles of each reply: exact where an answer has up to 4 votes.
+POINTS, WEIGHTS = (each / 2 for each in np.polynomial.legendre.leggauss(2))
+SMALLEST = 1e-300
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 # From the rows of some prompts (p), votes (p, R, B) and the first k replies (p, R, k) of each order: the pick's law
@@ -45,7 +57,8 @@ class Picks:
     Attributes:
         rates: probability that the pick passes (P, N), unbiased.
         kl: of the pick's law from the base, nats (P, N).
-        corrected: whether its bias is removed (P, N), which needs 8 k replies; else the KL is too high on average.
+        corrected: whether its bias is removed (P, N), which needs 8 k replies; else the KL is too high on average, or
+            (if another reward chooses) an upper bound.
         kl_left: what the correction may leave (P, N), nats.
     """
 
@@ -124,18 +137,37 @@ def majority(
         return np.asarray((won / won.sum(axis=2, keepdims=True)).mean(axis=1))
 
     laws = partial(_laws, codes, k, seed=seed, names=names, rule=winner, atoms=passing.shape[1])
-    won, known, counts = laws(~np.isnan(scores)), ~np.isnan(scores), sample_counts(scores)
+    won = laws(~np.isnan(scores))
     full = _kl(won, share)
+
+    def of_half(half: NDArray[np.bool_]) -> Array:
+        return _kl(laws(half, halved=True), _by_answer(np.where(half, scores, np.nan), codes)[1])
+
+    rates = _exact_for_one(np.einsum("pnb,pb->pn", won, passing), scores, k)
+    return _picks(rates, full, full, of_half, scores, k, seed, names)
+
+
+def _picks(
+    rates: Array,
+    full: Array,
+    otherwise: Array,
+    of_half: Callable[[NDArray[np.bool_]], Array],
+    scores: Array,
+    k: NDArray[np.int64],
+    seed: int,
+    names: NDArray[np.int64],
+) -> Picks:
+    """Picks with a corrected KL, from that of all replies and of a half (P, N); `otherwise` where replies are few."""
+    known, counts = ~np.isnan(scores), sample_counts(scores)
     labels = split_labels(counts, scores.shape[1], names, seed)
     half = np.take_along_axis(labels, np.maximum(np.cumsum(known, axis=1) - 1, 0), axis=1) // 2
     halves = np.zeros_like(full)
     for each in (known & (half == 0), known & (half == 1)):
-        of_half = _kl(laws(each, halved=True), _by_answer(np.where(each, scores, np.nan), codes)[1])
-        halves += of_half * (each.sum(axis=1) / counts)[:, None]
+        halves += of_half(each) * (each.sum(axis=1) / counts)[:, None]
     enough = counts[:, None] >= REPLIES_PER_VOTE * k
-    rates = _exact_for_one(np.einsum("pnb,pb->pn", won, passing), scores, k)
-    kl = np.where(k == 1, 0.0, np.where(enough, 2 * full - halves, full))
-    return Picks(rates, kl, enough | (k == 1), np.where(enough & (k > 1), LEFT * (halves - full), 0.0))
+    kl = np.where(k == 1, 0.0, np.where(enough, 2 * full - halves, otherwise))
+    left = np.where(enough & (k > 1), LEFT * np.abs(halves - full), 0.0)
+    return Picks(rates, np.where(np.isnan(rates), np.nan, kl), enough | (k == 1), left)
 
 
 def best_of_majority(
@@ -147,11 +179,8 @@ def best_of_majority(
     share: float = 0.5,
     seed: int = 0,
     keys: ArrayLike | None = None,
-) -> Array:
-    """The pass rate of the best reply by another reward among the frequent answers of k replies.
-
-    Its KL is at most log k - (k - 1)/k, as that of any rule that returns one of k replies, and hardly less if no scores
-    of the selecting reward tie.
+) -> Picks:
+    """The pass rate of the best reply by another reward among the frequent answers of k replies, and its KL.
 
     Args:
         correct, answers, ks, seed, keys: as for `majority`.
@@ -160,13 +189,14 @@ def best_of_majority(
             most frequent (all that tie); near 0: best-of-k by the selecting reward.
 
     Returns:
-        Unbiased pass rates (prompts, N); NaN where a prompt has fewer than k replies.
+        Pass rates and KLs. Where a prompt has fewer than 8 k replies the KL is at its upper bound, log k - (k - 1)/k.
 
     Raises:
         EstimateError: as `majority`; scores of other samples; a share that is not above 0 and at most 1.
 
     Example:
-        >>> best_of_majority([[1, 1, 0]], [["7", "7", "8"]], [[0.1, 0.2, 0.9]], [3])  # 8 has half the votes of 7
+        >>> picks = best_of_majority([[1, 1, 0]], [["7", "7", "8"]], [[0.1, 0.2, 0.9]], [3])
+        >>> picks.rates  # 8 has half the votes of 7
         array([[0.]])
 
     References:
@@ -180,17 +210,78 @@ def best_of_majority(
     if chosen.shape != scores.shape or (np.isnan(chosen) != np.isnan(scores)).any():
         raise EstimateError("The selecting reward must have a score for exactly the samples of the 0/1 reward.")
     codes, k = answer_codes(answers, scores), check_ns(ks, scores)
-    names, passing = check_keys(keys, len(scores)), np.nan_to_num(scores)
+    names, passing, counts = check_keys(keys, len(scores)), np.nan_to_num(scores), sample_counts(scores)
+
+    def frequent(votes: Array) -> NDArray[np.bool_]:
+        return np.asarray(votes >= share * votes.max(axis=2, keepdims=True))
+
+    def kl_of(member: NDArray[np.bool_], rows: slice, votes: Array, k: int) -> Array:
+        if not (counts[rows] >= REPLIES_PER_VOTE * k).any():
+            return np.full((len(votes), 1), np.nan)
+        without = k - votes[:, :, :-1].sum(axis=2)
+        drawn = frequent(votes) * np.concatenate([votes[:, :, :-1], without[:, :, None]], axis=2)
+        return _kl_of_best(drawn, np.where(member[rows], chosen[rows], np.nan), codes[rows])[:, None]
 
     def best(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
-        own = np.take_along_axis(votes, _rows(codes[rows], first), axis=2)
-        score = np.where(own >= share * own.max(axis=2, keepdims=True), _rows(chosen[rows], first), -np.inf)
+        own = _rows(codes[rows], first)
+        score = np.where(np.take_along_axis(frequent(votes), own, axis=2), _rows(chosen[rows], first), -np.inf)
         top = score == score.max(axis=2, keepdims=True)
         passes = np.where(top, _rows(passing[rows], first), 0.0).sum(axis=2) / top.sum(axis=2)
-        return np.asarray(passes.mean(axis=1)[:, None])
+        return np.concatenate(
+            [passes.mean(axis=1)[:, None], kl_of(~np.isnan(scores), rows, votes, first.shape[2])], axis=1
+        )
 
-    laws = _laws(codes, k, ~np.isnan(scores), seed=seed, names=names, rule=best, atoms=1)
-    return _exact_for_one(laws[:, :, 0], scores, k)
+    laws = partial(_laws, codes, k, seed=seed, names=names, points=len(POINTS))
+
+    def of_half(half: NDArray[np.bool_]) -> Array:
+        def rule(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
+            return kl_of(half, rows, votes, first.shape[2])
+
+        return laws(half, rule=rule, atoms=1, halved=True)[:, :, 0]
+
+    both = laws(~np.isnan(scores), rule=best, atoms=2)
+    rates = _exact_for_one(both[:, :, 0], scores, k)
+    return _picks(rates, both[:, :, 1], np.broadcast_to(kl_bound(k), rates.shape), of_half, scores, k, seed, names)
+
+
+def _kl_of_best(drawn: Array, chosen: Array, codes: NDArray[np.int64]) -> Array:
+    """KL (p,) of the best reply by scores (p, M), NaN if left out, among `drawn` (p, R, B) replies of each answer.
+
+    A reply is at a stretch of quantiles of its prompt; replies that tie share one. `below` is how many replies of each
+    answer are below a point of a stretch.
+    """
+    prompts, width = chosen.shape
+    answers = drawn.shape[2]
+    order = np.argsort(chosen, axis=1)  # NaN last
+    ranked = np.take_along_axis(chosen, order, axis=1)
+    own = np.take_along_axis(codes, order, axis=1) % answers
+    place = np.arange(width)
+    new = np.concatenate([np.ones((prompts, 1), bool), ranked[:, 1:] != ranked[:, :-1]], axis=1)
+    start = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+    last = np.concatenate([new[:, 1:], np.ones((prompts, 1), bool)], axis=1)
+    end = np.minimum.accumulate(np.where(last, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
+    count = np.zeros((prompts, width + 1, answers))
+    known = ~np.isnan(ranked)
+    row, column = np.nonzero(known)
+    count[row, column + 1, own[row, column]] = 1.0
+    np.cumsum(count, axis=1, out=count)
+    total, size = count[:, -1:], known.sum(axis=1)
+    lower = np.take_along_axis(count, start[..., None], axis=1)
+    tied = np.take_along_axis(count, end[..., None], axis=1) - lower  # of each answer in the stretch
+    inside = ((place - start)[..., None] + 0.5 + POINTS) / (end - start)[..., None]
+    below = lower[:, :, None] + inside[..., None] * tied[:, :, None]  # (p, M, points, B)
+    logs = np.log(np.maximum(below / np.maximum(total, 1)[:, :, None], SMALLEST)).reshape(prompts, -1, answers)
+    reached = np.exp(logs @ drawn.transpose(0, 2, 1)) @ drawn / drawn.shape[1]
+    # Each point and answer that has replies there: the pick's probability, and its ratio to the base's.
+    i, j, b = np.nonzero(tied * known[..., None])
+    ratio = reached.reshape(below.shape)[i, j, :, b] / below[i, j, :, b] * size[i, None]
+    picked = ratio * WEIGHTS * (tied[i, j, b] / (end - start)[i, j] / size[i])[:, None]
+    alone = (end - start)[i, j] == 1
+    stretch = (i * width + start[i, j]) * answers + b
+    mass = np.bincount(stretch, picked.sum(axis=1))[stretch] * size[i] / tied[i, j, b]
+    ratio = np.where(alone[:, None], ratio, mass[:, None])
+    each = picked * np.log(np.maximum(ratio, SMALLEST))
+    return np.asarray(np.bincount(i, each.sum(axis=1), prompts), dtype=np.float64)
 
 
 def _exact_for_one(rates: Array, scores: Array, k: NDArray[np.int64]) -> Array:
@@ -246,13 +337,14 @@ def _laws(
     rule: Rule,
     atoms: int,
     halved: bool = False,
+    points: int = 0,
 ) -> Array:
     """Mean over random orders of the pick's law on the atoms of `rule`, from the first k members (P, N, atoms)."""
     prompts, width = codes.shape
     orders = int(np.clip(WORK // prompts, *ORDERS)) // (2 if halved else 1)
     answers, counts = int(codes.max()) + 2, member.sum(axis=1)
     out = np.full((prompts, len(k), atoms), np.nan)
-    step = max(1, CELLS // (orders * max(width, answers)))
+    step = max(1, CELLS // max(orders * max(width, answers), orders * points * width, points * width * answers))
     for start in range(0, prompts, step):
         rows = slice(start, min(start + step, prompts))
         order = _random_orders(member[rows], names[rows], seed, orders)

@@ -50,7 +50,11 @@ MOST_OPEN = 0.05  # of a pass rate: how much prompts without a success may leave
 FEWEST_SUCCEED = 10  # prompts with a success and with a failure, or with a different pick, that a bootstrap needs
 TILTS = 1.25  # ratio of neighbouring λ at which upper bounds are computed
 WIDER = 4.0  # λ are searched this far beyond those of the estimate
-TOO_HIGH = "the KL is an upper bound: a vote of k needs 8 k samples of a prompt"
+DOUBTS = {  # about the KL; at its bound the KL of best-of-majority has an interval that holds
+    MAJORITY: "the KL is an upper bound: a vote of k needs 8 k samples of a prompt",
+    BEST_OF_MAJORITY: "",
+    SELECTED: "many tied scores: the KL is uncertain",
+}
 TIES = 0.1  # of the KL: largest remaining bias of the KL of tied scores
 
 
@@ -155,9 +159,10 @@ def verifiable(
         picks = majority(scores, answers, drawn, seed=seed, keys=names)
         parts.append(plane.chosen(MAJORITY, "", drawn, picks.rates, picks.kl, ~picks.corrected, picks.kl_left))
         for name, other in others.items():
-            rates = best_of_majority(scores, answers, other, drawn, share=share, seed=seed, keys=names)
-            bound = np.where(np.isnan(rates), np.nan, kl_bound(drawn))
-            parts.append(plane.chosen(BEST_OF_MAJORITY, name, drawn, rates, bound))
+            picks = best_of_majority(scores, answers, other, drawn, share=share, seed=seed, keys=names)
+            parts.append(
+                plane.chosen(BEST_OF_MAJORITY, name, drawn, picks.rates, picks.kl, ~picks.corrected, picks.kl_left)
+            )
     for name, other in others.items() if drawn.size else ():
         kl, left = corrected_kl(other, drawn, seed=seed, keys=names)
         tied = np.abs(left) > TIES * np.maximum(kl, 1e-9)
@@ -304,11 +309,10 @@ class _Plane:
         # Grouping replies, and averaging over prompts, can only lower a KL.
         least = binary_kl(np.nan_to_num(value), np.where(np.isnan(base), 0.5, base))
         loose = np.zeros(len(k), bool) if high is None else mean_of(np.where(known, high, np.nan)) > 0.5
-        fixed = loose | (method == BEST_OF_MAJORITY)
         rows = {
             "kl": spent, "kl_bound": bound,
-            "kl_low": np.where(fixed, np.minimum(least, spent), np.maximum(kl_low, 0.0)),
-            "kl_high": np.where(fixed, np.maximum(spent, np.minimum(kl_high, bound)), np.minimum(kl_high, bound)),
+            "kl_low": np.where(loose, np.minimum(least, spent), np.maximum(kl_low, 0.0)),
+            "kl_high": np.where(loose, np.maximum(spent, np.minimum(kl_high, bound)), np.minimum(kl_high, bound)),
             "pass_rate": value, "pass_rate_low": np.maximum(low, 0.0), "pass_rate_high": np.minimum(top, 1.0),
         }  # fmt: skip
         number = known.sum(axis=0)
@@ -317,7 +321,7 @@ class _Plane:
             f"only {min(self.boot.units, n)} independent prompts (needs {FEWEST_PROMPTS})"
             if min(self.boot.units, n) < FEWEST_PROMPTS
             else f"only {s} prompts pass at all, or fail at all (needs {FEWEST_SUCCEED})" if s < FEWEST_SUCCEED
-            else ("many tied scores: the KL is uncertain" if method == SELECTED else TOO_HIGH) if high_kl
+            else DOUBTS[method] if high_kl
             else ""
             for n, s, high_kl in zip(number, some, loose, strict=True)
         ]  # fmt: skip
