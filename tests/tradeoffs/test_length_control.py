@@ -64,8 +64,7 @@ def test_the_free_tilt_is_the_frontier():
     for name, column in (("gain", "r"), ("change", "f")):
         for end in ("", "_low", "_high"):
             ours = getattr(table, name + end)[table.tilt == "free"]
-            same = 1e-6 if name == "gain" or not end else 0.02  # a frontier's intervals include a further bound
-            np.testing.assert_allclose(ours, getattr(limit[column], f"gain{end}"), rtol=same)
+            np.testing.assert_allclose(ours, getattr(limit[column], f"gain{end}"), rtol=1e-6)
 
 
 def test_gain_under_length_control_is_below_the_limit_and_above_that_of_other_weights():
@@ -101,6 +100,20 @@ def test_gold_under_a_proxy_that_likes_length():
     assert held == pytest.approx(1.0, abs=0.03)
     assert table.lost[1] < -0.3
     assert np.isnan(table.explained).all()
+
+
+def test_gold_that_bends_is_judged_as_on_a_frontier():
+    """Gold is z − 0.3 z² of the proxy z, and length is independent of both: held or not, its gain is m − 0.3 m²."""
+    kl, inside = 1.5, []
+    for seed in range(6):
+        z, f, rest = np.random.default_rng(seed).normal(size=(3, 64, 64))
+        gold = z - 0.3 * z**2 + rest
+        table = length_control(z, f, gold, kls=[kl], replicates=200)
+        limit = frontier(z, {"gold": gold}, kls=[kl], replicates=200)["gold"]
+        assert table.gain_reason[0] == limit.gain_reason[0]
+        np.testing.assert_allclose(table.gain_high[0], limit.gain_high, rtol=1e-6)
+        inside.append((table.gain_low <= np.sqrt(2 * kl) - 0.6 * kl) & (np.sqrt(2 * kl) - 0.6 * kl <= table.gain_high))
+    assert (np.mean(inside, axis=0) >= 0.8).all()
 
 
 def test_missing_lengths_and_unequal_counts_and_ties():

@@ -32,9 +32,10 @@ from alignment_limits.ensembles.scores import (
     within_prompt_sd,
 )
 from alignment_limits.errors import EstimateError
+from alignment_limits.limits.bending import bend_bound
 from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval
 from alignment_limits.limits.correction import remaining
-from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_own, judge_points
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.means import together
 from alignment_limits.limits.reliability import AVERAGE
 
@@ -100,8 +101,7 @@ class _Path:
     change: Array
     left: Array  # remaining bias of the gain (K,)
     change_left: Array
-    reason: np.ndarray  # why the gain is not reliable
-    change_reason: np.ndarray
+    reason: np.ndarray  # why gain and change are not reliable
     few: str = ""  # why too few prompts carry a share of the gain
 
 
@@ -203,18 +203,23 @@ class _Curve:
     def at(self, weight: float, kappa: Array) -> _Path:
         """The tilt with a given weight."""
         combined, points = self.read(weight, kappa)
-        own, carried, left = self.judged(combined, points)
+        reason, left = self.judged(combined, points)
+        left[:, 1:] = np.hypot(left[:, 1:], self.bending(combined, kappa, linear=self.own and weight == 0))
         enough = enough_samples(combined)
         few = AVERAGE.missing(points.share[enough], self.boot.units * float(enough.mean()))
-        reason = own if self.own and weight == 0 else carried
         gain, change = points.values[..., 2], points.values[..., 1]
-        return _Path(np.full(len(kappa), weight), gain, change, left[:, 2], left[:, 1], reason, carried, few)
+        return _Path(np.full(len(kappa), weight), gain, change, left[:, 2], left[:, 1], reason, few)
 
-    def judged(self, combined: Array, points: CurvePoints) -> tuple[np.ndarray, np.ndarray, Array]:
-        """Why the combined reward's gain, and those carried along, are not reliable; their remaining bias (K, V)."""
+    def judged(self, combined: Array, points: CurvePoints) -> tuple[np.ndarray, Array]:
+        """Why the gains are not reliable, and their remaining bias (K, V) apart from that of bending."""
         verdict = judge_points(combined, points, clusters=self.boot.clusters, widened=True)
-        carried = judge_own(combined, points, self.boot).reason
-        return verdict.reason, carried, remaining(points.levels, points.correction.factor, verdict.ess)
+        return verdict.reason, remaining(points.levels, points.correction.factor, verdict.ess)
+
+    def bending(self, combined: Array, kappa: Array, *, linear: bool) -> Array:
+        """What bending adds to the bias of the column and of the evaluated reward, (K, 2); 0 for a `linear` reward."""
+        carried = [self.f] if linear else [self.f, self.r if self.own else self.v]
+        bound = np.nan_to_num(bend_bound(combined, carried, kappa, **self.draws))
+        return np.concatenate([bound, np.zeros((len(kappa), 2 - len(carried)))], axis=1)
 
     def held(self, kappa: Array, start: float) -> _Path:
         """At each KL the tilt with the weight that leaves the mean of f unchanged."""
@@ -224,7 +229,7 @@ class _Curve:
             guess = solve(self.r, self.f, float(each), guess) if each > 0 else guess
             at, weight = np.array([each]), guess[1]
             combined, points = self.read(weight, at)
-            reason, carried, left = self.judged(combined, points)
+            reason, left = self.judged(combined, points)
             if self.own:  # where the mean of f is unchanged, the gain in r is that in r + μ f
                 gain, gain_left = points.values[..., 0], left[:, 0]
             else:  # an error of the weight changes the gain in v in proportion to the change of f that is left
@@ -232,12 +237,13 @@ class _Curve:
                 rate = further.levels[0][:, 1:] - points.levels[0][:, 1:]
                 ratio = np.where(rate[:, 0] > 0, rate[:, 1] / np.where(rate[:, 0] > 0, rate[:, 0], 1.0), 0.0)
                 gain = points.values[..., 2] - ratio * points.values[..., 1]
-                reason, gain_left = carried, np.hypot(left[:, 2], ratio * left[:, 1])
-            parts.append((np.array([weight]), gain, points.values[..., 1], gain_left, left[:, 1], reason, carried))
-        weights, gain, change, *bias, reason, carried = (
+                left[:, 1:] = np.hypot(left[:, 1:], self.bending(combined, at, linear=False))
+                gain_left = np.hypot(left[:, 2], ratio * left[:, 1])
+            parts.append((np.array([weight]), gain, points.values[..., 1], gain_left, left[:, 1], reason))
+        weights, gain, change, gain_left, change_left, reason = (
             np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)
         )
-        return _Path(weights, gain, change, bias[0], bias[1], reason, carried)
+        return _Path(weights, gain, change, gain_left, change_left, reason)
 
 
 def solve(r: Array, f: Array, kappa: float, guess: tuple[float, float]) -> tuple[float, float]:
@@ -295,7 +301,7 @@ def _rows(
         lost, lost_low, lost_high, lost_reason = _lost(path, free, boot)
     reasons = {
         "gain": path.reason,
-        "change": np.full(count, "", dtype=object) if held else path.change_reason,
+        "change": np.full(count, "", dtype=object) if held else path.reason,
         "lost": np.full(count, NO_GAIN, dtype=object) if name == FREE else lost_reason,
     }
     out: dict[str, np.ndarray] = {
