@@ -24,8 +24,7 @@ TOGETHER = {
     "every": "def test_a_study_is_made_and_reported",
     "faults": "from faulty import",
     "tiny": r"def .*\bfinished\b",
-    "vllm": "vllm_zoo",
-    "server": r"def .*\bgate\b",
+    "vllm": r"vllm=True|def .*\bgate\)",  # one process loads vLLM, and is forked
 }
 
 

@@ -1,13 +1,14 @@
 """A real server on loopback: vLLM's, behind a gate that can be closed while requests are under way."""
 
 import os
+import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 
+import forked
 import pytest
 
 
@@ -60,10 +61,21 @@ def with_silence(call, *arguments):
         return None
 
 
+SERVE = """
+import os, sys
+from pathlib import Path
+from vllm.entrypoints.launchers.api_server.entry import main
+Path(sys.argv.pop(1)).write_text(str(os.getpid()))
+main()
+"""
+
+
 @pytest.fixture(scope="session")
 def server(tiny_model, tmp_path_factory):
     """vLLM's own server with the tiny model, its port."""
-    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    folder = tmp_path_factory.mktemp("server")
+    port, log, number, script = free_port(), folder / "log", folder / "number", folder / "serve.py"
+    script.write_text(SERVE)
     options = {
         "model": tiny_model,
         "served-model-name": "tiny",
@@ -74,12 +86,12 @@ def server(tiny_model, tmp_path_factory):
         "logprobs-mode": "processed_logprobs",
         "generation-config": "vllm",
         "block-size": 32,
+        "kv-cache-memory-bytes": 2**26,
     }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
-    command += ["--no-enable-chunked-prefill", *(f"--{name}={value}" for name, value in options.items())]
-    quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    command = forked.command(str(script), str(number), "--enforce-eager", "--no-enable-chunked-prefill", vllm=True)
+    command += [f"--{name}={value}" for name, value in options.items()]
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ | quiet)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     for _ in range(600):
         assert process.poll() is None, log.read_text()[-3000:]
         try:
@@ -88,7 +100,7 @@ def server(tiny_model, tmp_path_factory):
         except OSError:
             time.sleep(0.5)
     yield port
-    process.terminate()
+    os.kill(int(number.read_text()), signal.SIGTERM)
     process.wait(30)
 
 

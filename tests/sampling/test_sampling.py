@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-import sys
 
+import forked
 import numpy as np
 import polars as pl
 import pytest
@@ -135,18 +135,17 @@ import sys, polars as pl
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import test_sampling as t
-if __name__ == "__main__":
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    for name, options in {"plain": {}, "hot": {"temperature": 1.3, "top_p": 0.8}}.items():
-        t.draw(folder, engine="vllm", max_new_tokens=12, **options)[0].write_parquet(out / f"{name}.parquet")
-    alone = pl.concat([t.draw(folder, t.PROMPTS[i:i+1], engine="vllm", max_new_tokens=12)[0] for i in (1, 0, 2)])
-    alone.write_parquet(out / "alone.parquet")
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+for name, options in {"plain": {}, "hot": {"temperature": 1.3, "top_p": 0.8}}.items():
+    t.draw(folder, engine="vllm", max_new_tokens=12, **options)[0].write_parquet(out / f"{name}.parquet")
+alone = pl.concat([t.draw(folder, t.PROMPTS[i:i+1], engine="vllm", max_new_tokens=12)[0] for i in (1, 0, 2)])
+alone.write_parquet(out / "alone.parquet")
 """
     (tmp_path / "run.py").write_text(script)
-    here = os.path.dirname(__file__)
-    run = subprocess.run(
-        [sys.executable, str(tmp_path / "run.py"), str(tiny_model), str(tmp_path), here], capture_output=True, text=True
+    command = forked.command(
+        str(tmp_path / "run.py"), str(tiny_model), str(tmp_path), os.path.dirname(__file__), vllm=True
     )
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     plain, hot, alone = (pl.read_parquet(tmp_path / f"{n}.parquet") for n in ("plain", "hot", "alone"))
     assert plain.sort("prompt_id", "sample_id").equals(alone.sort("prompt_id", "sample_id"))

@@ -27,6 +27,8 @@ OF_MODELS = (
     "cffi", "datasets", "peft.utils.transformers_weight_conversion", "safetensors.numpy", "sklearn.linear_model",
     "torch", "torch.utils.mkldnn", "transformers", "transformers.conversion_mapping", "trl.experimental.ppo", "trl",
 )  # fmt: skip
+# as `prepare_environment` of sampling/vllm_engine.py has it
+OF_VLLM = {"TORCH_COMPILE_DISABLE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 CLASSES = {
     "transformers": [
         "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoTokenizer", "GenerationConfig",
@@ -43,19 +45,24 @@ def compiled_once() -> dict[str, str]:
     return environment
 
 
-def command(*arguments: str, light: str = "") -> list[str]:
-    """What to run in place of `python …`; `light` is the folder on PYTHONPATH that refuses what it does not have."""
-    return [sys.executable, "-IS", __file__, _started(light), *arguments]
+def command(*arguments: str, light: str = "", vllm: bool = False) -> list[str]:
+    """What to run in place of `python …`.
+
+    `light` is the folder on PYTHONPATH that refuses what the light environment does not have. With `vllm`, a process
+    that has loaded vLLM instead of Snakemake is forked: vLLM takes 15 s to load.
+    """
+    return [sys.executable, "-IS", __file__, _started(light, vllm), *arguments]
 
 
 @functools.cache
-def _started(light: str) -> str:
+def _started(light: str, vllm: bool) -> str:
     """Where the process listens."""
     folder = tempfile.TemporaryDirectory()
     place = os.path.join(folder.name, "socket")
     environment = compiled_once() | {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as jobs set it
     environment |= {"PYTHONPATH": light} if light else {}
-    kind = "light" if light else "serve"
+    environment |= OF_VLLM if vllm else {}
+    kind = "vllm" if vllm else "light" if light else "serve"
     process = subprocess.Popen([sys.executable, __file__, kind, place], env=environment, stdout=subprocess.PIPE)
     atexit.register(folder.cleanup)
     atexit.register(process.terminate)
@@ -73,21 +80,13 @@ def ask(place, *arguments):
         return int(line.recv(8) or b"1")
 
 
-def serve(place, of_models):
-    import importlib
-    import shlex
-
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    use()
-    if of_models:
-        load_models()
-    from snakemake.script import PythonScript
-
-    def execute(self, fname, edit=False):
-        self._execute_cmd(shlex.join([sys.executable, "-IS", __file__, place, fname]))
-
-    PythonScript.execute_script = execute
+def serve(place, kind):
+    if kind == "vllm":
+        load_vllm()
+    else:
+        load_snakemake(place)
+        if kind == "serve":
+            load_models()
     assert not [name for name in sys.modules if name.startswith("alignment_limits")]
     gc.collect()
     gc.freeze()  # forks then share it, and do not look through it again
@@ -109,6 +108,22 @@ def serve(place, of_models):
             with contextlib.suppress(ChildProcessError):  # those that have ended
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+
+
+def load_snakemake(place):
+    """Load Snakemake and the light libraries; its scripts are then forks, too."""
+    import importlib
+    import shlex
+
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    use()
+    from snakemake.script import PythonScript
+
+    def execute(self, fname, edit=False):
+        self._execute_cmd(shlex.join([sys.executable, "-IS", __file__, place, fname]))
+
+    PythonScript.execute_script = execute
 
 
 def use():
@@ -141,6 +156,30 @@ def load_models():
     get_checkpoint_conversion_mapping("llama")
 
 
+def load_vllm():
+    """Load vLLM, so that starting and stopping an engine takes a second, and a server's processes are forks."""
+    import importlib
+    import multiprocessing
+
+    gc.disable()
+    system = importlib.import_module("vllm.utils.system_utils")
+    system.get_mp_context = lambda: multiprocessing.get_context("fork")
+    for name in ("vllm.entrypoints.openai.api_server", "vllm.v1.worker.cpu_worker", "polars", "transformers"):
+        importlib.import_module(name)
+    vllm, registry = map(importlib.import_module, ("vllm", "vllm.model_executor.models.registry"))
+    # it asks about each architecture in a process of its own (30 s), so that CUDA stays untouched; there is none here
+    registry._run_in_subprocess = lambda ask: ask()
+    gc.unfreeze = lambda: None  # it collects garbage 7 times an engine, half a second each if it looks at all modules
+    llm = vllm.LLM
+
+    def with_small_cache(**options):
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE")  # 1 GiB, which it fills with zeros
+        return llm(kv_cache_memory_bytes=2**26, **options)
+
+    vllm.LLM = with_small_cache
+    gc.enable()
+
+
 def run(line):
     size, streams, *_ = socket.recv_fds(line, 8, 3)
     request = b""
@@ -162,6 +201,7 @@ def run(line):
                 runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
             else:
                 sys.argv = [first, *rest]
+                sys.path.insert(0, os.path.dirname(first))
                 runpy.run_path(first, run_name="__main__")
             code = 0
         except SystemExit as end:
@@ -178,7 +218,7 @@ def run(line):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("serve", "light"):
-        serve(sys.argv[2], of_models=sys.argv[1] == "serve")
+    if sys.argv[1] in ("serve", "light", "vllm"):
+        serve(place=sys.argv[2], kind=sys.argv[1])
     else:
         sys.exit(ask(*sys.argv[1:]))

@@ -27,6 +27,13 @@ def rules_of(text):
 WORKFLOW = "\n".join(f.read_text("utf-8") for f in sorted((ROOT / "workflow/rules").glob("*.smk")))
 RULES = list(rules_of(WORKFLOW))
 FIGURES = {"figure_policies", "figure_training_curves"}  # drawn by one script
+CACHED = (
+    fingerprint._file_below,
+    fingerprint._read,
+    fingerprint._ours,
+    fingerprint._templates,
+    fingerprint.code_fingerprint,
+)
 LOOPS = {"figure", "estimate", "page"}  # scripts of rules that are named by a table
 
 
@@ -45,7 +52,7 @@ def package(tmp_path, monkeypatch):
 
 
 def mark(package, *more):
-    for cached in (fingerprint._read, fingerprint._ours, fingerprint._templates, fingerprint.code_fingerprint):
+    for cached in CACHED:
         cached.cache_clear()
     return code_fingerprint(str(package / "script.py"), *more)
 

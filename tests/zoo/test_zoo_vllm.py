@@ -2,9 +2,9 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import polars as pl
 import pytest
 from test_zoo_sampling import LAWS, check
@@ -26,7 +26,7 @@ def out(checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp("vllm")
     script = Path(__file__).with_name("vllm_zoo.py")
     folders = [str(checkpoint(name)) for name in NAMES]
-    run = subprocess.run([sys.executable, str(script), str(out), *folders], capture_output=True, text=True)
+    run = subprocess.run(forked.command(str(script), str(out), *folders, vllm=True), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     return out
 

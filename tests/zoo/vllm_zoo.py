@@ -1,11 +1,10 @@
-"""All of the zoo through vLLM in this one process, whose start costs more than the models.
+"""All of the zoo through vLLM in this one process.
 
     python vllm_zoo.py OUT FOLDER …
 
 writes OUT/NAME.TEMPLATE.parquet for each model folder, or the refusal into OUT/NAME.refused.
 """
 
-import gc
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import test_zoo_sampling as zoo
 
 from alignment_limits.errors import SamplingError
 from alignment_limits.sampling import shard
-from alignment_limits.sampling.vllm_engine import VllmEngine, prepare_environment
+from alignment_limits.sampling.vllm_engine import VllmEngine
 
 KEPT = {}  # the engine of the model that is read now; its start takes the time
 
@@ -22,19 +21,13 @@ def engine(folder, model, sampling, context, threads):
     """One engine for both templates of a model: settings reach vLLM with each request."""
     if folder not in KEPT:
         KEPT.clear()
-        gc.collect()
         KEPT[folder] = VllmEngine(folder, model, sampling, 128, threads)
     KEPT[folder]._sampling = sampling
     return KEPT[folder]
 
 
 def main(out: Path, folders: list[Path]) -> None:
-    prepare_environment(1)
-    import vllm.model_executor.models.registry as registry
-
-    # vLLM asks about each architecture in a process of its own (30 s), so that CUDA stays untouched; there is none here
-    registry._run_in_subprocess = lambda ask: ask()
-    shard._engine = lambda name: engine
+    shard.engine_class = lambda name: engine
     for folder in folders:
         try:
             for template in zoo.LAWS:

@@ -215,8 +215,12 @@ class _WithoutWords(ast.NodeTransformer):
 
 def _module_file(module: str) -> Path | None:
     """The file of a module: one of ours, or one in the current folder, such as a user's reward function."""
-    parts = module.split(".")
-    base = (ROOT if parts[0] == PACKAGE else Path.cwd()).joinpath(*parts)
+    return _file_below(ROOT if module.split(".")[0] == PACKAGE else Path.cwd(), module)
+
+
+@functools.cache
+def _file_below(folder: Path, module: str) -> Path | None:
+    base = folder.joinpath(*module.split("."))
     return next((f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()), None)
 
 
