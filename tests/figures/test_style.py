@@ -1,5 +1,6 @@
 """Size, colours and files of figures."""
 
+import io
 import os
 import re
 import zlib
@@ -7,6 +8,7 @@ import zlib
 import matplotlib
 import pytest
 import seaborn
+from fontTools.ttLib import TTFont
 
 from alignment_limits.errors import ArtifactError, ConfigError
 from alignment_limits.report.figures.style import INK, TICKS, Look, colours, label, order, save
@@ -99,6 +101,11 @@ def test_pdf_embeds_truetype_fonts_and_png_has_300_dpi(tmp_path):
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", raw, re.DOTALL)
     assert b"/FontFile2" in raw or any(b"/FontFile2" in _inflated(s) for s in streams)
     assert b"/Type3" not in raw
+    fonts = [TTFont(io.BytesIO(font)) for s in streams if (font := _inflated(s)).startswith((b"\0\1\0\0", b"true"))]
+    assert fonts
+    for font in fonts:
+        assert not {"GSUB", "GPOS", "GDEF", "kern"} & set(font.keys())
+        assert any(font["glyf"][name].numberOfContours for name in font.getGlyphOrder()), "glyphs are there"
     width = int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big")
     assert width == round(3.4 * 300)
 

@@ -4,7 +4,19 @@ import polars as pl
 import synthetic
 from test_pages import HOSTILE, harmless
 
+from alignment_limits.report.numbers import number
 from alignment_limits.report.pages.learning import policies_page
+from alignment_limits.report.pages.table import PAGES, tables_of
+from alignment_limits.study.load import load_study
+
+LEAST = {
+    "model": {"name": "m", "source": {"path": "m"}},
+    "prompts": {"source": {"path": "p.txt"}, "count": 16},
+    "sampling": {"samples_per_prompt": 64, "max_new_tokens": 8},
+    "gold": "gold",
+    "rewards": {"gold": {"kind": "length"}},
+    "policies": [{"name": "ppo-a", "path": "a"}],
+}
 
 
 def rows_of(text):
@@ -45,6 +57,18 @@ def test_an_infinite_kl_is_said_and_explained_under_top_p():
     assert "infinite for 25% of its replies" in cut
     assert "Sample with top_p: 1" in text
     assert "Sample with top_p: 1" not in policies_page("mine", synthetic.policies(), gold="gold")
+
+
+def test_a_study_in_raw_units_has_a_page_in_raw_units():
+    study = load_study({"study": "s", "units": "raw"} | LEAST, "s.yaml")
+    assert tables_of("policies_page", study)["scales"] == "ensembles/scales.parquet"
+    plain, scales = synthetic.policies(("gold",)), synthetic.scales()
+    scale = scales.filter(pl.col("reward") == "gold")["scale"][0]
+    assert scale != 1
+    text, _ = PAGES["policies_page"].make("mine", {"policies": plain, "scales": scales}, {"gold": "gold", "top_p": 1.0})
+    assert "the rewards' own units" in " ".join(text.split())
+    first = next(row for row in rows_of(text)[5:] if "<td>ppo-a" in row)
+    assert number(plain["limit"][0] * scale) in first
 
 
 def test_hostile_notes_are_text():

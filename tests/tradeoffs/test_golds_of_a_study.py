@@ -150,11 +150,11 @@ def test_the_report_answers_in_sentences(tables):
     assert said["What can several golds gain at once?"].startswith(
         "With about equal weights, the tilt gains at 0.5 nats: "
     )
-    assert "in human (" in said["What can several golds gain at once?"]
+    assert "standard deviations of human (" in said["What can several golds gain at once?"]
     left = said["What does a compromise leave?"]
     assert left.startswith("If harm may change by at most 0, a policy can gain ")
     assert "One policy can gain " in left
-    assert "in each of human, safe at 0.5 nats" in left
+    assert "standard deviations in each of human, safe at 0.5 nats" in left
     close = said["How close is best-of-n in other divergences than KL?"]
     assert close.startswith("Best-of-4 gains ")
     assert " in χ², " in close

@@ -136,6 +136,11 @@ rule link_training:
 
 rule figure_training_curves:
     input:
+        **(
+            {"scales": results("ensembles/scales.parquet")}
+            if STUDY.units == "raw"
+            else {}
+        ),
         curves=lambda w: [
             CURVES.format(policy=run_id)
             for run_id, run in LAYOUT.runs.items()

@@ -5,7 +5,7 @@ from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.estimates import ESTIMATORS, estimate
 from alignment_limits.tables.estimators import contract_of
 from alignment_limits.tables.schemas.samples import STANDARDISED
-from alignment_limits.tables.units import BASE_SD
+from alignment_limits.tables.units import BASE_SD, OWN, RAW
 
 with job(snakemake):
     name = snakemake.params.estimator
@@ -15,6 +15,6 @@ with job(snakemake):
     table = estimate(name, standardised, snakemake.params.p, **tables)
     for line in ESTIMATORS[name].said(table, snakemake.params.p):
         say(line)
-    write_table(
-        table, snakemake.output.table, ESTIMATORS[name].contract, provenance(snakemake, ["numba"], units=BASE_SD)
-    )
+    entry = ESTIMATORS[name]
+    units = RAW if entry.path in OWN else BASE_SD
+    write_table(table, snakemake.output.table, entry.contract, provenance(snakemake, ["numba"], units=units))

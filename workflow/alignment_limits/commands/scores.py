@@ -147,14 +147,6 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         entry = ESTIMATORS[name]
         tables[name] = write(found, entry.path, entry.contract)
 
-    def picture(name: str) -> None:
-        from alignment_limits.report.figures.style import save  # imports Matplotlib, while the other process computes
-
-        figure = drawn.FIGURES[name]
-        files = {argument: str(out / file) for argument, file in drawn.tables_of(figure, study).items()}
-        made, look = drawn.draw(name, files, drawn.settings_of(figure, study))
-        save(made, look, out / f"figures/{name}.png", out / f"figures/{name}.pdf")
-
     with second_process(standardised.height * len(each)) as start:  # best-of-n takes as long as all else
         best_of_n = start(estimate, "best_of_n", standardised, settings_of("best_of_n", study))
         for name in ("frontier", "over_optimisation", *(["labels"] if study.partial else [])):
@@ -171,11 +163,13 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
         last = ESTIMATORS["best_of_n"].path
         early = [name for name in shown if last not in drawn.tables_of(drawn.FIGURES[name], study).values()]
         for name in early:
-            picture(name)
+            _picture(name, study, out)
         keep("best_of_n", best_of_n.result())
-    for name in shown:
-        if name not in early:
-            picture(name)
+        late = [name for name in shown if name not in early]
+        drawing = [start(_picture, name, study, out) for name in late[1:]]  # each process draws one
+        _picture(late[0], study, out)
+        for picture in drawing:
+            picture.result()
     figures = {drawn.FIGURES[name].label: (out / f"figures/{name}.png").read_bytes() for name in shown}
     raw = study.units == RAW
     for file in (file for file in units.COLUMNS if raw and Path(file).stem in tables):
@@ -187,6 +181,16 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
     page = headline_page(study.study, said.numbers, said.answers, said.verdicts, figures=figures)
     write_page(page, out / "report.html")
     yield from (f"{question} {answer}" for question, answer in said.answers)
+
+
+def _picture(name: str, study: Study, out: Path) -> None:
+    """Draw a figure from the tables that are written."""
+    from alignment_limits.report.figures.style import save  # imports Matplotlib, while the other process computes
+
+    figure = drawn.FIGURES[name]
+    files = {argument: str(out / file) for argument, file in drawn.tables_of(figure, study).items()}
+    made, look = drawn.draw(name, files, drawn.settings_of(figure, study))
+    save(made, look, out / f"figures/{name}.png", out / f"figures/{name}.pdf")
 
 
 def _written(study: Study) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from alignment_limits.report.headline import most_frequent, nats
-from alignment_limits.report.numbers import Estimate, estimate, interval, number
+from alignment_limits.report.numbers import Estimate, estimate, interval, number, unit_of
 from alignment_limits.tradeoffs.compromises import WORST
 from alignment_limits.tradeoffs.several_golds import COMBINED
 
@@ -34,7 +34,7 @@ def golds(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
         row = rows.filter((pl.col("evaluated") == name) & (pl.col("kl") == kl)).row(0, named=True)
         own = equal.filter((pl.col("evaluated") == name) & (pl.col("kl") == kl) & (pl.col("weight") == 1.0))
         alone = f" ({number(own['gain'][0])} if it alone is optimised)" if own.height else ""
-        parts.append(f"{interval(estimate(row, 'gain'))} in {name}{alone}")
+        parts.append(f"{interval(estimate(row, 'gain'))} {unit_of(table, name)}{alone}")
     said = f"With about equal weights, the tilt gains at {nats(kl)}: {'; '.join(parts)}."
     return question, said
 
@@ -51,8 +51,8 @@ def compromises(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
         said.append(
             f"No limit under the constraint on {kept} is reliable here. Reason: {most_frequent(_reasons(bound))}."
             if row is None
-            else f"If {kept} may change by at most {_plain(row['at_most'])}, a policy can gain "
-            f"{interval(estimate(row, 'gain'))} in {goal} at {nats(row['kl'])}; without this constraint "
+            else f"If {kept} may change by at most {_plain(row['at_most'])} {unit_of(table, kept)}, a policy can gain "
+            f"{interval(estimate(row, 'gain'))} {unit_of(table, goal)} at {nats(row['kl'])}; without this constraint "
             f"{number(row['alone'])}."
         )
     worst = own.filter(pl.col("evaluated") == WORST)
@@ -64,8 +64,8 @@ def compromises(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
         said.append(
             f"The largest gain in every gold is not reliable here. Reason: {most_frequent(_reasons(worst))}."
             if row is None
-            else f"One policy can gain {interval(estimate(row, 'gain'))} in each of {', '.join(names)} "
-            f"at {nats(row['kl'])}."
+            else f"One policy can gain {interval(estimate(row, 'gain'))} standard deviations in each of "
+            f"{', '.join(names)} at {nats(row['kl'])}."
         )
     return ("What does a compromise leave?", " ".join(said)) if said else None
 
@@ -90,7 +90,8 @@ def divergences(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
         reasons = _reasons(own)
         why = f" Reason: {most_frequent(reasons)}." if reasons else " Scores tie, so best-of-n spends less."
         return question, f"No comparison is reliable here.{why}"
-    return question, f"Best-of-{n} gains {interval(picked)}. The limits at what it spends are {', '.join(parts)}."
+    gained = f"{interval(picked)} {unit_of(table, gold)}"
+    return question, f"Best-of-{n} gains {gained}. The limits at what it spends are {', '.join(parts)}."
 
 
 def _plain(value: float) -> str:

@@ -102,6 +102,12 @@ def estimate(row: dict[str, object] | None, name: str) -> Estimate:
     return Estimate(value, _real(row, f"{name}_low"), _real(row, f"{name}_high"), reliable, reason)
 
 
+def unit_of(table: pl.DataFrame, reward: str) -> str:
+    """The unit of a reward's gains, in words: `tables.units.in_raw_units` has marked the table, or not."""
+    own = "reward_unit" in table.columns and reward in set(table["reward_unit"])
+    return f"units of {reward}" if own else f"standard deviations of {reward}"
+
+
 def peak(over_optimisation: pl.DataFrame, optimized: str, path: str) -> Estimate:
     """Where gold peaks along `path` ("tilt", nats; "best-of-n", draws); unknown with the reason where it does not."""
     rows = over_optimisation.filter((pl.col("optimized") == optimized) & (pl.col("path") == path))

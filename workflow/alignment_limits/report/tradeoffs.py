@@ -8,8 +8,9 @@ import polars as pl
 
 from alignment_limits.report import golds
 from alignment_limits.report.headline import most_frequent, nats
-from alignment_limits.report.numbers import Estimate, estimate, interval, number
+from alignment_limits.report.numbers import Estimate, estimate, interval, number, unit_of
 from alignment_limits.tables.sample_columns import CHARACTERS, REFUSAL, SHARES, TOKENS, TRUNCATED
+from alignment_limits.tables.units import COLUMNS, in_raw_units
 from alignment_limits.tradeoffs.length_control import FREE, HELD
 from alignment_limits.tradeoffs.side_effects import TILT
 
@@ -18,14 +19,22 @@ WANTED_KL = 1.0  # nats; the nearest reliable row is spoken of
 _CHANGES = {TRUNCATED: "replies cut at the token limit", REFUSAL: "refusals"}
 
 
-def answers(tables: Mapping[str, pl.DataFrame], gold: str) -> list[tuple[str, str]]:
+def answers(
+    tables: Mapping[str, pl.DataFrame], gold: str, scales: Mapping[str, float] | None = None
+) -> list[tuple[str, str]]:
     """Questions and sentences, for the tables below tradeoffs/ that a study has.
 
     Args:
-        tables: by the name of their estimator.
+        tables: by the name of their estimator, in base standard deviations.
         gold: the reward taken as the truth.
+        scales: of the rewards, for sentences in their own units.
     """
-    found = (ANSWERS[name](table, gold) for name, table in tables.items() if name in ANSWERS)
+    own = {name: table for name, table in tables.items() if name in ANSWERS}
+    if scales is not None:
+        for name in own:
+            if (file := f"tradeoffs/{name}.parquet") in COLUMNS:
+                own[name] = in_raw_units(file, own[name], scales, gold)
+    found = (ANSWERS[name](table, gold) for name, table in own.items())
     return [answer for answer in found if answer is not None]
 
 
@@ -139,8 +148,8 @@ def label_noise(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
         if picked.height:
             row = picked.sort((pl.col("n") - WANTED_N).abs(), "n").row(0, named=True)
             said.append(
-                f"Best-of-{row['n']} seems to gain {number(row['seen'])}; without noise it gains "
-                f"{interval(estimate(row, 'gain'))}."
+                f"Best-of-{row['n']} seems to gain {number(row['seen'])} in the judgements' units; without noise it "
+                f"gains {interval(estimate(row, 'gain'))}."
             )
     return ("What does label noise hide?", " ".join(said)) if said else None
 
@@ -194,7 +203,7 @@ def closed_policies(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     for row in known.head(4).iter_rows(named=True):
         share = row["efficiency_at_most"]
         most = f", at most {100 * share:.0f} % of the limit" if row["limit_reliable"] and share < 1 else ""
-        gain = interval(estimate(row, "gain"))
+        gain = f"{interval(estimate(row, 'gain'))} {unit_of(table, gold)}"
         said.append(f"{row['policy']} gains {gain} at a KL of at least {number(row['kl_at_least'])} nats{most}.")
     return question, " ".join(said)
 

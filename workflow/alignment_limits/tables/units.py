@@ -2,7 +2,8 @@
 
 Estimators work on standardised rewards, whose unit is the spread of the reward within prompts on base samples. A gain
 changes in proportion to the reward, so a table in own units is the same table with some columns multiplied by the scale
-of a reward. Shares, KLs, win rates and verdicts do not change.
+of a reward. Shares, KLs, win rates and verdicts do not change. Tables that are in own units in any case, such as pass
+rates and label noise, are not here.
 """
 
 from __future__ import annotations
@@ -24,15 +25,33 @@ from alignment_limits.tables.estimates import (
     made_for,
 )
 from alignment_limits.tables.schemas.limits import POLICIES, with_interval
+from alignment_limits.tables.tradeoffs import (
+    CLOSED_POLICIES,
+    COMPROMISES,
+    COST,
+    DIVERGENCES,
+    GOLDS,
+    LENGTH_CONTROL,
+    SIDE_EFFECTS,
+)
 
 RAW, BASE_SD = "raw", "base-sd"
-GOLD = ""  # in place of a column that names the reward
+# in place of a column that names the reward: gold; of side effects, the reward that changes; under a constraint, the
+# reward that is constrained
+GOLD, CHANGED, KEPT = "gold", "reward that changes", "constrained reward"
+_FOUND = {
+    CHANGED: pl.when(pl.col("kind") == "reward").then("column"),
+    KEPT: pl.col("evaluated")
+    .filter((pl.col("kind") == "constraint") & (pl.col("evaluated") != pl.col("optimized")))
+    .first(),
+}
 _GAINS: tuple[str, ...] = (
     *with_interval("gain"),
     *with_interval("limit"),
     *("gain_plugin", "gain_drawn", "gain_full", "gain_half", "tilt_gain", "at_least", "at_most", "gain_at_least"),
 )
 _TURNS = [c for quantity in ("gain", "drop", "change", "alpha", "beta") for c in with_interval(quantity)]
+_COSTS = (*with_interval("extra"), "limit_per_prompt", *with_interval("not_tilt"), *with_interval("same_n"))
 _GAPS = ("gap_bound", "gap_plugin", "gap_variance", "ideal_gain", "ideal_gain_at_beta", "beta")
 
 # table → the column with the reward's name, and the columns in its units
@@ -47,8 +66,20 @@ COLUMNS: dict[str, tuple[Schema, dict[str, tuple[str, ...]]]] = {
         ENSEMBLES,
         {GOLD: (*with_interval("gap"), "gap_predicted", "gap_floor", *with_interval("gold_gain_at_kl"), "beta")},
     ),
+    "tradeoffs/side_effects.parquet": (SIDE_EFFECTS, {CHANGED: ("base", *with_interval("change"))}),
+    "tradeoffs/cost.parquet": (COST, {"evaluated": (*_GAINS, *_COSTS)}),
+    "tradeoffs/closed_policies.parquet": (CLOSED_POLICIES, {GOLD: _GAINS}),
+    "tradeoffs/length_control.parquet": (LENGTH_CONTROL, {"evaluated": _GAINS, "optimized": ("weight",)}),
+    "tradeoffs/golds.parquet": (GOLDS, {"evaluated": _GAINS}),
+    "tradeoffs/compromises.parquet": (
+        COMPROMISES,
+        {"evaluated": (*with_interval("gain"), "alone", *with_interval("price")), KEPT: ("at_most",)},
+    ),
+    "tradeoffs/divergences.parquet": (DIVERGENCES, {"optimized": (*_GAINS, *with_interval("best_of_n"))}),
 }
+OWN = ("tradeoffs/label_noise.parquet", "tradeoffs/verifiable.parquet")  # in own units in every study
 SQUARED = ("error_variance",)  # in the square of gold's units
+_NAMES_UNIT = ("evaluated", CHANGED, "optimized")  # the first that a table has names the units of its gains
 
 
 def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], gold: str) -> pl.DataFrame:
@@ -71,15 +102,22 @@ def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], go
         {'optimized': 'a', 'gap': 5.0, 'beta': 20.0, 'error_variance': 100.0, 'kl': 0.1, 'reward_unit': 'g'}
     """
     _, columns = COLUMNS[file]
-    out = table
+    out = table.with_columns(_FOUND[name].alias(name) for name in columns if name in _FOUND)
     for name, scaled in columns.items():
         factor = pl.lit(scales[gold]) if name == GOLD else _factor(name, scales)
         out = out.with_columns(pl.col(c) * factor for c in scaled if c in table.columns)
     out = out.with_columns(pl.col(c) * scales[gold] ** 2 for c in SQUARED if c in table.columns)
-    if "evaluated" not in columns:
+    if KEPT in columns:  # a tilt by goal − μ·constrained: μ is per unit of the constrained reward
+        rate = _factor("optimized", scales) / _factor("evaluated", scales)
+        bound = pl.col("kind") == "constraint"
+        out = out.with_columns(weight=pl.when(bound).then(pl.col("weight") * rate).otherwise("weight"))
+    named = next((name for name in _NAMES_UNIT if name in columns), None)
+    if named is None:
         return out.with_columns(reward_unit=pl.lit(gold))
-    own = pl.col("evaluated").is_in(list(scales))
-    return out.with_columns(reward_unit=pl.when(own).then("evaluated").otherwise(pl.lit("base s.d.")))
+    own = pl.when(pl.col(named).is_in(list(scales))).then(named).otherwise(pl.lit("base s.d."))
+    if CHANGED in columns:  # other columns have units of their own
+        own = pl.when(pl.col("kind") == "column").then("column").otherwise(own)
+    return out.with_columns(reward_unit=own).drop(name for name in columns if name in _FOUND)
 
 
 def _factor(column: str, scales: Mapping[str, float]) -> pl.Expr:

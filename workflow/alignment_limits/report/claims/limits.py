@@ -102,11 +102,12 @@ def findings(
     more: dict[str, Any] = {"gold": gold, "proxies": proxies, "tempered": tables.get("tempered")}
     numbers = headline(*curves, turns, agreement, scales, summary, ensembles=list(members), **more)
     numbers = pl.concat([numbers, labelled(tables["standardised"], [gold, *proxies])])
-    if raw:
-        numbers = in_raw_units(numbers, scales_of(scales), gold)
+    own = scales_of(scales) if raw else None
+    if own is not None:
+        numbers = in_raw_units(numbers, own, gold)
     scale = scales.filter(pl.col("reward") == gold)["scale"]
     answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, raw=raw, **more)
-    answered += tradeoffs.answers(tables, gold)
+    answered += tradeoffs.answers(tables, gold, own)
     verdicts = claims(*curves, agreement, gold=gold, proxies=proxies, members=members)
     return Findings(numbers, answered, [*verdicts, turns_down(turns, proxies)])
 

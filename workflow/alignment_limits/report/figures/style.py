@@ -255,9 +255,22 @@ def save(figure: Figure, look: Look, *paths: str | Path) -> None:
     for path in map(Path, paths):
         if path.suffix not in metadata:
             raise ValueError(f"{path}: figures are saved as .pdf or .png")
-        with look.applied(), atomic(path) as temporary:
+        with look.applied(), _plain_fonts(), atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], dpi=DPI, metadata=metadata[path.suffix])
         figure.set_layout_engine("none")  # the next format has the places of the first
+
+
+@contextlib.contextmanager
+def _plain_fonts() -> Iterator[None]:
+    """Embedded fonts without tables of ligatures and kerning: no PDF uses them, and they take most of the time."""
+    from fontTools.subset import Options
+
+    kept: list[str] = Options._drop_tables_default
+    Options._drop_tables_default = [*kept, "GDEF", "GPOS", "GSUB", "kern"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = kept
 
 
 LINE = 1.28  # height of a line of a key, in units of the type size

@@ -41,6 +41,8 @@ def in_raw_units(figure: Figure, scales: Mapping[str, float], reward: str) -> No
     """
     changed = False
     for ax in figure.axes:
+        _reword_bounds(ax.get_legend(), scales)
+    for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             text = axis.get_label_text()
             if SD in text:
@@ -55,6 +57,18 @@ def in_raw_units(figure: Figure, scales: Mapping[str, float], reward: str) -> No
         for entry in _texts(figure):
             if entry.get_text().startswith(r"$\sqrt{2"):
                 entry.set_text(entry.get_text().replace(r"$\sqrt", r"$\sigma\sqrt"))
+
+
+def _reword_bounds(legend: Any, scales: Mapping[str, float]) -> None:
+    """Bounds of a constraint, in the units of the constrained reward, which the key's title names."""
+    title = legend.get_title().get_text() if legend is not None else ""
+    name = next((n for n in scales if any(title.endswith(f"change of {label(n, width)}") for width in _WIDTHS)), None)
+    if name is None:
+        return
+    for entry in legend.get_texts():
+        if bound := re.fullmatch(r"at most ([−\d.e+]+) s\.d\.", entry.get_text()):
+            value = float(bound[1].replace("−", "-")) * scales[name]
+            entry.set_text(f"at most {value:.3g}".replace("-", "−"))
 
 
 def _named(text: str, title: str, scales: Mapping[str, float], default: str) -> str:

@@ -20,13 +20,19 @@ from alignment_limits.report.pages import learning
 from alignment_limits.report.pages.provenance import provenance_page
 from alignment_limits.tables.artifacts import Schema, read_table
 from alignment_limits.tables.schemas import limits as contracts
+from alignment_limits.tables.schemas.samples import SCALES
+from alignment_limits.tables.standardised import scales_of
+from alignment_limits.tables.units import in_raw_units
 
 Tables = Mapping[str, pl.DataFrame]
 Made = tuple[str, Sequence[Verdict]]  # the document, and its verdicts
 
 
 def _policies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    return learning.policies_page(study, tables["policies"], gold=p["gold"], top_p=p["top_p"]), ()
+    rows, raw = tables["policies"], "scales" in tables
+    if raw:
+        rows = in_raw_units("policies/policies.parquet", rows, scales_of(tables["scales"]), p["gold"])
+    return learning.policies_page(study, rows, gold=p["gold"], top_p=p["top_p"], raw=raw), ()
 
 
 def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
@@ -135,7 +141,10 @@ PAGES = {
         "policies.html",
         "5 Policies",
         "where each policy stands",
-        {"policies": ("policies/policies.parquet", contracts.POLICIES)},
+        {
+            "policies": ("policies/policies.parquet", contracts.POLICIES),
+            "scales": ("ensembles/scales.parquet", SCALES),
+        },
         details="docs/policies.md",
         description=(
             "**Where each policy stands, for every reward and ensemble.** KL from the base model with a cross-check, "
@@ -200,6 +209,7 @@ def tables_of(name: str, study: Any) -> dict[str, str]:
         ("learning_page", "gamma"): not (study.learning and study.learning.estimate_gamma),
         ("targets_page", "exact"): not study.enumerable,
         ("exact_page", "policies"): not study.all_policies,
+        ("policies_page", "scales"): study.units != "raw",
     }
     found = {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
     if name == "provenance_page" and study.samples:
