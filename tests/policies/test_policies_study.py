@@ -298,14 +298,18 @@ def test_proposals_are_sampled_like_policies_and_join_the_pool(edited):
     """Their log-ratios by plain forward passes: the base at another temperature, an adapter at half its scale."""
     adapter(edited.folder / "model", edited.folder / "random")
     proposals = {"warm": {"temperature": 1.3}, "half": {"adapter": "random", "scale": 0.5}}
+    proposals["production"] = {"temperature": 1.3, "top_p": 0.8}
     edited.study({**STUDY, "study": "proposed", "policies": None, "proposals": proposals})
     edited.run("results/proposed/policies/policies.parquet")
     folder = edited.folder / "results/proposed"
     table = read_table(folder / "policies/policies.parquet", POLICIES).filter(pl.col("evaluated") == "vowels")
     found = {r["policy"]: r for r in table.iter_rows(named=True)}
-    assert [found[n]["objective"] for n in proposals] == ["base at temperature 1.3", "adapter × 0.5"]
+    assert [found[n]["objective"] for n in proposals] == [
+        "base at temperature 1.3", "adapter × 0.5", "base at temperature 1.3 and top-p 0.8",
+    ]  # fmt: skip
     assert "its change of the weights × 0.5; " in found["half"]["note"]
-    assert all(r["kl_low"] > 0 for r in found.values())
+    assert all(0 < r["kl_low"] < r["kl_high"] < np.inf for r in found.values())
+    assert {r["kl_infinite"] for r in found.values()} == {0.0}, "a nucleus is within the base's support"
     pool = read_table(folder / "policies/pool.parquet", POOL)
     assert set(pool["law"]) == {"base", *proposals}
 
@@ -318,7 +322,12 @@ def test_proposals_are_sampled_like_policies_and_join_the_pool(edited):
     sent = dict(
         read_table(edited.folder / "results/tiny/prompts.parquet", PROMPTS).select("prompt_id", "text").iter_rows()
     )
-    read = {"base": (base, 0.9), "warm": (base, 1.3), "half": (half.eval(), 0.9)}
+    read = {
+        "base": (base, 0.9, 1),
+        "warm": (base, 1.3, 1),
+        "half": (half.eval(), 0.9, 1),
+        "production": (base, 1.3, 0.8),
+    }
     for law in read:
         drawn = pool.filter(pl.col("law") == law)
         first = int(drawn["sample_id"].min())
@@ -331,10 +340,14 @@ def test_proposals_are_sampled_like_policies_and_join_the_pool(edited):
             start = tokenizer(sent[r["prompt_id"]])["input_ids"]
             ids, at = torch.tensor([[*start, *r["token_ids"]]]), torch.tensor(r["token_ids"])[:, None]
             with torch.inference_mode():
-                sums = {
-                    name: torch.log_softmax(m(ids).logits[0, len(start) - 1 : -1] / heat, -1).gather(1, at).sum().item()
-                    for name, (m, heat) in read.items()
-                }
+                sums = {}
+                for name, (m, heat, kept) in read.items():
+                    logits = m(ids).logits[0, len(start) - 1 : -1] / heat
+                    if kept < 1:  # the most likely tokens, until their probability is at least this
+                        most, order = torch.softmax(logits, -1).sort(descending=True)
+                        out = most.cumsum(-1) - most >= kept
+                        logits = logits.masked_fill(out.gather(1, order.argsort(-1)), -torch.inf)
+                    sums[name] = torch.log_softmax(logits, -1).gather(1, at).sum().item()
             for name in proposals:
                 assert r[f"log_ratio/{name}"] == pytest.approx(sums[name] - sums["base"], abs=1e-3)
 

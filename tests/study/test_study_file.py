@@ -309,8 +309,8 @@ def test_a_date_names_samples_only_where_a_template_may_print_it():
 @pytest.mark.parametrize(
     ("proposal", "message"),
     [
-        ({}, "give exactly one of temperature, system, adapter (given: none)"),
-        ({"temperature": 1.3, "adapter": "runs/ppo"}, "(given: temperature, adapter)"),
+        ({}, "give one or more of temperature, top_p, system, adapter"),
+        ({"top_p": 1.0}, "proposals.a.top_p: Input should be less than 1"),
         ({"temperature": 1.3, "scale": 0.5}, "revision and scale are of an adapter"),
         ({"system": "Be kind."}, "proposals.a.system needs prompts.template: chat"),
         ({"temperature": 1.0}, "proposals.a.temperature is the base's own"),
@@ -320,6 +320,17 @@ def test_proposals_that_are_no_law_of_their_own_are_refused(proposal, message):
     with pytest.raises(ConfigError) as refused:
         load_study(DEFAULT | {"proposals": {"a": proposal}})
     assert message in str(refused.value)
+
+
+def test_a_nucleus_of_its_own_is_within_the_bases():
+    given = changed("sampling.top_p", 0.9)
+    with pytest.raises(ConfigError, match=r"proposals.a.top_p must be below the base's \(0.9\), or its KL is infinite"):
+        load_study(given | {"proposals": {"a": {"top_p": 0.9}}})
+    layout = Layout(load_study(given | {"proposals": {"a": {"top_p": 0.8}, "b": {"top_p": 0.5, "temperature": 0.7}}}))
+    a, b = layout.policies
+    assert (layout.law(a), layout.law(b)["temperature"]) == ({"temperature": 1.0, "top_p": 0.8}, 0.7)
+    assert layout.policies[a].labels["objective"] == "base at top-p 0.8"
+    assert layout.policies[b].labels["objective"] == "base at temperature 0.7 and top-p 0.5"
 
 
 def test_a_system_message_of_a_proposal_needs_prompts_of_its_own():

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from alignment_limits.errors import PromptError, TableError
-from alignment_limits.tables.sample_table import divide, read_prompts_of, read_sample_table
+from alignment_limits.tables.sample_table import divide, read_prompts_of, read_replies, read_sample_table
 from alignment_limits.tables.schemas.samples import SAMPLES
 
 ROWS = [
@@ -123,3 +123,32 @@ def test_every_prompt_is_in_one_part_with_all_its_samples(tmp_path):
     assert all(set(own["prompt_id"]) == set(drawn["prompt_id"]) for own, drawn in parts)
     with pytest.raises(TableError, match=r"set samples\.parts to a number up to 3"):
         list(divide(prompts, samples, 4))
+
+
+ASKED = pl.DataFrame({"prompt_id": ["q1", "q2", "q3"], "prompt": ["Wie heißt du?", "two?", "two?"]})
+
+
+def test_replies_of_a_policy_have_a_prompt_by_its_id_or_its_text(tmp_path):
+    pl.DataFrame({"prompt_id": ["q3", "q1", "q3"], "text": ["a", "", "b"]}).write_parquet(tmp_path / "a.parquet")
+    found = read_replies(tmp_path / "a.parquet", ASKED)
+    assert found.select("prompt_id", "sample_id", "text").rows() == [("q1", 0, ""), ("q3", 0, "a"), ("q3", 1, "b")]
+    assert found.columns == list(SAMPLES.columns)
+    pl.DataFrame({"prompt": ["two?", "Wie heißt du?"], "text": ["a", "b"]}).write_csv(tmp_path / "b.csv")
+    assert read_replies(tmp_path / "b.csv", ASKED)["prompt_id"].to_list() == ["q1", "q2"], "the first with this text"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"text": "a"}], "mine.jsonl has no column prompt_id"),
+        ([{"prompt_id": "q1"}], "mine.jsonl has no column text"),
+        ([{"prompt_id": "q1", "text": None}], "'text' is missing; .*in row 1"),
+        ([{"prompt_id": "q1", "text": "a"}, {"prompt_id": "q9", "text": "a"}], "1 of 2 rows are not .*row 2.*'q9'"),
+        ([{"prompt": "Three?", "text": "a"}], "no row is of a prompt of the study, the first in row 1.*'Three\\?'"),
+        ([{"prompt_id": None, "text": "a"}], "'prompt_id' is missing"),
+        ([{"prompt": None, "text": "a"}], "no row is of a prompt of the study"),
+    ],
+)
+def test_replies_that_cannot_be_placed_are_named(tmp_path, rows, said):
+    with pytest.raises(TableError, match=said):
+        read_replies(written(tmp_path, "jsonl", rows), ASKED)

@@ -152,7 +152,7 @@ def test_the_report_answers_in_sentences(tables):
     )
     assert "standard deviations of human (" in said["What can several golds gain at once?"]
     left = said["What does a compromise leave?"]
-    assert left.startswith("If harm may change by at most 0, a policy can gain ")
+    assert left.startswith("If harm may change by at most 0 standard deviations of harm, a policy can gain ")
     assert "One policy can gain " in left
     assert "standard deviations in each of human, safe at 0.5 nats" in left
     close = said["How close is best-of-n in other divergences than KL?"]

@@ -1,8 +1,8 @@
 # in: a table of scores from another source (Parquet, CSV, JSONL, JSON), or files of another project's samples
 # out: scores/<reward>/table.parquet, checked, with the same columns as scores of this workflow;
 #      ensembles/clusters.parquet: the clusters of prompts that are not independent; if the table has samples of policies:
-#      scores/pool.parquet, and ensembles/pool.parquet on the scale of the base (scores/closed.parquet: of policies
-#      without log-ratios); of other projects' samples:
+#      scores/pool.parquet, and ensembles/pool.parquet on the scale of the base (tradeoffs/closed_scores.parquet: of
+#      policies without log-ratios); of other projects' samples:
 #      scores/imported.parquet, scores/provenance.parquet (the verdict) and scores/sources.parquet (the files)
 if STUDY.scores.imported:
 
@@ -24,7 +24,11 @@ rule import_scores:
             if STUDY.scores.has_log_ratios
             else {}
         ),
-        **({"closed": results("scores/closed.parquet")} if STUDY.scores.closed else {}),
+        **(
+            {"closed": results("tradeoffs/closed_scores.parquet")}
+            if STUDY.scores.closed
+            else {}
+        ),
     log:
         results("logs/import_scores/scores.log"),
     benchmark:

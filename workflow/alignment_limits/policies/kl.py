@@ -110,9 +110,10 @@ def next_token_kl(
     if q.shape[-1] < p.shape[-1]:
         q = torch.nn.functional.pad(q, (0, p.shape[-1] - q.shape[-1]), value=-torch.inf)
     logprob, logprob_base = (x.gather(-1, drawn[:, None]).squeeze(-1).double() for x in (p, q))
-    terms = p.sub(q).mul_(p.exp())
-    if law.top_p < 1:
-        terms.masked_fill_(p.isneginf(), 0.0)  # 0 · log 0 = 0
+    weights = p.exp()
+    terms = p.sub(q).mul_(weights)
+    if min(law.top_p, (base_law or law).top_p) < 1:
+        terms.masked_fill_(weights == 0, 0.0)  # 0 · log 0 = 0
     return NextToken(terms.sum(-1).double(), logprob, logprob_base)
 
 

@@ -337,7 +337,7 @@ class Layout:
     def law(self, policy: str | None = None) -> dict[str, float]:
         """Temperature and top-p of a policy's replies; of the base's."""
         sampling, own = self.study.sampling, self.proposal(policy) if policy else {}
-        return {"temperature": own.get("temperature", sampling.temperature), "top_p": sampling.top_p}
+        return {name: own.get(name, getattr(sampling, name)) for name in ("temperature", "top_p")}
 
     @property
     def brought(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alignment_limits.study.base import by_file_name
 from alignment_limits.study.rewards import InformationGain, InTable, Labelled
 from alignment_limits.study.sampling import chunk_size
 
@@ -22,6 +23,7 @@ def check_start(study: Study) -> None:
     if study.samples is None and (columns := [n for n, reward in study.rewards.items() if isinstance(reward, InTable)]):
         raise ValueError(f"rewards.{columns[0]} is a column of a table of samples, but the study has no `samples:`")
     _check_partial(study)
+    _check_closed(study)
     made = {"model": study.model, "prompts": study.prompts, "sampling": study.sampling, "rewards": study.rewards}
     of_models = {name: getattr(study, name) for name in ("policies", "proposals", "training", "enumerable", "tempered")}
     if study.learning is not None:
@@ -76,6 +78,28 @@ def _check_partial(study: Study) -> None:
     for where, name in [*members, *terms, *judge]:
         if name in study.partial:
             raise ValueError(f"{where} uses '{name}', which only some samples have; choose a reward that all have")
+
+
+def _check_closed(study: Study) -> None:
+    """Refuse replies of closed policies that the study cannot score."""
+    closed = study.tradeoffs.closed_policies
+    if not closed:
+        return
+    where = "tradeoffs.closed_policies"
+    if study.scores:
+        raise ValueError(
+            f"{where}: a table of scores has their scores in rows of its own: name them in scores.pool.closed"
+        )
+    if study.learning:
+        raise ValueError(f"{where}: a study of learning has no replies; leave it out")
+    if given := [name for name, reward in study.rewards.items() if isinstance(reward, InTable)]:
+        raise ValueError(
+            f"{where}: rewards.{given[0]} is a column of the samples, so it cannot score other replies. Start from a "
+            "table of scores with the policies' rows instead (scores.pool.closed)"
+        )
+    by_file_name(closed)
+    if taken := [name for name in closed if name in {"base", *(policy.name for policy in study.all_policies)}]:
+        raise ValueError(f"{where}: '{taken[0]}' is the name of another policy of the study; rename one")
 
 
 def check_plannable(study: Study) -> None:

@@ -210,8 +210,12 @@ class Study(Strict):
                 raise ValueError(f"proposals.{name}.system needs a study that asks the model itself, with `prompts`")
             if proposal.system is not None and self.prompts and self.prompts.template != "chat":
                 raise ValueError(f"proposals.{name}.system needs prompts.template: chat; other prompts have no system")
-            if self.sampling and proposal.temperature == self.sampling.temperature:
+            if self.sampling and proposal.given == {"temperature": self.sampling.temperature}:
                 raise ValueError(f"proposals.{name}.temperature is the base's own (sampling.temperature)")
+            if self.sampling and proposal.top_p is not None and proposal.top_p >= self.sampling.top_p:
+                raise ValueError(
+                    f"proposals.{name}.top_p must be below the base's ({self.sampling.top_p:g}), or its KL is infinite"
+                )
         return self
 
     @model_validator(mode="after")
@@ -333,7 +337,7 @@ class Study(Strict):
         if self.samples:  # their id does not contain the law of policies
             base |= {"sampling": self.sampling.model_dump(exclude=self.sampling.how_many), "seed": self.seed}
         if isinstance(policy, Proposed):
-            return f"{file_name(policy.name)}-{digest({'proposal': policy.proposal.model_dump(), 'base': base})}"
+            return f"{file_name(policy.name)}-{digest({'proposal': policy.proposal.decides, 'base': base})}"
         return f"{file_name(policy.name)}-{digest({'policy': policy.source.model_dump(), 'base': base})}"
 
     def members(self, optimized: str) -> list[str]:

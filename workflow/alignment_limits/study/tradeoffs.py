@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from alignment_limits.study.base import Label, Strict
+from alignment_limits.study.base import Label, Strict, UserPath
 from alignment_limits.study.golds import Divergences, Golds
 
 
@@ -124,6 +124,12 @@ class Tradeoffs(Strict):
     golds: Golds | None = Field(None, description="several golds at once; null: none")
     divergences: Divergences | None = Field(None, description="limits within other divergences than KL; null: none")
 
+    closed_policies: dict[Label, UserPath] = Field(
+        {},
+        max_length=50,
+        description="replies of policies without log-probabilities, such as models behind an API: a table for each "
+        "name, with prompt_id (or prompt) and text; the study's rewards score them",
+    )
     verifiable: Verifiable | None = Field(
         None, description="of a 0/1 reward; null: only for scores of a table or an import, where gold is 0 or 1"
     )

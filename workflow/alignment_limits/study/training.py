@@ -71,9 +71,12 @@ class Policy(Source):
 
 
 class Proposal(Strict):
-    """A law to sample that needs no training; exactly one of `temperature`, `system`, `adapter`."""
+    """A law to sample that needs no training: one or more of `temperature`, `top_p`, `system`, `adapter`."""
 
     temperature: float | None = Field(None, gt=0, description="the base model at another temperature")
+    top_p: float | None = Field(
+        None, gt=0, lt=1, description="another nucleus: after the temperature, unlikely tokens are left out"
+    )
     system: str | None = Field(None, description="the base model under this system message (prompts.template: chat)")
     adapter: UserPath | None = Field(
         None, description="a PEFT adapter for the base model, a local folder or with `revision` a hub repository"
@@ -83,13 +86,22 @@ class Proposal(Strict):
 
     @model_validator(mode="after")
     def _one_law(self) -> Proposal:
-        given = [key for key in ("temperature", "system", "adapter") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of temperature, system, adapter (given: {', '.join(given) or 'none'})")
+        if not self.given:
+            raise ValueError("give one or more of temperature, top_p, system, adapter")
         if self.adapter is None and (self.revision or self.scale != 1):
             raise ValueError("revision and scale are of an adapter; leave them out")
         _ = self.source  # checked here
         return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What differs from the base."""
+        return self.model_dump(include={"temperature", "top_p", "system", "adapter"}, exclude_none=True)
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the law."""
+        return self.model_dump(exclude={"top_p"} if self.top_p is None else None)
 
     @property
     def source(self) -> Source | None:
@@ -118,11 +130,13 @@ class Proposed:
     def labels(self) -> dict[str, Any]:
         """Its labels in the table."""
         p = self.proposal
-        if p.temperature is not None:
-            said = f"base at temperature {p.temperature:g}"
-        else:
-            said = f"adapter × {p.scale:g}" if p.adapter else "base under a system message"
-        return {"objective": said, "optimized": None, "coefficient": None, "seed": None}
+        law = {"temperature": f"temperature {p.temperature or 0:g}", "top_p": f"top-p {p.top_p or 0:g}"}
+        said = [f"adapter × {p.scale:g}" if p.adapter else "base"]
+        said += [" at " + " and ".join(words for key, words in law.items() if key in p.given)] * bool(
+            law.keys() & p.given
+        )
+        said += [" under a system message"] * (p.system is not None)
+        return {"objective": "".join(said), "optimized": None, "coefficient": None, "seed": None}
 
 
 PairSetting = Literal[

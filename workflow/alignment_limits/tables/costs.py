@@ -121,6 +121,11 @@ def _closed(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) -> I
     yield kl_from_scores(base, policies, scores.gold, **settings).to_polars()
 
 
+def closed_policies(study: Any) -> list[str]:
+    """The policies without log-probabilities: laws of a table of scores, or tables of replies."""
+    return list(study.scores.closed if study.scores else study.tradeoffs.closed_policies)
+
+
 def _on_scale(rows: pl.DataFrame, scales: pl.DataFrame, reward: str, prompts: Sequence[str]) -> np.ndarray:
     """Scores of a policy's replies on the base's scale (prompts, replies), NaN where a prompt has fewer."""
     of_reward = scales.filter(pl.col("reward") == reward).select("prompt_id", "centre", "scale")
@@ -142,8 +147,8 @@ ESTIMATORS = {
         "closed_policies.parquet",
         folder="tradeoffs",
         reads=lambda study: ("closed", "scales"),
-        given=lambda study: {"closed": study.scores.closed if study.scores else [], "optimized": study.reward_names},
-        made=lambda study: bool(study.scores and study.scores.closed),
+        given=lambda study: {"closed": closed_policies(study), "optimized": study.reward_names},
+        made=lambda study: bool(closed_policies(study)),
     ),
     "label_noise": Estimator(
         _label_noise,

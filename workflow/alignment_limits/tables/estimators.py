@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Further tables that estimators read: their contracts, and where they are below results/<study>/.
 INPUTS: dict[str, tuple[str, Schema]] = {
     "scales": ("ensembles/scales.parquet", SCALES),
-    "closed": ("scores/closed.parquet", POOL),
+    "closed": ("tradeoffs/closed_scores.parquet", POOL),
     "columns": ("tradeoffs/columns.parquet", COLUMNS),
     "policies": ("policies/policies.parquet", POLICIES),
     "policy_columns": ("tradeoffs/policy_columns.parquet", POLICY_COLUMNS),

@@ -109,6 +109,68 @@ def read_prompts_of(
     return table.with_columns(prompt=pl.col("text")).sort("prompt_id")
 
 
+def read_replies(file: Path, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Replies of a policy to a study's prompts, from a user's table.
+
+    Args:
+        file: Parquet, CSV, TSV, JSONL or JSON with text (the reply) and prompt_id, or prompt (its text) instead. A
+            prompt may have any number of replies, or none. Other columns are not read.
+        prompts: of the study (contract `prompts`).
+
+    Returns:
+        The columns of the contract `samples`, in key order; replies are numbered in the order of the rows.
+
+    Raises:
+        TableError: not readable, a column is missing, a reply is missing, a prompt is not one of the study's; with the
+            file and the first rows (counted from 1).
+
+    Example:
+        >>> asked = pl.DataFrame({"prompt_id": ["q1", "q2"], "prompt": ["One?", "Two?"]})
+        >>> pl.DataFrame({"prompt": ["Two?", "Two?"], "text": ["Yes.", "No."]}).write_csv("gpt.csv")
+        >>> read_replies(Path("gpt.csv"), asked).select("prompt_id", "sample_id", "text").rows()
+        [('q2', 0, 'Yes.'), ('q2', 1, 'No.')]
+    """
+    given = read_user_table(file)
+    if not {"prompt_id", "prompt"} & set(given.columns):
+        given.require(["prompt_id"], "Replies of a policy need it, or the text of the prompt in a column prompt")
+    given.require(["text"], "It is the reply of the policy")
+    by = "prompt_id" if "prompt_id" in given.columns else "prompt"
+    named = given.texts(by) if by == "prompt_id" else given.anything(by).cast(pl.String)
+    known = prompts.unique(by, keep="first", maintain_order=True)
+    ids = named.replace_strict(known[by], known["prompt_id"], default=None, return_dtype=pl.String)
+    if ids.null_count():
+        row = int(ids.is_null().arg_true()[0])
+        others = "no row is" if ids.null_count() == len(ids) else f"{ids.null_count()} of {len(ids)} rows are not"
+        raise TableError(
+            f"{given.name}: {others} of a prompt of the study, the first in row {row + 1}: '{by}' is "
+            f"{str(named[row])[:60]!r}. Prompts are in results/<study>/prompts.parquet: use its prompt_id, or remove "
+            "these rows"
+        )
+    table = pl.DataFrame({"prompt_id": ids, "text": _replies(given)})
+    table = table.with_columns(sample_id=pl.int_range(pl.len(), dtype=pl.Int32).over("prompt_id"))
+    absent = [pl.lit(None, kind).alias(name) for name, kind in SAMPLES.columns.items() if name not in table.columns]
+    return table.with_columns(absent).select(SAMPLES.columns.keys()).sort(KEY)
+
+
+def joined_scores(scores: Mapping[str, Mapping[str, pl.DataFrame]]) -> pl.DataFrame:
+    """Scores of policies' replies as one table: the key, `law` (the policy) and a column for each reward.
+
+    A prompt's replies of all policies are numbered together.
+
+    Args:
+        scores: policy → reward → table `scores`; a policy's tables have the same rows.
+    """
+    parts = []
+    for policy, tables in scores.items():
+        keys = next(iter(tables.values())).select(*KEY, law=pl.lit(policy))
+        for reward, table in tables.items():
+            own = table.select(*KEY, pl.col("score").alias(reward))
+            keys = keys.join(own, on=KEY, how="left", maintain_order="left")
+        parts.append(keys)
+    number = pl.int_range(pl.len(), dtype=pl.Int32).over("prompt_id")
+    return pl.concat(parts).with_columns(sample_id=number).sort(KEY)
+
+
 def divide(prompts: pl.DataFrame, samples: pl.DataFrame, parts: int) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Prompts and their samples in parts of nearly equal numbers of prompts.
 
