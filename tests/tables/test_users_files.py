@@ -164,7 +164,7 @@ TWICE = "the same prompt_id and sample_id occur more than once"
 COMMA = "'rm' is not a number ('1,5'; write decimals with a point), in row 5"
 DEFECTS = [
     ("rm", pl.Series([date(2026, 1, 1)] * 12), "'rm' contains a date or time, not numbers"),
-    ("rm", pl.Series([True] * 12), "'rm' contains true or false, not numbers"),
+    ("rm", pl.Series([True] * 12), "'rm' contains true or false, not numbers; write 1 and 0"),
     ("rm", pl.Series([[1.0]] * 12), "'rm' contains a list, not numbers"),
     ("rm", pl.Series([b"x"] * 12), "'rm' contains bytes, not numbers"),
     ("rm", pl.Series([{"a": 1}] * 12), "'rm' contains an object, not numbers"),

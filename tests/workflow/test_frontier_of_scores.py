@@ -53,6 +53,19 @@ def answered(tmp_path_factory):
     return folder, run.stdout
 
 
+def test_a_column_that_is_nearly_a_reward_is_not_left_out_in_silence(tmp_path, capsys):
+    """One missing score, or true and false: the reader is not left without this proxy and without a word."""
+    nearly = table(2, 4).with_columns(
+        rm=pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise("length"), passed=pl.col("judge") > 0
+    )
+    nearly.write_parquet(tmp_path / "mine.parquet")
+    assert main(["frontier", str(tmp_path / "mine.parquet"), "--gold", "nothing", "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out
+    assert "mine.parquet: 'rm' is missing, NaN or infinite, in row 3" in said
+    assert "mine.parquet: 'passed' contains true or false, not numbers; write 1 and 0" in said
+    assert said.count("not used as a reward: ") == 2
+
+
 def test_the_questions_are_answered_with_a_page_and_figures_and_no_model_library(answered):
     folder, said = answered
     assert "20 prompts, 640 samples; gold: judge" in said

@@ -80,7 +80,7 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
     known = [arguments.gold, arguments.cluster or "cluster", *partial, *(arguments.columns or ())]
     proxies = arguments.proxies
     if proxies is None:
-        proxies = [*reward_columns(given, known), *(name for name in partial if name != arguments.gold)]
+        proxies = [*reward_columns(given, known, print), *(name for name in partial if name != arguments.gold)]
     if unused := [name for name in partial if name not in (arguments.gold, *proxies)]:
         return f"error: --partial names {unused[0]}, which is neither gold nor a proxy"
     scores = read_partial_table(arguments.table, [arguments.gold, *proxies], partial)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def read_arrays(
     """
     path = Path(file)
     given = read_user_table(path)
-    names = list(rewards) if rewards is not None else reward_columns(given, [cluster or "cluster"])
+    names = list(rewards) if rewards is not None else reward_columns(given, [cluster or "cluster"], warnings.warn)
     scores = read_score_table(path, names)
     column = cluster_column(path, cluster, names)
     clusters = None if column is None else read_clusters(path, column)
@@ -101,12 +102,17 @@ def read_arrays(
     return ScoreArrays(reward_arrays(table, names), Grid.of(table).prompt_ids, prompts)
 
 
-def reward_columns(given: UserTable, known: Sequence[str]) -> list[str]:
+def reward_columns(given: UserTable, known: Sequence[str], said: Callable[[str], object]) -> list[str]:
     """Columns of numbers that may be rewards.
 
     Args:
         given: the user's table.
         known: columns that are something else.
+        said: called with a message about each column that would be one, but for some of its values.
     """
     rest = [n for n in dict.fromkeys(given.columns) if n and n not in (*KEY, *known, *SAMPLE_COLUMNS)]
-    return [name for name, column in given.read(rest).items() if not numbers(column)[1]] if rest else []
+    problems = {name: numbers(column)[1] for name, column in given.read(rest).items()} if rest else {}
+    for first in (found[0] for found in problems.values() if found):
+        if first.count < given.height / 2 and (first.rows or "true or false" in first.what):
+            said(f"not used as a reward: {first.error(given.name)}")
+    return [name for name, found in problems.items() if not found]

@@ -112,12 +112,12 @@ class Column:
         """Rows with values of other kinds."""
         given = self.values.is_not_null()
         if self.kinds is None:
-            what = f"'{self.name}' contains {self.kind}, not {wanted}"
+            what = _not_of(self.name, self.kind, wanted)
             return [] if self.kind in kinds else [Problem(self.name, "kind", what, [], 0)]
         bad = given & ~self.kinds.is_in(list(kinds))
         if not bad.any():
             return []
-        what = f"'{self.name}' contains {self.kinds.filter(bad)[0]}, not {wanted}"
+        what = _not_of(self.name, self.kinds.filter(bad)[0], wanted)
         return (
             [Problem(self.name, "kind", what, [], 0)] if bad.sum() == given.sum() else self.problems(bad, what, "kind")
         )
@@ -126,6 +126,11 @@ class Column:
         """The problem of the rows where `bad` is true, if there are any."""
         rows = bad.arg_true()
         return [Problem(self.name, rule, what, rows[:_SHOWN].to_list(), len(rows))] if len(rows) else []
+
+
+def _not_of(name: str, kind: str, wanted: str) -> str:
+    remedy = "; write 1 and 0" if (kind, wanted) == (_NAMES[bool], "numbers") else ""
+    return f"'{name}' contains {kind}, not {wanted}{remedy}"
 
 
 def texts(column: Column, empty: bool = False) -> tuple[pl.Series, list[Problem]]:
