@@ -66,6 +66,7 @@ def test_a_study_has_the_tables_that_it_asks_for():
         ({"golds": {}}, "give `of`"),
         ({"golds": {"of": ["human"]}}, "golds.of"),
         ({"golds": {"of": ["human", "human"]}}, "names a reward twice"),
+        ({"golds": {"of": ["human", "weighted sum"]}}, "'weighted sum' is what the tables call a combination"),
         ({"golds": {"of": ["human", "sage"]}}, "tradeoffs.golds.of names the reward 'sage'"),
         ({"golds": {"constraint": {"reward": "harms"}}}, "tradeoffs.golds.constraint.reward names the reward 'harms'"),
         ({"golds": {"constraint": {"reward": "harm", "optimized": "harm"}}}, "cannot be optimised and constrained"),

@@ -49,7 +49,7 @@ def test_exactly_what_new_replies_touch_runs_again(project):
     assert_planned(project.plan(), jobs, {"read_replies": "input changed: gpt.csv"})
     file.write_bytes(before)
     project.study({"tradeoffs": {"closed_policies": {"gpt 5": "gpt.csv"}}})
-    assert_planned(project.plan(), once(AFTER), {"closed_scores": "", "closed_policies": "setting closed"})
+    assert_planned(project.plan(), once(AFTER), {"closed_scores": "setting policies: ['gpt 5', 'claude']"})
     project.study(REPLIES)
 
 

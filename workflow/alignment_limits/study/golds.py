@@ -25,6 +25,9 @@ class Constraint(Strict):
     )
 
 
+_TAKEN = ("weighted sum", "worst of all")  # in the column `evaluated` of tradeoffs/golds and compromises
+
+
 class Golds(Strict):
     """Several golds at once: their Pareto front, the worst of them, and a limit under a constraint."""
 
@@ -46,6 +49,8 @@ class Golds(Strict):
             raise ValueError("golds: give `of` (2 to 4 rewards), `constraint`, or both")
         if self.of and len(set(self.of)) < len(self.of):
             raise ValueError(f"golds.of names a reward twice: {', '.join(self.of)}; remove one")
+        if taken := [name for _, name in self.named if name in _TAKEN]:
+            raise ValueError(f"golds: '{taken[0]}' is what the tables call a combination of golds; rename this reward")
         if self.constraint and self.constraint.optimized == self.constraint.reward:
             raise ValueError(f"golds.constraint: '{self.constraint.reward}' cannot be optimised and constrained")
         return self
