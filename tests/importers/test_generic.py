@@ -91,6 +91,11 @@ def test_a_value_that_is_not_a_number_does_not_hide_a_score(imports):
         imports([LINES[0], LINES[1], LINES[2] | {"rm": "bad"}, *LINES[3:]])
 
 
+def test_a_whole_number_beyond_any_float_is_named(imports):
+    with pytest.raises(TableError, match=r"given.jsonl: row 3: 'rm' is too large a number"):
+        imports([LINES[0], LINES[1], LINES[2] | {"rm": 10**400}, *LINES[3:]])
+
+
 def test_names_of_other_columns_are_refused_for_scores(imports):
     with pytest.raises(TableError, match="a score is named 'prompt'"):
         imports(

@@ -97,6 +97,13 @@ def test_groups_that_occur_in_two_files_are_found(found, tmp_path, imports):
     assert "repeated-groups" not in found([*one, *fresh])
 
 
+def test_rows_that_are_twice_in_one_file_are_found(found):
+    once = samples(prompts=2)
+    assert found([*once, *once])["repeated-groups"].count == 2
+    some = [s for s in once if s["reply"] in {once[0]["reply"], once[1]["reply"]}]
+    assert "repeated-groups" not in found([*once, *some]), "a model may say the same again"
+
+
 def binary(rng, prompts=400, k=8, dropped=True):
     rates = rng.beta(0.7, 0.7, size=prompts)
     wins = rng.random((prompts, k)) < rates[:, None]

@@ -144,14 +144,20 @@ def _replies(samples: pl.DataFrame, drawn: pl.DataFrame) -> Iterator[Finding]:
 
 
 def _repeated_groups(drawn: pl.DataFrame) -> Iterator[Finding]:
-    """Replies to a prompt that occur again, all and in the same order, in another file or at another step."""
+    """Replies to a prompt that occur again, all of them: in another file, at another step, or in the same place."""
     places = [LAW + "step"] if LAW + "step" in drawn.columns else ["file"]
     groups = drawn.group_by(["prompt_id", *places], maintain_order=True).agg(
-        pl.col("reply").sort(), pl.len().alias("size"), pl.col("reply").str.len_chars().mean().alias("length")
+        pl.col("reply").sort(),
+        pl.len().alias("size"),
+        pl.col("reply").str.len_chars().mean().alias("length"),
+        pl.col("reply").unique_counts().min().alias("fewest"),
+        pl.col("reply").unique_counts().max().alias("most"),
     )
     groups = groups.filter((pl.col("size") > 1) & (pl.col("length") > _LONG))
     groups = groups.with_columns(pl.col("reply").list.join("\0").map_elements(_digest, pl.String).alias("digest"))
-    again = groups.filter(pl.struct("prompt_id", "digest").is_duplicated())
+    # three different replies or more, each as often as the others: the rows are there more than once
+    copied = (pl.col("fewest") > 1) & (pl.col("fewest") == pl.col("most")) & (pl.col("size") >= 3 * pl.col("most"))
+    again = groups.filter(pl.struct("prompt_id", "digest").is_duplicated() | copied)
     if again.height:
         what = f"{again.height} of {groups.height} groups of replies occur again"
         yield found("repeated-groups", what, again.height, groups.height, _first(again["prompt_id"].unique()))

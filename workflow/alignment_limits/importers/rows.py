@@ -152,7 +152,7 @@ class Row:
         """One log-probability."""
         if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(name, f"is {kind(value)}, not a log-probability")
-        return float(value)
+        return self._float(name, value)
 
     def prompt(self, name: str) -> str:
         """A prompt: a text, or messages as one text."""
@@ -185,9 +185,16 @@ class Row:
             return None
         if not isinstance(value, (bool, int, float)):
             raise self.refuse(name, f"is {kind(value)}, not a number")
-        if math.isinf(value):
+        number = self._float(name, value)
+        if math.isinf(number):
             raise self.refuse(name, "is infinite")
-        return None if math.isnan(value) else float(value)
+        return None if math.isnan(number) else number
+
+    def _float(self, name: str, value: float) -> float:
+        try:
+            return float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            raise self.refuse(name, "is too large a number") from None
 
 
 def content(given: Any) -> str:
