@@ -103,8 +103,7 @@ def findings(
     numbers = headline(*curves, turns, agreement, scales, summary, ensembles=list(members), **more)
     numbers = pl.concat([numbers, labelled(tables["standardised"], [gold, *proxies])])
     own = scales_of(scales) if raw else None
-    if own is not None:
-        numbers = in_raw_units(numbers, own, gold)
+    numbers = numbers if own is None else in_raw_units(numbers, own, gold)
     scale = scales.filter(pl.col("reward") == gold)["scale"]
     answered = answers(*curves, float(scale[0]) if len(scale) else math.nan, raw=raw, **more)
     answered += tradeoffs.answers(tables, gold, own)
