@@ -50,17 +50,9 @@ SMALLEST = 6.0  # points; nothing is set smaller than this or the study's own fo
 DPI = 300
 # seaborn's `colorblind`: importing seaborn takes longer than a figure, so only other palettes do it
 COLORBLIND = [
-    "#0173b2",
-    "#de8f05",
-    "#029e73",
-    "#d55e00",
-    "#cc78bc",
-    "#ca9161",
-    "#fbafe4",
-    "#949494",
-    "#ece133",
-    "#56b4e9",
-]
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc",
+    "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+]  # fmt: skip
 _DISTINCT = (0, 1, 2, 3, 4, 9, 5, 6, 7, 8)  # its two pinks and the grey kept apart
 
 
