@@ -1,6 +1,6 @@
 """Do plans come true? Pilots of worlds of known law are planned from, and one study of each planned size is run.
 
-    OMP_NUM_THREADS=1 python benchmarks/plans.py [--worlds 50] [--tempered 0]
+    OMP_NUM_THREADS=1 python benchmarks/plans.py [--worlds 50] [--tempered 10] [--first 0]
 
 Each world has its own seed, family and KL. A plan comes true if the study is reliable and its interval is at most a
 quarter wider than asked for. Tempered sampling is planned for in Markov worlds (20 tokens × 20 steps), at 4 to 6 nats.
@@ -59,13 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=50)
     parser.add_argument("--tempered", type=int, default=10, help="worlds planned for with tempered sampling")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first world, to run them in parts")
     given = parser.parse_args()
     true = 0
     print(
         "| world | KL | prompts | samples | width reached / asked | not reliable because |\n|---|--:|--:|--:|--:|---|"
     )
     for each, count in ((from_base, given.worlds), (from_tempered, given.tempered)):
-        for seed in range(count):
+        for seed in range(given.first, given.first + count):
             name, kl, prompts, samples, ratio, reason = each(seed)
             true += reason == "" and ratio <= ROOM
             print(f"| {name} | {kl:.3g} | {prompts:.0f} | {samples:.0f} | {ratio:.2f} | {reason} |", flush=True)

@@ -164,15 +164,14 @@ def test_streamed_frontier_is_the_one_in_memory(rewards: tuple[np.ndarray, np.nd
         np.testing.assert_allclose(ours.ess, table[name].ess, rtol=0.1)
         for column in ("at", "budget"):
             assert np.array_equal(getattr(ours, column), getattr(table[name], column))
-        # sums do not show what bending adds to the bias of another reward: its rows are judged more strictly
-        assert not (ours.reliable & ~table[name].reliable).any()
-        assert name == "gold" or np.array_equal(ours.reliable, table[name].reliable)
+        assert np.array_equal(ours.reliable, table[name].reliable)
         for low, high in (("gain_low", "gain_high"), ("kl_low", "kl_high")):
             wide = getattr(ours, high) - getattr(ours, low)
             other = getattr(table[name], high) - getattr(table[name], low)
-            # 256 groups know a width to 5%, of prompts of such different spreads; 0 where a bound is the estimate
-            rows = slice(None) if name != "gold" else ~at_kl  # wider in memory, by what bending adds
-            np.testing.assert_allclose(wide[rows], other[rows], rtol=0.3, atol=1e-12)
+            # 256 groups know a width to 5%, of prompts of such different spreads; 0 where a bound is the estimate.
+            # What is left of the bias of another reward has another bound in memory (`bend_bound`, and each prompt's).
+            rows, apart = (slice(None), 0.3) if name != "gold" or low == "kl_low" else (~at_kl, 0.6)
+            np.testing.assert_allclose(wide[rows], other[rows], rtol=apart, atol=1e-12)
 
 
 def test_beta_at_a_budget_is_the_slope_of_the_streamed_curve(rewards: tuple[np.ndarray, np.ndarray]) -> None:

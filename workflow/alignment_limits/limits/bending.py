@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from alignment_limits.ensembles.scores import Array, check_keys, enough_samples, prompt_means, within_prompt_sd
-from alignment_limits.limits.correction import decrements
-from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval
+from alignment_limits.limits.correction import decrements, remaining
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 
 DEGREES = (2, 3)
 SLOWER = 1.5  # least distance of two corrections, for each degree above the first, in differences F - H
@@ -76,3 +77,38 @@ def bend_bound(
             apart = np.nan_to_num(np.abs(factor - points.correction.factor))
             bound[:, i] += np.abs(coefficient * first[:, power]) * np.maximum(apart, SLOWER * power)
     return bound
+
+
+def left_of_others(
+    curve: CorrectedCurve, points: CurvePoints, optimized: Array, evaluated: Sequence[Array], ess: Array
+) -> Array:
+    """Bounds (K, 1 + V) of the bias that remains at given KLs, of the optimized reward and of each evaluated one.
+
+    Args:
+        curve: of the optimized reward, with the evaluated ones.
+        points: read off it.
+        optimized, evaluated: scores (P, M).
+        ess: effective sample size at each KL (K,), of the verdict.
+    """
+    left = remaining(points.levels, points.correction.factor, ess)
+    others = np.flatnonzero(curve.columns > 0)
+    if others.size:
+        bending = [evaluated[i - 1] for i in others]
+        kappa = points.kappa
+        further = bend_bound(optimized, bending, kappa, budget=curve.budget, seed=curve.seed, keys=curve.keys)
+        left[:, others] = np.hypot(left[:, others], np.nan_to_num(further))
+    return left
+
+
+def gold_at_kl(
+    proxy: Array, gold: Array, curve: CorrectedCurve, kl: float, boot: PromptBootstrap
+) -> tuple[Array, float, float, str]:
+    """Gold's gain under the tilt by `proxy` at one KL, as in `frontier`: contributions (P,), low, high, and why it is
+    not reliable ("" if it is). `curve` is that of the proxy with gold.
+    """
+    points = curve.at(np.array([kl]))
+    verdict = judge_points(proxy, points, clusters=boot.clusters, widened=True)
+    left = left_of_others(curve, points, proxy, [gold], verdict.ess)[:, 1]
+    values = points.values[:, :, 1]
+    low, high = limit_interval(boot, values, left)
+    return values[:, 0], float(low[0]), float(high[0]), str(verdict.reason[0])

@@ -261,6 +261,7 @@ def normal_quantile(level: float) -> float:
 
 
 LOPSIDED = 0.25  # skewness of a mean above which it may lack rare units; lognormal spreads of log-sd 0.6: 0.2 to 0.6
+BACKWARDS = 0.25  # of the bias that a correction at a fixed beta may leave, on the other side
 FURTHER = 20.0, 2.5  # further units for each unit of skewness above it, and at most
 
 
@@ -290,20 +291,40 @@ def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[A
     units = np.where(np.isfinite(flat).all(axis=0), _column_units(np.nan_to_num(flat)), 1.0)
     flat = flat / units  # squares of 1e-200 would be 0
     low, high = boot.interval(flat)
-    mean, n = flat.mean(axis=0), boot.units
-    away = boot.sums(flat - mean)
+    mean = flat.mean(axis=0)
+    low, high = no_shorter(boot.level, mean, low, high, boot.sums(flat - mean) / len(flat))
+    low, high = (end * units for end in widened(mean, low, high, bound / units))
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def no_shorter(level: float, mean: Array, low: Array, high: Array, away: Array) -> tuple[Array, Array]:
+    """Intervals of means (K,) with the first two parts of `limit_interval`, from what each unit adds to the mean more
+    than the average unit does (n, K).
+    """
+    n = len(away)
     size = np.abs(away).max(axis=0)
     unit = away / np.where(size > 0, size, 1.0)
     second, third, fourth = ((unit**power).sum(axis=0) for power in (2, 3, 4))
     some = np.where(second > 0, second, 1.0)
     freedom = np.clip(2 * n / np.maximum(n * fourth / some**2 - 1, 1e-9), 2, max(n - 1, 2))
-    reach = student_quantiles(boot.level, freedom) * size * np.sqrt(second * n / max(n - 1, 1)) / len(flat)
+    reach = student_quantiles(level, freedom) * size * np.sqrt(second * n / max(n - 1, 1))
     rate, most = FURTHER
-    more = np.clip(rate * (np.abs(third) / some**1.5 - LOPSIDED), 0, most) / len(flat)
+    more = np.clip(rate * (np.abs(third) / some**1.5 - LOPSIDED), 0, most)
     low = np.minimum(low, mean - reach) + np.where(third < 0, more * away.min(axis=0), 0.0)
-    high = np.maximum(high, mean + reach) + np.where(third > 0, more * away.max(axis=0), 0.0)
-    low, high = (end * units for end in widened(mean, low, high, bound / units))
-    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+    return low, np.maximum(high, mean + reach) + np.where(third > 0, more * away.max(axis=0), 0.0)
+
+
+def interval_at_beta(boot: PromptBootstrap, values: Array, left: Array) -> tuple[Array, Array]:
+    """Interval of the mean of values (P, ...) that were corrected at a fixed beta, with the bias `left` of each prompt.
+
+    In the direction of the mean of `left` it ends where the interval of values + left ends: prompts with wide spreads
+    are too low the most, so that their own values hide how skewed the mean is. On the other side a quarter of the mean
+    is added in quadrature.
+    """
+    bias = left.mean(axis=0)
+    low, high = limit_interval(boot, values, BACKWARDS * np.abs(bias))
+    least, most = limit_interval(boot, values + left, np.zeros(bias.shape))
+    return np.where(bias < 0, np.fmin(low, least), low), np.where(bias > 0, np.fmax(high, most), high)
 
 
 def widened(value: Array, low: Array, high: Array, left: Array) -> tuple[Array, Array]:

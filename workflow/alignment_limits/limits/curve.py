@@ -40,7 +40,6 @@ SPLIT_BUDGET = 1024  # prompts x splits: with few prompts, more random splits ma
 MOST_SPLITS = 8
 STEEPEST = 4096.0  # largest lambda x sd: beyond it the tilt is concentrated on the best sample
 GRID = 48
-SLIGHT = 0.05  # a correction's first decrement over the interval's width; the correction is at most 4 times it
 
 
 @dataclass(frozen=True)
@@ -341,10 +340,10 @@ class CorrectedCurve:
         )  # fmt: skip
 
 
-def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap, pool: Pool | None = None) -> Verdict:
+def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap) -> Verdict:
     """As `judge_points`, with the width of the optimized reward's own interval."""
     low, high = boot.interval(points.values[..., 0])
-    return judge_points(scores, points, high - low, clusters=boot.clusters, pool=pool)
+    return judge_points(scores, points, high - low, clusters=boot.clusters)
 
 
 def judge_points(
@@ -371,17 +370,12 @@ def judge_points(
         The verdict on each point.
     """
     left = missed(points.levels, points.correction.factor[:, None])[:, 0]
-    ratio, error = points.correction.ratio, points.correction.ratio_error
-    if pool is not None and width is not None:
-        # With a very large effective sample size the correction is almost 0, and its ratio is only noise.
-        slight = np.abs(points.levels[0] - points.levels[1])[:, 0] <= SLIGHT * width
-        ratio, error = np.where(slight, 2.0, ratio), np.where(slight, 0.0, error)
     return judge(
         scores,
         points.inverse,
         points.ess,
-        ratio,
-        error,
+        points.correction.ratio,
+        points.correction.ratio_error,
         reached=points.reached,
         share=points.share,
         carriers=points.carriers,

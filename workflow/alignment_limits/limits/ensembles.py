@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from alignment_limits.ensembles.scales import AGGREGATORS, aggregate, check_members
 from alignment_limits.ensembles.scores import Array, Columns, Counts, Flags, Words, centre, check_evaluated, unit_of
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, judge_own
+from alignment_limits.limits.bending import gold_at_kl
+from alignment_limits.limits.bootstrap import PromptBootstrap, interval_at_beta
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.proxy_gap import gap_contributions, judge_gaps
 from alignment_limits.limits.tilt import check_betas
 
@@ -202,12 +203,9 @@ def study_ensembles(
                 )
                 curve = CorrectedCurve(reward, [truth], seed=seed, keys=keys)
                 parts = gap_contributions(reward, truth, beta, curve)
-                points = curve.at(np.array([at_kl]))
-                gold_at = points.values[:, 0, 1]
-                low, high = boot.interval(parts.gap)
-                gold_low, gold_high = boot.interval(gold_at[:, None])
+                low, high = interval_at_beta(boot, parts.gap, parts.left_gap)
                 reason = judge_gaps(reward, truth, beta, parts, boot)
-                at_kl_reason = judge_own(reward, points, boot).reason
+                gold_at, gold_low, gold_high, why = gold_at_kl(reward, truth, curve, at_kl, boot)
                 count = len(beta)
                 values = {
                     "aggregator": np.full(count, aggregator if size > 1 else "mean", dtype=object),
@@ -223,12 +221,12 @@ def study_ensembles(
                     "kl": parts.kl.mean(axis=0),
                     "at_kl": np.full(count, at_kl),
                     "gold_gain_at_kl": np.full(count, unit * gold_at.mean()),
-                    "gold_gain_at_kl_low": np.full(count, unit * gold_low[0]),
-                    "gold_gain_at_kl_high": np.full(count, unit * gold_high[0]),
+                    "gold_gain_at_kl_low": np.full(count, unit * gold_low),
+                    "gold_gain_at_kl_high": np.full(count, unit * gold_high),
                     "reliable": reason == "",
                     "reason": reason,
-                    "gold_gain_at_kl_reliable": np.full(count, at_kl_reason[0] == ""),
-                    "gold_gain_at_kl_reason": np.full(count, at_kl_reason[0], dtype=object),
+                    "gold_gain_at_kl_reliable": np.full(count, why == ""),
+                    "gold_gain_at_kl_reason": np.full(count, why, dtype=object),
                 }
                 for name, column in values.items():
                     rows[name].append(column)

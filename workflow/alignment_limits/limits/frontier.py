@@ -16,15 +16,20 @@ from alignment_limits.ensembles.scores import (
     as_given,
     check_evaluated,
     check_scores,
+    sample_counts,
 )
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bending import bend_bound
-from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students
+from alignment_limits.limits.bending import left_of_others
+from alignment_limits.limits.bootstrap import (
+    PromptBootstrap,
+    interval_at_beta,
+    limit_interval,
+)
 from alignment_limits.limits.brackets import Bounds, Dual, at_least, duals, lower_end
-from alignment_limits.limits.correction import MOST_MISSED, LevelMoments, extrapolate_at_beta, remaining
-from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_own, judge_points
-from alignment_limits.limits.means import columns_of, together
-from alignment_limits.limits.reliability import AT_BETA, DOUBTFUL_AT_BETA, FEWEST_PROMPTS, Verdict, judge
+from alignment_limits.limits.correction import LevelMoments, extrapolate_at_beta, left_at_beta, remaining
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
+from alignment_limits.limits.means import columns_of
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, Verdict, judge
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tilt import check_betas
 
@@ -235,10 +240,11 @@ def _rows_at_beta(
 ) -> dict[str, np.ndarray]:
     m = curve.moments(1.0 / beta)
     stacked = np.moveaxis(np.concatenate([m.gains, m.kl[:, :, None], m.reverse[:, :, None]], axis=2), -1, 0)
-    values, missed = extrapolate_at_beta(stacked)
+    values = extrapolate_at_beta(stacked)
     gains, kl, reverse = values[..., 1:-2], values[..., -2], values[..., -1]
-    gain_low, gain_high = boot.interval(gains)
-    kl_low, kl_high = boot.interval(kl)
+    left = left_at_beta(stacked, m.ess, sample_counts(scores))
+    gain_low, gain_high = interval_at_beta(boot, gains, left[..., 1:-2])
+    kl_low, kl_high = interval_at_beta(boot, kl, left[..., -2])
     count = len(beta)
     rows = {
         "at": np.full(count, "beta", dtype=object),
@@ -255,34 +261,21 @@ def _rows_at_beta(
         "kl_plugin": m.kl[..., 0].mean(axis=0),
         **brackets.at_beta(beta, m if pool is None else brackets.base.moments(1.0 / beta)),
     }
-    # The correction's last term must be small relative to the interval: with more prompts the interval shrinks, but
-    # the bias does not.
-    own_low, own_high = boot.interval(values[..., 0])
-    doubtful = missed[:, 0] > MOST_MISSED * (own_high - own_low), missed[:, -2] > MOST_MISSED * (kl_high - kl_low)
-    verdict = judge(scores, 1.0 / beta, m.ess, share=m.share, reach=AT_BETA, clusters=boot.clusters, pool=pool)
-    return rows | verdicts_at_beta(verdict, *doubtful)
+    verdict = judge(
+        scores, 1.0 / beta, m.ess, share=m.share, clusters=boot.clusters, pool=pool, at_beta=True, widened=True
+    )
+    return rows | verdicts_at_beta(verdict)
 
 
-def verdicts_at_beta(verdict: Verdict, gain: np.ndarray, kl: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of verdicts at temperatures: those of both quantities, and whether either's correction is doubtful."""
-    doubts = {name: np.where(each, DOUBTFUL_AT_BETA, "") for name, each in (("gain", gain), ("kl", kl))}
-    reasons = {name: together(verdict.reason, each) for name, each in doubts.items()}
-    row = columns_of(reasons | {"row": together(*reasons.values())})
-    return diagnostics(verdict) | {k: v for k, v in row.items() if "row" not in k}
+def verdicts_at_beta(verdict: Verdict) -> dict[str, np.ndarray]:
+    """Columns of verdicts at temperatures, the same for gain and KL."""
+    return diagnostics(verdict) | columns_of({"kl": verdict.reason, "gain": verdict.reason})
 
 
-def verdicts_at_kl(verdict: Verdict, others: Verdict, own: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of verdicts at given KLs, where only the gain is estimated.
-
-    Args:
-        verdict: on the optimized reward, whose interval includes the remaining bias.
-        others: on other evaluated rewards. A strict one where their intervals do not include what bending adds
-            (`bend_bound`), as sums of a stream cannot show it.
-        own: which evaluated rewards are the optimized one (V,).
-    """
+def verdicts_at_kl(verdict: Verdict) -> dict[str, np.ndarray]:
+    """Columns of verdicts at given KLs, where only the gain is estimated."""
     given = np.full(len(verdict.reason), "", dtype=object)
-    reason = np.where(own, verdict.reason[:, None], others.reason[:, None])
-    return diagnostics(verdict) | columns_of({"kl": given, "gain": reason})
+    return diagnostics(verdict) | columns_of({"kl": given, "gain": verdict.reason})
 
 
 def diagnostics(verdict: Verdict) -> dict[str, np.ndarray]:
@@ -301,20 +294,12 @@ def _rows_at_kl(
 ) -> dict[str, np.ndarray]:
     points = curve.at(kappa)
     gains = points.values[..., 1:]
-    own = curve.columns[1:] == 0
+    verdict = judge_points(scores, points, clusters=boot.clusters, pool=pool, widened=True)
     if pool is None:
-        verdict = judge_points(scores, points, clusters=boot.clusters, widened=True)
-        left = remaining(points.levels, points.correction.factor, verdict.ess)[:, 1:]
-        if not own.all():
-            bending = [v for v, same in zip(evaluated, own, strict=True) if not same]
-            further = bend_bound(scores, bending, kappa, budget=curve.budget, seed=curve.seed, keys=curve.keys)
-            left[:, ~own] = np.hypot(left[:, ~own], np.nan_to_num(further))
-        gain_low, gain_high = limit_interval(boot, gains, left)
-    else:  # intervals of weighted samples are slightly short: 92 % of 300 studies, 94 % with this
-        verdict = judge_own(scores, points, boot, pool)
-        gain_low, gain_high = boot.interval(gains)
-        flat = gains.reshape(len(gains), -1), gain_low.ravel(), gain_high.ravel()
-        gain_low, gain_high = (e.reshape(gain_low.shape) for e in no_shorter_than_students(boot, *flat))
+        left = left_of_others(curve, points, scores, evaluated, verdict.ess)
+    else:
+        left = remaining(points.levels, points.correction.factor, verdict.ess)
+    gain_low, gain_high = limit_interval(boot, gains, left[:, 1:])
     rows = {
         "at": np.full(len(kappa), "kl", dtype=object),
         "budget": np.full(len(kappa), curve.budget, dtype=object),
@@ -330,7 +315,7 @@ def _rows_at_kl(
         "kl_plugin": kappa,
         **brackets.at_kl(kappa, points if pool is None else brackets.base.at(kappa)),
     }
-    return rows | verdicts_at_kl(verdict, verdict, own)
+    return rows | verdicts_at_kl(verdict)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignment_limits.ensembles.scores import Array, centre, sample_counts
-from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter_than_students
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval
 from alignment_limits.limits.correction import remaining
-from alignment_limits.limits.curve import CorrectedCurve, judge_own, judge_points
+from alignment_limits.limits.curve import CorrectedCurve, judge_points
 from alignment_limits.limits.ranks import tied
 from alignment_limits.limits.reliability import CARRY, FEWEST_PROMPTS
 from alignment_limits.limits.samples import Pool
@@ -203,7 +203,7 @@ class Trial:
         if best is None:
             return np.nan, float(grid[-1]), np.nan, f"no number of samples up to {grid[-1]} is enough: {refused}"
         prompts, more, accepted, why = best
-        if isinstance(self.pilot, PooledPilot):  # its intervals are not extended, and differ little in width
+        if isinstance(self.pilot, PooledPilot):  # plans from pools have a margin (plan.py)
             return prompts, float(more), accepted, why
         return self._wide_enough(kappa, prompts, more, design), float(more), accepted, why
 
@@ -238,13 +238,9 @@ class Trial:
             values = values[rng.integers(0, len(values), prompts)]
             values = values * np.exp(power * rng.standard_normal(prompts))[:, None, None]
         boot = PromptBootstrap(len(values), replicates=REPLICATES, seed=self.seed, level=self.level)
-        if laws is None:
-            verdict = judge_points(drawn, points, widened=True)
-            left = remaining(points.levels, points.correction.factor, verdict.ess)[:, :1]
-            low, high = limit_interval(boot, values, 0 * left)
-        else:
-            verdict, left = judge_own(drawn, points, boot, laws), np.zeros((1, 1))
-            low, high = no_shorter_than_students(boot, values[..., 0], *boot.interval(values[..., 0]))
+        verdict = judge_points(drawn, points, pool=laws, widened=True)
+        left = remaining(points.levels, points.correction.factor, verdict.ess)[:, :1]
+        low, high = limit_interval(boot, values, 0 * left)
         half = float((high - low).ravel()[0]) / 2
         return float(values.mean()), half * math.sqrt(len(values)), float(left[0, 0]), str(verdict.reason[0])
 

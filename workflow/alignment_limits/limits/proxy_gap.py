@@ -10,6 +10,7 @@ Only the error centred within each prompt matters. Both rewards must be on one s
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,13 +23,14 @@ from alignment_limits.ensembles.scores import (
     centre,
     check_evaluated,
     check_scores,
+    sample_counts,
     unit_of,
     within_prompt_sd,
 )
-from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta, sum_of_splits, together
+from alignment_limits.limits.bootstrap import PromptBootstrap, interval_at_beta
+from alignment_limits.limits.correction import extrapolate_at_beta, left_at_beta, sum_of_splits, together
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.reliability import GAPS, judge
+from alignment_limits.limits.reliability import judge
 from alignment_limits.limits.tilt import block_weights, by_level, check_betas, moments_of
 
 
@@ -83,7 +85,7 @@ class GapContributions:
         ideal_gain_at_beta: gain of gold's own tilt.
         ess, ess_gold: effective samples under the two tilts.
         share, share_gold: (P,), each prompt's share of the KL of the proxy's and of gold's tilt.
-        missed_gap, missed_gold: (L,), possible remaining bias of `gap` and `gold_gain` (correction.py).
+        left_gap, left_gold: possible remaining bias of `gap` and `gold_gain` (`correction.left_at_beta`).
     """
 
     gap: Array
@@ -96,8 +98,8 @@ class GapContributions:
     ess_gold: Array
     share: Array
     share_gold: Array
-    missed_gap: Array
-    missed_gold: Array
+    left_gap: Array
+    left_gold: Array
 
 
 def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCurve) -> GapContributions:
@@ -125,8 +127,9 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
         layers = [sum_of_splits(by_level(a, weights), count) for a in (gap, p.kl, gold_mean, g.reward)]
         total = layers if not total else [a + b for a, b in zip(total, layers, strict=True)]
     mean = np.stack([a / len(curve.splits) for a in total])  # (4, P, L, 3)
-    values, missed = extrapolate_at_beta(np.moveaxis(mean, (3, 0), (0, 3)))
-    gap, kl, gold_gain, ideal = np.moveaxis(curve.every(values), -1, 0)
+    levels = np.moveaxis(mean, (3, 0), (0, 3))  # (3, P, L, 4)
+    gap, kl, gold_gain, ideal = np.moveaxis(curve.every(extrapolate_at_beta(levels)), -1, 0)
+    left = curve.every(left_at_beta(levels[..., [0, 2]], np.minimum(ess, ess_gold), sample_counts(gold)))
     return GapContributions(
         gap=gap,
         plugin=curve.every(mean[0][..., 0]),
@@ -138,23 +141,19 @@ def gap_contributions(proxy: Array, gold: Array, beta: Array, curve: CorrectedCu
         ess_gold=curve.padded(ess_gold, np.nan),
         share=curve.padded(np.nanvar(proxy, axis=1), 0.0),
         share_gold=curve.padded(np.nanvar(gold, axis=1), 0.0),
-        missed_gap=missed[:, 0],
-        missed_gold=missed[:, 2],
+        left_gap=left[..., 0],
+        left_gold=left[..., 1],
     )
 
 
 def judge_gaps(proxy: Array, gold: Array, beta: Array, parts: GapContributions, boot: PromptBootstrap) -> np.ndarray:
     """Why the gap of `proxy` (P, M) at each beta is not reliable, (L,) texts; "" if it is.
 
-    The samples must be enough for both tilts, and the remaining bias of the gap and of gold's gain must be small
-    relative to their intervals.
+    The samples must show both tilts. Intervals include the remaining bias (`GapContributions.left_gap`, `left_gold`).
     """
-    doubtful = np.zeros(len(beta), dtype=bool)
-    for values, missed in ((parts.gap, parts.missed_gap), (parts.gold_gain, parts.missed_gold)):
-        low, high = boot.interval(values)
-        doubtful |= missed > MOST_MISSED * (high - low)
-    ours = judge(proxy, 1.0 / beta, parts.ess, share=parts.share, doubtful=doubtful, reach=GAPS, clusters=boot.clusters)
-    theirs = judge(gold, 1.0 / beta, parts.ess_gold, share=parts.share_gold, reach=GAPS)
+    judged = partial(judge, clusters=boot.clusters, at_beta=True, widened=True)
+    ours = judged(proxy, 1.0 / beta, parts.ess, share=parts.share)
+    theirs = judged(gold, 1.0 / beta, parts.ess_gold, share=parts.share_gold)
     return np.array([a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object)
 
 
@@ -202,8 +201,8 @@ def proxy_gap(
     half_range = (np.nanmax(error, axis=1) - np.nanmin(error, axis=1)) / 2.0
     kl = parts.kl.mean(axis=0)
     ideal = CorrectedCurve(truth, seed=seed, keys=keys).at(np.maximum(kl, 0.0))
-    gap_low, gap_high = boot.interval(parts.gap)
-    gold_low, gold_high = boot.interval(parts.gold_gain)
+    gap_low, gap_high = interval_at_beta(boot, parts.gap, parts.left_gap)
+    gold_low, gold_high = interval_at_beta(boot, parts.gold_gain, parts.left_gold)
     reason = judge_gaps(proxy, truth, beta, parts, boot)
     with np.errstate(over="ignore", under="ignore"):  # a variance of scores of 1e200 is infinite
         variance = (unit * within_prompt_sd(error)) ** 2

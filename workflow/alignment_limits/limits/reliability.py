@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from alignment_limits.ensembles.scores import (
     FEWEST_SAMPLES,
-    QUARTERS,
     Array,
     centre,
     check_scores,
@@ -16,6 +15,7 @@ from alignment_limits.ensembles.scores import (
     sample_counts,
     within_prompt_sd,
 )
+from alignment_limits.limits.correction import smallest_ess
 from alignment_limits.limits.samples import Pool
 from alignment_limits.limits.tails import MARGIN, constant_quarters, heavy_tail
 from alignment_limits.limits.tilt import pareto_k
@@ -30,32 +30,13 @@ MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
 MOST_CONSTANT = 0.2  # 64 samples of 0/1 rewards: pass rate .1 0.15 (covers), .05 0.36 (12 to 19 % too high, does not)
 LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
-DOUBTFUL, DOUBTFUL_AT_BETA = (
-    f"the correction is too uncertain for so narrow an interval; {remedy}"
-    for remedy in ("draw more samples per prompt (more prompts do not help)", "read a row at a fixed KL")
+DOUBTFUL = (
+    "the correction is too uncertain for so narrow an interval; draw more samples per prompt (more prompts do not help)"
 )
+SMALLEST_AT_BETA = 2.0  # effective sample size of a tilt at a fixed beta, a mean in which the smallest count most
 HALVES_ESS = 5.0  # for intervals that include the remaining bias, where quarters do not reach a KL (ties for the best)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Bounds for a correction by a series in 1/M, as at a fixed beta.
-
-    Attributes:
-        pareto_k: its first term needs weights of finite variance, k < 1/2 (k-hat's prior pulls it towards 1/2).
-        variance: the relative variance of a quarter's mean weight must be small, as log Z is expanded in it.
-    """
-
-    pareto_k: float
-    variance: float
-
-
-AT_BETA = Reach(pareto_k=0.4, variance=1 / 7)
-# Gaps are small differences of such rows. k-hat is correlated with them (for instance through the number of a prompt's
-# hits), so a verdict by k-hat would select low gaps. The effective size of the quarters is a better criterion.
-GAPS = Reach(pareto_k=LARGEST_K, variance=1 / 24)
 
 
 @dataclass(frozen=True)
@@ -219,7 +200,7 @@ def judge(
     reached: np.ndarray | None = None,
     capped: Array | None = None,
     doubtful: np.ndarray | None = None,
-    reach: Reach | None = None,
+    at_beta: bool = False,
     prompts: int | None = None,
     left_out: int = 0,
     clusters: int | None = None,
@@ -239,8 +220,8 @@ def judge(
         reached: 3 if all samples, their halves and their quarters reach this KL (default: everywhere).
         capped: share of quarters that end at their own ceiling although all samples do not (default: none).
         doubtful: whether the remaining bias is not small relative to the interval (default: nowhere).
-        reach: for a correction at a fixed beta, whose bias must fall as 1/M (default: a correction at a fixed KL, which
-            does not need this).
+        at_beta: whether the points are at a fixed beta. There no KL is given that the samples may not reach, so their
+            effective sample size must show it.
         prompts, left_out: number of prompts in the estimates, and number with too few samples, if `scores` has only a
             part of them.
         clusters: number of independent clusters of prompts (default: every prompt is independent).
@@ -250,7 +231,8 @@ def judge(
             (`bootstrap.limit_interval`). Then neither the effective sample size nor the number of prompts that carry
             the estimate is a reason: both are correlated with the estimate, so that such a rule keeps the studies that
             missed the wide prompts. With 64 prompts and spreads of log-sd 1, 91 % of all intervals covered at 1 nat,
-            but 71 % of those with an effective sample size of 2.5 or more.
+            but 71 % of those with an effective sample size of 2.5 or more. Pools keep the check of the effective sample
+            size, which shows whether their policies are near the tilt.
     """
     count = ess.shape[1]
     every = len(scores) + left_out if prompts is None else prompts + left_out
@@ -271,7 +253,7 @@ def judge(
     capped = np.zeros(count) if capped is None else capped
     doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
     size, k = weighted_median(ess, share), weighted_k(pooled, inverse, share, pool)
-    samples = float(weighted_median(counts[:, None].astype(np.float64), share)[0]) if share.any() else float(most)
+    smallest = smallest_ess(ess, share)
     constant = within_prompt_sd(scores) == 0
     misfit = "" if pool is None else pool.misfit(~np.isnan(pooled))
     heavy = heavy_tail(scores, share)
@@ -308,10 +290,12 @@ def judge(
             reason = f"{100 * capped[j]:.0f}% of quarters of the samples end below this KL, at ties for the best score"
         elif sparse > MOST_CONSTANT and widened:
             reason = f"{100 * sparse:.0f}% of quarters of the samples are constant: the reward is too rare to correct"
-        elif e < SMALLEST_ESS and not widened:
+        elif e < SMALLEST_ESS and (pool is not None or not widened):  # a pooled policy may be far from the tilt
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:g})"
         elif heavy:
             reason = heavy
+        elif at_beta and smallest[j] < SMALLEST_AT_BETA:
+            reason = f"effective sample size {smallest[j]:.1f} at this temperature (needs {SMALLEST_AT_BETA:g})"
         elif widened:
             reason = ""
         elif shape > LARGEST_K:
@@ -321,12 +305,8 @@ def judge(
                 f"quarters of the samples are too few to correct (ratio {ratio[j]:.2f} ± {ratio_error[j]:.2f}, needs "
                 f"at most {LARGEST_RATIO} with {MARGIN:g} standard error)"
             )
-        elif reach and shape > reach.pareto_k:
-            reason = f"Pareto k {shape:.2f} (needs at most {reach.pareto_k} at a fixed beta); read a row at a fixed KL"
-        elif reach and QUARTERS * (1 / e - 1 / samples) > reach.variance:
-            reason = f"effective sample size {e:.1f}: quarters are too few at a fixed beta; read a row at a fixed KL"
         elif doubtful[j]:
-            reason = DOUBTFUL_AT_BETA if reach else DOUBTFUL
+            reason = DOUBTFUL
         else:
             reason = ""
         reasons.append(reason)

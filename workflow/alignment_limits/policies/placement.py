@@ -21,10 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from alignment_limits.ensembles.scores import Array, Columns, Flags, Words, check_scores, prompt_means
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bootstrap import PromptBootstrap, widened
 from alignment_limits.limits.brackets import WIDER, Bounds, Dual, check_bounds, lower_ends
-from alignment_limits.limits.curve import CorrectedCurve, judge_points
+from alignment_limits.limits.correction import remaining
+from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.means import NO_SHARE, columns_of, judge_draws, paired_limit, together
+from alignment_limits.limits.reliability import Verdict
 from alignment_limits.limits.samples import Pool
 
 RESOLUTION = 1e-5  # nats per reply; a smaller KL is rounding in float32, and its limit a ratio of rounding errors
@@ -146,6 +148,7 @@ def place(
     limit[:, infinite] = np.nan
     plugin = np.where(away, paired_limit(points, np.where(away, spent, 0.0), "average", plugin=True), 0.0)
     beta, reasons = points.beta.copy(), judge_points(scores, points, clusters=boot.clusters).reason.copy()
+    left = np.zeros(len(theirs))
     limit_from = np.full(len(theirs), "base", dtype=object)
     wanted = np.flatnonzero(away & (reasons != ""))
     pools: list[tuple[NDArray[np.int64], Array, Pool]] = []  # policies, the samples that show their limit, their laws
@@ -157,13 +160,20 @@ def place(
         found = _pooled_limits(together_scores, laws, spent[:, which], boot, seed, keys)
         good = found.reasons == ""
         limit[:, which[good]], beta[which[good]] = found.values[:, good], found.beta[good]
-        reasons[which[good]], limit_from[which[good]] = "", "pool"
+        reasons[which[good]], limit_from[which[good]], left[which[good]] = "", "pool", found.left[good]
+    # Otherwise the base's samples, with the bias that may remain in the intervals.
+    wider = judge_points(scores, points, clusters=boot.clusters, widened=True)
+    rest = np.flatnonzero(away & (reasons != ""))
+    reasons[rest], left[rest] = wider.reason[rest], _left(points, wider)[rest]
     reasons[none] = f"no KL to speak of (up to {RESOLUTION:g} nats)"
     reasons[infinite] = "infinite KL: its top-p nucleus leaves the base's"
     with np.errstate(invalid="ignore"):
         gap = np.where(none, 0.0, (limit - gain) / beta)
     mean, mean_limit = gain.mean(axis=0), limit.mean(axis=0)
-    efficiency_low, efficiency_high = boot.ratio(gain, limit)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(mean_limit > 0, mean / mean_limit, np.nan)
+        off, gap_off = np.where(left > 0, np.abs(share) * left / mean_limit, 0.0), np.where(left > 0, left / beta, 0.0)
+    efficiency_low, efficiency_high = widened(share, *boot.ratio(gain, limit), off)
     gain_low, gain_high = boot.interval(gain)
     bound_of = [lower_ends(boot, each.mean(axis=0), boot.interval(each)[0]) for each in (gain, plugin)]
     most = np.full(len(theirs), np.nan)
@@ -172,7 +182,7 @@ def place(
             check_bounds(policy, bounds, "a policy")
         more = boot.interval(np.where(infinite, 0.0, spent))[1] - kappa
         most = Dual.of(scores, bounds, boot).at(np.where(infinite, np.inf, kappa + WIDER * np.where(away, more, 0.0)))
-    gap_low, gap_high = boot.interval(gap)
+    gap_low, gap_high = widened(gap.mean(axis=0), *boot.interval(gap), gap_off)
     win_low, win_high = boot.interval(wins)
     verdicts = {
         "gain": judge_draws("gain", gain, boot),
@@ -188,7 +198,7 @@ def place(
         limit=mean_limit,
         at_least=np.fmax(*bound_of),
         at_most=most,
-        efficiency=mean / np.where(mean_limit > 0, mean_limit, np.nan),
+        efficiency=share,
         efficiency_low=efficiency_low,
         efficiency_high=efficiency_high,
         beta=np.where(infinite, np.nan, beta),
@@ -205,11 +215,18 @@ def place(
 
 @dataclass(frozen=True)
 class _Limits:
-    """Limits at the KLs of policies: contributions of the prompts [p, k], dG*/dκ [k], why each is not reliable [k]."""
+    """Limits at the KLs of policies: contributions of the prompts [p, k], dG*/dκ [k], why each is not reliable [k], and
+    a bound of the bias that remains [k].
+    """
 
     values: Array
     beta: Array
     reasons: Words
+    left: Array
+
+
+def _left(points: CurvePoints, verdict: Verdict) -> Array:
+    return remaining(points.levels, points.correction.factor, verdict.ess)[:, 0]
 
 
 def _own_pool(base: Array, policy: Array, log_ratios: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Pool]:
@@ -234,9 +251,8 @@ def _pooled_limits(
     scores, pool = np.where(missing, np.nan, scores), pool.without(missing)
     points = CorrectedCurve(scores, seed=seed, keys=keys, pool=pool).at(kl.mean(axis=0))
     values = paired_limit(points, kl, "average")
-    low, high = boot.interval(values)
-    verdict = judge_points(scores, points, high - low, clusters=boot.clusters, pool=pool)
-    return _Limits(values, points.beta, verdict.reason)
+    verdict = judge_points(scores, points, clusters=boot.clusters, pool=pool, widened=True)
+    return _Limits(values, points.beta, verdict.reason, _left(points, verdict))
 
 
 def win_rates(policy: Array, base: Array) -> Array:

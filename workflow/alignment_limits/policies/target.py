@@ -26,12 +26,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import Array, check_scores, prompt_means
+from alignment_limits.ensembles.scores import Array, check_scores, prompt_means, sample_counts
 from alignment_limits.errors import ArtifactError, EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.correction import MOST_MISSED, extrapolate_at_beta
+from alignment_limits.limits.bootstrap import PromptBootstrap, interval_at_beta
+from alignment_limits.limits.correction import extrapolate_at_beta, left_at_beta
 from alignment_limits.limits.curve import CorrectedCurve
-from alignment_limits.limits.reliability import AT_BETA, judge
+from alignment_limits.limits.reliability import judge
 from alignment_limits.policies.table import on_base_scale, per_prompt
 from alignment_limits.study.objectives import in_order
 from alignment_limits.tables.grid import Grid, reward_arrays
@@ -135,7 +135,6 @@ def main_setting(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 INFINITE = "infinite KL: a top-p nucleus leaves the other's"
-ELSEWHERE = "; read a row at a fixed KL"  # advice that does not apply here: a target is a tilt at a fixed beta
 
 
 @dataclass(frozen=True)
@@ -238,27 +237,20 @@ def target_distances(
     of_base, spent = (np.stack([getattr(p, name) for p in policies], axis=1) for name in ("kl_of_base", "kl"))
     gain = np.stack([prompt_means(p.scores) - prompt_means(scores) for p in policies], axis=1)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
-    # two verdicts: without and with a correction that is too large for its interval
     verdict = judge(
-        scores,
-        np.full(2, 1.0 / beta),
-        np.repeat(m.ess, 2, axis=1),
-        doubtful=np.array([False, True]),
-        share=m.share,
-        reach=AT_BETA,
-        clusters=boot.clusters,
+        scores, np.array([1.0 / beta]), m.ess, share=m.share, clusters=boot.clusters, at_beta=True, widened=True
     )
-    why = np.array([reason.removesuffix(ELSEWHERE) for reason in verdict.reason], dtype=object)
 
     def distances(levels: Array, rest: Array) -> Distances:
         """From what is estimated at three levels [p, 1 + k, 3], and what policies add to it [p, k]."""
-        corrected, missed = extrapolate_at_beta(np.moveaxis(levels, -1, 0))
+        three = np.moveaxis(levels, -1, 0)  # [3, p, 1 + k]
+        corrected = extrapolate_at_beta(three)
         added = np.concatenate([np.zeros_like(m.ess), rest], axis=1)
         infinite = np.isinf(added).any(axis=0)
         added[:, infinite] = np.inf
-        low, high = boot.interval(np.where(infinite, np.nan, corrected + added))
-        doubtful = missed > MOST_MISSED * (high - low)
-        reason = np.where(infinite, INFINITE, why[doubtful.astype(int)])
+        left = left_at_beta(three[:, :, None], m.ess, sample_counts(scores))[:, 0]
+        low, high = interval_at_beta(boot, np.where(infinite, np.nan, corrected + added), left)
+        reason = np.where(infinite, INFINITE, verdict.reason[0])
         plugin = (levels[..., 0] + added).mean(axis=0)
         return Distances((corrected + added).mean(axis=0), low, high, plugin, reason == "", reason)
 

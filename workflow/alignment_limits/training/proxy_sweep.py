@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.ensembles.scales import aggregate, standardise
-from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.limits.curve import CorrectedCurve, judge_own
+from alignment_limits.limits.bending import gold_at_kl
+from alignment_limits.limits.bootstrap import PromptBootstrap, interval_at_beta
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.ensembles import member_errors
 from alignment_limits.limits.onset import hacking_onset, stopping_point
 from alignment_limits.limits.proxy_gap import gap_contributions, judge_gaps, proxy_gap
@@ -73,7 +74,8 @@ def proxies(
     for n, group in members.items():
         for member, proxy in enumerate(group):
             table = proxy_gap(proxy, gold, betas=betas, **draws)
-            points = CorrectedCurve(proxy, [gold], seed=seed, keys=keys).at(np.array([at_kl]))
+            curve = CorrectedCurve(proxy, [gold], seed=seed, keys=keys)
+            gold_at, _, _, why = gold_at_kl(proxy, gold, curve, at_kl, boot)
             frame = pl.DataFrame(
                 {
                     **{
@@ -88,9 +90,9 @@ def proxies(
                     labels=pl.lit(n),
                     member=pl.lit(member),
                     spearman=pl.lit(within_prompt_ranks(proxy, gold)),
-                    gold_gain_at_kl=pl.lit(float(points.values[:, 0, 1].mean())),
+                    gold_gain_at_kl=pl.lit(float(gold_at.mean())),
                     at_kl=pl.lit(float(at_kl)),
-                    gold_gain_at_kl_reliable=pl.lit(bool(judge_own(proxy, points, boot).reliable[0])),
+                    gold_gain_at_kl_reliable=pl.lit(why == ""),
                 )
             )
     return pl.concat(rows)
@@ -147,24 +149,26 @@ def ensembles(
     for shared in SHARED:
         members = np.stack(fit_members(training, features, count=most, shared=shared, **settings))
         errors = member_errors(members, gold, **draws)
-        alone = None
+        alone: tuple[Array, Array] | None = None
         for size in sorted({1, *sizes}):
             groups = [members[i : i + size] for i in range(0, most - size + 1, size)]
             for aggregator in aggregators if size > 1 else ["mean"]:
-                gaps, gained, refused, known = [], [], [], []
+                gaps, lefts, gained, refused, known = [], [], [], [], []
                 for group in groups:
                     reward = aggregate(group, aggregator)
                     curve = CorrectedCurve(reward, [gold], seed=seed, keys=keys)
                     parts = gap_contributions(reward, gold, beta, curve)
-                    points = curve.at(np.array([at_kl]))
+                    gold_at, _, _, why = gold_at_kl(reward, gold, curve, at_kl, boot)
                     gaps.append(parts.gap)
-                    gained.append(points.values[:, 0, 1])
+                    lefts.append(parts.left_gap)
+                    gained.append(gold_at)
                     refused.append(judge_gaps(reward, gold, beta, parts, boot) != "")
-                    known.append(judge_own(reward, points, boot).reliable[0])
-                gap = np.mean(gaps, axis=0)
-                alone = gap if alone is None else alone
-                low, high = boot.interval(gap)
-                saved_low, saved_high = boot.interval(alone - gap)
+                    known.append(why == "")
+                gap, left = np.mean(gaps, axis=0), np.mean(lefts, axis=0)
+                alone = alone or (gap, left)
+                low, high = interval_at_beta(boot, gap, left)
+                saved = alone[0] - gap
+                saved_low, saved_high = interval_at_beta(boot, saved, alone[1] - left)
                 variance, rho = errors.variance, errors.correlation if most > 1 else 0.0
                 left = variance * (rho + (1 - rho) / size)
                 for i in range(len(beta)):
@@ -180,7 +184,7 @@ def ensembles(
                             "gap": float(gap[:, i].mean()),
                             "gap_low": float(low[i]),
                             "gap_high": float(high[i]),
-                            "saved": float((alone - gap)[:, i].mean()),
+                            "saved": float(saved[:, i].mean()),
                             "saved_low": float(saved_low[i]),
                             "saved_high": float(saved_high[i]),
                             "gap_predicted": left / (2 * beta[i]),

@@ -6,26 +6,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, unit_of
+from alignment_limits.ensembles.scores import FEWEST_SAMPLES, Array, sample_counts, unit_of
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import student_quantile, widened
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_shorter, student_quantile, widened
 from alignment_limits.limits.brackets import ERROR, Dual, at_least, bernstein, largest_mean, lower_end, upper_mean
 from alignment_limits.limits.correction import (
     LEVELS,
-    MOST_MISSED,
     extrapolate,
     extrapolate_at_beta,
     interpolate,
+    left_at_beta,
     remaining,
+    slowness,
     solve,
 )
+from alignment_limits.limits.curve import CorrectedCurve
 from alignment_limits.limits.frontier import FrontierTable, verdicts_at_beta, verdicts_at_kl
-from alignment_limits.limits.reliability import AT_BETA, FEWEST_PROMPTS, Verdict, judge, log_m_ceiling
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, Verdict, judge, log_m_ceiling
 from alignment_limits.limits.streaming.sums import FrontierSums
 from alignment_limits.limits.streaming.terms import value
 from alignment_limits.limits.tilt import check_betas, tilt
 
 Columns = dict[str, np.ndarray]
+LOWER_ENDS = ("interval:plugin", "interval:net")  # of plug-in values, which are too low already
+REPLICATES = 400  # of the specimens
 FEW = 2000  # with fewer prompts, 256 groups of them give narrower upper bounds than the prompts themselves
 
 
@@ -116,7 +120,12 @@ def _jackknife(
         centre = len(full) * value - np.sum((1 - 1 / h) * without, axis=0)
         error = np.sqrt(np.mean((h * value - (h - 1) * without - centre) ** 2 / (h - 1), axis=0))
         width = student_quantile(level, len(full) - 1) * error
-        intervals[name.removeprefix("interval:")] = value - width, value + width
+        low, high = value - width, value + width
+        if name not in LOWER_ENDS:
+            moved = (value - without) * (1 - counts[full] / n).reshape(h.shape)  # what each group adds to the estimate
+            flat = value.ravel(), low.ravel(), high.ravel(), (moved - moved.mean(axis=0)).reshape(len(full), -1)
+            low, high = (end.reshape(value.shape) for end in no_shorter(level, *flat))
+        intervals[name.removeprefix("interval:")] = low, high
     return whole, intervals
 
 
@@ -159,10 +168,11 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
     found = np.isfinite(e["at"])
     reached = np.where(found[0], 1 + found[1] + (found[1] & found[2]), 0)
     lam = e["at"][0]
-    verdict, others = (_judge(sums, lam, e["ratio"], reached=reached, widened=each) for each in (True, False))
-    own = np.arange(len(sums.names)) == 0
-    half = (gain_high - gain_low) / 2
-    gain_low, gain_high = widened(gain, gain - half, gain + half, remaining(e["levels"], e["factor"], verdict.ess))
+    verdict = _judge(sums, lam, e["ratio"], reached=reached, widened=True)
+    left = remaining(e["levels"], e["factor"], verdict.ess)
+    # Sums do not show whether another reward bends. So it gets the bound of rewards at a fixed beta.
+    left[:, 1:] = np.maximum(left, _of_others(e["levels"], _slowness(sums, lam)))[:, 1:]
+    gain_low, gain_high = widened(gain, gain_low, gain_high, left)
     low, high = e["ends"]
     beyond = (kappa > high) & (kappa < log_m_ceiling(sums.specimens.scores))
     within = (kappa > 0) & (kappa < low)
@@ -171,7 +181,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         (within, f"below the KL of the grid's largest beta ({low:.3f} nats); sum again with larger betas"),
     )
     for rows, which in reasons:
-        verdict.reason[rows] = others.reason[rows] = which
+        verdict.reason[rows] = which
     return {
         "at": np.full(len(kappa), "kl", dtype=object),
         "budget": np.full(len(kappa), "average", dtype=object),
@@ -186,7 +196,7 @@ def _rows_at_kl(sums: FrontierSums, kappa: Array, level: float) -> Columns:
         "gain_plugin": e["plugin"],
         "kl_plugin": kappa,
         **_brackets(sums, at_least(kappa, e["plugin"][:, 0], intervals["plugin"][0]), lambda dual: dual.at(kappa)),
-    } | verdicts_at_kl(verdict, others, own)
+    } | verdicts_at_kl(verdict)
 
 
 def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
@@ -203,23 +213,25 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         kl, gains = m.kl[place], m.gains[place]
         reverse = m.inverse[place, None] * gains[:, 0] - kl
         stacked = np.moveaxis(np.concatenate([gains, kl[:, None], reverse[:, None]], axis=1), -1, 0)  # (3, K, V + 2)
-        values, missed = extrapolate_at_beta(stacked[:, None])
+        values = extrapolate_at_beta(stacked)
         return {
-            "interval:gain": values[0, :, :-2],
-            "interval:kl": values[0, :, -2],
+            "interval:gain": values[:, :-2],
+            "interval:kl": values[:, -2],
             "interval:net": gains[:, 0, 0] - beta * kl[:, 0],
-            "reverse": values[0, :, -1],
+            "reverse": values[:, -1],
             "plugin": gains[..., 0],
             "kl_plugin": kl[:, 0],
-            "missed": missed[:, [0, -2]],
+            "levels": stacked,
         }
 
     e, intervals = _jackknife(sums, estimate, level)
     (gain_low, gain_high), (kl_low, kl_high) = intervals["gain"], intervals["kl"]
-    # As in frontier.py: the correction's last term must be small relative to the interval.
-    widths = np.stack([gain_high[:, 0] - gain_low[:, 0], kl_high - kl_low], axis=1)
-    doubtful = e["missed"] > MOST_MISSED * widths
-    verdict = _judge(sums, 1.0 / beta, reach=AT_BETA)
+    own, of_kl = _left_at_beta(sums, 1.0 / beta, level)
+    more = _of_others(e["levels"][..., :-2], _slowness(sums, 1.0 / beta))
+    gain_low, gain_high = widened(e["interval:gain"], gain_low, gain_high, more)
+    gain_low[:, 0], gain_high[:, 0] = intervals["gain"][0][:, 0], intervals["gain"][1][:, 0] + own
+    kl_high = kl_high + of_kl
+    verdict = _judge(sums, 1.0 / beta, at_beta=True, widened=True)
     least = lower_end(e["interval:net"], intervals["net"][0])
     return {
         "at": np.full(len(beta), "beta", dtype=object),
@@ -235,7 +247,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
         "gain_plugin": e["plugin"],
         "kl_plugin": e["kl_plugin"],
         **_brackets(sums, least, lambda dual: dual.at_beta(beta, least)),
-    } | verdicts_at_beta(verdict, *doubtful.T)
+    } | verdicts_at_beta(verdict)
 
 
 def _brackets(sums: FrontierSums, least: Array, most: Callable[[Dual], Array]) -> Columns:
@@ -264,15 +276,42 @@ def _dual(sums: FrontierSums) -> Dual | None:
     return Dual.from_means(ranges * (1 - 1 / sums.fewest), sums.span, top * means)
 
 
+def _of_others(levels: Array, slow: Array) -> Array:
+    """A bound (K, V) of the bias of rewards that do not tilt, from means (3, K, V)."""
+    first, second = np.nan_to_num(np.abs(np.diff(levels, axis=0)))
+    return np.asarray(slow[:, None] * np.maximum(first, second))
+
+
+def _ess(sums: FrontierSums, lam: Array) -> Array:
+    """Effective sample sizes of the specimens at lambdas (K,)."""
+    scores, known = sums.specimens.scores, np.isfinite(lam) & (lam > 0)
+    return tilt(scores, {"own": scores}, 1.0 / np.where(known, lam, sums.inverse[0]))["own"].ess
+
+
+def _left_at_beta(sums: FrontierSums, lam: Array, level: float) -> tuple[Array, Array]:
+    """Bounds (K,) of what the correction at lambdas leaves of gain and KL, from the levels of the specimens."""
+    scores = sums.specimens.scores
+    m = CorrectedCurve(scores).moments(lam)
+    levels = np.moveaxis(np.stack([m.mean, m.kl], axis=2), -1, 0)
+    left = left_at_beta(levels, m.ess, sample_counts(scores))
+    boot = PromptBootstrap(len(scores), replicates=REPLICATES, level=level)
+    return tuple(np.moveaxis(limit_interval(boot, left, np.zeros(left.shape[1:]))[1], -1, 0))
+
+
+def _slowness(sums: FrontierSums, lam: Array) -> Array:
+    """Mean over specimens of how much of a reward's bias the correction leaves at lambdas (K,)."""
+    scores = sums.specimens.scores
+    slow, share = slowness(_ess(sums, lam), sample_counts(scores)), np.nanvar(scores / unit_of(scores), axis=1)
+    return np.asarray(share @ slow / (share.sum() or 1.0))
+
+
 def _judge(sums: FrontierSums, lam: Array, ratio: Array | None = None, **where: Any) -> Verdict:
     """The verdict at lambdas (K,), from the specimens."""
     scores = sums.specimens.scores
-    known = np.isfinite(lam) & (lam > 0)
-    ess = tilt(scores, {"own": scores}, 1.0 / np.where(known, lam, sums.inverse[0]))["own"].ess
     return judge(
         scores,
         lam,
-        ess,
+        _ess(sums, lam),
         ratio,
         share=np.nanvar(scores / unit_of(scores), axis=1),
         prompts=int(sums.prompts.sum()),
