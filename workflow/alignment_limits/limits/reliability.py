@@ -33,7 +33,7 @@ LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
 DOUBTFUL = (
     "the correction is too uncertain for so narrow an interval; draw more samples per prompt (more prompts do not help)"
 )
-SMALLEST_AT_BETA = 2.0  # effective sample size of a tilt at a fixed beta, a mean in which the smallest count most
+SMALLEST_AT_BETA = 1.8  # effective sample size of a tilt at a fixed beta, a mean in which the smallest count most
 HALVES_ESS = 5.0  # for intervals that include the remaining bias, where quarters do not reach a KL (ties for the best)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
