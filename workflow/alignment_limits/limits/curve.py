@@ -20,15 +20,12 @@ import numpy as np
 
 from alignment_limits.ensembles.scores import Array, check_keys, enough_samples, unit_of, within_prompt_sd
 from alignment_limits.errors import EstimateError
-from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.correction import (
-    MOST_LEFT,
     Correction,
     LevelMoments,
     extrapolate,
     interpolate,
     level_moments,
-    missed,
     solve_levels,
     spending,
 )
@@ -340,16 +337,9 @@ class CorrectedCurve:
         )  # fmt: skip
 
 
-def judge_own(scores: Array, points: CurvePoints, boot: PromptBootstrap) -> Verdict:
-    """As `judge_points`, with the width of the optimized reward's own interval."""
-    low, high = boot.interval(points.values[..., 0])
-    return judge_points(scores, points, high - low, clusters=boot.clusters)
-
-
 def judge_points(
     scores: Array,
     points: CurvePoints,
-    width: Array | None = None,
     *,
     clusters: int | None = None,
     pool: Pool | None = None,
@@ -360,8 +350,6 @@ def judge_points(
     Args:
         scores: (P, M).
         points: of that curve.
-        width: (K,) of the optimized reward's interval, to compare the remaining bias with (with very many prompts the
-            interval shrinks and the bias does not).
         clusters: number of clusters that the bootstrap draws (`PromptBootstrap.clusters`).
         pool: laws of the samples, if not all are from the base.
         widened: whether intervals include the remaining bias (`bootstrap.limit_interval`).
@@ -369,7 +357,6 @@ def judge_points(
     Returns:
         The verdict on each point.
     """
-    left = missed(points.levels, points.correction.factor[:, None])[:, 0]
     return judge(
         scores,
         points.inverse,
@@ -380,7 +367,6 @@ def judge_points(
         share=points.share,
         carriers=points.carriers,
         capped=points.capped,
-        doubtful=None if width is None else left > MOST_LEFT * width,
         clusters=clusters,
         pool=pool,
         widened=widened,

@@ -30,9 +30,6 @@ MOST_LEFT_OUT = 0.25  # maximum share of prompts with too few samples
 MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, where intervals cover
 MOST_CONSTANT = 0.2  # 64 samples of 0/1 rewards: pass rate .1 0.15 (covers), .05 0.36 (12 to 19 % too high, does not)
 LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
-DOUBTFUL = (
-    "the correction is too uncertain for so narrow an interval; draw more samples per prompt (more prompts do not help)"
-)
 SMALLEST_AT_BETA = 1.8  # effective sample size of a tilt at a fixed beta, a mean in which the smallest count most
 HALVES_ESS = 5.0  # for intervals that include the remaining bias, where quarters do not reach a KL (ties for the best)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
@@ -199,7 +196,6 @@ def judge(
     carriers: Carriers = AVERAGE,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
-    doubtful: np.ndarray | None = None,
     at_beta: bool = False,
     prompts: int | None = None,
     left_out: int = 0,
@@ -219,7 +215,6 @@ def judge(
         carriers: the number of prompts that must carry the estimate.
         reached: 3 if all samples, their halves and their quarters reach this KL (default: everywhere).
         capped: share of quarters that end at their own ceiling although all samples do not (default: none).
-        doubtful: whether the remaining bias is not small relative to the interval (default: nowhere).
         at_beta: whether the points are at a fixed beta. There no KL is given that the samples may not reach, so their
             effective sample size must show it.
         prompts, left_out: number of prompts in the estimates, and number with too few samples, if `scores` has only a
@@ -251,7 +246,6 @@ def judge(
     ratio_error = np.zeros(count) if ratio_error is None else np.nan_to_num(ratio_error)
     reached = np.full(count, 3) if reached is None else reached
     capped = np.zeros(count) if capped is None else capped
-    doubtful = np.zeros(count, dtype=bool) if doubtful is None else doubtful
     size, k = weighted_median(ess, share), weighted_k(pooled, inverse, share, pool)
     smallest = smallest_ess(ess, share)
     constant = within_prompt_sd(scores) == 0
@@ -305,8 +299,6 @@ def judge(
                 f"quarters of the samples are too few to correct (ratio {ratio[j]:.2f} ± {ratio_error[j]:.2f}, needs "
                 f"at most {LARGEST_RATIO} with {MARGIN:g} standard error)"
             )
-        elif doubtful[j]:
-            reason = DOUBTFUL
         else:
             reason = ""
         reasons.append(reason)
