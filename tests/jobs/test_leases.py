@@ -66,10 +66,10 @@ def test_a_killed_job_frees_its_gpus_and_a_waiting_one_says_why(machine, tmp_pat
     first = start(tmp_path / "locks", 4, 60)
     assert first.stdout.readline()
     second = start(tmp_path / "locks", 1, 0)
-    time.sleep(1)
+    complaint = second.stderr.readline()
     assert second.poll() is None
     first.send_signal(signal.SIGKILL)
-    said, complaint = second.communicate(timeout=20)
+    said, _ = second.communicate(timeout=20)
     assert said.split()[1] == "GPU-aaaa"
     assert "waiting for 1 of 4 GPUs: other jobs of this machine use them" in complaint
     first.communicate()
@@ -168,3 +168,25 @@ def test_the_device_of_a_job_is_a_gpu_exactly_where_it_holds_one(monkeypatch):
     monkeypatch.setattr(leases, "_kept", [7])
     with pytest.raises(GpuError, match="torch cannot use it: .*HARDWARE=cuda"):
         leases.device_of_job()
+
+
+def test_provenance_names_the_gpus_that_a_job_took(machine, tmp_path, monkeypatch):
+    script = tmp_path / "nvidia-smi"
+    asked = tmp_path / "asked"
+    script.write_text(
+        f'#!/bin/sh\nif [ "$1" = -L ]; then cat <<\'END\'\n{CARDS}END\nelse echo "$1" > {asked}; '
+        'echo "NVIDIA H200, 143771 MiB, 580.65"; echo "NVIDIA H200, 143771 MiB, 580.65"; fi\n'
+    )
+    monkeypatch.setattr(leases, "_kept", [])
+    monkeypatch.setattr(leases, "_prepared", [])
+    environment = dict(os.environ)
+    assert leases.device_report(environment)["device"] == "cpu"
+    leases.take(2, environment, folder=tmp_path / "locks")
+    assert leases.device_report(environment) == {
+        "device": "NVIDIA H200, NVIDIA H200",
+        "memory": "143771 MiB, 143771 MiB",
+        "driver": "580.65",
+    }
+    assert asked.read_text().strip() == f"--id={environment[leases.NVIDIA]}"
+    for file in leases._kept:
+        os.close(file)

@@ -112,7 +112,7 @@ def test_labels_and_what_was_made_of_the_policy_are_told(project):
     near, still = row(project, "near"), row(project, "still")
     assert [near[key] for key in ("objective", "optimized", "coefficient", "seed")] == ["noise", "mean", 0.1, 3]
     assert [still[key] for key in ("objective", "optimized", "coefficient", "seed")] == [None] * 4
-    assert near["note"] == "a plain model folder, copied"
+    assert near["note"] == "a plain model folder"
     assert still["note"].startswith("LORA adapter, made for ")
     assert "merged into the study's base" in still["note"]
     assert "is not the study's" not in still["note"], "it names the folder that the base comes from"

@@ -108,7 +108,7 @@ def test_what_bfloat16_does_to_scores_is_measured(make_classifier, monkeypatch):
     assert 1e-4 < figures["dtype_deviation"] < 0.5
     assert f"up to {moved.max():.1%} of their spread against float32" in warnings_of(figures)[0]
     assert "dtype" not in load_and_preflight(full, folder, "rm")
-    monkeypatch.setattr("alignment_limits.rewards.preflight._free_memory", lambda: 1e5)
+    monkeypatch.setattr("alignment_limits.rewards.preflight.free_memory", lambda: 1e5)
     figures = load_and_preflight(low, folder, "rm", prompts=prompts)
     assert figures["dtype_deviation"] is None
     assert "was not measured" in warnings_of(figures)[0]

@@ -204,3 +204,27 @@ def test_the_summary_counts_what_the_shards_hold(tiny_model, tmp_path):
     assert summary["distinct_share"] == rows["text"].n_unique() / 8
     assert summary["truncation_rate"] == rows.filter(pl.col("finish_reason") == "length").height / 8
     assert summary["mean_logprob"] == pytest.approx(rows["logprob"].mean())
+
+
+def test_where_a_model_runs_decides_no_sample():
+    """Settings of the machine reach the job without being settings of its samples; kernels of another kind are one."""
+    source = {"path": "m"}
+    plain = Model(name="m", source=source)
+    here = Model(name="m", source=source, tensor_parallel=4, gpu_memory_utilization=0.5, kl_dtype="bfloat16")
+    decided = [model.model_dump(exclude=model.decides_nothing) for model in (plain, here)]
+    assert decided[0] == decided[1]
+    assert plain.settings() == here.settings()
+    placed = Model.placed(plain.settings(), {"model": {"name": "other", "tensor_parallel": 4}}, "folder")
+    assert (placed.name, placed.tensor_parallel, placed.source.path) == ("m", 4, "folder")
+    other = Model(name="m", source=source, batch_invariant=True)
+    assert other.settings() == plain.settings() | {"batch_invariant": True}
+    assert "batch_invariant" in other.model_dump(exclude=other.decides_nothing)
+
+
+def test_gpu_options_reach_vllm():
+    from alignment_limits.sampling.vllm_engine import _options
+
+    half = Model(name="m", source={"path": "m"}, dtype="bfloat16", gpu_memory_utilization=0.5)
+    assert _options(half, 100, "cuda") == {"hf_overrides": {"head_dtype": "float32"}, "gpu_memory_utilization": 0.5}
+    assert _options(Model(name="m", source={"path": "m"}), 100, "cuda") == {}
+    assert _options(half, 100, "cpu")["enforce_eager"]

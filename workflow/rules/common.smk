@@ -17,6 +17,7 @@ from alignment_limits.study.load import load_study, over_default
 from alignment_limits.study.load import read_study_file
 from alignment_limits.study.study import stages
 from alignment_limits.study.layout import Layout
+from alignment_limits.study.memory import Memory
 from alignment_limits.errors import AlignmentLimitsError
 from alignment_limits.files import sweep
 from alignment_limits.jobs.fingerprint import code_fingerprint
@@ -112,6 +113,11 @@ MADE = []
 # Paths of files, and the parts of rewards and policies. Every rule needs two of its names.
 LAYOUT = Layout(STUDY)
 results, shared = LAYOUT.results, LAYOUT.shared
+
+# Host memory of jobs with models, from the sizes of their files
+MEMORY = Memory(LAYOUT, GPU)
+# GPUs of a job that samples
+SAMPLERS = GPU * STUDY.model.tensor_parallel if STUDY.model else GPU
 
 
 def users(path):

@@ -27,6 +27,7 @@ rule judge_reward:
         *MODULES,
     resources:
         gpu=lambda w: GPU if LAYOUT.is_neural(LAYOUT.scorers[w.scorer]) else 0,
+        mem_mb=MEMORY.of("score"),
     params:
         p=lambda w: {
             "spec": LAYOUT.scoring_settings(LAYOUT.scorers[w.scorer]),

@@ -51,6 +51,8 @@ if STUDY.model:
             ENVIRONMENT
         envmodules:
             *MODULES,
+        resources:
+            mem_mb=MEMORY.of("convert"),
         params:
             p={"trust_remote_code": STUDY.model.trust_remote_code},
             code=code("convert.py"),

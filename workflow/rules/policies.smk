@@ -30,6 +30,8 @@ rule policy_model:
         ENVIRONMENT
     envmodules:
         *MODULES,
+    resources:
+        mem_mb=MEMORY.of("policy_model"),
     params:
         p=lambda w: {
             "name": LAYOUT.policies[w.policy].name,
@@ -152,7 +154,7 @@ def kl_settings(law, base_law, exchanged=False):
         "dtype": STUDY.model.dtype,
         "trust_remote_code": STUDY.model.trust_remote_code,
         "exchanged": exchanged,
-    }
+    } | LAYOUT.reading
 
 
 rule policy_kl:
@@ -176,6 +178,7 @@ rule policy_kl:
     threads: CORES
     resources:
         gpu=GPU,
+        mem_mb=MEMORY.of("policy_kl"),
     params:
         p=lambda w: kl_settings(LAYOUT.law(w.policy), LAYOUT.law()),
         code=code("policy_kl.py"),
@@ -222,12 +225,14 @@ rule policy_on_policy:
     threads: CORES
     resources:
         gpu=GPU,
+        mem_mb=MEMORY.of("policy_kl"),
     params:
         p=lambda w: {
             "template": STUDY.asked.template,
             "law": LAYOUT.law(w.policy),
             "trust_remote_code": STUDY.model.trust_remote_code,
-        },
+        }
+        | LAYOUT.reading,
         code=code("policy_on_policy.py"),
     script:
         "../scripts/policy_on_policy.py"

@@ -25,6 +25,7 @@ rule preflight_reward:
         *MODULES,
     resources:
         gpu=lambda w: GPU if LAYOUT.is_neural(BY_FILE[w.reward]) else 0,
+        mem_mb=MEMORY.of("score"),
     params:
         p=lambda w: {
             "spec": LAYOUT.scoring_settings(BY_FILE[w.reward]),
@@ -80,6 +81,7 @@ rule score:
         *MODULES,
     resources:
         gpu=lambda w: GPU if LAYOUT.is_neural(LAYOUT.scorers[w.scorer]) else 0,
+        mem_mb=MEMORY.of("score"),
     params:
         p=lambda w: {"spec": LAYOUT.scoring_settings(LAYOUT.scorers[w.scorer])},
         code=lambda w: code("score.py", *LAYOUT.modules(LAYOUT.scorers[w.scorer])),

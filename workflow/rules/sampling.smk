@@ -60,7 +60,8 @@ if STUDY.sampling:
             *MODULES,
         threads: CORES
         resources:
-            gpu=GPU if STUDY.sampling.engine != "endpoint" else 0,
+            gpu=SAMPLERS if STUDY.sampling.engine != "endpoint" else 0,
+            mem_mb=MEMORY.of("sample"),
         params:
             p=lambda w: LAYOUT.sampling_settings(int(w.block[1:]), STUDY.seed),
             code=code(
@@ -91,6 +92,7 @@ if STUDY.sampling:
         threads: CORES
         resources:
             gpu=GPU,
+            mem_mb=MEMORY.of("read_samples"),
         params:
             p={
                 "model": LAYOUT.base,
@@ -100,7 +102,8 @@ if STUDY.sampling:
                 "dtype": STUDY.model.dtype,
                 "elsewhere": STUDY.samples is not None,
                 "trust_remote_code": STUDY.model.trust_remote_code,
-            },
+            }
+            | LAYOUT.reading,
             code=code("read_samples.py"),
         script:
             "../scripts/read_samples.py"

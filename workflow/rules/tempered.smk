@@ -65,7 +65,8 @@ rule tempered:
         *MODULES,
     threads: CORES
     resources:
-        gpu=GPU,
+        gpu=SAMPLERS,
+        mem_mb=MEMORY.of("tempered"),
     params:
         p={
             "tempering": STUDY.tempered.model_dump(exclude={"reward"})
@@ -76,7 +77,7 @@ rule tempered:
             "rewards": {
                 term: LAYOUT.scoring_settings(term) for term in TEMPERED_TERMS
             },
-            "model": STUDY.model.model_dump(exclude={"source"}),
+            "model": STUDY.model.settings(),
             "sampling": STUDY.sampling.model_dump(exclude=STUDY.sampling.how_many),
             "template": STUDY.prompts.template,
         },

@@ -30,6 +30,7 @@ rule features:
         *MODULES,
     resources:
         gpu=GPU,
+        mem_mb=MEMORY.of("features"),
     params:
         p=lambda w: {"text": LAYOUT.encoders[w.encoder].text},
         code=code("features.py"),
@@ -148,6 +149,7 @@ if STUDY.gold_labels:
         threads: CORES
         resources:
             gpu=GPU,
+            mem_mb=MEMORY.of("fine_tune"),
         params:
             p=fine_tuning_settings,
             code=code("fine_tune.py"),

@@ -100,6 +100,7 @@ rule train_policy:
     threads: CORES
     resources:
         gpu=GPU,
+        mem_mb=MEMORY.of("train_policy"),
     params:
         p=training_settings,
         code=training_code("train_policy.py"),

@@ -1,4 +1,4 @@
-"""Compute the KL to the base for one shard of a policy's replies: both estimates of every reply, in float32."""
+"""Compute the KL to the base for one shard of a policy's replies: both estimates of every reply."""
 
 from alignment_limits.jobs.leases import device_of_job, prepare
 
@@ -32,9 +32,9 @@ with job(snakemake):
         of = dict(zip(prompts["prompt_id"], ids, strict=True))
         return [of[prompt_id] for prompt_id in samples["prompt_id"]]
 
-    device = device_of_job()
+    device, dtype = device_of_job(), p.get("kl_dtype", "float32")
     models = {
-        folder: load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"])
+        folder: load_split(Path(folder), device=device, trust_remote_code=p["trust_remote_code"], dtype=dtype)
         for folder in dict.fromkeys((files.policy, files.base))
     }
     start = time.perf_counter()
@@ -55,7 +55,7 @@ with job(snakemake):
         **{name: pl.Series(getattr(kl, name)) for name in ("kl", "log_ratio", "logprob", "logprob_base")}
     )
     apart = deviation(samples["logprob"], table["logprob"], samples["n_tokens"])
-    check_deviation(apart, p["dtype"], f"policy {snakemake.wildcards.policy}")
+    check_deviation(apart, p.get("kl_dtype", p["dtype"]), f"policy {snakemake.wildcards.policy}")
     figures = {
         "seconds": round(seconds, 2),
         "deviation": asdict(apart),

@@ -22,7 +22,8 @@ with job(snakemake):
     folder = Path(files.policy)
     ids = encode(prompts["text"].to_list(), load_tokenizer(folder, p["trust_remote_code"]), p["template"])
     sent = dict(zip(prompts["prompt_id"], ids, strict=True))
-    model = load_split(folder, device=device_of_job(), trust_remote_code=p["trust_remote_code"])
+    reading = {"trust_remote_code": p["trust_remote_code"], "dtype": p.get("kl_dtype", "float32")}
+    model = load_split(folder, device=device_of_job(), **reading)
     with progress_bar(samples.height, "reply", f"{snakemake.wildcards.policy} reads") as bar:
         read = sequence_kl(
             model,

@@ -10,8 +10,10 @@ import polars as pl
 
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, provenance, say
+from alignment_limits.models.memory import checkpoint
 from alignment_limits.rewards.load import by_prompt, read_beside, with_server
 from alignment_limits.rewards.preflight import OWN_REPLIES, load_and_preflight, warnings_of
+from alignment_limits.study.memory import for_scoring, in_words
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS
 
@@ -29,6 +31,9 @@ with job(snakemake):
     spec = with_server(p["spec"], snakemake.config.get("rewards", {}))
     name, folder = p["name"], Path(files) if files else None
     more = {"own": replies, "reply_tokens": p["max_new_tokens"], "device": device_of_job()}
+    if folder and p["spec"].get("dtype"):
+        size, dtype = checkpoint(folder), p["spec"]["dtype"]
+        say(f"{name}: {in_words(size, dtype, for_scoring(size, dtype))} of memory, or its GPU does")
     figures = load_and_preflight(spec, folder, name, prompts=read, **more)
     say(f"preflight {name}: passed")
     for warning in warnings_of(figures):

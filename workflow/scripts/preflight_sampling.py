@@ -6,8 +6,10 @@ import polars as pl
 
 from alignment_limits.files import write_json
 from alignment_limits.jobs.job import job, say
+from alignment_limits.models.memory import checkpoint
 from alignment_limits.models.tokenizer import context_length, load_tokenizer
 from alignment_limits.sampling.shard import check_lengths, encode, own_system
+from alignment_limits.study.memory import for_sampling, in_words
 from alignment_limits.tables.artifacts import read_table
 from alignment_limits.tables.schemas.samples import PROMPTS
 
@@ -25,6 +27,9 @@ with job(snakemake):
         check_lengths(own["prompt_id"].to_list(), sent, p["max_new_tokens"], room, f"policy '{name}'")
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}
+    dtype = snakemake.config["model"].get("dtype", "float32")
+    size = checkpoint(folder)
+    say(f"the model: {in_words(size, dtype, for_sampling(size, dtype))} of memory, or its GPUs do")
     say(f"{len(ids)} prompts of up to {lengths[-1]} tokens fit the model's context of {context}")
     shown = prompts["text"][0]
     say(f"the first prompt, as the model reads it: {shown[:2000]!r}" + ("" if len(shown) <= 2000 else " …"))

@@ -20,15 +20,17 @@ with job(snakemake):
     samples, prompts = read_table(files.samples, SAMPLES), read_table(files.prompts, PROMPTS)
     law = SamplingLaw(p["temperature"], p["top_p"])
     options = {"template": p["template"], "trust_remote_code": p["trust_remote_code"]}
+    options |= {"dtype": p.get("kl_dtype", "float32")}
+    rounded = p.get("kl_dtype", p["dtype"])
     table = read_again(samples, prompts, Path(files.model), law, **options)
     known = table.drop_nulls("logprob")
     apart = deviation(known["logprob"], known["logprob_read"], known["n_tokens"])
     if not known.height:
         say("the samples have no log-probabilities, so nothing shows whether this model drew them")
     elif p.get("elsewhere"):
-        check_drawn_by(apart, p["dtype"], p["model"])
+        check_drawn_by(apart, rounded, p["model"])
     else:
-        check_deviation(apart, p["dtype"], f"base model {p['model']}")
+        check_deviation(apart, rounded, f"base model {p['model']}")
     if known.height:
         say(f"{apart.replies} replies read again: log-probabilities differ by at most {apart.largest:.1g} nats a reply")
     more = {"run": {"deviation": asdict(apart)}, "source": {"samples_sha256": file_sha256(files.samples)}}

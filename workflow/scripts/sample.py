@@ -8,7 +8,6 @@ from pathlib import Path
 
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.sampling.shard import sample_shard
-from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import PROMPTS, SAMPLES
@@ -24,7 +23,7 @@ with job(snakemake):
     table, figures = sample_shard(
         prompts,
         Path(snakemake.input.model),
-        Model(**p["model"], source=Source(path=snakemake.input.model)),
+        Model.placed(p["model"], snakemake.config, snakemake.input.model),
         sampling,
         template=p["template"],
         study_seed=p["seed"],

@@ -17,7 +17,6 @@ from alignment_limits.limits.sequential import Level, Tempering
 from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
 from alignment_limits.sampling.shard import decode, encode, engine_class, progress
 from alignment_limits.sampling.tempered import LanguageWorld, Writing, draw_levels, ladder_of
-from alignment_limits.study.base import Source
 from alignment_limits.study.sampling import Model, Sampling
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
@@ -69,7 +68,7 @@ with job(snakemake):
         samples.group_by("prompt_id", maintain_order=True).agg("token_ids")["token_ids"].to_list(), reward.base[rows]
     )
     sent = encode(chunk["text"].to_list(), tokenizer, p["template"])
-    model = Model(**p["model"], source=Source(path=str(folder)))
+    model = Model.placed(p["model"], snakemake.config, str(folder))
     sampling = Sampling(**p["sampling"], samples_per_prompt=max(2, p["sampling"]["block"]))
     needed = max(map(len, sent)) + sampling.max_new_tokens
     say(f"tempered sampling of {chunk.height} prompts (loading the model: ~20 s)")

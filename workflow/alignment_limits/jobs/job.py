@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import TABLES, digest
+from alignment_limits.jobs.leases import device_report
 from alignment_limits.jobs.records import made_by, write_records
 from alignment_limits.tables.artifacts import versions
 
@@ -131,15 +132,15 @@ class _Tee:
     """Writes to the terminal and to a log, without a progress bar's redraws in the log."""
 
     def __init__(self, terminal: TextIO, log: TextIO) -> None:
-        self._terminal, self._log = terminal, log
+        self._terminal, self.log = terminal, log
 
     def write(self, text: str) -> int:
         if "\r" not in text:
-            self._log.write(text)
+            self.log.write(text)
         return self._terminal.write(text)
 
     def flush(self) -> None:
-        self._log.flush()
+        self.log.flush()
         self._terminal.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -158,7 +159,7 @@ def say(message: str) -> None:
 
 
 def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dict[str, Any]:
-    """The provenance of an artifact: study, stage, settings and their digest, code fingerprint, versions."""
+    """The provenance of an artifact: study, stage, settings and their digest, code fingerprint, versions, device."""
     settings = dict(snakemake.params.p)
     return {
         "study": snakemake.config["study"],
@@ -169,6 +170,7 @@ def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dic
         "seed": snakemake.config.get("seed", 0),
         "versions": versions(["alignment-limits", "polars", "numpy", *packages]),
         "record": made_by(snakemake),
+        **({"machine": device_report()} if "torch" in packages else {}),
         **more,
     }
 

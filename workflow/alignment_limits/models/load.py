@@ -35,6 +35,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from alignment_limits.errors import ModelError
 from alignment_limits.files import damaged_in, reading
 from alignment_limits.jobs.job import progress_bar
+from alignment_limits.models.memory import check_fits, free_memory
 from alignment_limits.models.tokenizer import first_lines, load_config, stated_context
 
 PROBE = 24  # tokens of the text on which kernels are compared
@@ -73,6 +74,8 @@ def load_model(
     dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
     config = load_config(folder, trust_remote_code)
     capped = {"attn_implementation": "eager"} if caps_attention(config) else {}
+    placed = {} if device == "cpu" else {"device_map": {"": device}}  # weights go straight to the GPU
+    check_fits(folder, config.dtype or "float32" if dtype == "auto" else dtype, *_room(device))
     with reading(folder, ModelError):
         try:
             model, info = auto.from_pretrained(
@@ -83,6 +86,7 @@ def load_model(
                 dtype=dtype,
                 output_loading_info=True,
                 **capped,
+                **placed,
                 **options,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -95,9 +99,16 @@ def load_model(
         raise ModelError(f"{folder} lacks trained weights for {missing}; it is {lacking}")
     if getattr(model, "generation_config", None) is not None:
         model.generation_config = GenerationConfig()
-    model = model.eval().to(device)
+    model = model.eval() if placed else model.eval().to(device)
     honour_configuration(model)
     return model
+
+
+def _room(device: str) -> tuple[float, str]:
+    """Bytes that a model may take on a device, and the device's name."""
+    if device == "cpu":
+        return free_memory(), "this machine"
+    return float(torch.cuda.mem_get_info(device)[0]), f"the GPU ({torch.cuda.get_device_name(device)})"
 
 
 def caps_attention(config: Any) -> bool:

@@ -255,6 +255,7 @@ def read_again(
     *,
     template: str,
     trust_remote_code: bool = False,
+    dtype: str = "float32",
     replies: int = REPLIES,
 ) -> pl.DataFrame:
     """The table `read_again`: both log-probabilities of replies that are spread evenly over a shard.
@@ -265,6 +266,7 @@ def read_again(
         law: the law by which it was drawn.
         template: of the prompts.
         trust_remote_code: whether a model may run its own code.
+        dtype: precision of the model's body.
         replies: largest number of replies.
 
     Returns:
@@ -274,6 +276,6 @@ def read_again(
     texts = dict(prompts.select("prompt_id", "text").iter_rows())
     tokenizer = load_tokenizer(folder, trust_remote_code)
     sent = encode([texts[name] for name in few["prompt_id"]], tokenizer, template)
-    model = load_split(folder, device=device_of_job(), trust_remote_code=trust_remote_code)
+    model = load_split(folder, device=device_of_job(), trust_remote_code=trust_remote_code, dtype=dtype)
     read = sequence_kl(model, model, sent, few["token_ids"].to_list(), law).logprob
     return few.select("prompt_id", "sample_id", "n_tokens", "logprob").with_columns(logprob_read=pl.Series(read))

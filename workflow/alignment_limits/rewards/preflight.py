@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment_limits.errors import AlignmentLimitsError, RewardError
+from alignment_limits.models.memory import checkpoint, free_memory
 from alignment_limits.rewards.base import ItemReward, Prompt, RewardModel, turns_of
 from alignment_limits.rewards.load import load_reward
 
@@ -217,7 +218,7 @@ def load_and_preflight(
     del reward
     gc.collect()  # never both bodies in memory at once
     figures |= {"dtype": dtype, "dtype_deviation": None, "dtype_deviation_rms": None}
-    if folder is None or _fits_in_float32(folder):
+    if folder is None or 1.2 * checkpoint(folder).size() < free_memory():
         full = _named(name, lambda: load_reward(settings | {"dtype": "float32"}, folder, device=device))
         exact = _scored(full, name, asked)[0]
         moved = np.abs(rounded - exact) / exact.std()
@@ -243,26 +244,6 @@ def warnings_of(figures: dict[str, Any]) -> list[str]:
             )
         out.append(f"reward '{name}': its {figures['dtype']} body {moved}")
     return out
-
-
-def _fits_in_float32(folder: Path) -> bool:
-    """Whether a checkpoint's weights in float32, plus a fifth, fit into the machine's free memory."""
-    from safetensors import safe_open
-
-    numbers = 0
-    for file in Path(folder).glob("*.safetensors"):
-        with safe_open(file, "np") as tensors:
-            numbers += sum(int(np.prod(tensors.get_slice(key).get_shape())) for key in tensors.keys())  # noqa: SIM118
-    return 4.8 * numbers < _free_memory()
-
-
-def _free_memory() -> float:
-    """Bytes of memory that a process can still use; infinite if the system does not report it."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return float("inf")
-    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), float("inf"))
 
 
 def _scored(reward: RewardModel, name: str, asked: list[Probe]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -170,14 +170,14 @@ def sample_shard(
     block: int,
     threads: int = 1,
     label: str = "",
-) -> tuple[pl.DataFrame, dict[str, float]]:
+) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Sample `sampling.block` replies to every prompt; the block's number decides their sample ids and seeds.
 
     Returns:
         the table `samples`, and numbers of the run. The table has for each reply the number of tokens that the
         tokenizer does not know (padding rows of the vocabulary; they have no text). The numbers are tokens, seconds,
         tokens per second (without start-up), truncation rate, share of duplicates within a prompt, share of unknown
-        tokens.
+        tokens; and how the engine ran.
 
     Raises:
         PromptError: a prompt does not fit the model's context.
@@ -210,7 +210,12 @@ def sample_shard(
     known = set(tokenizer.get_vocab().values())
     rows["n_unknown"] = [sum(token not in known for token in t) for t in rows["token_ids"]]
     table = pl.DataFrame(rows)
-    return table, _figures(table, seconds)
+    return table, _figures(table, seconds) | engine_of(engine)
+
+
+def engine_of(engine: Any) -> dict[str, Any]:
+    """How an engine ran, for provenance; empty for engines that do not say."""
+    return {"engine": engine.description()} if hasattr(engine, "description") else {}
 
 
 def _figures(table: pl.DataFrame, seconds: float) -> dict[str, float]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
+import re
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import SamplingError
-from alignment_limits.jobs.leases import device_of_job, visible_gpus
+from alignment_limits.jobs.leases import device_of_job, device_report, visible_gpus
+from alignment_limits.models.memory import check_fits, free_memory
 from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.shard import Completion, Request
 from alignment_limits.study.sampling import Model, Sampling
@@ -25,6 +29,8 @@ CPU_OPTIONS: dict[str, Any] = {
     "max_num_batched_tokens": 8192,
     "enforce_eager": True,
 }
+
+GPU_SHARE = 0.9  # vLLM's own share of a GPU's memory
 
 # architectures for which vLLM computes another law than the checkpoints' (more than rounding)
 OTHER_LAW = {"bloom": "it takes the exact GELU for BLOOM's own, which is off by 10⁻³ nats a reply and more"}
@@ -41,33 +47,54 @@ class VllmEngine:
     """
 
     def __init__(self, folder: Path, model: Model, sampling: Sampling, context: int, threads: int) -> None:
-        prepare_environment(threads, on_gpu=bool(visible_gpus()))
+        on_gpu = bool(visible_gpus())
+        prepare_environment(threads // model.tensor_parallel or 1, on_gpu)
         _quiet()
         config = load_config(folder, model.trust_remote_code)
         if why := OTHER_LAW.get(config.model_type):
             raise SamplingError(f"vLLM does not sample the law of the model in {folder}: {why}; {REMEDY}")
+        if model.batch_invariant and not on_gpu:
+            raise SamplingError("model.batch_invariant is for GPUs, and this job has none: remove it from the study")
+        if model.batch_invariant:
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"
+        if model.tensor_parallel > 1:  # on a CPU, vLLM would want a NUMA node for each part
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        check_fits(folder, model.dtype, *_room(model, on_gpu))
         from vllm import LLM
 
-        # log-probabilities of the law that is sampled (after temperature and top-p)
-        options: dict[str, Any] = {"logprobs_mode": "processed_logprobs"}
-        if device_of_job() == "cpu":
-            tokens = max(CPU_OPTIONS["max_num_batched_tokens"], context)
-            options |= CPU_OPTIONS | {"max_num_batched_tokens": tokens}
+        _log_to_the_job()
         self._sampling = sampling
-        self._llm = _started(
-            LLM,
-            folder,
-            config,
-            model=str(folder),
-            dtype=model.dtype,
-            max_model_len=context,
-            trust_remote_code=model.trust_remote_code,
-            disable_log_stats=True,
-            use_tqdm_on_load=False,
-            generation_config="vllm",  # the study's settings only, never the model's defaults
-            seed=0,  # every request has its own seed; this one avoids a warning of vLLM
-            **options,
-        )
+        with _main_without_a_file():
+            self._llm = _started(
+                LLM,
+                folder,
+                config,
+                model=str(folder),
+                dtype=model.dtype,
+                max_model_len=context,
+                trust_remote_code=model.trust_remote_code,
+                logprobs_mode="processed_logprobs",  # of the law that is sampled (after temperature and top-p)
+                tensor_parallel_size=model.tensor_parallel,
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+                generation_config="vllm",  # the study's settings only, never the model's defaults
+                seed=0,  # every request has its own seed; this one avoids a warning of vLLM
+                **_options(model, context, device_of_job()),
+            )
+
+    def description(self) -> dict[str, Any]:
+        """How the model runs: parts of it in parallel, precision of the head, graphs, kernels of attention."""
+        config = self._llm.llm_engine.vllm_config
+        layers = config.compilation_config.static_forward_context.values()  # empty if workers are other processes
+        attention = {layer.attn_backend.get_name() for layer in layers if hasattr(layer, "attn_backend")}
+        return {
+            "executor": str(config.parallel_config.distributed_executor_backend),
+            "tensor_parallel": config.parallel_config.tensor_parallel_size,
+            "head_dtype": str(config.model_config.head_dtype).removeprefix("torch."),
+            "compilation": config.compilation_config.mode.name,
+            "cuda_graphs": config.compilation_config.cudagraph_mode.name,
+            "attention": ", ".join(sorted(attention)),
+        }
 
     def generate(
         self, requests: Sequence[Request], stop: Sequence[int], progress: Callable[..., Any]
@@ -102,6 +129,50 @@ class VllmEngine:
             ]
             for output in outputs
         ]
+
+
+def _room(model: Model, on_gpu: bool) -> tuple[float, str]:
+    """Bytes that vLLM may use, and of what."""
+    if not on_gpu:
+        return free_memory(), "this machine"
+    memory = re.findall(r"(\d+) MiB", device_report().get("memory", ""))  # torch would spoil the GPU for forked workers
+    total = sum(sorted(map(int, memory))[: model.tensor_parallel]) * 2.0**20 or float("inf")
+    share = model.gpu_memory_utilization or GPU_SHARE
+    return total * share, f"{share:.0%} of {model.tensor_parallel} GPU(s) (model.gpu_memory_utilization)"
+
+
+def _options(model: Model, context: int, device: str) -> dict[str, Any]:
+    """Arguments of vLLM that depend on the model's precision and on the device."""
+    options: dict[str, Any] = {}
+    if model.dtype != "float32":  # in 16 bits next tokens would tie; transformers' reading has this head, too
+        options["hf_overrides"] = {"head_dtype": "float32"}
+    if device == "cpu":
+        tokens = max(CPU_OPTIONS["max_num_batched_tokens"], context)
+        return options | CPU_OPTIONS | {"max_num_batched_tokens": tokens}
+    if model.gpu_memory_utilization is not None:
+        options["gpu_memory_utilization"] = model.gpu_memory_utilization
+    return options
+
+
+@contextlib.contextmanager
+def _main_without_a_file() -> Iterator[None]:
+    """Hide the script's file: workers that are started anew would run it again, before they serve."""
+    main = sys.modules["__main__"].__dict__
+    file = main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main["__file__"] = file
+
+
+def _log_to_the_job() -> None:
+    """Write vLLM's messages to the job's log, and not to the terminal."""
+    log = getattr(sys.stderr, "log", None)
+    if log is not None:
+        logger = logging.getLogger("vllm")
+        logger.handlers, logger.propagate = [logging.StreamHandler(log)], False
+        logger.setLevel(logging.INFO)
 
 
 def _started(llm: Any, folder: Path, config: Any, **options: Any) -> Any:
@@ -144,7 +215,9 @@ def prepare_environment(threads: int, on_gpu: bool = False) -> None:
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads on a busy machine cost 4.6 times the throughput
     }
-    if not on_gpu:
+    if on_gpu:
+        defaults["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # else the question for a GPU spoils it for forked workers
+    else:
         defaults["TORCH_COMPILE_DISABLE"] = "1"  # no compiler needed, no warm-up; equal throughput on the CPU
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

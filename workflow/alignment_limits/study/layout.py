@@ -164,7 +164,7 @@ class Layout:
     def sampling_settings(self, block: int, seed: int, policy: str | None = None) -> dict[str, Any]:
         """Settings that decide a block of samples, without the number of samples and the layout of shards."""
         return {
-            "model": self.study.model.model_dump(exclude={"source"}),
+            "model": self.study.model.settings(),
             "sampling": self.study.sampling.model_dump(exclude=self.study.sampling.how_many) | self.law(policy),
             "template": self.study.asked.template,
             "seed": seed,
@@ -180,6 +180,12 @@ class Layout:
             return {"links": links, **prompts, "samples_per_prompt": 1, "block": 1}
         each = self.policy_samples if of_policies else sampling.samples_per_prompt
         return {"links": links, **prompts, "samples_per_prompt": each, "block": sampling.block}
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """Settings of jobs that read replies again; empty for the default."""
+        dtype = self.study.model.kl_dtype if self.study.model else "float32"
+        return {"kl_dtype": dtype} if dtype != "float32" else {}
 
     @property
     def read_again(self) -> str:

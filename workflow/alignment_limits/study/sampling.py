@@ -35,6 +35,40 @@ class Model(Strict):
         description="maximum number of tokens of prompt and reply; default: the model's own (required for models "
         "without position embeddings, such as BLOOM)",
     )
+    kl_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="precision of the models' bodies where log-probabilities of replies are read again, for KL; heads "
+        "are float32",
+    )
+    tensor_parallel: int = Field(
+        1, ge=1, le=64, description="GPUs of one sampling job, which share the model; for a model too large for one"
+    )
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="share of a GPU's memory that vLLM uses; default: vLLM's own"
+    )
+    batch_invariant: bool = Field(
+        False,
+        description="on a GPU: vLLM's kernels whose results do not depend on the other replies of a batch; slower",
+    )
+
+    # where and how the model runs changes its samples by rounding only
+    placement: ClassVar = {"context", "kl_dtype", "tensor_parallel", "gpu_memory_utilization"}
+
+    @property
+    def decides_nothing(self) -> set[str]:
+        """Keys that do not change the law of the samples."""
+        return {"name", *self.placement} | (set() if self.batch_invariant else {"batch_invariant"})
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of a job that loads the model; of `placement` only the context."""
+        return self.model_dump(exclude=self.decides_nothing - {"name", "context"} | {"source"})
+
+    @classmethod
+    def placed(cls, settings: dict[str, Any], study: dict[str, Any], folder: str) -> Model:
+        """The model of a job: its settings, `placement` as the study file has it today, and its folder."""
+        given = study.get("model") or {}
+        here = {key: given[key] for key in cls.placement if key in given}
+        return cls.model_validate(here | settings | {"source": {"path": folder}})
 
 
 class Prompts(Strict):

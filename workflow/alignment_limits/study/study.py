@@ -291,7 +291,7 @@ class Study(Strict):
         if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts from scores samples nothing")
         decides = {
-            "model": self.model.model_dump(exclude={"name", "context"}),
+            "model": self.model.model_dump(exclude=self.model.decides_nothing),
             "prompts": self.prompts.model_dump(exclude=self.prompts.decides_nothing),
             "sampling": self.sampling.model_dump(exclude=self.sampling.how_many),
             "seed": self.seed,
@@ -333,7 +333,7 @@ class Study(Strict):
             if policy.setting:  # the study creates its pairs
                 decides |= {"study": self.study, "preferences": learned_from(policy, self.preferences)}
             return f"{file_name(policy.name)}-{digest(decides)}"
-        base = self.model.model_dump(exclude={"name", "dtype", "context"})
+        base = self.model.model_dump(exclude=self.model.decides_nothing | {"dtype"})
         if self.samples:  # their id does not contain the law of policies
             base |= {"sampling": self.sampling.model_dump(exclude=self.sampling.how_many), "seed": self.seed}
         if isinstance(policy, Proposed):
