@@ -156,7 +156,7 @@ def _options(model: Model, context: int, device: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _main_without_a_file() -> Iterator[None]:
-    """Hide the script's file: workers that are started anew would run it again, before they serve."""
+    """Hide the script's file: worker processes would run it before they serve."""
     main = sys.modules["__main__"].__dict__
     file = main.pop("__file__", None)
     try:
