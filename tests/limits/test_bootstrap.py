@@ -6,6 +6,7 @@ import scipy.stats
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits import CorrectedCurve, PromptBootstrap, tilt
+from alignment_limits.limits.bootstrap import no_lower_than_of_a_variance, no_shorter_than_students
 from alignment_limits.limits.means import interval, interval_of_unlike
 
 
@@ -155,3 +156,19 @@ def test_prompts_of_unlike_counts_get_no_less_than_students_width() -> None:
     np.testing.assert_allclose(low, np.minimum(own_low, values.mean(axis=0) - reach), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(high, np.maximum(own_high, values.mean(axis=0) + reach), rtol=1e-9, atol=1e-12)
     assert np.mean(low < own_low - 1e-9) > 0.1, "Student's decides somewhere"
+
+
+def test_the_upper_end_of_a_variance_of_few_units_is_high_enough() -> None:
+    rng, above, students = np.random.default_rng(3), [], []
+    for _ in range(300):
+        x = rng.normal(size=16)
+        boot, each = PromptBootstrap(16, replicates=100), ((x - x.mean()) ** 2 * 16 / 15)[:, None]
+        _, high = no_shorter_than_students(boot, each, *boot.interval(each))
+        students.append(high[0] >= 1)
+        above.append(no_lower_than_of_a_variance(boot, each, high)[0] >= 1)
+    assert np.mean(students) < 0.93, "Student's end is too low where the units happen to be alike"
+    assert np.mean(above) > 0.97
+    gaps = np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 4.0]])
+    ends = no_lower_than_of_a_variance(PromptBootstrap(3, replicates=100), gaps, np.array([9e9, 0.0]))
+    assert ends[0] == 9e9
+    assert ends[1] > 3

@@ -9,7 +9,7 @@ import pytest
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.ranks import best_of_n_means, kl_bound
 from alignment_limits.tradeoffs import best_of_majority, majority, pass_at_k
-from alignment_limits.tradeoffs.majority import _kl_of_best
+from alignment_limits.tradeoffs.majority import Stretches
 
 CORRECT = np.array([1, 1, 0, 0, 0, 1, 0.0])
 ANSWERS = np.array(["7", "7", "8", "8", "9", "", ""], dtype=object)  # two replies without an answer, one of them passes
@@ -108,7 +108,7 @@ def test_the_kl_of_best_of_majority_is_that_of_all_sequences_of_draws(share):
             votes.append(np.where(frequent, drawn, 0))
         base = {at: np.mean((at[0] == REPLIES) & (at[1] == LEVELS)) for at in law}
         exact = sum(q * log(q / base[at]) for at, q in law.items())
-        found = _kl_of_best(np.array(votes, dtype=float)[None], LEVELS[None], REPLIES[None])
+        found = Stretches(LEVELS[None], REPLIES[None], 4).kl(np.array(votes, dtype=float)[None])
         assert found[0] == pytest.approx(exact, abs=1e-12), k
 
 

@@ -267,14 +267,33 @@ FURTHER = 20.0, 2.5  # further units for each unit of skewness above it, and at 
 
 def no_shorter_than_students(boot: PromptBootstrap, values: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """An interval of the mean of (P, K), widened on each side to Student's if that is longer."""
+    mean, error = _mean_and_error(boot, values)
+    reach = student_quantile(boot.level, boot.units - 1) * error
+    return np.minimum(low, mean - reach), np.maximum(high, mean + reach)
+
+
+def no_lower_than_of_a_variance(boot: PromptBootstrap, values: Array, high: Array) -> Array:
+    """Upper ends (K,) of intervals of means of (P, K) that behave as a variance between units does, raised if too low.
+
+    Units that happen to be alike show too small a variance, and too small an error of it. Contributions to a variance
+    have the law of χ² with one degree of freedom, of skewness √8 and kurtosis 15. So the error grows with the estimate
+    at the rate b = √8 / (2 √n), and is known with 2 n / 14 degrees of freedom. Where the error is linear in the value,
+    log(1 + b · value / error) has a constant one, so the end is (e^{t b} - 1) / b errors above the mean.
+    """
+    mean, error = _mean_and_error(boot, values)
+    rate = np.sqrt(8.0 / boot.units) / 2
+    t = float(student_quantiles(boot.level, np.array(max(boot.units / 7, 2.0))))
+    return np.asarray(np.fmax(high, mean + error * np.expm1(t * rate) / rate))
+
+
+def _mean_and_error(boot: PromptBootstrap, values: Array) -> tuple[Array, Array]:
+    """Mean of (P, K) over the prompts that have a value, and its standard error."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     mean = np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
     away = boot.sums(np.where(known, values - mean, 0.0))
-    units = boot.units
-    error = np.sqrt((away**2).sum(axis=0) * units / max(units - 1, 1)) / np.maximum(count, 1)
-    reach = student_quantile(boot.level, units - 1) * error
-    return np.minimum(low, mean - reach), np.maximum(high, mean + reach)
+    n = boot.units
+    return mean, np.sqrt((away**2).sum(axis=0) * n / max(n - 1, 1)) / np.maximum(count, 1)
 
 
 def limit_interval(boot: PromptBootstrap, values: Array, left: Array) -> tuple[Array, Array]:

@@ -33,7 +33,7 @@ from alignment_limits.ensembles.scores import (
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns
-from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.bootstrap import PromptBootstrap, no_lower_than_of_a_variance
 from alignment_limits.limits.curve import split_count
 from alignment_limits.limits.means import (
     Mean,
@@ -297,8 +297,11 @@ def _table(
     plain, skewed = interval_of_unlike(boot, gain, sample_counts(part.selecting)), interval_of_limit(boot, gain, none)
     ends = {"gain": tuple(np.where(constant, a, b) for a, b in zip(plain, skewed, strict=True))}
     ends |= {"draws": interval(boot, draws), "tokens": interval(boot, tokens)}
-    # A few prompts may carry what a rule gains in addition.
-    ends["extra"] = interval_of_limit(boot, extra, none)
+    # A few prompts may carry what a rule gains in addition. To leading order, that of the best n is a variance between
+    # prompts: of what a draw is worth.
+    low, high = interval_of_limit(boot, extra, none)
+    more = no_lower_than_of_a_variance(boot, extra, high)
+    ends["extra"] = low, np.where(method == PER_PROMPT, more, high)
     if not by_tokens:
         tokens, ends["tokens"] = np.full_like(tokens, np.nan), (np.full(len(n), np.nan),) * 2
     less, more = interval_of_limit(boot, moved, none)

@@ -12,10 +12,16 @@ the same judgement shows too large a gain. Another judgement of the same reply h
 
       limit^2 = (J limit_J^2 - limit_1^2) / (J - 1).
 
-  This is exact for Gaussian rewards and close to it for others, while the noise is the same for good replies and bad
-  ones. Another correction is exact for Gaussian rewards, too: limit_J times the root of the reliability of the mean.
-  Their distance is added to the interval. If the noise differs by more than a quarter between the tilt and the base,
-  only the bounds are reliable.
+  This is exact for Gaussian rewards, while the noise is the same for good replies and bad ones. For others, cumulants
+  say how far it is off: with s = √(2 KL) a law of variance V and cumulants k3 and k4 has
+
+      limit^2 = s^2 [V + k3 s / (3 √V) + (k4 / V - k3^2 / V^2) s^2 / 12 + ...],
+
+  and Gaussian noise changes V alone. So the last terms at the three variances give the error of the formula, which is
+  taken off; k3 and k4 of the noise-free reward are means of products of different judgements, in which noise has mean
+  0. Half of what is taken off is added to the interval, for the terms that follow. Another correction is exact for
+  Gaussian rewards, too: limit_J times the root of the reliability of the mean. Its distance is also added. If the
+  noise differs by more than a quarter between the tilt and the base, only the bounds are reliable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -271,12 +277,15 @@ def _limits(
     own, other = (np.mean([p.values[..., v] for p in tilted], axis=0) for v in (0, 1))
     one, all_of = first.mean(axis=0), every.mean(axis=0)
     square = (count * all_of**2 - one**2) / (count - 1)
-    limit = np.sqrt(np.maximum(square, 0.0))
+    off, carried = _formulas_error(arrays, kappa, reliability)
+    off = np.clip(off, -square / 2, square / 2)
+    limit = np.sqrt(np.maximum(square - off, 0.0))
     safe = np.where(limit > 0, limit, np.nan)
-    influence = (count * all_of * (every - all_of) - one * (first - one)) / ((count - 1) * safe)
+    influence = (count * all_of * (every - all_of) - one * (first - one)) / ((count - 1) * safe) - carried / (2 * safe)
     biases = [remaining(p.levels, p.correction.factor, _size(p))[:, 0] for p in (ones[0], whole)]
     left = np.nan_to_num(np.abs(count * all_of * biases[1] - one * biases[0]) / ((count - 1) * safe))
-    left = np.hypot(left, limit - all_of * np.sqrt(count * reliability / (1 + (count - 1) * reliability)))
+    other_way = all_of * np.sqrt(count * reliability / (1 + (count - 1) * reliability))
+    left = np.hypot(np.hypot(left, np.sqrt(np.maximum(square, 0.0)) - other_way), np.nan_to_num(off / (4 * safe)))
     low, high = limit_interval(boot, limit + influence, left)
     out = _means(own, other, mean, np.exp(kappa), boot)
     least = lower_ends(boot, out["gain"], out["gain_low"])
@@ -291,6 +300,50 @@ def _limits(
         "n": np.full(len(kappa), np.nan), "kl": kappa, "at_least": least, "at_most": most, "noise_ratio": ratio,
         "limit_reason": reliable,
     }  # fmt: skip
+
+
+def _formulas_error(arrays: Sequence[Array], kappa: Array, reliability: float) -> tuple[Array, Array]:
+    """What skewness and kurtosis add to the formula for limit^2 at KLs (K,), and contributions (P, K) to it."""
+    third, fourth = _cumulants(arrays)
+    count, total = len(arrays), float(np.mean([np.nanvar(centre(array)) for array in arrays]))
+    signal = reliability * total
+    s, zeros = np.sqrt(2 * kappa), np.zeros((len(third), len(kappa)))
+    if signal <= 0:
+        return np.zeros(len(kappa)), zeros
+    share = {1: -1 / (count - 1), count: count / (count - 1)}
+    v = np.array([signal, *(signal + (total - signal) / judged for judged in share)])
+    sign = np.array([-1.0, *share.values()])
+    a, b, c = float(sign @ v**-0.5), float(sign @ v**-1.0), float(sign @ v**-2.0)
+    k3, k4 = third.mean(), fourth.mean()
+    off = s**3 * (k3 * a / 3 + (k4 * b - k3**2 * c) * s / 12)
+    each = s**3 * ((third - k3)[:, None] * (a / 3 - k3 * c * s / 6) + (fourth - k4)[:, None] * b * s / 12)
+    return off, each
+
+
+def _cumulants(arrays: Sequence[Array]) -> tuple[Array, Array]:
+    """Unbiased third and fourth cumulants (P,) of the noise-free reward within prompts; the mean for a prompt with
+    fewer than 4 replies.
+
+    Kaplan (1952): k-statistics of a, a, b and a, a, a, b for two judgements a and b of a reply.
+    """
+    n = sample_counts(arrays[0]).astype(np.float64)
+    away = [np.nan_to_num(centre(array)) for array in arrays]
+    enough = n > 3
+    if not enough.any():
+        return np.zeros(len(n)), np.zeros(len(n))
+    thirds, fourths = [], []
+    safe = np.where(enough, n, 4.0)
+    below = (safe - 1) * (safe - 2)
+    for i, a in enumerate(away):
+        for j, b in enumerate(away):
+            if i == j:
+                continue
+            square, cross = np.sum(a * a, axis=1), np.sum(a * b, axis=1)
+            thirds.append(safe * np.sum(a * a * b, axis=1) / below)
+            both = safe * (safe + 1) * np.sum(a**3 * b, axis=1) - 3 * (safe - 1) * square * cross
+            fourths.append(both / (below * (safe - 3)))
+    third, fourth = (np.mean(each, axis=0) for each in (thirds, fourths))
+    return tuple(np.where(enough, each, each[enough].mean()) for each in (third, fourth))  # type: ignore[return-value]
 
 
 def _size(points: CurvePoints) -> Array:

@@ -21,7 +21,7 @@ reply has stands for a continuous stretch of scores, as in the KL of best-of-n; 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,13 @@ from alignment_limits.tradeoffs.binary import check_correct
 
 ORDERS = 16, 512  # random orders of a prompt's replies, fewest and most
 WORK = 2**15  # prompts times orders
-CELLS = 4_000_000  # numbers at once
+CELLS, FEWER_CELLS = 4_000_000, 250_000  # numbers at once; fewer where there are several such arrays
 FAINT = 1e-9  # the vote of replies without an answer: they win if there is no other
 LEFT = 0.1  # share of its first term that a correction of the KL may leave: 5 to 8 % in worlds of known answers
 REPLIES_PER_VOTE = 8  # times k: with fewer replies of a prompt the correction of the KL leaves more than 5 %
 # Two Gauss points in the stretch of quantiles of each reply: exact where an answer has up to 4 votes.
 POINTS, WEIGHTS = (each / 2 for each in np.polynomial.legendre.leggauss(2))
-SMALLEST = 1e-300
+SMALLEST, NEVER = 1e-300, -80.0  # of a ratio, and of the logarithm of a probability: exponentials below it are slow
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 # From the rows of some prompts (p), votes (p, R, B) and the first k replies (p, R, k) of each order: the pick's law
@@ -215,73 +215,90 @@ def best_of_majority(
     def frequent(votes: Array) -> NDArray[np.bool_]:
         return np.asarray(votes >= share * votes.max(axis=2, keepdims=True))
 
-    def kl_of(member: NDArray[np.bool_], rows: slice, votes: Array, k: int) -> Array:
-        if not (counts[rows] >= REPLIES_PER_VOTE * k).any():
-            return np.full((len(votes), 1), np.nan)
-        without = k - votes[:, :, :-1].sum(axis=2)
-        drawn = frequent(votes) * np.concatenate([votes[:, :, :-1], without[:, :, None]], axis=2)
-        return _kl_of_best(drawn, np.where(member[rows], chosen[rows], np.nan), codes[rows])[:, None]
+    def kl_of(member: NDArray[np.bool_]) -> Rule:
+        @lru_cache(maxsize=1)
+        def stretches(start: int, stop: int, answers: int) -> Stretches:
+            own = slice(start, stop)
+            return Stretches(np.where(member[own], chosen[own], np.nan), codes[own], answers)
+
+        def rule(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
+            k = first.shape[2]
+            if k == 1 or not (counts[rows] >= REPLIES_PER_VOTE * k).any():
+                return np.full((len(votes), 1), np.nan)
+            without = k - votes[:, :, :-1].sum(axis=2)
+            drawn = frequent(votes) * np.concatenate([votes[:, :, :-1], without[:, :, None]], axis=2)
+            return stretches(rows.start, rows.stop, votes.shape[2]).kl(drawn)[:, None]
+
+        return rule
+
+    kl_of_all = kl_of(~np.isnan(scores))
 
     def best(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
         own = _rows(codes[rows], first)
         score = np.where(np.take_along_axis(frequent(votes), own, axis=2), _rows(chosen[rows], first), -np.inf)
         top = score == score.max(axis=2, keepdims=True)
         passes = np.where(top, _rows(passing[rows], first), 0.0).sum(axis=2) / top.sum(axis=2)
-        return np.concatenate(
-            [passes.mean(axis=1)[:, None], kl_of(~np.isnan(scores), rows, votes, first.shape[2])], axis=1
-        )
+        return np.concatenate([passes.mean(axis=1)[:, None], kl_of_all(rows, votes, first)], axis=1)
 
-    laws = partial(_laws, codes, k, seed=seed, names=names, points=len(POINTS))
+    laws = partial(_laws, codes, k, seed=seed, names=names, cells=FEWER_CELLS)
 
     def of_half(half: NDArray[np.bool_]) -> Array:
-        def rule(rows: slice, votes: Array, first: NDArray[np.int64]) -> Array:
-            return kl_of(half, rows, votes, first.shape[2])
-
-        return laws(half, rule=rule, atoms=1, halved=True)[:, :, 0]
+        return laws(half, rule=kl_of(half), atoms=1, halved=True)[:, :, 0]
 
     both = laws(~np.isnan(scores), rule=best, atoms=2)
     rates = _exact_for_one(both[:, :, 0], scores, k)
     return _picks(rates, both[:, :, 1], np.broadcast_to(kl_bound(k), rates.shape), of_half, scores, k, seed, names)
 
 
-def _kl_of_best(drawn: Array, chosen: Array, codes: NDArray[np.int64]) -> Array:
-    """KL (p,) of the best reply by scores (p, M), NaN if left out, among `drawn` (p, R, B) replies of each answer.
+class Stretches:
+    """Where the replies of p prompts are on the quantiles of another reward: each is a stretch, ties share one.
 
-    A reply is at a stretch of quantiles of its prompt; replies that tie share one. `below` is how many replies of each
-    answer are below a point of a stretch.
+    Args:
+        chosen: scores (p, M), NaN if left out.
+        codes: answers (p, M), numbered from 0; -1 for none.
+        answers: number B of answers, the last one for none.
     """
-    prompts, width = chosen.shape
-    answers = drawn.shape[2]
-    order = np.argsort(chosen, axis=1)  # NaN last
-    ranked = np.take_along_axis(chosen, order, axis=1)
-    own = np.take_along_axis(codes, order, axis=1) % answers
-    place = np.arange(width)
-    new = np.concatenate([np.ones((prompts, 1), bool), ranked[:, 1:] != ranked[:, :-1]], axis=1)
-    start = np.maximum.accumulate(np.where(new, place, 0), axis=1)
-    last = np.concatenate([new[:, 1:], np.ones((prompts, 1), bool)], axis=1)
-    end = np.minimum.accumulate(np.where(last, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
-    count = np.zeros((prompts, width + 1, answers))
-    known = ~np.isnan(ranked)
-    row, column = np.nonzero(known)
-    count[row, column + 1, own[row, column]] = 1.0
-    np.cumsum(count, axis=1, out=count)
-    total, size = count[:, -1:], known.sum(axis=1)
-    lower = np.take_along_axis(count, start[..., None], axis=1)
-    tied = np.take_along_axis(count, end[..., None], axis=1) - lower  # of each answer in the stretch
-    inside = ((place - start)[..., None] + 0.5 + POINTS) / (end - start)[..., None]
-    below = lower[:, :, None] + inside[..., None] * tied[:, :, None]  # (p, M, points, B)
-    logs = np.log(np.maximum(below / np.maximum(total, 1)[:, :, None], SMALLEST)).reshape(prompts, -1, answers)
-    reached = np.exp(logs @ drawn.transpose(0, 2, 1)) @ drawn / drawn.shape[1]
-    # Each point and answer that has replies there: the pick's probability, and its ratio to the base's.
-    i, j, b = np.nonzero(tied * known[..., None])
-    ratio = reached.reshape(below.shape)[i, j, :, b] / below[i, j, :, b] * size[i, None]
-    picked = ratio * WEIGHTS * (tied[i, j, b] / (end - start)[i, j] / size[i])[:, None]
-    alone = (end - start)[i, j] == 1
-    stretch = (i * width + start[i, j]) * answers + b
-    mass = np.bincount(stretch, picked.sum(axis=1))[stretch] * size[i] / tied[i, j, b]
-    ratio = np.where(alone[:, None], ratio, mass[:, None])
-    each = picked * np.log(np.maximum(ratio, SMALLEST))
-    return np.asarray(np.bincount(i, each.sum(axis=1), prompts), dtype=np.float64)
+
+    def __init__(self, chosen: Array, codes: NDArray[np.int64], answers: int) -> None:
+        prompts, width = chosen.shape
+        order = np.argsort(chosen, axis=1)  # NaN last
+        ranked = np.take_along_axis(chosen, order, axis=1)
+        own = np.take_along_axis(codes, order, axis=1) % answers
+        place, known = np.arange(width), ~np.isnan(ranked)
+        new = np.concatenate([np.ones((prompts, 1), bool), ranked[:, 1:] != ranked[:, :-1]], axis=1)
+        start = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+        last = np.concatenate([new[:, 1:], np.ones((prompts, 1), bool)], axis=1)
+        end = np.minimum.accumulate(np.where(last, place + 1, width)[:, ::-1], axis=1)[:, ::-1]
+        count = np.zeros((prompts, width + 1, answers))
+        row, column = np.nonzero(known)
+        count[row, column + 1, own[row, column]] = 1.0
+        np.cumsum(count, axis=1, out=count)
+        lower = np.take_along_axis(count, start[..., None], axis=1)
+        tied = np.take_along_axis(count, end[..., None], axis=1) - lower  # of each answer in the stretch
+        inside = ((place - start)[..., None] + 0.5 + POINTS) / (end - start)[..., None]
+        below = lower[:, :, None] + inside[..., None] * tied[:, :, None]  # (p, M, points, B)
+        # Each reply's points, and each answer that has replies there: how many are below, and the base's probability.
+        self.at = i, j, b = np.nonzero(tied * known[..., None])
+        self.below = below[i, j, :, b] / known.sum(axis=1)[i, None]
+        share, size = tied[i, j, b], known.sum(axis=1)[i]
+        self.base, self.atom = WEIGHTS * (share / (end - start)[i, j] / size)[:, None], share / size
+        self.alone, self.stretch = (end - start)[i, j] == 1, (i * width + start[i, j]) * answers + b
+        np.log(np.maximum(below / np.maximum(count[:, -1:], 1)[:, :, None], SMALLEST, out=below), out=below)
+        self.logs = below.reshape(prompts, -1, answers)
+
+    def kl(self, drawn: Array) -> Array:
+        """KL (p,) of the best of `drawn` (p, R, B) replies of each answer, a mean over R."""
+        i, j, b = self.at
+        none_higher = self.logs @ drawn.transpose(0, 2, 1)
+        np.exp(np.maximum(none_higher, NEVER, out=none_higher), out=none_higher)
+        reached = none_higher @ drawn / drawn.shape[1]
+        ratio = reached.reshape(len(drawn), -1, len(POINTS), drawn.shape[2])[i, j, :, b] / self.below
+        picked = ratio * self.base
+        if not self.alone.all():
+            mass = np.bincount(self.stretch, picked.sum(axis=1))[self.stretch] / self.atom
+            ratio = np.where(self.alone[:, None], ratio, mass[:, None])
+        each = picked * np.log(np.maximum(ratio, SMALLEST))
+        return np.asarray(np.bincount(i, each.sum(axis=1), len(drawn)), dtype=np.float64)
 
 
 def _exact_for_one(rates: Array, scores: Array, k: NDArray[np.int64]) -> Array:
@@ -337,14 +354,14 @@ def _laws(
     rule: Rule,
     atoms: int,
     halved: bool = False,
-    points: int = 0,
+    cells: int = CELLS,
 ) -> Array:
     """Mean over random orders of the pick's law on the atoms of `rule`, from the first k members (P, N, atoms)."""
     prompts, width = codes.shape
     orders = int(np.clip(WORK // prompts, *ORDERS)) // (2 if halved else 1)
     answers, counts = int(codes.max()) + 2, member.sum(axis=1)
     out = np.full((prompts, len(k), atoms), np.nan)
-    step = max(1, CELLS // max(orders * max(width, answers), orders * points * width, points * width * answers))
+    step = max(1, cells // max(orders * max(width, answers), width * answers))
     for start in range(0, prompts, step):
         rows = slice(start, min(start + step, prompts))
         order = _random_orders(member[rows], names[rows], seed, orders)
