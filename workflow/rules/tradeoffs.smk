@@ -1,4 +1,4 @@
-# in: samples, or a table of scores
+# in: samples, and the scores of a verifier that finds their answers; or a table of scores
 # out: tradeoffs/columns.parquet (length and the like of each sample); tradeoffs/policy_columns.parquet (of policies'
 #      replies). The estimators that read them are those of rules/limits.smk. With `closed_policies`: closed/<policy>/
 #      replies.parquet and scores/<reward and its digest>.parquet; tradeoffs/closed_scores.parquet (all scores)
@@ -13,7 +13,12 @@ rule sample_columns:
                 )
             }
             if STUDY.scores
-            else {"samples": LAYOUT.shards("samples/{chunk}-{block}.parquet")}
+            else {
+                "samples": LAYOUT.shards("samples/{chunk}-{block}.parquet"),
+                "verified": (
+                    LAYOUT.score_files(STUDY.answered_by) if STUDY.answered_by else []
+                ),
+            }
         ),
     output:
         columns=results("tradeoffs/columns.parquet"),

@@ -38,5 +38,6 @@ with job(snakemake):
     say(f"preflight {name}: passed")
     for warning in warnings_of(figures):
         say(f"warning: {warning}")
-    made = provenance(snakemake, ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment"])
+    packages = ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment", "math-verify"]
+    made = provenance(snakemake, packages)
     write_json(figures | {"provenance": made}, snakemake.output.passed)

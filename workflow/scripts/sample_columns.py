@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.tables.artifacts import KEY, read_table, write_table
-from alignment_limits.tables.sample_columns import sample_columns, table_columns
-from alignment_limits.tables.schemas.samples import SAMPLES
+from alignment_limits.tables.artifacts import KEY, read_table, read_tables, write_table
+from alignment_limits.tables.sample_columns import sample_columns, table_columns, with_answers
+from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
 from alignment_limits.tables.schemas.tradeoffs import COLUMNS
 
 with job(snakemake):
@@ -17,6 +17,8 @@ with job(snakemake):
     else:
         shards = [sample_columns(read_table(file, SAMPLES), p["refusals"]) for file in snakemake.input.samples]
         columns = pl.concat(shards).sort(KEY)
+        if verified := snakemake.input.get("verified"):
+            columns = with_answers(columns, read_tables(verified, SCORES))
     found = [name for name in columns.columns if name not in KEY]
     say(f"{columns.height} samples; columns: {', '.join(found) or 'none'}")
     write_table(columns, snakemake.output.columns, COLUMNS, provenance(snakemake))

@@ -45,6 +45,7 @@ PACKAGES = {
     "sklearn": ("scikit-learn",),
     "onnxruntime": ("onnxruntime",),
     "vaderSentiment": ("vaderSentiment",),
+    "math_verify": ("math-verify", "latex2sympy2-extended", "sympy"),
     "peft": ("peft",),
     "trl": ("trl",),
 }

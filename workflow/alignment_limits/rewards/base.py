@@ -22,12 +22,15 @@ class Scores:
     Attributes:
         score: float64 [n], larger is better, in the reward's units (logits, cosine, counts).
         truncated: bool [n], True where the model did not read the complete text.
-        failed: bool [n], True where a judge has not answered; None for other rewards.
+        failed: bool [n], True where a judge has not answered, or a verifier found no answer; None for other rewards.
+        answers: object [n], the answer that a verifier found in each reply, or None; None for other rewards. Replies
+            with the same answer have the same text here.
     """
 
     score: NDArray[np.float64]
     truncated: NDArray[np.bool_]
     failed: NDArray[np.bool_] | None = None
+    answers: NDArray[np.object_] | None = None
 
 
 class Prompt(str):
@@ -103,7 +106,9 @@ class ItemReward:
                 "(counted from 0); fix the reward"
             )
         failed = None if raw.failed is None else raw.failed[where]
-        return Scores(self.sign * raw.score[where] + 0.0, raw.truncated[where], failed)  # + 0.0: no negative zeros
+        answers = None if raw.answers is None else raw.answers[where]
+        score = self.sign * raw.score[where] + 0.0  # no negative zeros
+        return Scores(score, raw.truncated[where], failed, answers)
 
 
 def text_reward(

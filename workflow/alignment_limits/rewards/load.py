@@ -34,6 +34,7 @@ _LOADERS = {
     "length": "words:load_length",
     "guard": "guard",
     "judge": "judge",
+    "verifier": "verifier",
     "python": "python_function",
 }
 _NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside", "gpu"}
@@ -90,6 +91,22 @@ def with_server(spec: Mapping[str, Any], rewards: Mapping[str, Any]) -> dict[str
     return dict(spec) | {"endpoint": next(each for each in at if each["model"] == spec["endpoint"]["model"])}
 
 
+def refuse_failed(scores: Scores, spec: Mapping[str, Any], replies: Sequence[str]) -> None:
+    """Check that a verifier has found an answer in enough replies.
+
+    Raises:
+        RewardError: the share of replies without one is above `most_failed`.
+    """
+    if spec["kind"] != "verifier" or scores.failed is None or scores.failed.mean() <= spec["most_failed"]:
+        return
+    first = replies[int(np.argmax(scores.failed))]
+    raise RewardError(
+        f"{scores.failed.sum()} of {len(replies)} replies have no answer (most_failed: {spec['most_failed']:g}). The "
+        f"first ends with {first[-80:]!r}. Correct `extract`, ask for the answer's form in the prompt, let replies be "
+        "longer (sampling.max_new_tokens), or raise most_failed"
+    )
+
+
 def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, float]) -> pl.DataFrame:
     """The first table with `score` = Σ weight · score, and `truncated` (if the tables have it) where any of them is.
 
@@ -97,6 +114,7 @@ def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, floa
         ArtifactError: the tables do not have the same replies in the same order.
     """
     (first, table), *others = tables.items()
+    table = table.drop("answer", strict=False)  # of a verifier
     key = [column for column in table.columns if column not in ("score", "truncated")]
     for name, other in others:
         if not other.select(key).equals(table.select(key)):

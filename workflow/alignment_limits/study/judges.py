@@ -1,4 +1,4 @@
-"""Settings of rewards that ask a language model for its opinion: guard models and judges."""
+"""Settings of rewards that judge a reply: guard models, language models as judges, verifiers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, computed_field, model_validator
+from pydantic import Field, computed_field, field_validator, model_validator
 
-from alignment_limits.study.base import Endpoint, RewardBase, Source
+from alignment_limits.study.base import Endpoint, Label, RewardBase, Source, Strict
 
 
 class Guard(RewardBase):
@@ -125,6 +125,113 @@ class Judge(RewardBase):
             )
         if len(set(self.answers.values())) < 2:
             raise ValueError("answers all have the same value, so every reply would have the same score")
+        return self
+
+
+class Program(Strict):
+    """A program that checks one reply in a process of its own; its limits are those of the kernel."""
+
+    command: list[str] = Field(
+        min_length=1,
+        max_length=50,
+        description="the program and its arguments; a word that names a file of `source` is replaced by its path, "
+        "`python` is the Python of this workflow",
+    )
+    seconds: float = Field(10.0, gt=0, le=3600, description="of a processor for one reply; four times as long by clock")
+    memory_mb: int = Field(2048, ge=16, description="address space of each of its processes, in MB")
+    output_kb: int = Field(64, ge=1, description="of each file that it writes, its output among them, in kB")
+    network: bool = Field(False, description="true: the program may use the network, as any other program")
+
+
+class Verifier(RewardBase):
+    """A check of the reply against the right answer of its prompt: 1 where it passes, else 0."""
+
+    kind: Literal["verifier"]
+    match: Literal["exact", "number", "math", "pattern", "program"] = Field(
+        "exact",
+        description="exact: the same text; number: the same number; math: equal in mathematics (math-verify); pattern: "
+        "a regular expression is found; program: your own program decides",
+    )
+    answer: Label | None = Field(
+        "reference", description="column of the prompt file with the right answer; null: there is none"
+    )
+    several: Literal["lines", "list"] | None = Field(
+        None, description="how the column writes several right answers: one a line, or as a list; null: it has one"
+    )
+    extract: str | None = Field(
+        None,
+        max_length=1000,
+        description="the answer within a reply: 'boxed' (the last \\boxed{…}), 'last-line', or a regular expression, "
+        "of whose last match the first group counts; null: the complete reply, for number its last number",
+    )
+    ignore: list[Literal["space", "case", "punctuation"]] = Field(
+        ["space"], description="for exact: differences that do not count; space: at the ends, and its amount between"
+    )
+    tolerance: float = Field(
+        0.0, ge=0, description="for number: allowed difference as a share of the right answer; of 0: as it is"
+    )
+    pattern: str | None = Field(
+        None, max_length=1000, description="for pattern: a regular expression; {answer} is the text of the right answer"
+    )
+    program: Program | None = Field(None, description="for program: its command and its limits")
+    source: Source | None = Field(None, description="for program: a file or folder with the program")
+    most_failed: float = Field(
+        1.0, ge=0, le=1, description="the reward is refused if a larger share of replies has no answer"
+    )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the prompt file that it reads."""
+        return [self.answer] if self.answer is not None and (self.pattern is None or self.names_answer) else []
+
+    @property
+    def names_answer(self) -> bool:
+        """Whether the pattern contains the right answer."""
+        return self.pattern is not None and "{answer}" in self.pattern
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it finds the answer of a reply, so that replies can vote."""
+        return self.match != "pattern" or self.extract is not None
+
+    @property
+    def light(self) -> bool:  # type: ignore[override]
+        return self.match in ("exact", "number", "pattern")
+
+    @field_validator("extract", "pattern")
+    @classmethod
+    def _expression(cls, v: str | None) -> str | None:
+        try:
+            re.compile((v or "").replace("{answer}", ""))
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from error
+        return v
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_bounds(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {"bounds": [-1.0, 0.0] if data.get("sign") == -1 else [0.0, 1.0], **data}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Verifier:
+        if self.bounds != ([-1.0, 0.0] if self.sign == -1 else [0.0, 1.0]):
+            raise ValueError("bounds of a verifier are [0, 1] by themselves; leave them out")
+        for key in ("pattern", "program"):
+            if (getattr(self, key) is not None) != (self.match == key):
+                raise ValueError(f"`match: {key}` and `{key}:` belong together; give both or none")
+        if self.source and not self.program:
+            raise ValueError("source is for `match: program`; leave it out")
+        if self.program and (self.extract or self.several):
+            raise ValueError("extract and several are not for `match: program`, which gets the reply and the column")
+        if self.answer is None and (self.match not in ("pattern", "program") or self.names_answer):
+            raise ValueError("answer is missing; name the column of the prompt file with the right answer")
+        if self.tolerance and self.match != "number":
+            raise ValueError("tolerance is for `match: number`")
+        if self.ignore != ["space"] and self.match != "exact":
+            raise ValueError("ignore is for `match: exact`; a regular expression can begin with (?i)")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from alignment_limits.study.base import Inside, Label, Noted, RewardBase, Source, Strict
-from alignment_limits.study.judges import Guard, Judge
+from alignment_limits.study.judges import Guard, Judge, Verifier
 
 
 class KerasBilstm(RewardBase):
@@ -230,8 +230,7 @@ class Python(RewardBase):
     options: dict[str, str | int | float | bool] = Field({}, description="passed to the function by name")
     columns: list[str] = Field(
         [],
-        description="columns of the prompt file that the function gets by name, one text per reply: [answer] for a "
-        "verifier",
+        description="columns of the prompt file that the function gets by name, one text per reply",
     )
     beside: Beside = Field("prompt", description="first argument of the function, one text per reply")
     gpu: bool = Field(False, description="true: the function computes on a GPU (cuda:0), so its jobs take one")
@@ -275,6 +274,7 @@ Reward = Annotated[
     | SequenceClassifier
     | Guard
     | Judge
+    | Verifier
     | Lexicon
     | Similarity
     | Rouge

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alignment_limits.study.base import by_file_name
+from alignment_limits.study.judges import Verifier
 from alignment_limits.study.rewards import InformationGain, InTable, Labelled
 from alignment_limits.study.sampling import chunk_size
 
@@ -24,6 +25,7 @@ def check_start(study: Study) -> None:
         raise ValueError(f"rewards.{columns[0]} is a column of a table of samples, but the study has no `samples:`")
     _check_partial(study)
     _check_closed(study)
+    _check_references(study)
     made = {"model": study.model, "prompts": study.prompts, "sampling": study.sampling, "rewards": study.rewards}
     of_models = {name: getattr(study, name) for name in ("policies", "proposals", "training", "enumerable", "tempered")}
     if study.learning is not None:
@@ -66,6 +68,18 @@ def _check_samples(study: Study) -> None:
         raise ValueError(
             f"policies need {' and '.join(missing)}: the model that drew the samples, and its temperature and lengths"
         )
+
+
+def _check_references(study: Study) -> None:
+    """Refuse a verifier that would read the references of several experts as one answer."""
+    several = study.documents and len(study.documents.references) > 1
+    for name, reward in study.rewards.items() if several else ():
+        if (
+            isinstance(reward, Verifier)
+            and not reward.program
+            and (reward.answer, reward.several) == ("reference", None)
+        ):
+            raise ValueError(f"rewards.{name}: documents have several references, one a line; add several: lines")
 
 
 def _check_partial(study: Study) -> None:

@@ -355,6 +355,12 @@ class Study(Strict):
         return self.scores.names if self.scores else list(self.rewards)
 
     @property
+    def answered_by(self) -> str | None:
+        """The verifier whose answers vote: that of `tradeoffs.verifiable`, or gold."""
+        name = (self.tradeoffs.verifiable and self.tradeoffs.verifiable.reward) or self.gold
+        return name if getattr(self.rewards.get(name), "has_answers", False) else None
+
+    @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """The lowest and the highest score of each reward that has bounds."""
         given = self.scores.bounds if self.scores else {name: r.bounds for name, r in self.rewards.items() if r.bounds}

@@ -18,6 +18,7 @@ from alignment_limits.tables.user_table import UserTable, read_user_table
 
 TOKENS, CHARACTERS, TRUNCATED, REFUSAL = BUILT_IN = ("tokens", "characters", "truncated", "refusal")
 SHARES = (TRUNCATED, REFUSAL)  # 1 or 0 for each sample
+ANSWER = "answer"  # of each reply, found by a verifier
 OPENING = 200  # characters of a reply in which a refusal is looked for
 
 
@@ -48,6 +49,17 @@ def sample_columns(samples: pl.DataFrame, refusals: Sequence[str]) -> pl.DataFra
         values.cast(pl.Float64).alias(name) for name, (needed, values) in found.items() if needed in samples.columns
     ]
     return samples.select(*KEY, *made)
+
+
+def with_answers(columns: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """Columns of samples with the answers that a verifier found in them, from its table of scores.
+
+    Returns:
+        `columns` with a column `answer`, null where a reply has none; unchanged if the verifier found none at all.
+    """
+    if ANSWER not in scores.columns or not scores[ANSWER].is_not_null().any():
+        return columns
+    return columns.join(scores.select(*KEY, ANSWER), on=KEY, how="left", maintain_order="left")
 
 
 def _any_of(phrases: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from alignment_limits.errors import EstimateError
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.estimators import Estimator, Scores
 from alignment_limits.tables.grid import Grid
+from alignment_limits.tables.sample_columns import ANSWER
 from alignment_limits.tables.schemas.limits import contract, with_interval
 from alignment_limits.tradeoffs.binary import is_binary
 from alignment_limits.tradeoffs.verifiable import LIMIT, VerifiableTable, verifiable
@@ -54,7 +55,8 @@ def _verifiable(scores: Scores, optimized: Sequence[str], p: Mapping[str, Any]) 
             )
         return
     settings = {"replicates": p["bootstrap"], "seed": p["seed"], **scores.prompts}
-    answers = None if p["answer"] is None else answers_of(scores, p["answer"])
+    found = p["answer"] is not None and p["answer"] in scores.tables["columns"].columns
+    answers = answers_of(scores, p["answer"]) if found else None
     others = {name: scores.of[name] for name in p["selecting"]}
     table = verifiable(
         correct, kls=[0.0, *p["kls"]], ks=p["k"], answers=answers, selecting=others, share=p["share"], **settings
@@ -90,7 +92,7 @@ def _given(study: Any) -> dict[str, Any]:
     return {
         "reward": reward,
         "wanted": own is not None,
-        "answer": own.answer if own else None,
+        "answer": _answer(study),
         "k": (own and own.k) or study.limits.best_of,
         "share": own.share if own else 0.5,
         "selecting": chosen,
@@ -99,16 +101,21 @@ def _given(study: Any) -> dict[str, Any]:
 
 
 def _reads(study: Any) -> Sequence[str]:
+    return ("scales", "columns") if _answer(study) else ("scales",)
+
+
+def _answer(study: Any) -> str | None:
+    """The column with the answers of replies: as the study names it, or that of a verifier."""
     own = study.tradeoffs.verifiable
-    return ("scales", "columns") if own and own.answer else ("scales",)
+    return (own and own.answer) or (ANSWER if study.answered_by else None)
 
 
 def _made(study: Any) -> bool:
-    """With its section; without, where gold is 0/1 in the first rows of a table, or may be so in imported samples."""
+    """With its section; without, where gold is a verifier, 0/1 in a table's first rows, or may be so in an import."""
     if study.tradeoffs.verifiable is not None:
         return True
     if study.scores is None:
-        return False
+        return bool(study.rewards and study.rewards[study.gold].kind == "verifier")
     return study.scores.imported is not None or _begins_with_0_and_1(str(study.scores.table), study.gold)
 
 
