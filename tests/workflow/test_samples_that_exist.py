@@ -9,8 +9,24 @@ from reduced import DEFAULT
 from reported import check
 
 from alignment_limits.study.load import over_default
-from alignment_limits.tables.artifacts import read_tables
+from alignment_limits.tables.artifacts import read_provenance, read_tables
 from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
+
+CHECK = """case "$(cat)" in *'"reply": ""'*) exit 3 ;; *e*'"answer"'*) echo 1 e ;; *) echo 0 ;; esac
+"""
+LETTER = {"kind": "verifier", "answer": "answer", "extract": "[A-Za-z]", "ignore": ["case"]}
+PROGRAM = {"command": ["sh", "check.sh"], "network": True}
+VERIFIERS = {
+    "letter": LETTER,
+    "has_e": {
+        "kind": "verifier",
+        "match": "program",
+        "source": {"path": "check.sh"},
+        "program": PROGRAM,
+        "answer": None,
+    },
+    "both": {"kind": "sum", "terms": {"letter": 1.0, "has_e": 0.5}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +36,10 @@ def project(finished, tmp_path_factory):
     drawn = read_tables(sorted((project.folder / "results/tiny/samples/tiny").glob("*.parquet")), SAMPLES)
     prompts = pl.read_parquet(project.folder / "results/tiny/prompts.parquet").select("prompt_id", prompt="text")
     judged = pl.when(pl.int_range(pl.len()) % 4 > 0).then(pl.col("text").str.len_chars() % 7)
-    table = drawn.join(prompts, on="prompt_id").with_columns(judge=judged)
+    # the answer of a reply is its last letter; right is the most frequent one, or a capital of it
+    right = pl.col("text").str.extract_all("[A-Za-z]").list.last().str.to_uppercase().mode().sort().first()
+    table = drawn.join(prompts, on="prompt_id").with_columns(judge=judged, answer=right.over("prompt_id"))
+    (project.folder / "check.sh").write_text(CHECK)
     table.sample(fraction=1, shuffle=True, seed=1).write_parquet(project.folder / "mine.parquet")
     return project
 
@@ -34,8 +53,8 @@ def write(project: Project, **more) -> dict:
 
 def test_a_table_of_samples_gives_the_numbers_of_the_study_that_drew_them(project):
     rewards = STUDY["rewards"] | {"vader": {"kind": "lexicon", "lexicon": "vader"}}
-    rewards |= {"judge": {"kind": "column", "column": "judge", "partial": True}}
-    values = write(project, rewards=rewards)
+    rewards |= {"judge": {"kind": "column", "column": "judge", "partial": True}, **VERIFIERS}
+    values = write(project, rewards=rewards, tradeoffs={"verifiable": {"reward": "letter"}})
     jobs = set(project.plan().jobs)
     assert not {"sample", "convert", "preflight_sampling", "read_samples"} & jobs
     said = project.run()
@@ -51,9 +70,37 @@ def test_a_table_of_samples_gives_the_numbers_of_the_study_that_drew_them(projec
     assert judged["score"].to_list() == texts["judge"].to_list()
     labels = pl.read_parquet(mine / "limits/labels.parquet")
     assert labels.select("labels", "share").unique().rows() == [("judge", 0.75)]
+    verified(mine, texts)
     project.run("--report", "mine.html")
     check(project.folder, "mine", project.folder / "mine.html", over_default(DEFAULT, values))
     assert not project.plan().jobs
+    (project.folder / "check.sh").write_text(CHECK.replace("*e*", "*a*"))
+    again = project.plan()
+    assert {"fetch", "score", "score_sum"} <= set(again.jobs)
+    assert not {"read_table_of_samples", "score_light"} & set(again.jobs), "only what the program decides"
+    (project.folder / "check.sh").write_text(CHECK)
+
+
+def verified(mine, texts: pl.DataFrame) -> None:
+    """Verifiers' scores and answers are those of the texts; the answers vote, and replies without one are counted."""
+    parts = sorted((mine / "scores/letter").glob("*.parquet"))
+    found = read_tables(parts, SCORES)
+    letter = texts["text"].str.extract_all("[A-Za-z]").list.last().str.to_lowercase()
+    assert found["answer"].to_list() == letter.to_list()
+    assert (
+        found["score"].to_list()
+        == (letter == texts["answer"].str.to_lowercase()).fill_null(False).cast(float).to_list()
+    )
+    failed = [read_provenance(part)["run"]["failed"] * pl.read_parquet(part).height for part in parts]
+    assert sum(failed) == pytest.approx(letter.null_count())
+    has_e = read_tables(sorted((mine / "scores/has_e").glob("*.parquet")), SCORES)
+    assert has_e["score"].to_list() == texts["text"].str.contains("e").cast(float).to_list()
+    both = read_tables(sorted((mine / "scores/both").glob("*.parquet")), SCORES)
+    assert both["score"].to_list() == (found["score"] + 0.5 * has_e["score"]).to_list()
+    table = pl.read_parquet(mine / "tradeoffs/verifiable.parquet")
+    vote = table.filter(method="majority", k=1)["pass_rate"][0]
+    assert vote == pytest.approx(found["score"].mean(), abs=1e-9)
+    assert {"limit", "best-of-n", "majority", "best-of-majority", "selected"} == set(table["method"])
 
 
 def test_a_bad_table_is_refused_before_anything_is_scored(project):
