@@ -141,7 +141,7 @@ IMPOSSIBLE = [
     ({"answer": None}, "answer is missing"),
     ({"tolerance": 0.1}, "tolerance is for `match: number`"),
     ({"match": "number", "ignore": ["case"]}, "ignore is for `match: exact`"),
-    ({"bounds": [0, 2]}, "bounds of a verifier are"),
+    ({"bounds": [0, 2]}, "bounds of a verifier are always"),
     ({"match": "program", "program": {"command": ["a"]}, "extract": "boxed"}, "extract and several are not for"),
     ({"source": {"path": "."}}, "source is for `match: program`"),
 ]

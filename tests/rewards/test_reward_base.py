@@ -4,11 +4,15 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from alignment_limits.errors import RewardError
-from alignment_limits.rewards.base import ItemReward, Scores, log_odds, text_reward, untruncated
-from alignment_limits.rewards.load import load_reward, module_of
+from alignment_limits.rewards.base import ItemReward, Prompt, Scores, after_thinking, log_odds, text_reward, untruncated
+from alignment_limits.rewards.load import load_reward, module_of, read_beside, thinking, with_rows
+from alignment_limits.rewards.preflight import load_and_preflight
+from alignment_limits.study.rewards import Length, Trained
 
 
 def _lengths(seen: list[list[str]]) -> ItemReward:
@@ -90,3 +94,44 @@ def test_loading_a_lexicon_imports_no_model_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+THOUGHTS = {
+    "<think>one two</think>\n\nthree": "three",
+    "one</think> two </think>three four": "three four",  # the template has opened the thinking
+    "<think>one two": None,
+    "one two": "one two",
+    "</think>": "",
+}
+
+
+def test_a_reward_reads_what_follows_the_thinking_and_nothing_of_unfinished_thinking():
+    assert [after_thinking("", reply) for reply in THOUGHTS] == list(THOUGHTS.values())
+    opened = Prompt("Why?", {}, thinks=True)
+    assert [after_thinking(opened, reply) for reply in THOUGHTS] == ["three", "three four", None, None, ""]
+    spec = {"kind": "length", "text": "reply", "sign": 1}
+    replies = list(THOUGHTS)
+    assert load_reward(spec, None).score(["p"] * 5, replies).score.tolist() == [3, 4, 2, 2, 1]
+    seen = load_reward(spec | {"reply": "after-thinking"}, None)
+    assert seen.score(["p"] * 5, replies).score.tolist() == [1, 2, 0, 2, 0]
+    assert seen.score([opened] * 5, replies).score.tolist() == [1, 2, 0, 0, 0]
+    assert thinking(["p"] * 5, replies) == {"thought": 0.6, "unfinished_thinking": 0.2}
+    assert thinking([opened] * 5, replies) == {"thought": 0.6, "unfinished_thinking": 0.4}
+
+
+def test_prompts_whose_template_opens_the_thinking_are_known_also_in_training():
+    text = ["<user>Why?<bot><think>\n", "<user>How?<bot>"]
+    prompts = pl.DataFrame({"prompt_id": ["a", "b"], "text": text, "prompt": ["Why?", "How?"]})
+    spec = Length(kind="length", reply="after-thinking").model_dump()
+    read = read_beside(spec, prompts)
+    assert [read[name].thinks for name in "ab"] == [True, False]
+    trained_on = with_rows(load_reward(spec, None), spec, prompts)
+    assert trained_on.score(["Why?", "How?"], ["one two"] * 2).score.tolist() == [0, 2]
+    assert load_and_preflight(spec, None, "l", prompts=read)["spread"] > 0, "the probes are read as finished replies"
+
+
+def test_the_choice_counts_among_the_settings_only_where_it_is_made():
+    assert "reply" not in Length(kind="length", reply="all").model_dump()
+    assert Length(kind="length", reply="after-thinking").model_dump(exclude={"note"})["reply"] == "after-thinking"
+    with pytest.raises(ValidationError, match="trained on labels reads complete replies"):
+        Trained(kind="trained", labels=8, features={"path": "."}, reply="after-thinking")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from alignment_limits.errors import ConfigError, PromptError
+from alignment_limits.errors import ConfigError, PromptError, SamplingError
 from alignment_limits.sampling.shard import own_system, render
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.prompts import conversations, read_prompts
@@ -29,8 +29,8 @@ TEMPLATE = (
 
 
 def tokenizer(template=TEMPLATE):
-    def apply(messages, **_):
-        return jinja2.Environment().from_string(template).render(messages=messages, raise_exception=_raise)
+    def apply(messages, **variables):
+        return jinja2.Environment().from_string(template).render(messages=messages, raise_exception=_raise, **variables)
 
     return SimpleNamespace(
         chat_template=template, apply_chat_template=apply, all_special_tokens=[], added_tokens_decoder={}
@@ -130,3 +130,41 @@ def test_a_system_message_is_for_chat_templates_and_decides_the_samples():
     ids = [study(template="chat", **given).base_id for given in ({}, {"system": None}, {"system": "x"}, {"system": ""})]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
+
+
+THINKING = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{# depth #}"
+
+
+def test_variables_reach_the_chat_template_and_others_are_refused(folder):
+    asked = conversations(read_prompts(folder), "chat")
+    plain = render(asked, tokenizer(THINKING))
+    assert render(asked, tokenizer(THINKING), variables={"enable_thinking": True}) == plain
+    assert render(asked, tokenizer(THINKING), variables={"enable_thinking": False}) == [
+        f"{text}<think></think>" for text in plain
+    ]
+    for wrong in ("enable_thinkin", "depth", "think"):
+        with pytest.raises(SamplingError, match=f"the model's chat template does not use '{wrong}'"):
+            render(asked, tokenizer(THINKING), variables={wrong: False})
+    assert own_system(tokenizer(THINKING), variables={"enable_thinking": False}) == "You are Q."
+
+
+def test_variables_are_for_chat_templates_and_decide_the_samples():
+    def study(start="prompts", **change):
+        if start == "prompts":
+            return load_study(DEFAULT | {"prompts": DEFAULT["prompts"] | change})
+        samples = {"table": "t.csv", "parts": 1} | change
+        return load_study(
+            {"study": "s", "samples": samples, "gold": "l", "rewards": {"l": {"kind": "length"}}}, "s.yaml"
+        )
+
+    for start in ("prompts", "samples"):
+        with pytest.raises(ConfigError, match=f"{start}: chat is for template: chat"):
+            study(start, chat={"enable_thinking": False})
+        given = ({}, {"chat": {}}, {"chat": {"enable_thinking": False}}, {"chat": {"enable_thinking": True}})
+        ids = [study(start, template="chat", **each).base_id for each in given]
+        assert ids[0] == ids[1]
+        assert len(set(ids)) == 3
+    with pytest.raises(ConfigError, match=r"chat: the system message is `system`, next to `chat`"):
+        study(template="chat", chat={"system": "Be kind."})
+    with pytest.raises(ConfigError, match="'add_generation_prompt' cannot be set"):
+        study(template="chat", chat={"add_generation_prompt": False})

@@ -12,8 +12,8 @@ if STUDY.prompts:
 
     def chunk_settings(wildcards):
         first, end = chunk_range(wildcards.chunk)
-        system = STUDY.prompts.system
-        return ({} if system is None else {"system": system}) | {
+        own = {"system": STUDY.prompts.system, "chat": STUDY.prompts.chat or None}
+        return {key: value for key, value in own.items() if value is not None} | {
             "first": first,
             "end": end,
             "seed": STUDY.seed,

@@ -39,6 +39,7 @@ rule read_table_of_samples:
             "columns": columns_of_prompts(STUDY),
             "system": STUDY.samples.system,
             "date": STUDY.samples.date,
+            **({"chat": STUDY.samples.chat} if STUDY.samples.chat else {}),
             "trust_remote_code": STUDY.model and STUDY.model.trust_remote_code,
         },
         code=code("read_table_of_samples.py"),

@@ -38,6 +38,7 @@ if STUDY.sampling:
                 "trust_remote_code": STUDY.model.trust_remote_code,
                 "context": STUDY.model.context,
                 "policies": list(LAYOUT.brought),
+                **({"chat": STUDY.asked.chat} if STUDY.asked.chat else {}),
             },
             code=code("preflight_sampling.py"),
         script:

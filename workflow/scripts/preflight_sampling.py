@@ -34,7 +34,7 @@ with job(snakemake):
     shown = prompts["text"][0]
     say(f"the first prompt, as the model reads it: {shown[:2000]!r}" + ("" if len(shown) <= 2000 else " …"))
     figures = figures | {"context": context, "first_prompt": shown}
-    if p["template"] == "chat" and (system := own_system(tokenizer, p["date"])):
+    if p["template"] == "chat" and (system := own_system(tokenizer, p["date"], p.get("chat"))):
         say(f"the model's chat template adds a system message to prompts that have none: {system!r} (prompts.system)")
         figures["template_system"] = system
     write_json(figures, snakemake.output.passed)

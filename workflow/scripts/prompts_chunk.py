@@ -21,6 +21,7 @@ with job(snakemake):
 
         tokenizer = load_tokenizer(Path(snakemake.input.model), p["trust_remote_code"])
         names = chunk["prompt_id"].to_list()
-        texts = render(asked, tokenizer, system=p.get("system"), date=p["date"], ids=names)
+        how = {"system": p.get("system"), "date": p["date"], "variables": p.get("chat")}
+        texts = render(asked, tokenizer, ids=names, **how)
         chunk = chunk.with_columns(text=pl.Series(texts))
     write_table(chunk, snakemake.output.prompts, PROMPTS, provenance(snakemake))

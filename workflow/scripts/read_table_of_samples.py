@@ -24,7 +24,8 @@ with job(snakemake):
 
         tokenizer = load_tokenizer(Path(files.model), p["trust_remote_code"])
         asked, names = conversations(prompts, "chat"), prompts["prompt_id"].to_list()
-        texts = render(asked, tokenizer, system=p["system"], date=p["date"], ids=names)
+        how = {"system": p["system"], "date": p["date"], "variables": p.get("chat")}
+        texts = render(asked, tokenizer, ids=names, **how)
         prompts = prompts.with_columns(text=pl.Series(texts))
     verdict = verdict_of(file)
     more = {} if verdict is None else {"imported": verdict}

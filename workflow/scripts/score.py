@@ -11,7 +11,7 @@ import polars as pl
 
 from alignment_limits.files import file_sha256
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.rewards.load import load_reward, read_beside, refuse_failed, with_server
+from alignment_limits.rewards.load import load_reward, read_beside, refuse_failed, thinking, with_server
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.schemas.samples import DOCUMENTS, PROMPTS, SAMPLES, SCORES
 
@@ -30,9 +30,14 @@ with job(snakemake):
     seconds = time.perf_counter() - start
     refuse_failed(scores, p["spec"], table["text"].to_list())
     speed = f"{table.height} texts, {table.height / seconds:.0f}/s, {scores.truncated.mean():.1%} truncated"
-    more = {}
+    run = {}
+    if "reply" in p["spec"]:
+        run = thinking([read[prompt] for prompt in table["prompt_id"]], table["text"].to_list())
+        speed += f", {run['unfinished_thinking']:.1%} with unfinished thinking, which is scored as an empty reply"
+        if not any(run.values()):
+            say("warning: no reply thinks (<think>, </think>); `reply: after-thinking` changes nothing here")
     if scores.failed is not None:
-        more = {"run": {"failed": float(scores.failed.mean())}}
+        run["failed"] = float(scores.failed.mean())
         speed += f", {scores.failed.mean():.1%} without an answer"
     say(f"{snakemake.wildcards.scorer}: {speed}")
     out = table.select("prompt_id", "sample_id", score=pl.Series(scores.score), truncated=pl.Series(scores.truncated))
@@ -40,4 +45,5 @@ with job(snakemake):
         out = out.with_columns(answer=pl.Series(scores.answers.tolist(), dtype=pl.String))
     packages = ["torch", "transformers", "scikit-learn", "onnxruntime", "vaderSentiment", "math-verify"]
     source = {"samples_sha256": file_sha256(snakemake.input.samples)}
+    more = {"run": run} if run else {}
     write_table(out, snakemake.output.scores, SCORES, provenance(snakemake, packages, source=source, **more))

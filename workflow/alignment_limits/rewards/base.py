@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class Prompt(str):
     Attributes:
         columns: name of a column → its value as text, or None, for rewards that ask for them.
         messages: the turns of a conversation, for rewards that read through a chat template; otherwise ().
+        thinks: whether the model's chat template has opened the thinking of the reply.
 
     Example:
         >>> prompt = Prompt("What is 6 · 7?", {"answer": "42"})
@@ -48,11 +49,15 @@ class Prompt(str):
 
     columns: Mapping[str, str | None]
     messages: Turns
+    thinks: bool
 
-    def __new__(cls, text: str, columns: Mapping[str, str | None], messages: Turns = ()) -> Prompt:
+    def __new__(
+        cls, text: str, columns: Mapping[str, str | None], messages: Turns = (), thinks: bool = False
+    ) -> Prompt:
         prompt = super().__new__(cls, text)
         prompt.columns = dict(columns)
         prompt.messages = messages
+        prompt.thinks = thinks
         return prompt
 
 
@@ -109,6 +114,30 @@ class ItemReward:
         answers = None if raw.answers is None else raw.answers[where]
         score = self.sign * raw.score[where] + 0.0  # no negative zeros
         return Scores(score, raw.truncated[where], failed, answers)
+
+
+THINK, THOUGHT = "<think>", "</think>"
+
+
+def after_thinking(prompt: str, reply: str) -> str | None:
+    """What follows the last `</think>` of a reply; None if it has begun to think and not ended it.
+
+    Example:
+        >>> [after_thinking("", reply) for reply in ("<think>Six</think> 42", "<think>Six", "42")]
+        ['42', None, '42']
+    """
+    if THOUGHT in reply:
+        return reply.rpartition(THOUGHT)[2].lstrip()
+    return None if THINK in reply or getattr(prompt, "thinks", False) else reply
+
+
+def without_thinking(model: ItemReward) -> ItemReward:
+    """The same reward of what follows the thinking of replies; of unfinished thinking, of an empty reply."""
+
+    def items(prompts: Sequence[str], replies: Sequence[str]) -> list[Any]:
+        return model.items(prompts, [after_thinking(p, r) or "" for p, r in zip(prompts, replies, strict=True)])
+
+    return replace(model, items=items)
 
 
 def text_reward(

@@ -17,7 +17,17 @@ import numpy as np
 import polars as pl
 
 from alignment_limits.errors import ArtifactError, ModelError, RewardError
-from alignment_limits.rewards.base import Prompt, RewardModel, Scores, Turns
+from alignment_limits.rewards.base import (
+    THINK,
+    THOUGHT,
+    ItemReward,
+    Prompt,
+    RewardModel,
+    Scores,
+    Turns,
+    after_thinking,
+    without_thinking,
+)
 from alignment_limits.tables.conversations import MESSAGES
 
 # module, or module:function if the module has several kinds
@@ -37,7 +47,7 @@ _LOADERS = {
     "verifier": "verifier",
     "python": "python_function",
 }
-_NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside", "gpu"}
+_NOT_FOR_THE_MODEL = {"kind", "source", "note", "bounds", "beside", "gpu", "reply"}
 
 
 def module_of(kind: str, function: str | None = None) -> str:
@@ -73,10 +83,10 @@ def load_reward(spec: Any, folder: Path | None, *, device: str = "cpu") -> Rewar
             raise RewardError(f"{folder} does not exist; run the rule that fetches the reward's source first")
     arguments = {key: value for key, value in settings.items() if key not in _NOT_FOR_THE_MODEL}
     try:
-        model: RewardModel = load(folder, device=device, **arguments)
+        model: ItemReward = load(folder, device=device, **arguments)
     except ModelError as error:
         raise RewardError(str(error)) from error
-    return model
+    return without_thinking(model) if settings.get("reply") == "after-thinking" else model
 
 
 def with_server(spec: Mapping[str, Any], rewards: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +115,13 @@ def refuse_failed(scores: Scores, spec: Mapping[str, Any], replies: Sequence[str
         f"first ends with {first[-80:]!r}. Correct `extract`, ask for the answer's form in the prompt, let replies be "
         "longer (sampling.max_new_tokens), or raise most_failed"
     )
+
+
+def thinking(prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+    """Shares of replies that have ended their thinking (`thought`), and that have begun but not ended it."""
+    left = [after_thinking(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    thought = [THOUGHT in reply for reply in replies]
+    return {"thought": float(np.mean(thought)), "unfinished_thinking": float(np.mean([text is None for text in left]))}
 
 
 def sum_of_scores(tables: Mapping[str, pl.DataFrame], weights: Mapping[str, float]) -> pl.DataFrame:
@@ -175,7 +192,9 @@ def read_beside(
     texts = dict(context.select("prompt_id", column).iter_rows())
     columns = columns_of(spec, prompts)
     turns = _turns(prompts) if column == "prompt" else {}
-    return {key: Prompt(texts[key], columns[key], turns.get(key, ())) for key in columns if key in texts}
+    sent = prompts["text"] if "text" in prompts.columns else pl.Series([""] * prompts.height)
+    thinks = dict(zip(prompts["prompt_id"], sent.str.strip_chars_end().str.ends_with(THINK), strict=True))
+    return {key: Prompt(texts[key], columns[key], turns.get(key, ()), thinks[key]) for key in columns if key in texts}
 
 
 def columns_of(spec: Mapping[str, Any], prompts: pl.DataFrame) -> dict[str, dict[str, str | None]]:
@@ -203,7 +222,8 @@ def with_rows(
     Raises:
         RewardError: prompts with the same text differ in what the reward reads.
     """
-    if spec.get("beside", "prompt") == "prompt" and not spec.get("columns") and MESSAGES not in prompts.columns:
+    plain = spec.get("beside", "prompt") == "prompt" and "reply" not in spec
+    if plain and not spec.get("columns") and MESSAGES not in prompts.columns:
         return model
     return ReadBeside(model, by_prompt(read_beside(spec, prompts, documents), prompts))
 

@@ -209,6 +209,7 @@ def load_and_preflight(
         RewardError: as `load_reward` and `preflight`.
     """
     settings = dict(spec) if isinstance(spec, dict) else dict(spec.model_dump())
+    settings.pop("reply", None)  # the probes are what the reward reads of a reply
     reward = _named(name, lambda: load_reward(settings, folder, device=device))
     figures = preflight(reward, name, prompts, own, reply_tokens)
     if (dtype := settings.get("dtype", "float32")) == "float32":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,20 +49,23 @@ def render(
     system: str | None = None,
     date: str = DATE,
     ids: Sequence[str] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Prompts in the model's chat template: each text as one user turn, each conversation unchanged.
 
     Args:
         system: the system message of prompts that have none; None: no message, and the template may write its own.
         date: the current day for the template. ids: names of the prompts, for messages.
+        variables: further variables of the template, such as {"enable_thinking": False}.
 
     Raises:
-        SamplingError: the model has no chat template.
+        SamplingError: the model has no chat template, or one that does not use a variable.
         PromptError: a prompt's text contains a control token of the model. The model would read it as that token, so
             the prompt could end its turn and begin another. Only the user knows if that was intended.
     """
     if not tokenizer.chat_template:
         raise SamplingError("prompts.template is 'chat', but the model has no chat template; use 'none'")
+    check_variables(tokenizer, variables or {})
     written = ["\n".join(m["content"] for m in conversation(p, system)) for p in prompts]
     held = with_control_tokens(written, tokenizer)
     if held:
@@ -72,16 +76,33 @@ def render(
             "begin a turn: remove or rewrite it, drop the prompt, or write the full conversation yourself and set "
             "prompts.template: none"
         )
-    return [
-        chat(tokenizer, conversation(p, system), date=date, tokenize=False, add_generation_prompt=True) for p in prompts
-    ]
+    how = {"date": date, "tokenize": False, "add_generation_prompt": True, **(variables or {})}
+    return [chat(tokenizer, conversation(p, system), **how) for p in prompts]
 
 
-def own_system(tokenizer: Any, date: str = DATE) -> str:
+def check_variables(tokenizer: Any, variables: Mapping[str, Any]) -> None:
+    """Check that a chat template uses variables: one that it does not know would be ignored.
+
+    Raises:
+        SamplingError: names the variable, and those of the template.
+    """
+    template = tokenizer.chat_template
+    text = "\n".join(template.values()) if isinstance(template, dict) else str(template)
+    used = set(re.findall(r"\w+", " ".join(re.findall(r"\{[{%].*?[}%]\}", text, re.DOTALL))))
+    if unused := [name for name in variables if name not in used]:
+        raise SamplingError(
+            f"chat: the model's chat template does not use '{unused[0]}', so it would change nothing; correct the "
+            "name, or leave it out"
+        )
+
+
+def own_system(tokenizer: Any, date: str = DATE, variables: Mapping[str, Any] | None = None) -> str:
     """The system message that a model's chat template writes for prompts without one; "" if it writes none."""
     mark = "SYSTEM-MESSAGE"
     try:
-        (plain,), (marked,) = (render(["a"], tokenizer, system=system, date=date) for system in (None, mark))
+        (plain,), (marked,) = (
+            render(["a"], tokenizer, system=system, date=date, variables=variables) for system in (None, mark)
+        )
     except jinja2.TemplateError:  # the template has no system role
         return ""
     return default_system(plain, marked, mark)

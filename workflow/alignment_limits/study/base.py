@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 Name = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100, description="lower-case name used in folders")
@@ -191,7 +201,18 @@ class RewardBase(Noted):
     """Settings of every reward that reads texts."""
 
     text: Literal["reply", "prompt+reply"] = Field("reply", description="text that the reward reads")
+    reply: Literal["all", "after-thinking"] = Field(
+        "all",
+        description="after-thinking: what follows the last </think> of a reply, nothing of one that does not end "
+        "its thinking; all: the reply as it is",
+    )
     sign: Sign = Field(1, description="-1 turns a measure of badness (toxicity) into a reward")
+
+    @model_serializer(mode="wrap")
+    def _only_if_it_decides(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `reply: all`, so that rewards of such studies keep their ids."""
+        written: dict[str, Any] = handler(self)
+        return {key: value for key, value in written.items() if (key, value) != ("reply", "all")}
 
 
 def file_name(name: str) -> str:

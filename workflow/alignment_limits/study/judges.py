@@ -218,7 +218,7 @@ class Verifier(RewardBase):
     @model_validator(mode="after")
     def _possible(self) -> Verifier:
         if self.bounds != ([-1.0, 0.0] if self.sign == -1 else [0.0, 1.0]):
-            raise ValueError("bounds of a verifier are [0, 1] by themselves; leave them out")
+            raise ValueError("bounds of a verifier are always [0, 1] ([-1, 0] with sign: -1); leave them out")
         for key in ("pattern", "program"):
             if (getattr(self, key) is not None) != (self.match == key):
                 raise ValueError(f"`match: {key}` and `{key}:` belong together; give both or none")

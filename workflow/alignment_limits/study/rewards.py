@@ -171,6 +171,12 @@ class Labelled(RewardBase):
     )
     seed: int = Field(0, ge=0, description="seed of labels, of their noise, and of the initial weights of a new head")
 
+    @model_validator(mode="after")
+    def _reads_all(self) -> Labelled:
+        if self.reply != "all":
+            raise ValueError("a reward that is trained on labels reads complete replies: leave out `reply`")
+        return self
+
 
 class Trained(Labelled):
     """A linear head on frozen features."""

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from alignment_limits.files import digest
 from alignment_limits.models.tokenizer import DATE
 from alignment_limits.study.base import Strict, UserPath, file_name
 from alignment_limits.study.estimates import Import
-from alignment_limits.study.sampling import Prompts
+from alignment_limits.study.sampling import ChatVariables, Prompts
 
 BYTES_PER_PART = 2**20
 MOST_PARTS = 500
@@ -37,6 +38,7 @@ class Samples(Strict):
         "none", description="for policies: how the model read the prompts, as in `prompts`"
     )
     system: str | None = Field(None, description="for template chat: the system message of prompts without one")
+    chat: ChatVariables = Field({}, description="for template chat: variables of the template, as in `prompts`")
     date: str = Field(DATE, description="the date for chat templates that print today's date")
 
     @field_validator("date", mode="before")
@@ -50,7 +52,15 @@ class Samples(Strict):
             raise ValueError("give either `table` or `import`")
         if self.system is not None and self.template != "chat":
             raise ValueError("system is for template: chat; other prompts have no system message: leave it out")
+        if self.chat and self.template != "chat":
+            raise ValueError("chat is for template: chat; other prompts have no template: leave it out")
         return self
+
+    @property
+    def id(self) -> str:
+        """Id of their files, of their parts and of all that changes a prompt."""
+        decides = self.model_dump(exclude=set() if self.chat else {"chat"}) | {"parts": self.number}
+        return f"{self.name}-{digest(decides)}"
 
     @property
     def files(self) -> list[str]:

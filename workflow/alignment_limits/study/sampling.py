@@ -12,12 +12,27 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from alignment_limits.models.tokenizer import DATE
 from alignment_limits.study.base import Endpoint, Label, PromptCount, Source, Strict
+
+# written by this project
+_TAKEN = {"messages", "system", "add_generation_prompt", "date_string", "strftime_now", "tokenize", "return_dict"}
+
+
+def _free(variables: dict[str, Any]) -> dict[str, Any]:
+    for name in variables:
+        if name == "system":
+            raise ValueError("the system message is `system`, next to `chat`")
+        if name in _TAKEN or not name.isidentifier():
+            raise ValueError(f"'{name}' cannot be set; `chat` is for further variables of the template")
+    return variables
+
+
+ChatVariables = Annotated[dict[str, bool | int | float | str], AfterValidator(_free)]
 
 
 class Model(Strict):
@@ -87,6 +102,10 @@ class Prompts(Strict):
         description="for template chat: the system message of prompts without one; null: none, although a template "
         "may then write its own; '': an empty one",
     )
+    chat: ChatVariables = Field(
+        {},
+        description="for template chat: variables of the model's chat template, such as {enable_thinking: false}",
+    )
     date: str = Field(
         DATE,
         description="the date for chat templates that print today's date, of the base model (template: chat) and of "
@@ -102,6 +121,8 @@ class Prompts(Strict):
     def _system_needs_turns(self) -> Prompts:
         if self.system is not None and self.template != "chat":
             raise ValueError("system is for template: chat; other prompts have no system message: leave it out")
+        if self.chat and self.template != "chat":
+            raise ValueError("chat is for template: chat; other prompts have no template: leave it out")
         return self
 
     @field_validator("date", mode="before")
@@ -118,6 +139,7 @@ class Prompts(Strict):
         return (
             {"count"}
             | ({"system"} if self.system is None else set())
+            | (set() if self.chat else {"chat"})
             | (set() if self.template == "chat" else {"date"})
         )
 

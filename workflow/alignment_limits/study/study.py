@@ -287,7 +287,7 @@ class Study(Strict):
         already, it is the id of their files and of their parts.
         """
         if self.samples:
-            return f"{self.samples.name}-{digest(self.samples.model_dump() | {'parts': self.samples.number})}"
+            return self.samples.id
         if not (self.model and self.prompts and self.sampling):
             raise TypeError("a study that starts from scores samples nothing")
         decides = {
