@@ -1,6 +1,10 @@
-"""Speed of a transformer reward, compared with a simple loop over padded batches of 64 in file order.
+"""Speed of a transformer reward, compared with a simple loop over padded batches of 64 in file order, or with vLLM.
 
     python benchmarks/scoring.py --model ENCODER_FOLDER --texts FILE [FILE …]
+    python benchmarks/scoring.py --model CLASSIFIER_FOLDER --pooling --texts FILE [FILE …]
+
+With `--pooling` the model is a sequence classifier of a causal language model, and vLLM's pooling runner computes the
+same logits.
 
 The texts are lines of the files, joined to a length that is drawn for each text. So real words come in the lengths of
 replies. There are two cases: replies of a chat model (log-normal with a long tail), and the short continuations of the
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +71,24 @@ def naive_scorer(folder: Path, device: str) -> Callable[[list[str]], NDArray[np.
     return score
 
 
+def vllm_scorer(folder: Path) -> Callable[[list[str]], NDArray[np.float64]]:
+    """Logits of vLLM's pooling runner."""
+    from alignment_limits.sampling.vllm_engine import CPU_OPTIONS, prepare_environment
+
+    prepare_environment(torch.get_num_threads())
+    from vllm import LLM, PoolingParams
+
+    own = {"runner": "pooling", "convert": "classify", "dtype": "float32", "max_model_len": 2048}
+    model = LLM(model=str(folder), disable_log_stats=True, **own, **CPU_OPTIONS)
+    raw = PoolingParams(use_activation=False, task="classify")
+
+    def score(texts: list[str]) -> NDArray[np.float64]:
+        found = model.classify(texts, pooling_params=raw, use_tqdm=False)
+        return np.array([each.outputs.probs[0] for each in found])
+
+    return score
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a transformers encoder (MiniLM)")
@@ -74,20 +97,21 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=768, help="texts per case")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pooling", action="store_true", help="compare a sequence classifier with vLLM's pooling")
     args = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
 
     words = " ".join(f.read_text("utf-8") for f in args.texts).split()
     spec = {"kind": "embedding", "toward": TOWARD, "away": AWAY, "text": "reply", "sign": 1}
+    if args.pooling:
+        spec = {"kind": "sequence-classifier", "text": "reply", "sign": 1}
+    other, scorer = ("vllm", vllm_scorer) if args.pooling else ("naive", partial(naive_scorer, device=args.device))
     reward = load_reward(spec, args.model, device=args.device)
-    methods = {
-        "naive": naive_scorer(args.model, args.device),
-        "ours": lambda texts: reward.score([""] * len(texts), texts).score,
-    }
+    methods = {other: scorer(args.model), "ours": lambda texts: reward.score([""] * len(texts), texts).score}
 
     threads = torch.get_num_threads()
     print(f"{args.count} texts, {args.device}, {threads} thread(s), float32, best of {args.repeats}\n")
-    print("| texts | naive, texts/s | ours, texts/s | ratio | largest difference |")
+    print(f"| texts | {other}, texts/s | ours, texts/s | ratio | largest difference |")
     print("|---|--:|--:|--:|--:|")
     cases = {}
     for name, draw in CASES.items():
@@ -106,10 +130,10 @@ def main() -> None:
                 results[method] = score(texts)
                 seconds[method].append(time.perf_counter() - start)
         rate = {m: len(texts) / min(s) for m, s in seconds.items()}
-        difference = float(np.abs(results["ours"] - results["naive"]).max())
-        ratio = rate["ours"] / rate["naive"]
+        difference = float(np.abs(results["ours"] - results[other]).max())
+        ratio = rate["ours"] / rate[other]
         print(
-            f"| {name} | {rate['naive']:.1f} | {rate['ours']:.1f} | {ratio:.2f} | {difference:.0e} |",
+            f"| {name} | {rate[other]:.1f} | {rate['ours']:.1f} | {ratio:.2f} | {difference:.0e} |",
             flush=True,
         )
 
