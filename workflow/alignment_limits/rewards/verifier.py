@@ -192,8 +192,8 @@ def _exact(found: str | None, right: Sequence[str], *, ignore: Sequence[str]) ->
     return Verdict(own in known, own or None)
 
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+"
-_NUMBER = re.compile(rf"(?<![\w.,/])(?:(?<![)\]])[-+−])?(?:{_DIGITS})(?:[eE][-+−]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|(?<!\.)\.\d+"
+_NUMBER = re.compile(rf"(?<!\w)(?<!\d\.)(?:(?<![)\]])[-+−])?(?:{_DIGITS})(?:[eE][-+−]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 MOST_DIGITS = 400  # also the largest exponent: 1e999999999 would fill the memory
 
@@ -201,8 +201,8 @@ MOST_DIGITS = 400  # also the largest exponent: 1e999999999 would fill the memor
 def number(text: str) -> Fraction | None:
     r"""The last number in a text, exactly; None if there is none, or one of more than 400 digits.
 
-    Signs, decimals, thousands separated by commas, exponents, a/b and `\frac{a}{b}` are read. Units and the sign % are
-    not.
+    Signs, decimals, thousands separated by commas, exponents, a/b and `\frac{a}{b}` are read. Units, the sign % and
+    decimal commas are not.
 
     Example:
         >>> number("3 of 4, so 0.75 or 1,000 / 4"), number("none")
@@ -232,7 +232,7 @@ def _numbers(found: str | None, right: Sequence[str], *, tolerance: float) -> Ve
         return Verdict(False, None)
     for value in known:
         assert value is not None
-        if abs(own - value) <= Fraction(tolerance) * (abs(value) or 1):
+        if abs(own - value) <= Fraction(repr(tolerance)) * (abs(value) or 1):
             return Verdict(True, str(value))
     return Verdict(False, str(own))
 
