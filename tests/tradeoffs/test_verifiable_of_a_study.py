@@ -1,8 +1,11 @@
 """Verifiable rewards in a study: found by itself, answers of a table, sentence, figure, errors."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from alignment_limits.errors import EstimateError
 from alignment_limits.report.figures.style import Look
@@ -11,11 +14,12 @@ from alignment_limits.report.figures.verifiable import verifiable as figure
 from alignment_limits.report.tradeoffs import verifiable as sentence
 from alignment_limits.study.load import load_study
 from alignment_limits.tables.estimates import ESTIMATORS, estimate, inputs_of, made_for, settings_of
-from alignment_limits.tables.sample_columns import table_columns
+from alignment_limits.tables.sample_columns import table_columns, with_answers
 from alignment_limits.tables.standardised import standardised_tables
 from alignment_limits.tradeoffs import verifiable
 
 KEY = ["prompt_id", "sample_id"]
+NAMED = {"right": "correct", "words": "rm"}
 PROMPTS, SAMPLES = 40, 16
 
 
@@ -108,3 +112,49 @@ def test_names_that_do_not_exist_are_refused(tmp_path):
     written(tmp_path)
     with pytest.raises(Exception, match=r"tradeoffs\.verifiable\.reward"):
         study_of(tmp_path, verifiable={"reward": "none"})
+
+
+def test_a_verifier_as_gold_brings_the_table_and_its_answers_vote(tmp_path):
+    def study(reward, **tradeoffs):
+        rewards = {"right": {"kind": "verifier"} | reward, "words": {"kind": "length"}}
+        start = {"study": "s", "samples": {"table": "t.csv", "parts": 1}, "rewards": rewards, "tradeoffs": tradeoffs}
+        return load_study(start | {"gold": tradeoffs.pop("gold", "right")}, "s.yaml")
+
+    gold, pattern = study({}), study({"match": "pattern", "pattern": "4"})
+    assert "verifiable" in made_for(gold)
+    assert "verifiable" in made_for(pattern)
+    assert (settings_of("verifiable", gold)["answer"], settings_of("verifiable", pattern)["answer"]) == ("answer", None)
+    assert "columns" in inputs_of("verifiable", gold)
+    assert "verifiable" not in made_for(study({}, gold="words"))
+    proxy = study({}, gold="words", verifiable={"reward": "right"})
+    assert (proxy.answered_by, settings_of("verifiable", proxy)["answer"]) == ("right", "answer")
+
+    _, table = written(tmp_path)
+    columns = table.select(*KEY, tokens=pl.lit(3.0))
+    scores = table.select(*KEY, answer=pl.col("final").replace("", None))
+    found = with_answers(columns, scores)
+    assert found["answer"].to_list() == scores["answer"].to_list()
+    assert with_answers(columns, scores.with_columns(answer=pl.lit(None, pl.String))) is columns, "none can vote"
+    assert with_answers(columns, table) is columns
+    rewards = {name: table.select(*KEY, score=pl.col(of).cast(pl.Float64)) for name, of in NAMED.items()}
+    standardised, scales = standardised_tables(rewards, None)
+    settings = settings_of("verifiable", gold) | {"bootstrap": 200, "k": [1, 4]}
+    voted = estimate("verifiable", standardised, settings, None, scales, columns=found)
+    own = study_of(tmp_path, verifiable={"answer": "final", "k": [1, 4]})
+    named = made(tmp_path, own, table)
+    for method in ("majority", "best-of-n"):
+        rates = [each.filter(pl.col("method") == method)["pass_rate"].to_list() for each in (voted, named)]
+        np.testing.assert_allclose(*rates, atol=1e-9)
+    silent = estimate("verifiable", standardised, settings, None, scales, columns=columns)
+    assert "majority" not in silent["method"].to_list()
+
+
+def test_references_of_several_experts_are_several_answers():
+    documents = {"text": "d", "references": ["a", "b"], "instruction": "Sum up: {document}"}
+    given = yaml.safe_load(Path("config/config.yaml").read_text("utf-8"))
+    given |= {"documents": documents, "gold": "right", "rewards": {"right": {"kind": "verifier"}}, "ensembles": {}}
+    with pytest.raises(
+        Exception, match=r"rewards.right: documents have several references, one a line; add several: lines"
+    ):
+        load_study(given, "s.yaml")
+    load_study(given | {"rewards": {"right": {"kind": "verifier", "several": "lines"}}}, "s.yaml")
