@@ -12,20 +12,21 @@ from alignment_limits.study.load import over_default
 from alignment_limits.tables.artifacts import read_provenance, read_tables
 from alignment_limits.tables.schemas.samples import SAMPLES, SCORES
 
-CHECK = """case "$(cat)" in *'"reply": ""'*) exit 3 ;; *e*'"answer"'*) echo 1 e ;; *) echo 0 ;; esac
+CHECK = """reply=$(sed 's/.*"reply": "//; s/", "answer": null}$//')
+case "$reply" in *[A-Z]*) echo 1 capital ;; *) echo 0 ;; esac
 """
 LETTER = {"kind": "verifier", "answer": "answer", "extract": "[A-Za-z]", "ignore": ["case"]}
 PROGRAM = {"command": ["sh", "check.sh"], "network": True}
 VERIFIERS = {
     "letter": LETTER,
-    "has_e": {
+    "capital": {
         "kind": "verifier",
         "match": "program",
         "source": {"path": "check.sh"},
         "program": PROGRAM,
         "answer": None,
     },
-    "both": {"kind": "sum", "terms": {"letter": 1.0, "has_e": 0.5}},
+    "both": {"kind": "sum", "terms": {"letter": 1.0, "capital": 0.5}},
 }
 
 
@@ -74,7 +75,7 @@ def test_a_table_of_samples_gives_the_numbers_of_the_study_that_drew_them(projec
     project.run("--report", "mine.html")
     check(project.folder, "mine", project.folder / "mine.html", over_default(DEFAULT, values))
     assert not project.plan().jobs
-    (project.folder / "check.sh").write_text(CHECK.replace("*e*", "*a*"))
+    (project.folder / "check.sh").write_text(CHECK.replace("A-Z", "A-Y"))
     again = project.plan()
     assert {"fetch", "score", "score_sum"} <= set(again.jobs)
     assert not {"read_table_of_samples", "score_light"} & set(again.jobs), "only what the program decides"
@@ -93,13 +94,13 @@ def verified(mine, texts: pl.DataFrame) -> None:
     )
     failed = [read_provenance(part)["run"]["failed"] * pl.read_parquet(part).height for part in parts]
     assert sum(failed) == pytest.approx(letter.null_count())
-    has_e = read_tables(sorted((mine / "scores/has_e").glob("*.parquet")), SCORES)
-    assert has_e["score"].to_list() == texts["text"].str.contains("e").cast(float).to_list()
+    capital = read_tables(sorted((mine / "scores/capital").glob("*.parquet")), SCORES)
+    assert capital["score"].to_list() == texts["text"].str.contains("[A-Z]").cast(float).to_list()
     both = read_tables(sorted((mine / "scores/both").glob("*.parquet")), SCORES)
-    assert both["score"].to_list() == (found["score"] + 0.5 * has_e["score"]).to_list()
+    assert both["score"].to_list() == (found["score"] + 0.5 * capital["score"]).to_list()
     table = pl.read_parquet(mine / "tradeoffs/verifiable.parquet")
     vote = table.filter(method="majority", k=1)["pass_rate"][0]
-    assert vote == pytest.approx(found["score"].mean(), abs=1e-9)
+    assert vote == pytest.approx(found["score"].mean(), abs=0.05)
     assert {"limit", "best-of-n", "majority", "best-of-majority", "selected"} == set(table["method"])
 
 
