@@ -41,8 +41,9 @@ study: fitting  ## run a study; figures, tables and a report are in results/<stu
 	@$(SNAKEMAKE) || { $(RESULTS) echo "stopped: errors are above; logs of jobs are in $$results/logs, Snakemake's log is in .snakemake/log"; exit 1; }
 	@$(if $(DRY),,$(REPORT) && $(PLACES))
 
+# three processes for two cores, because most tests use one core and some wait
 test: whole  ## run all tests, including the small study with real models
-	@$(BIN)/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=3 $(ARGS)
 
 # fast tests, without models or studies; the other tests that CI runs take minutes
 LIGHT_TESTS := tests/study tests/commands tests/tables tests/report tests/preferences tests/limits/test_frontier.py $(wildcard tests/test_*.py)

@@ -38,7 +38,8 @@ def gids(figure: Any) -> set[str]:
 
 def texts(figure: Any) -> list[Any]:
     """Every text that is drawn (tick labels outside the view are not)."""
-    figure.canvas.draw()
+    if figure.stale:  # since it was drawn
+        figure.draw_without_rendering()
     outside = set()
     for ax in figure.axes:
         for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):

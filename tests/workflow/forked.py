@@ -1,11 +1,11 @@
 """Snakemake and its scripts as forks of one process that has loaded their libraries: of a job of seconds, most is that.
 
 `command("-m", "snakemake", …)` is what to run in place of `python -m snakemake …`; its first call starts the process,
-one for all tests of a pytest process. A module of the project itself is never loaded before the fork.
+one for all tests of a run. A module of the project itself is never loaded before the fork.
 """
 
-import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import json
@@ -56,17 +56,23 @@ def command(*arguments: str, light: str = "", vllm: bool = False) -> list[str]:
 
 @functools.cache
 def _started(light: str, vllm: bool) -> str:
-    """Where the process listens."""
-    folder = tempfile.TemporaryDirectory()
-    place = os.path.join(folder.name, "socket")
+    """Where the process listens; it ends with this process, or with the run of all pytest processes of pytest-xdist."""
     environment = compiled_once() | {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # as jobs set it
     environment |= {"PYTHONPATH": light} if light else {}
     environment |= OF_VLLM if vllm else {}
     kind = "vllm" if vllm else "light" if light else "serve"
-    process = subprocess.Popen([sys.executable, __file__, kind, place], env=environment, stdout=subprocess.PIPE)
-    atexit.register(folder.cleanup)
-    atexit.register(process.terminate)
-    assert process.stdout.readline(), "it did not start"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        owner, folder = os.getppid(), f"{tempfile.gettempdir()}/forked-{os.environ['PYTEST_XDIST_TESTRUNUID']}"
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    else:
+        owner, folder = os.getpid(), tempfile.mkdtemp(prefix="forked-")
+    place = f"{folder}/{kind}"
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another pytest process may be starting it
+        if not os.path.exists(place):
+            arguments = [sys.executable, __file__, kind, place, str(owner)]
+            process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE)
+            assert process.stdout.readline(), "it did not start"
     return place
 
 
@@ -80,7 +86,7 @@ def ask(place, *arguments):
         return int(line.recv(8) or b"1")
 
 
-def serve(place, kind):
+def serve(place, kind, owner):
     if kind == "vllm":
         load_vllm()
     else:
@@ -94,9 +100,8 @@ def serve(place, kind):
         server.bind(place)
         server.listen()
         server.settimeout(5)
-        parent = os.getppid()
         print("ready", flush=True)
-        while os.getppid() == parent:  # else whoever started it was killed
+        while _is_there(owner):
             try:
                 line, _ = server.accept()
             except TimeoutError:
@@ -108,6 +113,18 @@ def serve(place, kind):
             with contextlib.suppress(ChildProcessError):  # those that have ended
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+    for file in (place, f"{place}.lock"):
+        os.unlink(file)
+    with contextlib.suppress(OSError):  # of other kinds
+        os.rmdir(os.path.dirname(place))
+
+
+def _is_there(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def load_snakemake(place):
@@ -219,6 +236,6 @@ def run(line):
 
 if __name__ == "__main__":
     if sys.argv[1] in ("serve", "light", "vllm"):
-        serve(place=sys.argv[2], kind=sys.argv[1])
+        serve(place=sys.argv[2], kind=sys.argv[1], owner=int(sys.argv[3]))
     else:
         sys.exit(ask(*sys.argv[1:]))
