@@ -16,7 +16,7 @@ for variable in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "S
 # as for jobs (workflow/rules/common.smk), of which some are forks of a process that has loaded torch already
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Where tests run in several processes (make test), those of one file stay together, as they share what it made, and so do
+# Where tests run in several processes, those of one file stay together, as they share what it made, and so do
 # these. The longest come first, so that no process has a long one left at the end; Slurm's, which mostly wait, early.
 TOGETHER = {
     "here": "from running import .*snakemake",  # one Snakemake at a time in the project's own folder
