@@ -30,7 +30,7 @@ rule fetch:
     conda:
         ENVIRONMENT
     params:
-        p=lambda w: LAYOUT.sources[w.source].model_dump(),
+        p=lambda w: LAYOUT.fetching(w.source),
         code=code("fetch.py"),
     script:
         "../scripts/fetch.py"

@@ -7,6 +7,8 @@ from alignment_limits.models.fetch import fetch
 from alignment_limits.study.base import Source
 
 with job(snakemake):
-    source = Source(**snakemake.params.p)
+    settings = dict(snakemake.params.p)
+    with_code = settings.pop("with_code", False)
+    source = Source(**settings)
     say(f"fetching {source.package or source.hub or source.path}")
-    fetch(source, Path(snakemake.output.folder))
+    fetch(source, Path(snakemake.output.folder), with_code=with_code)

@@ -23,6 +23,8 @@ from alignment_limits.files import digest, file_sha256, reading, scratch
 if TYPE_CHECKING:
     from alignment_limits.study.base import Source
 
+HUB = "https://huggingface.co"
+
 
 def source_id(source: Source) -> str:
     """Folder name of a fetched source, the same in every study: a readable part and a digest of its settings."""
@@ -31,29 +33,38 @@ def source_id(source: Source) -> str:
     return f"{readable}-{digest(source.model_dump())[:8]}"
 
 
-def fetch(source: Source, folder: Path) -> None:
+def fetch(source: Source, folder: Path, *, with_code: bool = False) -> None:
     """Copy the source's member into `folder`, completely or not at all (a single file keeps its name).
+
+    Args:
+        source: where the files are.
+        folder: to write.
+        with_code: also fetch Python files of a hub repository; only `trust_remote_code` runs them.
 
     Raises:
         SourceError: not found, wrong sha256, no such member, no network; the message says what to do.
     """
+    downloads = None
     with scratch(folder) as work:
         if source.package:
             found = _from_package(source, work)
         elif source.hub:
-            found = _from_hub(source, work)
+            downloads = folder.parent / f".download-{folder.name}"
+            found = _from_hub(source, downloads, with_code)
         else:
             found = _from_path(source)
         ready = work / "ready"
         copy_or_link = shutil.copy2 if source.path else _link  # a user may change files of theirs later
         if found.is_dir():
-            shutil.copytree(found, ready, copy_function=copy_or_link)
+            shutil.copytree(found, ready, copy_function=copy_or_link, ignore=shutil.ignore_patterns(".cache"))
         else:
             ready.mkdir()
             copy_or_link(found, ready / found.name)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(ready, folder)
+    if downloads:
+        shutil.rmtree(downloads)
 
 
 def _link(file: str | Path, to: str | Path) -> None:
@@ -97,32 +108,51 @@ def _from_package(source: Source, work: Path) -> Path:
     return tree / prefix
 
 
-def _from_hub(source: Source, work: Path) -> Path:
+def _from_hub(source: Source, tree: Path, with_code: bool) -> Path:
+    """Download to `tree`; after an error it stays, and the next call goes on from there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     repository, revision = str(source.hub).split("@")
     # safetensors only: a pickled checkpoint can run code when it is loaded
-    ignore = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.py"]
+    ignore = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx"]
+    ignore += [] if with_code else ["*.py"]
     member = (source.member or "").rstrip("/")
     try:
         snapshot_download(
             repository,
             revision=revision,
             repo_type=source.kind,
-            local_dir=work / "tree",
+            local_dir=tree,
             allow_patterns=[member, f"{member}/*"] if member else None,
             ignore_patterns=ignore if source.kind == "model" else None,
         )
+    except GatedRepoError as error:
+        raise SourceError(
+            f"hub repository {repository} is gated: accept its terms at {HUB}/{repository} with your account, then run "
+            "`hf auth login` (or set HF_TOKEN) and run again"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SourceError(
+            f"hub repository {repository} has no commit {revision}; correct it in the study file"
+        ) from error
     except RepositoryNotFoundError as error:
-        raise SourceError(f"hub repository {source.hub} does not exist, or needs `hf auth login`") from error
+        raise SourceError(
+            f"hub repository {source.hub} does not exist, or needs `hf auth login`; repositories of data need "
+            "`kind: dataset`"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise SourceError(
-            f"hub repository {source.hub} could not be fetched ({type(error).__name__}); check the network and "
-            "the commit. For a machine without network, download it elsewhere and use `path:`"
+            f"hub repository {source.hub} could not be fetched ({type(error).__name__}); check the network and run "
+            "again: what is downloaded is kept. For a machine without network, download it elsewhere and use `path:`"
         ) from error
-    shutil.rmtree(work / "tree" / ".cache", ignore_errors=True)
-    found = work / "tree" / member
+    found = tree / member
     if not found.exists() or (found.is_dir() and not any(found.iterdir())):
         raise SourceError(f"hub repository {source.hub} contains no '{source.member}' that can be loaded safely")
     return found

@@ -53,17 +53,20 @@ class Layout:
     @cached_property
     def sources(self) -> dict[str, Source]:
         """All sources to fetch, by the names of their folders."""
+        return {source_id(source): source for source, _ in self._sources_and_users()}
+
+    def _sources_and_users(self) -> Iterator[tuple[Source, Any]]:
         s = self.study
-        users = [
-            s.model,
-            s.prompts,
-            *s.rewards.values(),
-            *(s.policies or []),
-            *(s.proposals or {}).values(),
-            *self._readers_elsewhere,
-        ]
-        found = (getattr(user, name, None) for user in users for name in ("source", "features"))
-        return {source_id(source): source for source in found if source}
+        policies = [*(s.policies or []), *(s.proposals or {}).values()]
+        for user in [s.model, s.prompts, *s.rewards.values(), *policies, *self._readers_elsewhere]:
+            for source in (getattr(user, name, None) for name in ("source", "features")):
+                if source:
+                    yield source, s.model if user in policies else user
+
+    def fetching(self, name: str) -> dict[str, Any]:
+        """Settings to fetch a source with; its code only if one of its users may run it."""
+        trusted = {source_id(s) for s, user in self._sources_and_users() if getattr(user, "trust_remote_code", False)}
+        return self.sources[name].model_dump() | ({"with_code": True} if name in trusted else {})
 
     def fetched(self, source: Source) -> str:
         """Folder of a fetched source, shared by all studies."""
