@@ -26,6 +26,7 @@ COMMANDS = {
     "panels": ("figures", "one figure with several finished studies side by side"),
     "stream": ("tables", "the frontier of tables of scores that do not fit in memory"),
     "unnest": ("tables", "convert lists of scores (one row per prompt) to the table of a scores-only study"),
+    "selftest": ("selftest", "what this machine does with a model: device, rounding, speed and memory"),
     "where": ("studies", "print the folder of a study's results"),
     "schema": ("studies", "print the JSON schema of the study file, for completion in editors"),
 }
