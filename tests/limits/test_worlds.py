@@ -133,7 +133,7 @@ def test_observed_gap_of_the_mean_falls_to_the_predicted_floor() -> None:
 def test_an_ensembles_row_has_the_verdicts_of_its_own_gap_and_of_gold_at_the_fixed_kl(prompts: int) -> None:
     members, gold = correlated_members(3, 0.5)
     members, gold = members[:, :prompts, :64], gold[:prompts, :64]
-    names, betas, aggregators = ["a", "b", "c"], [4.0, 1.0], ("mean", "minimum")
+    names, betas, aggregators = ["a", "b", "c"], [4.0, 0.1], ("mean", "minimum")
     seen = set()
     for at_kl in (0.5, 3.0):
         table = study_ensembles(members, gold, betas=betas, at_kl=at_kl, names=names, aggregators=aggregators)

@@ -27,7 +27,7 @@ with job(snakemake):
         check_lengths(own["prompt_id"].to_list(), sent, p["max_new_tokens"], room, f"policy '{name}'")
     lengths = sorted(map(len, ids))
     figures = {"prompts": len(ids), "tokens_median": lengths[len(ids) // 2], "tokens_max": lengths[-1]}
-    dtype = snakemake.config["model"].get("dtype", "float32")
+    dtype = (snakemake.config.get("model") or {}).get("dtype", "float32")
     size = checkpoint(folder)
     say(f"the model: {in_words(size, dtype, for_sampling(size, dtype))} of memory, or its GPUs do")
     say(f"{len(ids)} prompts of up to {lengths[-1]} tokens fit the model's context of {context}")

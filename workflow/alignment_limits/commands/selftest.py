@@ -97,7 +97,8 @@ def random_model(folder: Path) -> Path:
 
 def sample(settings: dict[str, Any]) -> dict[str, Any]:
     """Draw replies to prompts, and again to every second one in another order."""
-    from alignment_limits.jobs.leases import device_of_job, device_report
+    from alignment_limits.jobs.job import device_report
+    from alignment_limits.jobs.leases import device_of_job
     from alignment_limits.models.tokenizer import load_tokenizer, stop_tokens
     from alignment_limits.sampling.shard import Request, engine_class, engine_of, progress
     from alignment_limits.study.sampling import Model, Sampling, block_seed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +24,6 @@ from tqdm import tqdm
 
 from alignment_limits.errors import AlignmentLimitsError, ArtifactError
 from alignment_limits.files import TABLES, digest
-from alignment_limits.jobs.leases import device_report
 from alignment_limits.jobs.records import made_by, write_records
 from alignment_limits.tables.artifacts import versions
 
@@ -156,6 +156,28 @@ def placed(snakemake: Any, path: str) -> Path:
 def say(message: str) -> None:
     """Print a line for the user."""
     print(message, file=sys.stderr, flush=True)
+
+
+def device_report(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a job computes on: names, memory and driver of the GPUs that it took (`jobs.leases`), or the CPU.
+
+    Example:
+        >>> device_report({})["device"]
+        'cpu'
+    """
+    if not (names := environment.get("CUDA_VISIBLE_DEVICES", "")):
+        return {"device": environment.get("HIP_VISIBLE_DEVICES") or "cpu", "architecture": platform.machine()}
+    command = ["nvidia-smi", f"--id={names}", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=dict(environment))
+    except (OSError, subprocess.SubprocessError):  # parts of a GPU (MIG) have no entry of their own
+        return {"device": names}
+    rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+    return {
+        "device": ", ".join(row[0] for row in rows),
+        "memory": ", ".join(row[1] for row in rows),
+        "driver": rows[0][-1] if rows else "",
+    }
 
 
 def provenance(snakemake: Any, packages: Sequence[str] = (), **more: Any) -> dict[str, Any]:

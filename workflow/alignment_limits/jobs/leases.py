@@ -13,7 +13,6 @@ import errno
 import fcntl
 import importlib.metadata
 import os
-import platform
 import random
 import re
 import subprocess
@@ -262,29 +261,6 @@ def device_of_job() -> str:
             "(--set-resources RULE:gpu=0)"
         )
     return "cpu"
-
-
-def device_report(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """What a process computes on, for provenance: names, memory and driver of the GPUs that it took, or the CPU.
-
-    Example:
-        >>> device_report({})["device"]
-        'cpu'
-    """
-    names = environment.get(NVIDIA, "") if _kept else ""
-    if not names:
-        return {"device": environment.get(AMD) or "cpu", "architecture": platform.machine()}
-    command = ["nvidia-smi", f"--id={names}", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=dict(environment))
-    except (OSError, subprocess.SubprocessError):  # MIG parts have no entry of their own
-        return {"device": names}
-    rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-    return {
-        "device": ", ".join(row[0] for row in rows),
-        "memory": ", ".join(row[1] for row in rows),
-        "driver": rows[0][-1] if rows else "",
-    }
 
 
 def per_job(build: str | None = None, *, here: bool = True) -> int:

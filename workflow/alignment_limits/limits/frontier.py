@@ -262,7 +262,7 @@ def _rows_at_beta(
         **brackets.at_beta(beta, m if pool is None else brackets.base.moments(1.0 / beta)),
     }
     verdict = judge(
-        scores, 1.0 / beta, m.ess, share=m.share, clusters=boot.clusters, pool=pool, at_beta=True, widened=True
+        scores, 1.0 / beta, m.ess, share=m.share, clusters=boot.clusters, pool=pool, at_beta=rows["kl"], widened=True
     )
     return rows | verdicts_at_beta(verdict)
 

@@ -151,9 +151,9 @@ def judge_gaps(proxy: Array, gold: Array, beta: Array, parts: GapContributions, 
 
     The samples must show both tilts. Intervals include the remaining bias (`GapContributions.left_gap`, `left_gold`).
     """
-    judged = partial(judge, clusters=boot.clusters, at_beta=True, widened=True)
-    ours = judged(proxy, 1.0 / beta, parts.ess, share=parts.share)
-    theirs = judged(gold, 1.0 / beta, parts.ess_gold, share=parts.share_gold)
+    judged = partial(judge, clusters=boot.clusters, widened=True)
+    ours = judged(proxy, 1.0 / beta, parts.ess, share=parts.share, at_beta=parts.kl.mean(axis=0))
+    theirs = judged(gold, 1.0 / beta, parts.ess_gold, share=parts.share_gold, at_beta=np.zeros(len(beta)))
     return np.array([a or (b and f"gold: {b}") for a, b in zip(ours.reason, theirs.reason, strict=True)], dtype=object)
 
 

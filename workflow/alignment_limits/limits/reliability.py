@@ -31,6 +31,7 @@ MOST_CAPPED = 0.25  # pass rates Beta(.3, .7), 64 samples: 0.22 at 1.5 nats, whe
 MOST_CONSTANT = 0.2  # 64 samples of 0/1 rewards: pass rate .1 0.15 (covers), .05 0.36 (12 to 19 % too high, does not)
 LARGEST_RATIO = 2.6  # of the correction's decrements; a bias of 1/M gives 2
 SMALLEST_AT_BETA = 1.8  # effective sample size of a tilt at a fixed beta, a mean in which the smallest count most
+FURTHEST_AT_BETA = 0.75  # of log M: a KL at a fixed beta beyond it is too low, with an interval that ends too early
 HALVES_ESS = 5.0  # for intervals that include the remaining bias, where quarters do not reach a KL (ties for the best)
 FEW = 48  # with fewer prompts it is unclear how much their spreads differ
 K_PROMPTS = 128  # the median k-hat over this many prompts is known to 0.03
@@ -196,7 +197,7 @@ def judge(
     carriers: Carriers = AVERAGE,
     reached: np.ndarray | None = None,
     capped: Array | None = None,
-    at_beta: bool = False,
+    at_beta: Array | None = None,
     prompts: int | None = None,
     left_out: int = 0,
     clusters: int | None = None,
@@ -215,8 +216,8 @@ def judge(
         carriers: the number of prompts that must carry the estimate.
         reached: 3 if all samples, their halves and their quarters reach this KL (default: everywhere).
         capped: share of quarters that end at their own ceiling although all samples do not (default: none).
-        at_beta: whether the points are at a fixed beta. There no KL is given that the samples may not reach, so their
-            effective sample size must show it.
+        at_beta: of points at a fixed beta their KL (K,), 0 if it is not known. There no KL is given that the samples
+            may not reach, so this and their effective sample size must show it.
         prompts, left_out: number of prompts in the estimates, and number with too few samples, if `scores` has only a
             part of them.
         clusters: number of independent clusters of prompts (default: every prompt is independent).
@@ -288,7 +289,9 @@ def judge(
             reason = f"effective sample size {e:.1f} (needs {SMALLEST_ESS:g})"
         elif heavy:
             reason = heavy
-        elif at_beta and smallest[j] < SMALLEST_AT_BETA:
+        elif at_beta is not None and pool is None and at_beta[j] > FURTHEST_AT_BETA * np.log(most):
+            reason = f"a KL of {at_beta[j]:.1f} nats at this temperature is too far for {most} samples of a prompt"
+        elif at_beta is not None and smallest[j] < SMALLEST_AT_BETA:
             reason = f"effective sample size {smallest[j]:.1f} at this temperature (needs {SMALLEST_AT_BETA:g})"
         elif widened:
             reason = ""

@@ -238,7 +238,7 @@ def target_distances(
     gain = np.stack([prompt_means(p.scores) - prompt_means(scores) for p in policies], axis=1)
     boot = PromptBootstrap(len(scores), replicates=replicates, seed=seed, level=level, keys=keys, clusters=clusters)
     verdict = judge(
-        scores, np.array([1.0 / beta]), m.ess, share=m.share, clusters=boot.clusters, at_beta=True, widened=True
+        scores, np.array([1.0 / beta]), m.ess, share=m.share, clusters=boot.clusters, at_beta=np.zeros(1), widened=True
     )
 
     def distances(levels: Array, rest: Array) -> Distances:

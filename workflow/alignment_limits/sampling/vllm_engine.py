@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import SamplingError
-from alignment_limits.jobs.leases import device_of_job, device_report, visible_gpus
+from alignment_limits.jobs.job import device_report
+from alignment_limits.jobs.leases import device_of_job, visible_gpus
 from alignment_limits.models.memory import check_fits, free_memory
 from alignment_limits.models.tokenizer import load_config
 from alignment_limits.sampling.shard import Completion, Request

@@ -231,7 +231,7 @@ def _rows_at_beta(sums: FrontierSums, beta: Array, level: float) -> Columns:
     gain_low, gain_high = widened(e["interval:gain"], gain_low, gain_high, more)
     gain_low[:, 0], gain_high[:, 0] = intervals["gain"][0][:, 0], intervals["gain"][1][:, 0] + own
     kl_high = kl_high + of_kl
-    verdict = _judge(sums, 1.0 / beta, at_beta=True, widened=True)
+    verdict = _judge(sums, 1.0 / beta, at_beta=e["interval:kl"], widened=True)
     least = lower_end(e["interval:net"], intervals["net"][0])
     return {
         "at": np.full(len(beta), "beta", dtype=object),
