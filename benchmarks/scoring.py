@@ -78,7 +78,13 @@ def vllm_scorer(folder: Path) -> Callable[[list[str]], NDArray[np.float64]]:
     prepare_environment(torch.get_num_threads())
     from vllm import LLM, PoolingParams
 
-    own = {"runner": "pooling", "convert": "classify", "dtype": "float32", "max_model_len": 2048}
+    own = {
+        "runner": "pooling",
+        "convert": "classify",
+        "dtype": "float32",
+        "max_model_len": 2048,
+        "enable_prefix_caching": False,
+    }
     model = LLM(model=str(folder), disable_log_stats=True, **own, **CPU_OPTIONS)
     raw = PoolingParams(use_activation=False, task="classify")
 
