@@ -101,6 +101,9 @@ def test_a_damaged_file_is_named(tmp_path, content):
 def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic(tmp_path):
     folder = write_llama(tmp_path / "Llama-Guard-3-8B", 4, **EIGHT)
     check_fits(folder, "bfloat16", 24e9, "this machine")
+    check_fits(folder, "auto", 24e9, "this machine")  # whatever the files' precision is
+    with pytest.raises(ModelError, match="in the precision of the files are 16 GB"):
+        check_fits(folder, "auto", 8e9, "this machine")
     with pytest.raises(ModelError) as refused:
         check_fits(folder, "float32", 24e9, "this machine")
     assert str(refused.value).startswith(

@@ -75,7 +75,7 @@ def load_model(
     config = load_config(folder, trust_remote_code)
     capped = {"attn_implementation": "eager"} if caps_attention(config) else {}
     placed = {} if device == "cpu" else {"device_map": {"": device}}  # weights go straight to the GPU
-    check_fits(folder, config.dtype or "float32" if dtype == "auto" else dtype, *_room(device))
+    check_fits(folder, dtype, *_room(device))
     with reading(folder, ModelError):
         try:
             model, info = auto.from_pretrained(

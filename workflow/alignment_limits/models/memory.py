@@ -113,7 +113,7 @@ def check_fits(folder: Path, dtype: Any, room: float, place: str) -> None:
 
     Args:
         folder: of the model.
-        dtype: precision in which it is loaded, a name or a torch type.
+        dtype: precision in which it is loaded, a name or a torch type; `auto`: as it is stored.
         room: bytes.
         place: what has this memory, for the message.
 
@@ -124,9 +124,10 @@ def check_fits(folder: Path, dtype: Any, room: float, place: str) -> None:
     found = checkpoint(folder)
     if (size := found.size(dtype)) <= room:
         return
+    precision = "the precision of the files" if dtype == "auto" else dtype
     smaller = "set dtype: bfloat16, or " if dtype == "float32" else ""
     raise ModelError(
-        f"{folder.name} does not fit: {found.numbers / 1e9:.3g} billion weights in {dtype} are {in_gb(size)}, and "
+        f"{folder.name} does not fit: {found.numbers / 1e9:.3g} billion weights in {precision} are {in_gb(size)}, and "
         f"{place} has {in_gb(room)}; {smaller}choose a smaller model or a larger machine"
     )
 
