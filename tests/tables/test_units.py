@@ -144,6 +144,7 @@ def test_numbers_and_answers_of_the_report_are_converted_and_verdicts_are_not(st
     assert "standard deviations" not in raw.answers[0][1]
 
 
+@plt.style.context("default")  # how many ticks there are depends on the style
 def test_a_figure_in_own_units_is_the_same_picture_with_other_ticks():
     figure, (top, bottom) = plt.subplots(2)
     top.plot([0, 1, 2], [0, 1.0, 1.4])
