@@ -6,10 +6,17 @@ from running import ROOT, snakemake
 
 
 @pytest.fixture(scope="session")
-def small():
+def compiled(tmp_path_factory):
+    """Where torch's compiler leaves what the small study had it compile."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
+def small(compiled):
     """Folder of the finished small study. What loads models is made by the processes that a user's run has."""
     study = ("--configfile", "config/studies/small.yaml")
-    snakemake("results/small/ensembles/standardised.parquet", *study, anew=True)
+    target = "results/small/ensembles/standardised.parquet"
+    snakemake(target, *study, anew=True, TORCHINDUCTOR_CACHE_DIR=str(compiled))
     snakemake(*study)
     return ROOT / "results/small"
 

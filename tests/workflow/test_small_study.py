@@ -58,6 +58,10 @@ def test_every_table_keeps_its_contract(small):
         assert {"stage", "config", "config_digest", "code", "seed", "versions"} <= set(made)
 
 
+def test_no_model_waits_for_a_compiler(small, compiled):
+    assert not [*compiled.rglob("*.so")]
+
+
 def test_every_prompt_has_every_sample_and_every_sample_every_score(small):
     samples = shards(small / "samples/smollm2-135m-instruct", SAMPLES)
     assert samples.group_by("prompt_id").agg(pl.col("sample_id").sort())["sample_id"].to_list() == [list(range(32))] * 8

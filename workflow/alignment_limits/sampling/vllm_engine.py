@@ -205,7 +205,7 @@ def _reason(error: Exception, config: Any) -> str:
 
 
 def prepare_environment(threads: int, on_gpu: bool = False) -> None:
-    """Set vLLM's variables; call it before torch is imported."""
+    """Set vLLM's variables; call it before vLLM is imported."""
     defaults = {
         "HF_HUB_OFFLINE": "1",  # all models are local folders
         "VLLM_NO_USAGE_STATS": "1",
@@ -222,6 +222,9 @@ def prepare_environment(threads: int, on_gpu: bool = False) -> None:
         defaults["TORCH_COMPILE_DISABLE"] = "1"  # no compiler needed, no warm-up; equal throughput on the CPU
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    dynamo = sys.modules.get("torch._dynamo")  # loaded with a tokenizer: it has read its variable already
+    if dynamo and os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        dynamo.config.disable = True
 
 
 def _quiet() -> None:
