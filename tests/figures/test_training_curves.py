@@ -59,3 +59,15 @@ def test_coefficients_are_named_and_nothing_overlaps(tmp_path):
     assert {"KL coefficient", "0.1", "1", "training step"} <= {t.get_text() for t in texts(figure)}
     assert not overlaps(figure)
     assert len(gids(figure)) >= 8
+
+
+def test_the_ends_of_runs_are_marked_where_a_rule_decided_them():
+    ends = pl.when(pl.col("coefficient") == 1).then(pl.lit("cut short")).otherwise(pl.lit("converged"))
+    figure = training_curves(table().with_columns(ended=ends), Look())
+    assert {"converged", "cut short"} <= {t.get_text() for t in texts(figure)}
+    for panel, name in enumerate(("reward", "kl", "length", "entropy")):
+        for end in ("converged", "cut short"):
+            marks = [m for m in figure.axes[panel].get_lines() if m.get_gid() == f"{name}:{end}"]
+            assert [m.get_xdata()[0] for m in marks] == [STEPS - 1, STEPS - 1], "one for each seed"
+    fixed = training_curves(table().with_columns(ended=pl.lit("fixed")), Look())
+    assert not {"converged", "cut short", "fixed"} & {t.get_text() for t in texts(fixed)}

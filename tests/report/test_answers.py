@@ -94,6 +94,10 @@ def test_policies_are_named_from_the_least_share_to_the_largest():
     few = table.with_columns(pl.lit(False).alias(c) for c in table.columns if c in ("reliable", "efficiency_reliable"))
     assert policies(few, "gold").startswith("No policy's share of the limit is reliable")
     assert policies(table.clear(), "gold") == ""
+    ends = ["cut short", *["converged"] * (table.height - 1)]
+    said = policies(table.with_columns(ended=pl.Series(ends)), "gold")
+    assert said == f"{text} Training was cut short before it converged for 1 of {table.height} policies."
+    assert policies(table.with_columns(ended=pl.lit("fixed")), "gold") == text
 
 
 HOSTILE = "a_ `b`_ *c* |d| <e>\n.. raw:: html\n\n   <script>alert(1)</script>\n\n1. x"

@@ -31,6 +31,7 @@ def test_a_run_for_every_reward_coefficient_and_seed_is_a_policy_with_labels():
 CHANGES = {
     "steps": {"recipe": {"steps": 5}},
     "learning rate": {"recipe": {"learning_rate": 2e-4}},
+    "stopping rule": {"recipe": {"stop": {"patience": 50}, "steps": 200}},
     "adapter": {"recipe": {"lora": {"rank": 4}}},
     "base": {"seed": 7},
     "prompts": {"prompts": {"count": 32}},
@@ -51,6 +52,7 @@ def test_what_decides_no_weight_keeps_the_id():
         {"recipe": {"seeds": [0, 1, 2]}},
         {"recipe": {"coefficients": [0.05, 2]}},
         {"recipe": {"group": 8}},
+        {"recipe": {"stop": None}},
         {"limits": {"bootstrap": 300}},
         {"sampling": {"shard_tokens": 1000}},
     ]
@@ -74,6 +76,13 @@ REFUSED = {
     "twice": ({"seeds": [1, 1]}, {}, "seeds names a value twice"),
     "n": ({"objective": "best-of-n", "coefficients": [2.5]}, {}, "whole numbers, at least 2"),
     "n of M": ({"objective": "best-of-n", "coefficients": [128]}, {}, "best of 128 of 64 samples per prompt"),
+    "stop of picks": (
+        {"objective": "best-of-n", "coefficients": [2], "stop": {}},
+        {},
+        "the objective of dpo, ppo, grpo, rloo on rewards",
+    ),
+    "few points": ({"stop": {"patience": 8}, "kl_every": 4}, {}, "must be at least 4 times kl_every (4)"),
+    "few steps": ({"stop": {"patience": 10}, "steps": 20}, {}, "steps (20) must be at least 3 times stop.patience"),
     "typo": ({"learning_rat": 1}, {}, "did you mean 'learning_rate'?"),
     "name": (
         {},

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from worlds import SAMPLES, World
+from worlds import SAMPLES
 
 from alignment_limits.training.offline import pairs, picks
-from alignment_limits.training.run import Progress, train
+from alignment_limits.training.run import Progress
 
 OBJECTIVES = {
     "ppo": {"objective": "ppo"},
@@ -19,28 +19,6 @@ OBJECTIVES = {
     "dpo": {"objective": "dpo", "batch": 64},
     "best-of-n": {"objective": "best-of-n", "coefficient": 8},
 }
-
-
-@pytest.fixture(scope="module")
-def one_token(tiny_model):
-    """Replies of one token: everything is known exactly."""
-    return World(tiny_model, 1)
-
-
-@pytest.fixture(scope="module")
-def world(tiny_model):
-    return World(tiny_model, 6)
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(world, name="policy", every=1e9, stamp="stamp", **settings):
-        (tmp_path / "scratch").mkdir(exist_ok=True)
-        task = world.task(tmp_path / "scratch", **settings)
-        rows = train(task, tmp_path / name, tmp_path / f"{name}.pt", stamp, every)
-        return rows, tmp_path / name
-
-    return run
 
 
 def kl(p, q):

@@ -104,6 +104,7 @@ def _recipes(training: dict[str, Any]) -> dict[str, Any]:
             and recipe["objective"] not in {r["objective"] for r in out.values()}
         ):
             out[name] = _at_most(recipe, RECIPE) | {"dtype": "float32", "kl_every": 1}
+            out[name].pop("stop", None)  # no two windows in two steps
             if "pairs" in recipe:
                 out[name]["pairs"] = [20]
             if out[name].get("lora"):

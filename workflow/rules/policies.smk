@@ -256,6 +256,10 @@ def placed():
 rule place_policies:
     input:
         **placed(),
+        **{
+            f"{run.name}/curves": shared(f"training/{run_id}/curves.parquet")
+            for run_id, run in LAYOUT.runs.items()
+        },
         standardised=results("ensembles/standardised.parquet"),
         scales=results("ensembles/scales.parquet"),
     output:

@@ -6,6 +6,7 @@ from pathlib import Path
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.assemble import NOTES
 from alignment_limits.policies.table import (
+    how_it_ended,
     labelled,
     log_ratios,
     on_base_scale,
@@ -24,7 +25,7 @@ from alignment_limits.tables.grid import (
     standardised_bounds,
 )
 from alignment_limits.tables.schemas.limits import POLICIES
-from alignment_limits.tables.schemas.samples import LOGPROBS, POLICY_KL, POOL, SAMPLES, SCALES, STANDARDISED
+from alignment_limits.tables.schemas.samples import CURVES, LOGPROBS, POLICY_KL, POOL, SAMPLES, SCALES, STANDARDISED
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
@@ -55,7 +56,10 @@ with job(snakemake):
         }
         pool = pool_of(ratios, read, kl)
     table = placements(base, placed, kl, ratios, pool=pool, **draws)
-    table = labelled(table, p["policies"], samples, notes, kl)
+    curves = {policy: files.get(f"{policy}/curves") for policy in p["policies"]}
+    ended = {policy: how_it_ended(read_table(file, CURVES)) for policy, file in curves.items() if file}
+    labels = {policy: own | ended.get(policy, {}) for policy, own in p["policies"].items()}
+    table = labelled(table, labels, samples, notes, kl)
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
         say(
             f"{row['policy']}: KL {row['kl']:.3g}, gold gain {row['gain']:.3g} of {row['limit']:.3g} "

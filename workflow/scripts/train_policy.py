@@ -21,6 +21,7 @@ from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
 from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES
+from alignment_limits.training.convergence import ending, phrase
 from alignment_limits.training.rewards import StandardReward, read_rewards
 from alignment_limits.training.run import learned, train
 from alignment_limits.training.task import Task
@@ -76,10 +77,12 @@ with job(snakemake):
         start, cpu = time.perf_counter(), time.process_time()
         stamp = digest({"settings": p, "code": snakemake.params.code})
         rows = train(task, folder, folder.parent / "checkpoint.pt", stamp)
-    figures = {
+    how = ending(rows, p["run"])
+    say(f"{p['labels']['policy']}: {phrase(how['ended'], how['steps'])}")
+    figures = how | {
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
     }
-    labels = [pl.lit(value).alias(key) for key, value in p["labels"].items()]
+    labels = [pl.lit(value).alias(key) for key, value in (p["labels"] | {"ended": how["ended"]}).items()]
     made = provenance(snakemake, ["torch", "transformers", "trl", "peft"], run=figures)
     write_table(pl.DataFrame(rows).with_columns(labels), snakemake.output.curves, CURVES, made)

@@ -267,6 +267,15 @@ def _rows_of_laws(
     return pl.concat(parts, how="diagonal").sort(*KEY)
 
 
+def how_it_ended(curves: pl.DataFrame) -> dict[str, Any]:
+    """Labels of a trained policy: how its training `ended` (converged, cut short, fixed), and after how many `steps`.
+
+    Args:
+        curves: table `curves` of its run.
+    """
+    return {"ended": curves["ended"][-1], "steps": int(curves["step"][-1]) + (curves["objective"][0] != "exact")}
+
+
 def labelled(
     table: pl.DataFrame,
     labels: Mapping[str, Mapping[str, Any]],
@@ -278,7 +287,7 @@ def labelled(
 
     Args:
         table: from `placements`.
-        labels: of each policy: objective, optimized, coefficient, seed.
+        labels: of each policy: objective, optimized, coefficient, seed; for trained ones also ended, steps.
         samples: table `samples` of each policy.
         notes: remarks on each policy.
         kl: table `policy_kl` of each policy.
@@ -290,6 +299,8 @@ def labelled(
     rows = [
         {
             "policy": policy,
+            "ended": None,
+            "steps": None,
             **labels[policy],
             "truncation_rate": (s["finish_reason"] == "length").mean(),
             "mean_tokens": s["n_tokens"].mean(),
@@ -299,6 +310,7 @@ def labelled(
         for policy, s in samples.items()
     ]
     types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
+    types |= {"ended": pl.String, "steps": pl.Int64}
     return table.join(pl.DataFrame(rows, schema_overrides=types), on="policy", how="left", maintain_order="left")
 
 

@@ -383,6 +383,14 @@ def policies(table: pl.DataFrame, gold: str) -> str:
             f"No policy's share of the limit is reliable. Reason: {most_frequent([s.reason for s in shares.values()])}."
         )
     worst, best = (f"{interval(shares[name], percent=True)} ({name})" for name in (known[0], known[-1]))
+    cut = _cut_short(rows)
     if len(known) == 1:
-        return f"The policy {known[0]} reaches {interval(shares[known[0]], percent=True)} of the limit at its KL."
-    return f"{len(known)} policies reach between {worst} and {best} of the limit at their KL."
+        return f"The policy {known[0]} reaches {interval(shares[known[0]], percent=True)} of the limit at its KL.{cut}"
+    return f"{len(known)} policies reach between {worst} and {best} of the limit at their KL.{cut}"
+
+
+def _cut_short(rows: pl.DataFrame) -> str:
+    """A sentence on the policies whose training ended before it converged."""
+    ends = rows["ended"].to_list() if "ended" in rows.columns else []
+    cut, ruled = ends.count("cut short"), ends.count("cut short") + ends.count("converged")
+    return f" Training was cut short before it converged for {cut} of {ruled} policies." if cut else ""

@@ -30,6 +30,7 @@ class Objective:
         fits_reward: first fits a reward to the pairs.
         unregularised: has a target without a KL penalty.
         estimates_kl: estimates the penalty on the pairs' replies.
+        penalised: on a reward, it maximises E r − β·KL by steps, with its coefficient as β.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Objective:
     fits_reward: bool = False
     unregularised: bool = False
     estimates_kl: bool = False
+    penalised: bool = False
 
 
 # in the order of figures and pages
@@ -60,12 +62,12 @@ OBJECTIVES = {
     ),
     "distillation-on-policy": Objective("distillation, on-policy", "P"),
     "rlhf": Objective("RLHF", "^", on_pairs="on_policy:grouped_trainer", online=True, grouped=True, fits_reward=True),
-    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer"),
+    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer", penalised=True),
     "rebel": Objective("REBEL", "<", on_pairs="offline:pairs_trainer", fits_reward=True),
     "ipo": Objective("IPO", "X", on_pairs="offline:pairs_trainer"),
-    "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True),
-    "grpo": Objective("grpo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True),
-    "rloo": Objective("rloo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True),
+    "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True, penalised=True),
+    "grpo": Objective("grpo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True, penalised=True),
+    "rloo": Objective("rloo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True, penalised=True),
     "best-of-n": Objective("best-of-n", on_rewards="offline:best_of_n_trainer"),
     "exact": Objective("exact", on_rewards="exact"),
 }

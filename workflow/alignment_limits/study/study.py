@@ -16,21 +16,13 @@ from alignment_limits.study.estimates import Enumerable, Figures, Learning, Limi
 from alignment_limits.study.gold_labels import GoldLabels
 from alignment_limits.study.judges import refuse_served
 from alignment_limits.study.objectives import OBJECTIVES
+from alignment_limits.study.policies import Policy, Proposal, Proposed
 from alignment_limits.study.rewards import Ensemble, Labelled, Reward, Sum
 from alignment_limits.study.samples import Samples
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
 from alignment_limits.study.starts import check_plannable, check_start
 from alignment_limits.study.tradeoffs import Tradeoffs
-from alignment_limits.study.training import (
-    Policy,
-    Preferences,
-    Proposal,
-    Proposed,
-    Recipe,
-    Run,
-    check_learnable,
-    learned_from,
-)
+from alignment_limits.study.training import Preferences, Recipe, Run, check_learnable, learned_from
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
 

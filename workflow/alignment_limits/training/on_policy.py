@@ -30,7 +30,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from alignment_limits.models.load import load_classifier
-from alignment_limits.training.run import Progress, cut, draw, left_padded, refuse_absolute_positions
+from alignment_limits.training.run import Finished, Progress, cut, draw, left_padded, refuse_absolute_positions
 from alignment_limits.training.task import Task, common, lora, one_device
 
 
@@ -113,6 +113,8 @@ class _Batches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for row in self._task.rows[self._progress.start :]:
+            if self._progress.converged:
+                raise Finished
             self._progress.seed()
             self.row = row.tolist()
             queries = left_padded([self._task.sent[i] for i in self.row], self.padding)

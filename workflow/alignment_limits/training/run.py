@@ -6,6 +6,7 @@ measured on the step's replies before the optimiser uses them, so it belongs to 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -33,6 +34,7 @@ from alignment_limits.study.objectives import trainer
 from alignment_limits.tables.artifacts import KEY, read_table, read_tables
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.schemas.samples import FEATURES, PREFERENCES
+from alignment_limits.training.convergence import has_converged
 from alignment_limits.training.rewards import Signal, fit_reward
 from alignment_limits.training.task import (
     PairData,
@@ -101,6 +103,10 @@ def refuse_absolute_positions(model: Any, padding: int) -> None:
         )
 
 
+class Finished(Exception):
+    """Training has converged, in a loop of TRL that cannot be ended otherwise."""
+
+
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -135,6 +141,12 @@ class Progress(TrainerCallback):
     def due(self, step: int) -> bool:
         """Whether the curves show the KL of this step: every few steps, and the last one."""
         return step % self._task.settings["kl_every"] == 0 or step == self._task.steps - 1
+
+    @property
+    def converged(self) -> bool:
+        """Whether the stopping rule, if there is one, ends the run after the last row."""
+        stop = self._task.settings.get("stop") or {}
+        return bool(stop) and has_converged(self.rows, float(self._task.settings["coefficient"]), stop["patience"])
 
     def unseen(self) -> None:
         """Add the step to the curves without replies."""
@@ -172,15 +184,23 @@ class Progress(TrainerCallback):
         done, now = len(self.rows), time.monotonic()
         if state.global_step % self._task.settings["epochs"] and "loss" in logs:
             return  # between two passes over one batch
-        if now - self._last_line > SECONDS_BETWEEN_LINES or done == self._task.steps:
+        if self.converged:
+            control.should_training_stop = True  # PPO's loop does not read it; its prompts end
+        over = control.should_training_stop or done == self._task.steps
+        if now - self._last_line > SECONDS_BETWEEN_LINES or over:
             pace = (now - self._began) / (done - self.start)
             row, kl = ([r for r in self.rows if key in r][-1] for key in ("reward", "kl"))
             say(
                 f"step {done}/{self._task.steps}: reward {row['reward']:.2f}, KL {kl['kl']:.3f} nats, "
-                f"{row['length']:.1f} tokens; {pace:.1f} s a step, {pace * (self._task.steps - done):.0f} s to go"
+                f"{row['length']:.1f} tokens; {pace:.1f} s a step, "
+                + (
+                    "converged"
+                    if over and done < self._task.steps
+                    else f"{pace * (self._task.steps - done):.0f} s to go"
+                )
             )
             self._last_line = now
-        if now - self._last_save >= self._every and done < self._task.steps:  # at least one step is left
+        if now - self._last_save >= self._every and not over:  # at least one step is left
             self.save()
             self._last_save = time.monotonic()
 
@@ -306,7 +326,8 @@ def train(
     progress.watch(live, base, trainer.model, trainer)
     trainer.remove_callback(PrinterCallback)
     gc.freeze()  # PPO collects garbage three times a step; each takes 0.2 s unless imported objects are frozen
-    trainer.train()
+    with contextlib.suppress(Finished):
+        trainer.train()
     if folder.exists():
         shutil.rmtree(folder)
     _save(policy, task, folder)

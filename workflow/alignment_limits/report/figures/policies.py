@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -199,13 +200,15 @@ PANELS = {
     "entropy": "entropy\n(nats per reply)",
 }
 WINDOW = 20  # a smoothed point is the mean over one part in so many of the run
+ENDS = {"converged": "o", "cut short": "x"}
 
 
 def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
     """Reward, KL, length and entropy per reply against step; a colour per coefficient.
 
     Each seed is a pale line, and their mean over a window that ends at the step a full one (gid
-    `<panel>:<coefficient>`).
+    `<panel>:<coefficient>`). With a stopping rule each seed ends with a dot where it converged and with a cross where
+    it was cut short (gid `<panel>:converged`, `<panel>:cut short`).
 
     Args:
         curves: table `curves` of runs of one recipe and one optimised reward.
@@ -220,12 +223,20 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
         for ax, (column, title) in zip(axes, PANELS.items(), strict=True):
             for coefficient, colour in shades.items():
                 _lines(ax, curves.filter(pl.col("coefficient") == coefficient), column, coefficient, colour)
+            _ends(ax, curves, column, shades)
             ax.set_ylabel(title.format(optimized=label(optimized, 22)))
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for ax in axes[:2]:
             ax.axhline(0, color=GREY, lw=0.5, zorder=1)
         figure.supxlabel("training step", fontsize=look.font_size)
         handles = [Line2D([], [], color=c, lw=1.2, label=f"{value:g}") for value, c in shades.items()]
+        there = set(curves["ended"]) if "ended" in curves.columns else set()
+        if curves["objective"][0] != "exact":
+            handles += [
+                Line2D([], [], color=GREY, marker=m, ms=4, lw=0, label=ended)
+                for ended, m in ENDS.items()
+                if ended in there
+            ]
         what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
         outside_key(figure, handles, look, title=what)
     return figure
@@ -242,6 +253,20 @@ def _lines(ax: Any, rows: pl.DataFrame, column: str, coefficient: float, colour:
     starts = np.maximum(0, ends - window)
     (line,) = ax.plot(mean["step"], (total[ends] - total[starts]) / (ends - starts), color=colour, lw=1.2, zorder=3)
     line.set_gid(f"{column}:{coefficient:g}")
+
+
+def _ends(ax: Any, curves: pl.DataFrame, column: str, shades: Mapping[float, Any]) -> None:
+    """Where each seed ended, on its mean over the window of the full line."""
+    if "ended" not in curves.columns or curves["objective"][0] == "exact":
+        return
+    for (ended, coefficient, _), run in curves.drop_nulls(column).group_by(
+        "ended", "coefficient", "seed", maintain_order=True
+    ):
+        if ended in ENDS:
+            last = run[column][-max(1, run.height // WINDOW) :].mean()
+            marks = {"marker": ENDS[ended], "ms": 4, "mew": 1.2 if ended == "cut short" else 0, "lw": 0, "zorder": 4}
+            (mark,) = ax.plot(run["step"][-1], last, color=shades[coefficient], **marks)
+            mark.set_gid(f"{column}:{ended}")
 
 
 def exact(

@@ -208,12 +208,18 @@ def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1
 
 def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
     trained = [f"{key} {r[key]}" for key in ("objective", "optimized", "coefficient", "seed") if r[key] is not None]
-    below = "; ".join([*trained, *([r["note"]] if r["note"] else [])])
+    below = "; ".join([*trained, *_ended(r), *([r["note"]] if r["note"] else [])])
     finite = "" if r["kl"] < float("inf") else f"infinite for {r['kl_infinite']:.0%} of its replies"
     kl = Cell(_marked(r, "kl") if not finite else "∞", finite)
     cut = f"{r['truncation_rate']:.0%}"
     apart = f"{r['logprob_deviation']:.1g}"
     return [Cell(r["policy"], below), kl, _marked(r, "kl_log_ratio"), number(r["mean_tokens"], 1), cut, apart]
+
+
+def _ended(r: Mapping[str, Any]) -> list[str]:
+    """How training ended, where a rule decided it; older tables do not say."""
+    said = {"converged": "converged at step {}", "cut short": "cut short at {} steps"}.get(r.get("ended") or "")
+    return [said.format(r["steps"])] if said else []
 
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:
