@@ -175,6 +175,16 @@ def test_intervals_cover_what_rules_gain():
     assert np.mean(inside, axis=0).min() >= 0.8
 
 
+def test_the_best_n_for_each_prompt_is_refused_where_one_high_sample_decides_it():
+    """Exponential rewards: one prompt in a hundred draws up to `most` times, and 64 prompts may show none."""
+    rng = np.random.default_rng(0)
+    heavy = reward_for_cost(rng.exponential(size=(64, 64)), ns=[1, 4], replicates=100)
+    by_rule = dict(zip(zip(heavy.method, heavy.n, strict=True), heavy.reason, strict=True))
+    assert by_rule.pop(("n-per-prompt", 4)).startswith("heavy upper tail")
+    assert set(by_rule.values()) == {""}, "other rules and a single draw do not depend on it"
+    assert reward_for_cost(rng.normal(size=(64, 64)), ns=[4], replicates=100).reliable.all()
+
+
 def test_the_parts_of_a_shortfall_add_up_and_are_the_known_ones():
     world = MIXTURES["spread0.3"]
     table = shortfall(world.draw(np.random.default_rng(0), 800, 64), ns=[1, 2, 4], replicates=200)

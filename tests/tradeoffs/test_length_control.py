@@ -33,6 +33,23 @@ def test_intervals_cover_the_closed_forms_of_a_gaussian_world():
     assert {name: np.mean(each) >= 0.8 for name, each in inside.items()} == dict.fromkeys(truth, True)
 
 
+def test_the_explained_share_has_the_lower_end_of_one_minus_a_variance():
+    """With spreads s of prompts it is corr² (E s)² / E s²: studies whose prompts happen to be alike are too high."""
+    corr, log_sd, inside = 0.6, 0.3, []
+    for seed in (11, 65, 92):  # too high by chance
+        rng = np.random.default_rng((seed, 7))
+        reward, length = world_of_spreads(rng, corr, log_sd)
+        table = length_control(reward, length, kls=[0.1], replicates=500)
+        inside.append(table.explained_low[0] <= corr**2 * np.exp(-(log_sd**2)) <= table.explained_high[0])
+    assert sum(inside) >= 2
+
+
+def world_of_spreads(rng, corr, log_sd):
+    f, rest = rng.normal(size=(2, 64, 64))
+    scale = np.exp(log_sd * rng.normal(size=(64, 1)))
+    return scale * (corr * f + np.sqrt(1 - corr**2) * rest), 10 * f
+
+
 def test_the_plug_in_is_the_optimum_of_a_convex_program():
     """Four prompts whose replies are all listed: the largest mean reward with KL and mean length constrained."""
     rng = np.random.default_rng(0)

@@ -93,8 +93,8 @@ def test_without_any_success_the_bound_is_known_in_closed_form():
     """Of all laws, one that always passes on a share w of prompts has the largest mean; it has likelihood (1 - w)^P."""
     rates = PassRates.of(np.zeros(50, int), np.full(50, 64))
     low, high = rates.interval(rates.grid[None])
-    freedom = scipy.special.stdtrit(49, 0.975)
-    assert high[0] == pytest.approx(1 - np.exp(-(freedom**2) / 2 / 50), abs=2e-5)
+    square = scipy.special.stdtrit(49, 0.975) ** 2 * (1 + 4 / 50)  # with Bartlett's factor
+    assert high[0] == pytest.approx(1 - np.exp(-square / 2 / 50), abs=2e-5)
     assert low[0] < 1e-8
     assert rates.mean(rates.grid) < 1e-4, "nothing speaks for a pass rate above 0"
 

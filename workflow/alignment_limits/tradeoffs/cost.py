@@ -45,6 +45,7 @@ from alignment_limits.limits.means import (
     together,
 )
 from alignment_limits.limits.ranks import best_of_n_means
+from alignment_limits.limits.tails import heavy_tail
 from alignment_limits.tradeoffs.rules import Judge, Part, Spent, draws_at, parts, reservation_values
 
 BEST_OF_N, PER_PROMPT, STOPPING = "best-of-n", "n-per-prompt", "stopping"
@@ -311,7 +312,10 @@ def _table(
     wrong = judge_means(of_gain, scored, n.astype(np.float64), np.ones(len(n), dtype=bool), boot, own=own)
     few = 1 - enough.mean() > MOST_LEFT_OUT
     left_out = f"only {enough.sum()} of {len(enough)} prompts have {2 * most} samples or more" if few else ""
-    reason = together(np.full(len(n), left_out, dtype=object), wrong)
+    # One high sample in a hundred prompts makes the rule draw up to `most` times there. Few prompts may show none.
+    heavy = heavy_tail(part.selecting, np.ones(len(part.selecting)))
+    outliers = np.where((method == PER_PROMPT) & (n > 1), heavy, "").astype(object)
+    reason = together(np.full(len(n), left_out, dtype=object), wrong, outliers)
     known = {name: mean_of(each) for name, each in (("gain", gain), ("draws", draws), ("tokens", tokens))}
     columns = known | {"extra": mean_of(extra), "same_as": equal}
     bounds = {f"{name}_{end}": pair[i] for name, pair in ends.items() for i, end in enumerate(("low", "high"))}

@@ -33,7 +33,7 @@ from alignment_limits.ensembles.scores import (
 )
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.bending import bend_bound
-from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval
+from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, no_lower_than_of_a_variance
 from alignment_limits.limits.correction import remaining
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.means import together
@@ -351,6 +351,9 @@ def _explained(
         each = each + slope * (free.change - change) / gain - value * (free.gain - gain) / gain
         left = np.hypot(slope * free.change_left / gain, value * free.left / gain)
     low, high = limit_interval(boot, value + each, np.nan_to_num(left))
+    # With one slope and spreads s of prompts it falls with var(s) / E s². Prompts that happen to be alike show too
+    # small a variance, and too small an error of it.
+    low = -no_lower_than_of_a_variance(boot, -(value + each), -low)
     low_gain = boot.interval(free.gain)[0]
     reason = together(free.reason, np.where(low_gain > 0, free.few, NO_GAIN).astype(object))
     reason = np.concatenate([reason, nothing])

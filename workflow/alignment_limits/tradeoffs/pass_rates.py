@@ -27,6 +27,7 @@ DECADES, PER_DECADE = 12, 4  # of the grid below 1 / (2 m): such pass rates look
 MOST_SAMPLES = 4096  # of a prompt that are used
 MOST_CELLS = 600  # different pairs (successes, samples); above it some samples are not used
 THINNING = 1.15  # ratio of neighbouring numbers of samples then
+BARTLETT = 4.0  # 32 prompts of Beta(.05, 1), pass@8, 1,200 studies: 93.6 % covered without it, 94.8 % with it
 TOWARDS_ZERO = 0.5  # nats of likelihood at most by which pass rates above 0 must explain the data better than 0
 STEPS = 60
 GAP, SMALLEST_GAP, CLOSE = 1e-5, 1e-13, 1e-7  # of the mean, of the products of multipliers, of constraints
@@ -108,8 +109,13 @@ class PassRates:
 
     @cached_property
     def least(self) -> float:
-        """The least likelihood of a law in the interval."""
-        drop = student_quantile(self.level, max(self.units - 1, 1)) ** 2 / 2 * self.effect
+        """The least likelihood of a law in the interval.
+
+        Of few prompts that are mostly alike, a few others decide, and χ² is too small: Bartlett's factor, 1 + a/units,
+        makes up for that, and Student's quantile for the error of a variance.
+        """
+        square = student_quantile(self.level, max(self.units - 1, 1)) ** 2 * (1 + BARTLETT / max(self.units, 1))
+        drop = square / 2 * self.effect
         return self.log_likelihood(self._most_likely) - drop
 
     def mean(self, values: Array) -> Array:
