@@ -11,6 +11,8 @@ from alignment_limits.exact.laws import gain, kl, limit, mean
 from alignment_limits.report.figures.policies import exact
 from alignment_limits.report.figures.style import Look
 from alignment_limits.report.pages.learning import exact_page, verdicts
+from alignment_limits.report.pages.table import PAGES
+from alignment_limits.tables.units import in_raw_units
 
 RNG = np.random.default_rng(1)
 BASE = np.log(RNG.dirichlet(np.ones(8), 5))
@@ -139,3 +141,24 @@ def test_the_figure_draws_exact_points_and_estimates_apart(tables):
     assert drawn["exact on gold"].get_ydata()[0] == policy["gain"]["exact"]
     assert drawn["exact on gold:estimates"].get_xdata()[0] == 0.4
     assert drawn["exact on gold:estimates"].get_ydata()[0] == 0.7
+
+
+def test_exact_values_in_own_units_have_the_unit_of_their_quantity(tables):
+    plain = tables["frontier"]
+    own = in_raw_units("exact/frontier.parquet", plain, {"gold": 50.0}, "gold")
+    factor = {"gain": 50.0, "beta": 50.0, "kl": 1.0, "kl_reverse": 1.0}
+    for quantity, ratio in factor.items():
+        rows = pl.col("quantity") == quantity
+        np.testing.assert_allclose(own.filter(rows)["exact"], ratio * plain.filter(rows)["exact"].to_numpy())
+        np.testing.assert_allclose(own.filter(rows)["population"], ratio * plain.filter(rows)["population"].to_numpy())
+    assert own["beta"][0] == 50.0
+    assert set(own["reward_unit"]) == {"gold"}
+
+
+def test_the_page_in_own_units_has_gains_in_these_and_the_same_verdicts(tables):
+    scales = pl.DataFrame({"reward": ["gold"], "prompt_id": ["a"], "centre": [0.0], "scale": [50.0]})
+    page, _ = PAGES["exact_page"].make("s", tables | {"scales": scales}, {"gold": "gold"})
+    assert "the rewards' own units" in " ".join(page.replace("&#39;", "'").split())
+    gained = one(tables["policies"], quantity="gain")["exact"]
+    assert f"<td>{50 * gained:.1f}" in page
+    assert "<td>yes</td>" in page, "the tilt is on its own limit"

@@ -8,6 +8,7 @@ import pytest
 from alignment_limits.report.claims import trained as claims
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
 from alignment_limits.report.pages.learning import proxies_page
+from alignment_limits.report.pages.table import PAGES
 
 
 def _proxies(few=0.5, many=0.1, half=0.02, reliable=True):
@@ -102,6 +103,17 @@ def test_the_page_shows_verdicts_and_numbers():
     assert page.count("†") == 1, "in the line that says what it means"
     assert "0.40 [0.30, 0.50]" in page
     assert "β = 1: 0.250 [0.230, 0.270] with 20 labels, 0.050 [0.030, 0.070] with 500" in page
+
+
+def test_the_page_in_golds_own_units_has_the_same_verdicts():
+    tables = {"proxies": _proxies(), "onsets": _onsets(), "ensembles": _ensembles()}
+    scales = pl.DataFrame({"reward": ["gold"], "prompt_id": ["a"], "centre": [0.0], "scale": [10.0]})
+    plain, verdicts = PAGES["proxies_page"].make("s", tables, {"gold": "gold"})
+    page, own = PAGES["proxies_page"].make("s", tables | {"scales": scales}, {"gold": "gold"})
+    assert "standard deviations of gold" in " ".join(plain.split())
+    assert "gold's own units" in " ".join(page.replace("&#39;", "'").split())
+    assert "β = 10: 2.50 [2.30, 2.70] with 20 labels, 0.50 [0.30, 0.70] with 500" in page
+    assert [v.verdict for v in own] == [v.verdict for v in verdicts]
 
 
 def test_what_is_not_reliable_is_marked_in_every_row_of_the_page():

@@ -9,6 +9,7 @@ from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.limits import FAILS, HOLDS, PARTLY, UNKNOWN
 from alignment_limits.report.claims.trained import approach, difference, levels_off, nearer, power, target_claims
 from alignment_limits.report.pages.learning import targets_page
+from alignment_limits.report.pages.table import PAGES
 
 ROWS = chosen(main_setting(distances(TARGETS_TABLE, None)))
 LEARNED = ROWS.filter(pl.col("pairs").is_not_null() & (pl.col("quantity") == "forward_kl"))
@@ -97,3 +98,14 @@ def test_hostile_names_are_text():
     harmless(
         targets_page(HOSTILE, TARGETS_TABLE.with_columns(policy=pl.lit(HOSTILE), reason=pl.lit(HOSTILE)), None, [])
     )
+
+
+def test_the_targets_temperature_has_the_unit_of_its_reward():
+    scales = pl.DataFrame({"reward": ["gold"], "prompt_id": ["a"], "centre": [0.0], "scale": [10.0]})
+    reward, beta = TARGETS_TABLE["reward"][0], TARGETS_TABLE["beta"][0]
+    tables = {"targets": TARGETS_TABLE, "scales": scales.with_columns(reward=pl.lit(reward))}
+    page = " ".join(PAGES["targets_page"].make("s", tables, {"gold": reward})[0].split())
+    assert f"at β = {10 * beta:g} (in the reward" in page
+    tables["scales"] = scales.with_columns(reward=pl.Series([reward])).with_columns(reward=pl.lit("other"))
+    ensemble = " ".join(PAGES["targets_page"].make("s", tables, {"gold": "other"})[0].split())
+    assert f"at β = {beta:g} (rewards in standard deviations" in ensemble

@@ -150,13 +150,15 @@ def test_a_figure_in_own_units_is_the_same_picture_with_other_ticks():
     top.plot([0, 1, 2], [0, 1.0, 1.4])
     top.set_ylabel("gain in gold\n(base-model s.d.)")
     top.legend([top.lines[0]], [r"$\sqrt{2\,\mathrm{KL}}$"])
-    bottom.plot([0, 1], [0, 1])
+    bottom.plot([0, 1], [0, 1], label="β = 0.5")
+    bottom.legend()
     bottom.set_ylabel("cost\nat β = 2 (base-model s.d.)")
     limits = top.get_ylim()
     draw_in_raw_units(figure, {"human": 100.0, "gain": 7.0}, "human")
     figure.canvas.draw()
     assert top.get_ylabel() == "gain in gold\n(units of gold)"
     assert bottom.get_ylabel() == "cost\nat β = 200 (units of human)"
+    assert bottom.get_legend().get_texts()[0].get_text() == "β = 50"
     assert top.get_ylim() == limits
     shown = [float(text.get_text()) for text in top.get_yticklabels()]
     assert shown == pytest.approx([100 * y for y in top.get_yticks()])

@@ -120,14 +120,14 @@ MADE += [
 
 # the same tables in the rewards' own units
 if STUDY.units == "raw":
-    from alignment_limits.tables.units import raw_tables
+    from alignment_limits.tables.units import raw_path, raw_tables
 
     rule raw_units:
         input:
             **{file: results(file) for file in raw_tables(STUDY)},
             scales=results("ensembles/scales.parquet"),
         output:
-            **{file: results(f"raw/{Path(file).name}") for file in raw_tables(STUDY)},
+            **{file: results(raw_path(file)) for file in raw_tables(STUDY)},
         log:
             results("logs/raw_units/raw_units.log"),
         benchmark:

@@ -172,10 +172,10 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
             picture.result()
     figures = {drawn.FIGURES[name].label: (out / f"figures/{name}.png").read_bytes() for name in shown}
     raw = study.units == RAW
-    for file in (file for file in units.COLUMNS if raw and Path(file).stem in tables):
+    for file in (file for file in units.raw_tables(study) if raw and Path(file).stem in tables):
         own = units.in_raw_units(file, tables[Path(file).stem], scales_of(scales), study.gold)
         schema = Schema(Path(file).stem, dict(own.schema))
-        write_table(own, out / f"raw/{Path(file).name}", schema, made | {"units": RAW})
+        write_table(own, out / units.raw_path(file), schema, made | {"units": RAW})
     said = findings(tables, None, gold=study.gold, proxies=study.proxies, members={}, raw=raw)
     write(said.numbers, "report/headline.parquet", HEADLINE)
     page = headline_page(study.study, said.numbers, said.answers, said.verdicts, figures=figures)

@@ -24,7 +24,18 @@ from alignment_limits.tables.estimates import (
     TEMPERED,
     made_for,
 )
-from alignment_limits.tables.schemas.limits import POLICIES, with_interval
+from alignment_limits.tables.schemas.limits import (
+    EXACT_BEST_OF_N,
+    EXACT_FRONTIER,
+    EXACT_OF_POLICIES,
+    EXACT_TARGETS,
+    POLICIES,
+    PROXIES,
+    PROXY_ENSEMBLES,
+    PROXY_ONSETS,
+    TARGETS,
+    with_interval,
+)
 from alignment_limits.tables.tradeoffs import (
     CLOSED_POLICIES,
     COMPROMISES,
@@ -52,6 +63,9 @@ _GAINS: tuple[str, ...] = (
 )
 _TURNS = [c for quantity in ("gain", "drop", "change", "alpha", "beta") for c in with_interval(quantity)]
 _COSTS = (*with_interval("extra"), "limit_per_prompt", *with_interval("not_tilt"), *with_interval("same_n"))
+_EXACT = ("estimate", "low", "high", "exact", "population")  # of the row's `quantity`
+_IN_UNITS = {"evaluated": ("gain", "limit", "tilt_gain", "regret"), "optimized": ("beta",)}  # of such rows
+_SWEEP = (*with_interval("gap"), "gap_predicted", "gold_gain_at_kl", "beta")
 _GAPS = ("gap_bound", "gap_plugin", "gap_variance", "ideal_gain", "ideal_gain_at_beta", "beta")
 
 # table → the column with the reward's name, and the columns in its units
@@ -76,10 +90,19 @@ COLUMNS: dict[str, tuple[Schema, dict[str, tuple[str, ...]]]] = {
         {"evaluated": (*with_interval("gain"), "alone", *with_interval("price")), KEPT: ("at_most",)},
     ),
     "tradeoffs/divergences.parquet": (DIVERGENCES, {"optimized": (*_GAINS, *with_interval("best_of_n"))}),
+    "limits/proxies.parquet": (PROXIES, {GOLD: _SWEEP}),
+    "limits/proxy_onsets.parquet": (PROXY_ONSETS, {GOLD: ("gain", *with_interval("drop"))}),
+    "limits/proxy_ensembles.parquet": (PROXY_ENSEMBLES, {GOLD: (*_SWEEP, *with_interval("saved"), "gap_floor")}),
+    "policies/targets.parquet": (TARGETS, {"reward": ("beta",)}),
+    "exact/frontier.parquet": (EXACT_FRONTIER, {"evaluated": _EXACT, "optimized": ("beta",)}),
+    "exact/best_of_n.parquet": (EXACT_BEST_OF_N, {"evaluated": _EXACT, "optimized": ("temperature",)}),
+    "exact/policies.parquet": (EXACT_OF_POLICIES, {"evaluated": _EXACT}),
+    "exact/tempered.parquet": (EXACT_FRONTIER, {"evaluated": _EXACT, "optimized": ("beta",)}),
+    "exact/targets.parquet": (EXACT_TARGETS, {"reward": ("beta",)}),
 }
 OWN = ("tradeoffs/label_noise.parquet", "tradeoffs/verifiable.parquet")  # in own units in every study
 SQUARED = ("error_variance",)  # in the square of gold's units
-_NAMES_UNIT = ("evaluated", CHANGED, "optimized")  # the first that a table has names the units of its gains
+_NAMES_UNIT = ("evaluated", CHANGED, "optimized", "reward")  # the first that a table has names the units of its gains
 
 
 def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], gold: str) -> pl.DataFrame:
@@ -105,6 +128,10 @@ def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], go
     out = table.with_columns(_FOUND[name].alias(name) for name in columns if name in _FOUND)
     for name, scaled in columns.items():
         factor = pl.lit(scales[gold]) if name == GOLD else _factor(name, scales)
+        if scaled == _EXACT:  # a row has one quantity, whose unit it is
+            factor = pl.coalesce(
+                *(pl.when(pl.col("quantity").is_in(own)).then(_factor(of, scales)) for of, own in _IN_UNITS.items()), 1.0
+            )
         out = out.with_columns(pl.col(c) * factor for c in scaled if c in table.columns)
     out = out.with_columns(pl.col(c) * scales[gold] ** 2 for c in SQUARED if c in table.columns)
     if KEPT in columns:  # a tilt by goal − μ·constrained: μ is per unit of the constrained reward
@@ -129,4 +156,22 @@ def raw_tables(study: Any) -> list[str]:
     made = {ESTIMATORS[name].path for name in made_for(study)}
     made |= {"limits/tempered.parquet"} if study.tempered else set()
     made |= {"policies/policies.parquet"} if study.all_policies else set()
+    targets = {"targets"} if study.preferences and study.all_policies else set()
+    made |= {f"policies/{name}.parquet" for name in targets}
+    if study.gold_labels and study.gold_labels.sweep:
+        made |= {f"limits/{name}.parquet" for name in ("proxies", "proxy_onsets", "proxy_ensembles")}
+    if study.enumerable:
+        own = {"frontier", "best_of_n"} | ({"policies"} if study.all_policies else set()) | targets
+        made |= {f"exact/{name}.parquet" for name in own | ({"tempered"} if study.tempered else set())}
     return [file for file in COLUMNS if file in made]
+
+
+def raw_path(file: str) -> str:
+    """The path of a table in own units, from that of the table.
+
+    Example:
+        >>> raw_path("limits/frontier.parquet"), raw_path("exact/frontier.parquet")
+        ('raw/frontier.parquet', 'raw/exact_frontier.parquet')
+    """
+    folder, _, name = file.partition("/")
+    return f"raw/exact_{name}" if folder == "exact" else f"raw/{name}"

@@ -57,6 +57,8 @@ def in_raw_units(figure: Figure, scales: Mapping[str, float], reward: str) -> No
         for entry in _texts(figure):
             if entry.get_text().startswith(r"$\sqrt{2"):
                 entry.set_text(entry.get_text().replace(r"$\sqrt", r"$\sigma\sqrt"))
+            elif reward in scales and (beta := re.fullmatch(r"β = ([\d.]+)", entry.get_text())):
+                entry.set_text(f"β = {float(beta[1]) * scales[reward]:.3g}")
 
 
 def _reword_bounds(legend: Any, scales: Mapping[str, float]) -> None:

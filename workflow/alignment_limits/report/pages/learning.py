@@ -119,6 +119,8 @@ def proxies_page(
     onsets: pl.DataFrame,
     ensembles: pl.DataFrame,
     verdicts: Sequence[Verdict],
+    *,
+    raw: bool = False,
 ) -> str:
     """HTML on proxies trained on gold's labels.
 
@@ -129,11 +131,13 @@ def proxies_page(
         onsets: `limits/proxy_onsets.parquet`.
         ensembles: `limits/proxy_ensembles.parquet`.
         verdicts: from `proxy_claims`.
+        raw: the tables are in gold's own units.
     """
     return render(
         "proxies.html",
         f"Trained proxies of {gold}",
         study=study,
+        raw=raw,
         verdicts=verdicts,
         by_labels=_by_labels(proxies),
         by_onset=_by_onset(onsets),
@@ -177,7 +181,7 @@ def _by_size(ensembles: pl.DataFrame) -> list[list[str]]:
             row["shared"],
             str(row["k"]),
             row["aggregator"],
-            f"{row['beta']:g}",
+            f"{row['beta']:.4g}",
             interval(Estimate(row["rho"], row["rho_low"], row["rho_high"])),
             interval(Estimate(row["gap"], row["gap_low"], row["gap_high"])) + ("" if row["reliable"] else " †"),
             number(row["gap_predicted"], 3) if row["aggregator"] == "mean" else "–",
@@ -240,8 +244,13 @@ def _estimate(r: Mapping[str, Any], name: str) -> str:
     return interval(Estimate(r[name], r[f"{name}_low"], r[f"{name}_high"], True, ""))
 
 
-def targets_page(study: str, rows: pl.DataFrame, exact: pl.DataFrame | None, verdicts: Sequence[Verdict]) -> str:
-    """HTML of `policies/targets.parquet`, and of `exact/targets.parquet` where there is one."""
+def targets_page(
+    study: str, rows: pl.DataFrame, exact: pl.DataFrame | None, verdicts: Sequence[Verdict], *, raw: bool = False
+) -> str:
+    """HTML of `policies/targets.parquet`, and of `exact/targets.parquet` where there is one.
+
+    `raw`: the target's β is in the reward's own units, if `reward_unit` says so.
+    """
     first = rows.row(0, named=True)
     known = {(r["policy"], r["quantity"]): r for r in exact.iter_rows(named=True)} if exact is not None else {}
     found = {(r["policy"], r["quantity"]): r for r in rows.iter_rows(named=True)}
@@ -250,7 +259,8 @@ def targets_page(study: str, rows: pl.DataFrame, exact: pl.DataFrame | None, ver
         "targets.html",
         f"Distance to the preferences' target: {study}",
         reward=first["reward"],
-        beta=f"{first['beta']:g}",
+        beta=f"{first['beta']:.4g}",
+        raw=raw and first["reward_unit"] == first["reward"],
         ess=number(first["ess"], 1),
         share=f"{first['ess_share']:.0%}",
         least=number(first["ess_least"], 1),
@@ -275,8 +285,8 @@ def _cell(r: Mapping[str, Any], known: Mapping[tuple[str, str], Mapping[str, Any
     return Cell(value + ("" if r["reliable"] else "†"), "; ".join(below))
 
 
-def exact_page(study: str, tables: Mapping[str, pl.DataFrame], *, gold: str) -> str:
-    """HTML of the tables of `exact/`."""
+def exact_page(study: str, tables: Mapping[str, pl.DataFrame], *, gold: str, raw: bool = False) -> str:
+    """HTML of the tables of `exact/`; `raw`: they are in the rewards' own units."""
     rows = None
     if "policies" in tables:
         found = verdicts(tables["policies"]).sort(pl.col("evaluated") != gold, "policy", maintain_order=True)
@@ -286,6 +296,7 @@ def exact_page(study: str, tables: Mapping[str, pl.DataFrame], *, gold: str) -> 
         f"Estimates and exact values: {study}",
         counts=[row for name, values in tables.items() for row in _counts(_NAMES[name], values)],
         policies=rows,
+        raw=raw,
     )
 
 
@@ -303,7 +314,7 @@ def verdicts(policies: pl.DataFrame) -> pl.DataFrame:
             nulls_equal=True,
             maintain_order="left",
         )
-    return wide.with_columns(below=pl.col("gain") <= pl.col("limit") + ROUNDING)
+    return wide.with_columns(below=pl.col("gain") <= pl.col("limit") + ROUNDING * (1 + pl.col("limit").abs()))
 
 
 def _counts(name: str, values: pl.DataFrame) -> list[list[str | Cell]]:

@@ -28,17 +28,23 @@ Tables = Mapping[str, pl.DataFrame]
 Made = tuple[str, Sequence[Verdict]]  # the document, and its verdicts
 
 
+def _own(file: str, table: str, tables: Tables, p: Mapping[str, Any]) -> pl.DataFrame:
+    """A table in the rewards' own units, if the study has these."""
+    if "scales" not in tables:
+        return tables[table]
+    return in_raw_units(file, tables[table], scales_of(tables["scales"]), p["gold"])
+
+
 def _policies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    rows, raw = tables["policies"], "scales" in tables
-    if raw:
-        rows = in_raw_units("policies/policies.parquet", rows, scales_of(tables["scales"]), p["gold"])
-    return learning.policies_page(study, rows, gold=p["gold"], top_p=p["top_p"], raw=raw), ()
+    rows = _own("policies/policies.parquet", "policies", tables, p)
+    return learning.policies_page(study, rows, gold=p["gold"], top_p=p["top_p"], raw="scales" in tables), ()
 
 
 def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
     targets, exact = tables["targets"], tables.get("exact")
     verdicts = target_claims(chosen(main_setting(distances(targets, exact))))
-    return learning.targets_page(study, targets, exact, verdicts), verdicts
+    shown = _own("policies/targets.parquet", "targets", tables, p)
+    return learning.targets_page(study, shown, exact, verdicts, raw="scales" in tables), verdicts
 
 
 def _provenance(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
@@ -46,13 +52,15 @@ def _provenance(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
 
 
 def _exact(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    return learning.exact_page(study, tables, gold=p["gold"]), ()
+    own = {name: _own(f"exact/{name}.parquet", name, tables, p) for name in tables if name != "scales"}
+    return learning.exact_page(study, own, gold=p["gold"], raw="scales" in tables), ()
 
 
 def _proxies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
-    singles, onsets, groups = (tables[name] for name in ("proxies", "onsets", "ensembles"))
+    files = {"proxies": "proxies", "onsets": "proxy_onsets", "ensembles": "proxy_ensembles"}
+    singles, onsets, groups = (_own(f"limits/{file}.parquet", name, tables, p) for name, file in files.items())
     verdicts = proxy_claims(singles, groups)
-    return learning.proxies_page(study, p["gold"], singles, onsets, groups, verdicts), verdicts
+    return learning.proxies_page(study, p["gold"], singles, onsets, groups, verdicts, raw="scales" in tables), verdicts
 
 
 def _learning(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
@@ -114,6 +122,7 @@ PAGES = {
             "proxies": ("limits/proxies.parquet", contracts.PROXIES),
             "onsets": ("limits/proxy_onsets.parquet", contracts.PROXY_ONSETS),
             "ensembles": ("limits/proxy_ensembles.parquet", contracts.PROXY_ENSEMBLES),
+            "scales": ("ensembles/scales.parquet", SCALES),
         },
         details="docs/proxies.md",
         description=(
@@ -161,6 +170,7 @@ PAGES = {
         {
             "targets": ("policies/targets.parquet", contracts.TARGETS),
             "exact": ("exact/targets.parquet", contracts.EXACT_TARGETS),
+            "scales": ("ensembles/scales.parquet", SCALES),
         },
         details="docs/preferences.md",
         description=(
@@ -178,6 +188,7 @@ PAGES = {
             "frontier": ("exact/frontier.parquet", contracts.EXACT_FRONTIER),
             "best_of_n": ("exact/best_of_n.parquet", contracts.EXACT_BEST_OF_N),
             "policies": ("exact/policies.parquet", contracts.EXACT_OF_POLICIES),
+            "scales": ("ensembles/scales.parquet", SCALES),
         },
         details="docs/enumerable.md",
         description=(
@@ -209,8 +220,8 @@ def tables_of(name: str, study: Any) -> dict[str, str]:
         ("learning_page", "gamma"): not (study.learning and study.learning.estimate_gamma),
         ("targets_page", "exact"): not study.enumerable,
         ("exact_page", "policies"): not study.all_policies,
-        ("policies_page", "scales"): study.units != "raw",
     }
+    lacking |= {(name, "scales"): study.units != "raw"}
     found = {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
     if name == "provenance_page" and study.samples:
         return {table: path.replace("scores/", "samples/") for table, path in found.items()}
