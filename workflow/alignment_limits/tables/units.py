@@ -130,7 +130,8 @@ def in_raw_units(file: str, table: pl.DataFrame, scales: Mapping[str, float], go
         factor = pl.lit(scales[gold]) if name == GOLD else _factor(name, scales)
         if scaled == _EXACT:  # a row has one quantity, whose unit it is
             factor = pl.coalesce(
-                *(pl.when(pl.col("quantity").is_in(own)).then(_factor(of, scales)) for of, own in _IN_UNITS.items()), 1.0
+                *(pl.when(pl.col("quantity").is_in(own)).then(_factor(of, scales)) for of, own in _IN_UNITS.items()),
+                1.0,
             )
         out = out.with_columns(pl.col(c) * factor for c in scaled if c in table.columns)
     out = out.with_columns(pl.col(c) * scales[gold] ** 2 for c in SQUARED if c in table.columns)
