@@ -11,6 +11,7 @@ import yaml
 import alignment_limits
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
+from snakemake.settings.types import SharedFSUsage
 
 from alignment_limits.study.base import by_file_name, file_name
 from alignment_limits.study.load import load_study, over_default
@@ -120,10 +121,14 @@ MEMORY = Memory(LAYOUT, GPU)
 SAMPLERS = GPU * STUDY.model.tensor_parallel if STUDY.model else GPU
 
 
+# links to shards lead somewhere only where jobs share a file system
+LINKED = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
+
+
 def users(path):
-    """A file of the user. In a module its path is absolute, because the module's prefix is for outputs."""
+    """A file of the user, which is in no storage. In a module its path is absolute: the prefix is for outputs."""
     path = Path(path).expanduser()
-    return str(path.absolute() if AS_MODULE else path)
+    return local(str(path.absolute() if AS_MODULE else path))
 
 
 def all_files(path):

@@ -350,7 +350,7 @@ rule figure_policies:
 MADE += [
     *rules.place_policies.input,
     *rules.place_policies.output,
-    *rules.link_policies.output,
+    *(rules.link_policies.output if LINKED else []),
     *expand(
         results("figures/policies-{evaluated}.{kind}"),
         evaluated=sorted(LAYOUT.shown),

@@ -182,7 +182,7 @@ MADE += [
     results("samples/summary.parquet"),
     *([results("preflight/sampling.json")] if STUDY.sampling else []),
     results("preflight/rewards.json"),
-    *rules.link_shards.output,
+    *(rules.link_shards.output if LINKED else []),
     *LAYOUT.shards("samples/{chunk}-{block}.parquet"),
     *(file for reward in STUDY.rewards for file in LAYOUT.score_files(reward)),
 ]
