@@ -1,5 +1,6 @@
 """Verifiers that the project brings: what they find in a reply, what they accept, what they refuse."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -226,7 +227,7 @@ def test_each_limit_ends_a_reply_and_no_other(program, kind):
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.skipif(not ISOLATED, reason="this system lets no program run without the network")
+@pytest.mark.skipif(not ISOLATED and os.environ.get("SLURM_TESTS") != "must-run", reason="no namespaces for users here")
 def test_a_program_has_no_network_and_leaves_nothing_behind(program):
     code = """
 import os, socket, subprocess
