@@ -192,3 +192,25 @@ def test_token_ids_beyond_any_vocabulary_are_refused(imports, tmp_path):
     change(files[0], {"response_tokens": [10**30]}, at=2)
     with pytest.raises(TableError, match=r"row 3: 'response_tokens.0' is a whole number, not a token id"):
         imports(files)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"), [("verl", "acc", "high"), ("distilabel", "ratings", [1, 2, "high", 4])]
+)
+def test_a_text_among_numbers_does_not_hide_a_score(name, field, value, imports, tmp_path):
+    files = EXAMPLES[name](tmp_path)
+    change(tmp_path / WRONG[name][0], {field: value}, at=1)
+    with pytest.raises(TableError, match=rf"row 2: '{field}[.\d]*' is text, not a number"):
+        imports(files, name)
+
+
+def test_names_that_no_file_can_contain_have_question_marks(imports, tmp_path):
+    files = EXAMPLES["lm-eval"](tmp_path)
+    for results in files[0].glob("results_*.json"):
+        results.write_text('{"model_name": "org/\\ud800", "results": {}}')
+    assert imports(files, "lm-eval").provenance["law"]["model"] == ["org/?"]
+    odd = tmp_path / b"b\xff d.jsonl".decode(errors="surrogateescape")
+    EXAMPLES["generic"](tmp_path)[0].rename(odd)
+    imported = imports([odd], "generic")
+    assert imported.provenance["files"][0]["file"] == "b? d.jsonl"
+    assert imported.table["place"][0].endswith("b? d.jsonl: row 1")

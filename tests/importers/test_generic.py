@@ -5,6 +5,7 @@ import pytest
 from foreign import PROMPTS, pairs, reply
 
 from alignment_limits.errors import TableError
+from alignment_limits.importers.generic import LEFT_OUT
 
 LINES = [{"question": p, "response": r, "rm": j / 4, "ok": j > 2, "model": "m"} for _, j, p, r in pairs()]
 LISTS = [
@@ -101,3 +102,29 @@ def test_names_of_other_columns_are_refused_for_scores(imports):
         imports(
             [line | {"text": 1.0, "prompt": j} for j, line in enumerate(LINES)], prompt="question", scores=["prompt"]
         )
+
+
+def test_a_list_that_is_too_short_in_some_rows_is_named_and_not_left_out(imports):
+    given = [{**LISTS[i % 2], "prompt": f"{i}"} for i in range(6)]
+    given[4] = given[4] | {"rm": [1.0] * 4}
+    with pytest.raises(TableError, match="row 5: lists differ in length: 'responses' 5, 'rm' 4"):
+        imports(given)
+    given[4] = given[4] | {"rm": [1.0, 2.0, "high", 3.0, 4.0]}
+    with pytest.raises(TableError, match=r"row 5: 'rm\.2' is text, not a number"):
+        imports(given)
+
+
+def test_wide_replies_with_a_list_of_another_length_are_named(imports):
+    given = [{k: v for k, v in WIDE[i % 2].items() if "rm" not in k} | {"marks": [*range(12)]} for i in range(6)]
+    for wrong in (11, 13):
+        given[2] = given[2] | {"marks": [*range(wrong)]}
+        with pytest.raises(TableError, match=f"row 3: 'marks' has {wrong} values for 12 columns of replies"):
+            imports(given)
+
+
+def test_numbers_that_never_fit_the_replies_are_shown_as_left_out(imports):
+    lists = imports([line | {"short": [1, 2]} for line in LISTS])
+    assert lists.provenance["guessed"][LEFT_OUT] == "short"
+    wide = imports([{k: v for k, v in line.items() if k != "rm_11"} for line in WIDE])
+    assert wide.provenance["guessed"][LEFT_OUT] == "rm_0 … rm_10"
+    assert wide.provenance["guessed"]["scores"] == "none"

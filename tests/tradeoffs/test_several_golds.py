@@ -224,7 +224,7 @@ def test_odd_worlds_have_an_answer_or_a_reason():
     opposite = worst_case_limit({"a": a, "b": -a}, [0.5], **FEW)
     np.testing.assert_allclose(opposite.gain, 0.0, atol=1e-9)
     one = worst_case_limit({"a": a[:1], "b": b[:1]}, [0.5], **FEW)
-    assert set(one.reason) == {"only 1 prompts (needs 16)"}
+    assert set(one.reason) == {"only 1 prompt (needs 16)"}
     flat = worst_case_limit({"a": np.ones((24, 32)), "b": b}, [0.5], **FEW)
     assert not flat.reliable.any()
     beyond = worst_case_limit({"a": a, "b": b}, [9.0], **FEW)

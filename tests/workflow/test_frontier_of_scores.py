@@ -146,8 +146,24 @@ def test_bad_input_is_named_and_nothing_is_written(answered, tmp_path, capsys, a
 def test_a_reward_that_cannot_be_used_leaves_no_folder(tmp_path, capsys):
     table().with_columns(length=pl.lit(7)).write_parquet(tmp_path / "mine.parquet")
     assert main(["frontier", str(tmp_path / "mine.parquet"), "--gold", "judge", "-o", str(tmp_path / "out")]) == 1
-    assert "'length' is constant" in capsys.readouterr().err
+    assert "mine.parquet: Reward 'length' is constant" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_without_keys_leads_to_the_import(tmp_path, capsys):
+    table().drop("sample_id").write_parquet(tmp_path / "mine.parquet")
+    assert main(["frontier", str(tmp_path / "mine.parquet"), "--gold", "judge", "-o", str(tmp_path / "out")]) == 1
+    assert "alignment-limits import makes such a table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("file", "study"), [("My Scores é.parquet", "my-scores-e"), ("評価.parquet", "scores")])
+def test_a_table_may_have_any_name(tmp_path, capsys, file, study):
+    table(1, 16).drop("length").write_parquet(tmp_path / file)
+    assert main(["frontier", str(tmp_path / file), "--gold", "judge", "-o", str(tmp_path / "out é")]) == 0
+    said = capsys.readouterr().out
+    assert "1 prompt, 16 samples" in said
+    assert "only 1 prompt (needs 16)" in said
+    assert yaml.safe_load((tmp_path / "out é/study.yaml").read_text("utf-8"))["study"] == study
 
 
 @pytest.mark.parametrize("file", ["notes.txt", "study.yaml"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import polars as pl
 import yaml
 
 from alignment_limits.commands.processes import second_process
-from alignment_limits.errors import TableError
+from alignment_limits.errors import EstimateError, TableError
 from alignment_limits.files import atomic, file_sha256, sweep
 from alignment_limits.importers.metadata import verdict_of
+from alignment_limits.importers.rows import number_of
 from alignment_limits.report.claims.limits import findings
 from alignment_limits.report.figures import table as drawn
 from alignment_limits.report.pages.headline import headline_page
@@ -86,14 +89,18 @@ def run_frontier(arguments: argparse.Namespace) -> str | None:
     scores = read_partial_table(arguments.table, [arguments.gold, *proxies], partial)
     study = _study(arguments, proxies, scores)
     samples = scores.group_by("prompt_id").len()["len"]
-    print(f"{arguments.table}: {len(samples)} prompts, {scores.height} samples; gold: {study.gold}")
+    counts = f"{number_of(len(samples), 'prompt')}, {number_of(scores.height, 'sample')}"
+    print(f"{arguments.table}: {counts}; gold: {study.gold}")
     verdict = verdict_of(arguments.table)
     if verdict is not None and not verdict["one law"]:
         print(f"imported, and not a sample of one law; accepted: {', '.join(verdict['accepted'])}")
     if proxies:
         print(f"proxies: {', '.join(proxies)}" + ("" if arguments.proxies else " (choose some with --proxies)"))
-    for line in _answers(study, arguments, scores):
-        print(line)
+    try:
+        for line in _answers(study, arguments, scores):
+            print(line)
+    except EstimateError as error:
+        raise EstimateError(f"{arguments.table}: {error}") from error
     print(f"{time.monotonic() - start:.0f} s; page: {out / 'report.html'}, figures: {out / 'figures'}, tables: {out}")
     return None
 
@@ -117,10 +124,21 @@ def _study(arguments: argparse.Namespace, proxies: Sequence[str], scores: pl.Dat
     table = {"table": str(arguments.table.absolute()), "gold": arguments.gold, "proxies": list(proxies)}
     table |= {"cluster": arguments.cluster} if arguments.cluster else {}
     table |= {"partial": list(arguments.partial)} if arguments.partial else {}
-    given = {"study": stem_of(arguments.table), "scores": table, "limits": limits}
+    given = {"study": study_name(stem_of(arguments.table)), "scores": table, "limits": limits}
     given |= {"units": arguments.units} if arguments.units != "base-sd" else {}
     given |= {"tradeoffs": {"side_effects": {"columns": arguments.columns}}} if arguments.columns else {}
     return load_study(given, "the command line")
+
+
+def study_name(text: str) -> str:
+    """A text as the name of a study.
+
+    Example:
+        >>> study_name("My scores, Größe 2"), study_name("評価")
+        ('my-scores-grosse-2', 'scores')
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._") or "scores"
 
 
 def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) -> Iterator[str]:

@@ -53,7 +53,7 @@ def standardise(scores: ArrayLike, *, name: str = "reward") -> Standardised:
     if scale <= 1e-13 * float(np.nanmax(np.abs(array))):
         raise EstimateError(
             f"Reward '{name}' is constant within every prompt, so it cannot be standardised and ranks no reply. "
-            "Check its model, or leave it out."
+            "Check what made its scores, or leave it out."
         )
     return Standardised(centre(array) / scale, prompt_means(array), scale)
 

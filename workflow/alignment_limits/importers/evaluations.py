@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment_limits.errors import TableError
-from alignment_limits.importers.rows import Choices, Row, Sample, kind, settings
+from alignment_limits.importers.rows import Choices, Row, Sample, clean, kind, settings
 from alignment_limits.importers.sources import Source
 
 _LM_EVAL = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
@@ -141,7 +141,7 @@ def _run(source: Source) -> tuple[str, dict[str, str]]:
     results = source.path.with_name(f"results_{match[2]}.json")
     model = _model_name(results) if results.is_file() else None
     if model is None and "__" in source.path.parent.name:
-        model = source.path.parent.name
+        model = clean(source.path.parent.name)
     return match[1], {} if model is None else {"model": model}
 
 
@@ -150,7 +150,7 @@ def _model_name(results: Path) -> str | None:
         name = json.loads(results.read_text("utf-8")).get("model_name")
     except (ValueError, OSError, AttributeError) as error:
         raise TableError(f"{results} cannot be read as json: {error}; the file may be cut") from error
-    return name if isinstance(name, str) else None
+    return clean(name) if isinstance(name, str) else None
 
 
 def read_alpaca_eval(sources: Sequence[Source], choices: Choices) -> Iterator[Sample]:

@@ -31,6 +31,7 @@ LAWS |= {"filter": ("filter",), "origin": ("origin",)}
 NOT_SCORES = {"id", "index", "idx", "row", "sample_id", "seed", "epoch", "length", "n_tokens", "num_tokens", "tokens"}
 NOT_SCORES |= {"logprob", "logprobs", "cumulative_logprob", "advantage", "token_ids", "timestamp", "created", "cluster"}
 NOT_SCORES |= {"temperature", "top_p", "top_k", "min_p", "max_tokens", "target", "ground_truth", "label_id"}
+LEFT_OUT = "not scores, as there are not as many as replies"
 _TRUTH = {"true": 1.0, "false": 0.0}  # as CSV files have it
 _NUMBERED = re.compile(r"(.*?)_?(\d+)")
 
@@ -98,6 +99,10 @@ class Layout:
             return
         common["prompt"] = prompt
         if len(self.replies) > 1:
+            for names in self.scores.values():
+                given = row.values.get(names[0])
+                if isinstance(given, list) and len(given) != len(self.replies):
+                    raise row.refuse(names[0], f"has {len(given)} values for {len(self.replies)} columns of replies")
             for i, column in enumerate(self.replies):
                 if row.has(column):
                     yield self._sample(row, row.text(column), common, i)
@@ -114,10 +119,8 @@ class Layout:
         scores = {}
         for name, columns in self.scores.items():
             column = columns[i] if len(columns) > 1 else columns[0]
-            given = row.values.get(column)
-            if isinstance(given, list) and i >= len(given):
-                raise row.refuse(column, f"has {len(given)} values; there are more replies")
-            scores[name] = row.numbers(column)[i] if isinstance(given, list) else self._number(row, column)
+            several = isinstance(row.values.get(column), list)
+            scores[name] = row.numbers(column)[i] if several else self._number(row, column)
         finish = row.values.get("finish_reason")
         seed = row.values.get("seed")
         return Sample(
@@ -187,10 +190,15 @@ class Layout:
                 self.scores[name] = several if fits else [self._chosen("score", name)]
             return
         for name, several in wide.items():
-            fits = len(self.replies) > 1 and len(several) == len(self.replies) and several[0] not in known
-            if fits and name.lower() not in NOT_SCORES and all(self._is_number(column) for column in several):
+            fits = len(several) == len(self.replies)
+            several_replies = len(self.replies) > 1 and len(several) > 1 and not known & set(several)
+            if name.lower() in NOT_SCORES or not several_replies or not all(map(self._is_number, several)):
+                continue
+            if fits:
                 self.scores[name] = several
                 known |= set(several)
+            else:
+                self._leave_out(f"{several[0]} … {several[-1]}")
         lists = len(self.replies) > 1 or isinstance(self.source.first.values.get(next(iter(self.replies), "")), list)
         for column in self.columns:
             holds = self._is_list if lists else self._is_number
@@ -207,19 +215,28 @@ class Layout:
         return 2 * numbers > len(given)
 
     def _is_list(self, column: str) -> bool:
-        """Whether a column has a list of numbers for each reply, where it has a value."""
-        found = False
+        """Whether most rows have a list of numbers for each reply. The others are errors, as in `_is_number`.
+
+        Lists of numbers that never have this length are left out, and shown with the guesses.
+        """
+        lists, fit, given = 0, 0, 0
         for row in self.source.rows:
-            given, replies = row.values.get(column), row.values.get(self.replies[0])
-            if given is None:
+            value, replies = row.values.get(column), row.values.get(self.replies[0])
+            if value is None:
                 continue
+            given += 1
             many = len(self.replies) if len(self.replies) > 1 else len(replies) if isinstance(replies, list) else -1
-            if not isinstance(given, list) or len(given) != many:
-                return False
-            if not all(value is None or (_numeric(value) and not isinstance(value, str)) for value in given):
-                return False
-            found = True
-        return found
+            if isinstance(value, list) and 2 * sum(_is_plain_number(each) for each in value) > len(value):
+                lists += 1
+                fit += len(value) == many
+        if 2 * lists > given and 2 * fit <= given:
+            self._leave_out(column)
+        return 2 * fit > given
+
+    def _leave_out(self, column: str) -> None:
+        """Show that a column that looks like scores is none."""
+        out = self.choices.guessed.get(LEFT_OUT)
+        self.choices.guessed[LEFT_OUT] = f"{out}, {column}" if out else column
 
     def _shown(self) -> str:
         return ", ".join(map(repr, self.columns[:30]))
@@ -232,6 +249,11 @@ def _numbered(columns: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
         if match := _NUMBERED.fullmatch(column):
             found.setdefault(match[1], []).append((int(match[2]), column))
     return {name: sorted(several) for name, several in found.items()}
+
+
+def _is_plain_number(value: Any) -> bool:
+    """Whether it is missing or a number that is not text."""
+    return value is None or (_numeric(value) and not isinstance(value, str))
 
 
 def _numeric(value: Any) -> bool:

@@ -16,7 +16,7 @@ from alignment_limits.files import file_sha256
 from alignment_limits.importers.findings import KINDS, Finding, found
 from alignment_limits.importers.formats import FORMATS, format_of
 from alignment_limits.importers.provenance import LAW, SCORE, unusable_logprobs, verdict
-from alignment_limits.importers.rows import Choices, Sample
+from alignment_limits.importers.rows import Choices, Sample, clean, number_of
 from alignment_limits.importers.sources import open_sources
 from alignment_limits.tables.arrays import SAMPLE_COLUMNS
 from alignment_limits.tables.artifacts import Schema
@@ -152,7 +152,7 @@ def import_files(
     scores = {c.removeprefix(SCORE): frame[c] for c in frame.columns if c.startswith(SCORE)}
     provenance = {
         "format": name,
-        "files": [{"file": s.path.name, "sha256": file_sha256(s.path)} for s in sources],
+        "files": [{"file": clean(s.path.name), "sha256": file_sha256(s.path)} for s in sources],
         "guessed": choices.guessed,
         "kept": kept,
         "most": most,
@@ -301,7 +301,7 @@ def describe(imported: Imported) -> list[str]:
     """What was read and found, a line each."""
     made = imported.provenance
     lines = [f"format: {made['format']}", *(f"{role}: {column}" for role, column in made["guessed"].items())]
-    lines.append(f"{made['prompts']} prompts, {made['samples']} samples")
+    lines.append(f"{number_of(made['prompts'], 'prompt')}, {number_of(made['samples'], 'sample')}")
     for name, s in made["scores"].items():
         spread = "" if s["lowest"] is None else f", from {s['lowest']:g} to {s['highest']:g}"
         lines.append(f"score {name}: {s['scored']} scored, {s['missing']} missing{spread}")

@@ -224,6 +224,16 @@ def kind(value: Any) -> str:
     return "missing" if value is None else next((n for t, n in names if isinstance(value, t)), type(value).__name__)
 
 
+def number_of(count: int, what: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> number_of(1, "prompt"), number_of(64, "prompt")
+        ('1 prompt', '64 prompts')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 SETTINGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
 

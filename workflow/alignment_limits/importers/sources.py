@@ -16,7 +16,7 @@ import polars as pl
 import yaml
 
 from alignment_limits.errors import TableError
-from alignment_limits.importers.rows import Row
+from alignment_limits.importers.rows import Row, clean
 from alignment_limits.tables.user_table import (
     FORMATS,
     decoded,
@@ -39,7 +39,7 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name, self.suffix = path, str(path), suffix_of(path)
+        self.path, self.name, self.suffix = path, clean(str(path)), suffix_of(path)
 
     @cached_property
     def document(self) -> Any:
@@ -160,7 +160,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+        self.path, self.name = path, clean(str(path))
         try:
             with zipfile.ZipFile(path) as archive:
                 self.members = {info.filename: info for info in archive.infolist()}  # the last of a name counts

@@ -63,12 +63,12 @@ def _completion(row: Row) -> str:
 
 
 def _numeric(source: Source, known: set[str]) -> list[str]:
-    """Further columns of which every given value is a number."""
+    """Further columns of which most values are numbers. The others are errors, not a reason to leave the column out."""
     names = dict.fromkeys(name for row in source.rows for name in row.values if name not in known)
     found = []
     for name in names:
         given = [row.values.get(name) for row in source.rows if row.has(name)]
-        if given and all(isinstance(value, (bool, int, float)) for value in given):
+        if 2 * sum(isinstance(value, (bool, int, float)) for value in given) > len(given):
             found.append(name)
     return found
 

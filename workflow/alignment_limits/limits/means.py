@@ -10,7 +10,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap, limit_interval, n
 from alignment_limits.limits.correction import MOST_LEFT, remaining
 from alignment_limits.limits.curve import CorrectedCurve, CurvePoints, judge_points
 from alignment_limits.limits.ranks import tied
-from alignment_limits.limits.reliability import AVERAGE_SHARE, FEWEST_PROMPTS
+from alignment_limits.limits.reliability import AVERAGE_SHARE, FEWEST_PROMPTS, too_few
 
 UNLIKE = 2  # times as many samples for one prompt as for another
 
@@ -225,13 +225,13 @@ def enough_prompts(values: Array, boot: PromptBootstrap) -> np.ndarray:
     """Why too few prompts have a contribution (P, N) for a mean, "" if enough do."""
     known = np.isfinite(values)
     units = (boot.sums(known.astype(np.float64)) > 0).sum(axis=0)
-    what = "prompts" if boot.clusters is None else "clusters of prompts"
+    what = "prompt{}" if boot.clusters is None else "cluster{} of prompts"
     out = np.full(len(units), "", dtype=object)
     for j, count in enumerate(units):
         if count == 0:
             out[j] = "no prompt has enough samples"
         elif count < FEWEST_PROMPTS:
-            out[j] = f"only {count} {what} (needs {FEWEST_PROMPTS})"
+            out[j] = too_few(count, what)
     return out
 
 

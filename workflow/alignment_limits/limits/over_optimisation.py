@@ -24,7 +24,7 @@ from alignment_limits.limits.best_of_n import corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap
 from alignment_limits.limits.means import Mean, interval, judge_means, mean_of
 from alignment_limits.limits.onset import Path, draws_path, peak_of, reliable_draws, tilt_path
-from alignment_limits.limits.reliability import FEWEST_PROMPTS
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, too_few
 
 
 def sub_gaussian_bound(optimized: ArrayLike, kls: ArrayLike) -> Array:
@@ -303,7 +303,7 @@ def fitted(kl: Array, gains: Array, form: str, boot: PromptBootstrap, biased: st
     fit = gao_fit(kl, gains, form=form, boot=boot)
     share = fit.residual / max(float(np.abs(mean_of(gains)).max()), 1e-300)
     prompts = int(np.isfinite(gains[:, 0]).sum())
-    reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})" if prompts < FEWEST_PROMPTS else biased
+    reason = too_few(prompts) if prompts < FEWEST_PROMPTS else biased
     if share > MOST_MISFIT:
         reason = reason or f"the fit deviates from the path by {share:.0%} of its largest gain"
     inside = fit.beta_low > 0 and kl[0] <= fit.peak_kl <= kl[-1]

@@ -107,6 +107,16 @@ class Verdict:
     reason: np.ndarray
 
 
+def too_few(count: int, what: str = "prompt{}") -> str:
+    """That there are fewer prompts than any estimate over them needs.
+
+    Example:
+        >>> too_few(1), too_few(2, "cluster{} of prompts")
+        ('only 1 prompt (needs 16)', 'only 2 clusters of prompts (needs 16)')
+    """
+    return f"only {count} {what.format('' if count == 1 else 's')} (needs {FEWEST_PROMPTS})"
+
+
 def tie_rate(scores: ArrayLike) -> Array:
     """Share of each prompt's samples that have the same score as another one, (P,)."""
     ordered = np.sort(check_scores(scores), axis=1)
@@ -269,9 +279,9 @@ def judge(
             most_shown = f" ({log_m_ceiling(scores):.2f} nats)" if pool is None else ""
             reason = f"beyond the largest KL these samples can show{most_shown}"
         elif prompts < FEWEST_PROMPTS:
-            reason = f"only {prompts} prompts (needs {FEWEST_PROMPTS})"
+            reason = too_few(prompts)
         elif clusters is not None and clusters < FEWEST_PROMPTS:
-            reason = f"only {clusters} independent clusters of prompts (needs {FEWEST_PROMPTS})"
+            reason = too_few(clusters, "independent cluster{} of prompts")
         elif most < FEWEST_SAMPLES:
             reason = f"only {most} samples per prompt (needs {FEWEST_SAMPLES})"
         elif every - prompts > MOST_LEFT_OUT * every:

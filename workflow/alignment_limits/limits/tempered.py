@@ -20,7 +20,7 @@ from alignment_limits.limits.bootstrap import PromptBootstrap, no_shorter_than_s
 from alignment_limits.limits.brackets import Bounds
 from alignment_limits.limits.frontier import FrontierTable, frontier
 from alignment_limits.limits.levels import Pooled, pool_levels
-from alignment_limits.limits.reliability import FEWEST_PROMPTS, SMALLEST_ESS, weighted_median
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, SMALLEST_ESS, too_few, weighted_median
 from alignment_limits.limits.sequential import Level
 
 # Verdicts: in Markov worlds, such rows are within 2 % on average (docs/benchmarks.md, "Tempered sampling").
@@ -335,7 +335,7 @@ def _why_not(row: _Row, ess: float, draws: float, change: float, error: float, g
     if row.inverse == 0:
         return ""
     if units < FEWEST_PROMPTS:
-        return f"only {units} independent prompts (needs {FEWEST_PROMPTS})"
+        return too_few(units, "independent prompt{}")
     if ess < SMALLEST_ESS:
         return f"effective sample size {ess:.1f} (needs {SMALLEST_ESS:.0f})"
     if row.short > MOST_SHORT:

@@ -19,7 +19,10 @@ from alignment_limits.tables.user_table import UserTable, read_user_table, stem_
 
 Bounds = Mapping[str, tuple[float, float]]
 NO_BOUNDS: Bounds = {}
-NEEDED = "It needs prompt_id, sample_id and one column per reward named in the study"
+NEEDED = (
+    "It needs prompt_id, sample_id and one column per reward named in the study. alignment-limits import makes such a "
+    "table from replies of any tool (docs/import.md)"
+)
 
 
 def read_score_table(file: Path, rewards: Sequence[str], bounds: Bounds = NO_BOUNDS) -> pl.DataFrame:

@@ -29,7 +29,7 @@ from alignment_limits.limits.best_of_n import check_ns, corrected_kl
 from alignment_limits.limits.bootstrap import PromptBootstrap, widened
 from alignment_limits.limits.means import interval, mean_of
 from alignment_limits.limits.ranks import best_of_n_means, kl_bound
-from alignment_limits.limits.reliability import FEWEST_PROMPTS
+from alignment_limits.limits.reliability import FEWEST_PROMPTS, too_few
 from alignment_limits.tradeoffs.binary import (
     average_limit,
     best_of_n_rates,
@@ -256,7 +256,7 @@ class _Plane:
 
     def _judged(self, low: Array, high: Array, left: Array, fewest: int) -> np.ndarray:
         none, prompts = int((self.successes == 0).sum()), len(self.scores)
-        few = f"only {self.boot.units} independent prompts (needs {FEWEST_PROMPTS})"
+        few = too_few(self.boot.units, "independent prompt{}")
         samples = int(np.median(self.samples))
         if self.boot.units >= FEWEST_PROMPTS and samples < fewest:
             few = f"{samples} samples per prompt (needs {fewest})"
@@ -318,7 +318,7 @@ class _Plane:
         number = known.sum(axis=0)
         some = np.minimum((rates > 0).sum(axis=0), (rates < 1).sum(axis=0))
         reasons = [
-            f"only {min(self.boot.units, n)} independent prompts (needs {FEWEST_PROMPTS})"
+            too_few(min(self.boot.units, n), "independent prompt{}")
             if min(self.boot.units, n) < FEWEST_PROMPTS
             else f"only {s} prompts pass at all, or fail at all (needs {FEWEST_SUCCEED})" if s < FEWEST_SUCCEED
             else DOUBTS[method] if high_kl
