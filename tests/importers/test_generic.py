@@ -128,3 +128,9 @@ def test_numbers_that_never_fit_the_replies_are_shown_as_left_out(imports):
     wide = imports([{k: v for k, v in line.items() if k != "rm_11"} for line in WIDE])
     assert wide.provenance["guessed"][LEFT_OUT] == "rm_0 … rm_10"
     assert wide.provenance["guessed"]["scores"] == "none"
+
+
+def test_other_separators_are_named(imports, tmp_path):
+    (tmp_path / "mine.csv").write_text("prompt;reply;rm\na;b;1\n")
+    with pytest.raises(TableError, match="separated by ';': write commas"):
+        imports([tmp_path / "mine.csv"])

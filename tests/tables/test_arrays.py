@@ -52,3 +52,16 @@ def test_bad_tables_and_names_are_named(tmp_path):
         alignment_limits.read(tmp_path / "scores.parquet", ["judge"])
     with pytest.raises(EstimateError, match="there is no reward 'jugde'; there are: length"):
         alignment_limits.read(tmp_path / "scores.parquet")["jugde"]
+
+
+def test_a_table_without_a_reward_and_a_constant_one_are_named(tmp_path):
+    keys = {"prompt_id": ["a", "a", "b", "b"], "sample_id": [0, 1, 0, 1]}
+    pl.DataFrame(keys | {"rm": [1.0, None, 2.0, 3.0]}).write_parquet(tmp_path / "holes.parquet")
+    with (
+        pytest.warns(UserWarning, match="'rm' is missing"),
+        pytest.raises(TableError, match=r"holes\.parquet has no column that can be a reward; it has: prompt_id"),
+    ):
+        alignment_limits.read(tmp_path / "holes.parquet")
+    pl.DataFrame(keys | {"rm": [1.0] * 4}).write_parquet(tmp_path / "same.parquet")
+    with pytest.raises(EstimateError, match=r"same\.parquet: Reward 'rm' is constant"):
+        alignment_limits.read(tmp_path / "same.parquet")

@@ -12,6 +12,7 @@ from typing import Any
 from alignment_limits.errors import TableError
 from alignment_limits.importers.rows import Choices, Row, Sample, content, settings
 from alignment_limits.importers.sources import Source
+from alignment_limits.tables.user_table import other_separator
 
 PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "user_prompt", "messages", "conversation")
 REPLIES: tuple[str, ...] = (
@@ -75,7 +76,8 @@ class Layout:
         layout.prompt = layout._named("prompt", choices.prompt, PROMPTS)
         layout.key = layout._named("id", choices.key, KEYS)
         if layout.prompt is None and layout.key is None:
-            raise TableError(f"{source.name}: no column of prompts is found among {layout._shown()}; name it: --prompt")
+            lost = f"{source.name}: no column of prompts is found among {layout._shown()}; name it: --prompt"
+            raise TableError(lost + other_separator(layout.columns))
         layout._find_replies()
         for what, names in LAWS.items():
             if (column := layout._named(what, None, names)) is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from alignment_limits.errors import EstimateError
+from alignment_limits.errors import EstimateError, TableError
 from alignment_limits.tables.artifacts import KEY
 from alignment_limits.tables.columns import numbers
 from alignment_limits.tables.grid import Grid, prompt_clusters, prompt_keys, reward_arrays
@@ -90,12 +90,17 @@ def read_arrays(
     path = Path(file)
     given = read_user_table(path)
     names = list(rewards) if rewards is not None else reward_columns(given, [cluster or "cluster"], warnings.warn)
+    if not names:
+        raise TableError(f"{path} has no column that can be a reward; it has: {', '.join(given.columns)}")
     scores = read_score_table(path, names)
     column = cluster_column(path, cluster, names)
     clusters = None if column is None else read_clusters(path, column)
     if standardised:
         each = {name: scores.select(*KEY, score=pl.col(name)) for name in names}
-        table = standardised_tables(each, clusters)[0]
+        try:
+            table = standardised_tables(each, clusters)[0]
+        except EstimateError as error:
+            raise EstimateError(f"{path}: {error}") from error
     else:
         table = with_clusters(scores, clusters)
     prompts = {"keys": prompt_keys(table), "clusters": prompt_clusters(table)}

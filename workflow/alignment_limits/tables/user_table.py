@@ -33,6 +33,17 @@ def suffix_of(file: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def other_separator(columns: Sequence[str]) -> str:
+    """What to do about a table whose columns are not separated by commas, "" if it has no such look.
+
+    Example:
+        >>> other_separator(["prompt;reply"])
+        ". Its columns are separated by ';': write commas"
+    """
+    used = [sign for sign in (";", "\t", "|") if len(columns) == 1 and sign in columns[0]]
+    return f". Its columns are separated by {used[0]!r}: write commas" if used else ""
+
+
 def stem_of(file: Path) -> str:
     """A file's name without the suffixes of its format and its compression."""
     return Path(file.stem).stem if file.suffix.lower() in COMPRESSED else file.stem
@@ -116,9 +127,7 @@ class UserTable:
         """
         if missing := [name for name in names if name not in self.columns]:
             had = f"{self.name} has no column {', '.join(missing)}; it has: {', '.join(self.columns)}"
-            if len(self.columns) == 1 and (used := [s for s in (";", "\t", "|") if s in self.columns[0]]):
-                had += f". Its columns are separated by {used[0]!r}: write commas"
-            raise TableError(had + (f". {needed}" if needed else ""))
+            raise TableError(had + other_separator(self.columns) + (f". {needed}" if needed else ""))
         if twice := [name for name in names if self.columns.count(name) > 1]:
             raise TableError(f"{self.name}: the column {twice[0]} occurs twice; rename or remove one")
         if not self.height:
