@@ -28,6 +28,11 @@ def test_a_run_for_every_reward_coefficient_and_seed_is_a_policy_with_labels():
     assert policies[2].labels == {"objective": "grpo", "optimized": "tox-block", "coefficient": 0.05, "seed": 1}
 
 
+def test_a_group_of_expert_iteration_is_its_number_of_replies():
+    runs = study({"objective": "expert-iteration", "coefficients": [2, 4], "batch": 32}).runs
+    assert [run.settings["group"] for run in runs[::2]] == [2, 4, 2, 4]
+
+
 CHANGES = {
     "steps": {"recipe": {"steps": 5}},
     "learning rate": {"recipe": {"learning_rate": 2e-4}},
@@ -67,19 +72,33 @@ REFUSED = {
     "group": (
         {"objective": "ppo", "group": 4},
         {},
-        "group is for reverse-kl, rlhf, grpo, rloo; ppo does not compare replies",
+        "group is for reverse-kl, rlhf, grpo, grpo-kl-in-reward, grpo-k2, rloo; ppo does not compare replies",
     ),
-    "epochs": ({"objective": "dpo", "epochs": 2}, {}, "epochs is for reverse-kl, rlhf, ppo, grpo, rloo"),
+    "epochs": (
+        {"objective": "dpo", "epochs": 2},
+        {},
+        "epochs is for reverse-kl, rlhf, ppo, grpo, grpo-kl-in-reward, grpo-k2, rloo, expert-iteration",
+    ),
     "top-p": ({}, {"sampling": {"top_p": 0.9}}, "grpo ignores top-p"),
     "precision": ({"lora": None, "dtype": "bfloat16"}, {}, "dtype bfloat16 rounds away"),
     "no penalty": ({"coefficients": [0]}, {}, "coefficients must be positive"),
     "twice": ({"seeds": [1, 1]}, {}, "seeds names a value twice"),
     "n": ({"objective": "best-of-n", "coefficients": [2.5]}, {}, "whole numbers, at least 2"),
+    "n of a group": (
+        {"objective": "expert-iteration", "coefficients": [4, 5], "batch": 32},
+        {},
+        "batch (32) must be a multiple of group (5)",
+    ),
+    "group of n": (
+        {"objective": "expert-iteration", "coefficients": [4], "group": 4},
+        {},
+        "group is the coefficient of expert-iteration",
+    ),
     "n of M": ({"objective": "best-of-n", "coefficients": [128]}, {}, "best of 128 of 64 samples per prompt"),
     "stop of picks": (
         {"objective": "best-of-n", "coefficients": [2], "stop": {}},
         {},
-        "the objective of dpo, ppo, grpo, rloo on rewards",
+        "the objective of dpo, ppo, grpo, grpo-kl-in-reward, grpo-k2, rloo, tilt on rewards",
     ),
     "few points": ({"stop": {"patience": 8}, "kl_every": 4}, {}, "must be at least 4 times kl_every (4)"),
     "few steps": ({"stop": {"patience": 10}, "steps": 20}, {}, "steps (20) must be at least 3 times stop.patience"),

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 from worlds import SAMPLES
 
-from alignment_limits.training.offline import pairs, picks
+from alignment_limits.study.objectives import counts
+from alignment_limits.training.offline import pairs, picks, tilt_weights
+from alignment_limits.training.rewards import best_of_group, k2
 from alignment_limits.training.run import Progress
 
 OBJECTIVES = {
@@ -17,7 +19,11 @@ OBJECTIVES = {
     "grpo": {"objective": "grpo", "group": 8},
     "rloo": {"objective": "rloo", "group": 8},
     "dpo": {"objective": "dpo", "batch": 64},
+    "grpo-kl-in-reward": {"objective": "grpo-kl-in-reward", "group": 8},
+    "grpo-k2": {"objective": "grpo-k2", "group": 8},
+    "tilt": {"objective": "tilt", "batch": 64, "coefficient": 0.4},
     "best-of-n": {"objective": "best-of-n", "coefficient": 8},
+    "expert-iteration": {"objective": "expert-iteration", "coefficient": 8, "group": 8},
 }
 
 
@@ -26,7 +32,10 @@ def kl(p, q):
     return (np.exp(p) * (p - q)).sum(1).mean()
 
 
-@pytest.mark.parametrize(("objective", "group"), [("ppo", 1), ("grpo", 2), ("rloo", 4)])
+@pytest.mark.parametrize(
+    ("objective", "group"),
+    [("ppo", 1), ("grpo", 2), ("rloo", 4), ("grpo-kl-in-reward", 2), ("grpo-k2", 4)],
+)
 def test_the_optimum_is_the_tilt_at_the_coefficient(one_token, run, tmp_path, objective, group):
     """Small groups, so that a group's mean taken for its expectation would be seen: β would be twice as large."""
     beta = 1.0
@@ -72,6 +81,39 @@ def test_picks_have_best_of_ns_law(world, tmp_path):
     assert reward.mean() == pytest.approx((ranked * weights).sum(1).mean(), abs=4 * reward.std() / 100)
 
 
+def test_samples_for_the_tilt_have_its_weights(world, tmp_path):
+    """Σ w r of a prompt's samples is the tilt's reward, which picks have on average."""
+    beta = 0.5
+    task = world.task(tmp_path, steps=100, batch=100, objective="tilt", coefficient=beta)
+    weight = np.exp(task.reward.base / beta)
+    weight /= weight.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(tilt_weights(task.reward.base, beta), weight)
+    missing = np.array([[0.0, np.nan, beta * np.log(3)]])
+    np.testing.assert_allclose(tilt_weights(missing, beta), [[0.25, 0, 0.75]])
+    row = {tuple(ids): i for i, ids in enumerate(world.sent)}
+    made = picks(task)
+    sent = [p["input_ids"][: p["labels"].count(-100)] for p in made]
+    replies = [p["labels"][len(s) :] for p, s in zip(made, sent, strict=True)]
+    reward = task.score([row[tuple(s)] for s in sent], replies)
+    assert reward.mean() == pytest.approx((weight * task.reward.base).sum(1).mean(), abs=4 * reward.std() / 100)
+
+
+def test_the_gradient_of_k2_over_all_replies_is_that_of_the_kl():
+    """And that of k2 with a fixed law of replies is not that of k2's own expectation."""
+    base = torch.log_softmax(torch.randn(6, generator=torch.manual_seed(0), dtype=torch.float64), 0)
+    logits = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    logp = torch.log_softmax(logits, 0)
+    (of_kl,) = torch.autograd.grad((logp.exp() * (logp - base)).sum(), logits, retain_graph=True)
+    law = logp.exp().detach()
+    loss = sum(p * k2((logp - base)[i : i + 1]) for i, p in enumerate(law))
+    (of_k2,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(of_k2, of_kl)
+
+
+def test_the_best_of_a_group_gets_all():
+    assert best_of_group(np.array([1.0, 3, 2, 0, 0, -1]), 3).tolist() == [0, 1, 0, 0.5, 0.5, 0]
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_training_raises_the_reward_and_a_large_coefficient_holds_the_policy(world, run, objective):
     settings = OBJECTIVES[objective] | {"learning_rate": 5e-3, "steps": 24}
@@ -83,7 +125,7 @@ def test_training_raises_the_reward_and_a_large_coefficient_holds_the_policy(wor
     assert abs(late["kl"] - late["kl_log_ratio"]) < 0.5 + 0.2 * late["kl"]
     assert 1 < late["length"] < world.longest
     assert (folder / "adapter_model.safetensors").is_file()
-    if objective != "best-of-n":
+    if not counts(objective):
         rows, _ = run(world, **settings | {"coefficient": 100.0, "steps": 16})
         held = np.mean([row["kl"] for row in rows[-8:]])
         assert held < 0.15 * late["kl"], held

@@ -20,6 +20,7 @@ from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.exact import laws
 from alignment_limits.exact.laws import Limit, gain, kl, limit, mean, win_rate
+from alignment_limits.study.objectives import counts
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.schemas.limits import EXACT_TARGETS, VALUES
 
@@ -122,7 +123,7 @@ class Everything:
             "optimality_gap": _mean(kl(law, best.law)),
             "win_rate": _mean(win_rate(law, self.base, reward)),
         }
-        if row["coefficient"] is not None and row["optimized"] == row["evaluated"]:
+        if row["coefficient"] is not None and row["optimized"] == row["evaluated"] and not counts(row.get("objective")):
             optimum = laws.tilt(self.base, reward, row["coefficient"])
             values["regret"] = row["coefficient"] * _mean(kl(law, optimum))
         return values

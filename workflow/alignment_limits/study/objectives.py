@@ -12,7 +12,22 @@ from typing import Literal
 
 Learned = Literal["pmle", "distillation", "distillation-on-policy", "reverse-kl", "rlhf", "dpo", "rebel", "ipo"]
 Trained = Literal[
-    "ppo", "grpo", "rloo", "dpo", "best-of-n", "exact", "pmle", "distillation", "ipo", "rebel", "reverse-kl", "rlhf"
+    "ppo",
+    "grpo",
+    "grpo-kl-in-reward",
+    "grpo-k2",
+    "rloo",
+    "dpo",
+    "tilt",
+    "best-of-n",
+    "expert-iteration",
+    "exact",
+    "pmle",
+    "distillation",
+    "ipo",
+    "rebel",
+    "reverse-kl",
+    "rlhf",
 ]
 
 
@@ -30,6 +45,7 @@ class Objective:
         fits_reward: first fits a reward to the pairs.
         unregularised: has a target without a KL penalty.
         estimates_kl: estimates the penalty on the pairs' replies.
+        counts: its coefficient is a number of replies, not β.
         penalised: on a reward, it maximises E r − β·KL by steps, with its coefficient as β.
     """
 
@@ -42,15 +58,18 @@ class Objective:
     fits_reward: bool = False
     unregularised: bool = False
     estimates_kl: bool = False
+    counts: bool = False
     penalised: bool = False
 
+
+_GROUPED = "on_policy:grouped_trainer"
 
 # in the order of figures and pages
 OBJECTIVES = {
     "reverse-kl": Objective(
         "reverse KL",
         "o",
-        on_pairs="on_policy:grouped_trainer",
+        on_pairs=_GROUPED,
         online=True,
         grouped=True,
         fits_reward=True,
@@ -61,14 +80,20 @@ OBJECTIVES = {
         "distillation", "D", on_pairs="offline:pairs_trainer", fits_reward=True, unregularised=True, estimates_kl=True
     ),
     "distillation-on-policy": Objective("distillation, on-policy", "P"),
-    "rlhf": Objective("RLHF", "^", on_pairs="on_policy:grouped_trainer", online=True, grouped=True, fits_reward=True),
+    "rlhf": Objective("RLHF", "^", on_pairs=_GROUPED, online=True, grouped=True, fits_reward=True),
     "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer", penalised=True),
     "rebel": Objective("REBEL", "<", on_pairs="offline:pairs_trainer", fits_reward=True),
     "ipo": Objective("IPO", "X", on_pairs="offline:pairs_trainer"),
     "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True, penalised=True),
-    "grpo": Objective("grpo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True, penalised=True),
-    "rloo": Objective("rloo", on_rewards="on_policy:grouped_trainer", online=True, grouped=True, penalised=True),
-    "best-of-n": Objective("best-of-n", on_rewards="offline:best_of_n_trainer"),
+    "grpo": Objective("grpo", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
+    "grpo-kl-in-reward": Objective(
+        "grpo, KL in reward", on_rewards=_GROUPED, online=True, grouped=True, penalised=True
+    ),
+    "grpo-k2": Objective("grpo, k2 loss", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
+    "rloo": Objective("rloo", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
+    "tilt": Objective("tilt's samples", on_rewards="offline:picks_trainer", penalised=True),
+    "best-of-n": Objective("best-of-n", on_rewards="offline:picks_trainer", counts=True),
+    "expert-iteration": Objective("expert iteration", on_rewards=_GROUPED, online=True, grouped=True, counts=True),
     "exact": Objective("exact", on_rewards="exact"),
 }
 
@@ -81,6 +106,16 @@ def those(trait: str) -> list[str]:
         ['pmle', 'distillation']
     """
     return [name for name, objective in OBJECTIVES.items() if getattr(objective, trait)]
+
+
+def counts(objective: str | None) -> bool:
+    """Whether an objective's coefficient is a number of replies, not β.
+
+    Example:
+        >>> counts("best-of-n"), counts("grpo"), counts("mine")
+        (True, False, False)
+    """
+    return objective in OBJECTIVES and OBJECTIVES[objective].counts
 
 
 def named(objective: str) -> str:

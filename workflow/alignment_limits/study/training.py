@@ -93,7 +93,8 @@ class Recipe(Strict):
     """A recipe of training; each (reward or set of pairs, coefficient, seed) is one job and one policy."""
 
     objective: Trained = Field(
-        description="best-of-n: supervised fine-tuning on base samples chosen by best-of-n; exact: L-BFGS on the "
+        description="tilt, best-of-n: supervised fine-tuning on base samples chosen with the tilt's weights, by "
+        "best-of-n; expert-iteration: the same by steps, on the policy's own replies; exact: L-BFGS on the "
         "objective summed over all replies, for a study with `enumerable:`; the last six learn from preference pairs"
     )
     optimize: list[str] | None = Field(
@@ -109,8 +110,8 @@ class Recipe(Strict):
     )
     coefficients: list[float] = Field(
         min_length=1,
-        description="KL coefficients β of E r − β·KL, r in base standard deviations; for best-of-n: n; for what learns "
-        "from preferences: β of the objective (ipo: τ)",
+        description="KL coefficients β of E r − β·KL, r in base standard deviations; for best-of-n and "
+        "expert-iteration: n; for what learns from preferences: β of the objective (ipo: τ)",
     )
     seeds: list[int] = Field([0], min_length=1)
     steps: int = Field(
@@ -119,7 +120,10 @@ class Recipe(Strict):
     stop: Stop | None = Field(None, description="train until convergence, up to `steps`; null: exactly `steps`")
     batch: int = Field(32, ge=2, le=1_000_000, description="replies (for dpo: pairs) per step")
     group: int | None = Field(
-        None, ge=2, description="for grpo and rloo: replies to one prompt in a batch, which are compared; default 8"
+        None,
+        ge=2,
+        description="for grpo and rloo: replies to one prompt in a batch, which are compared; default 8 "
+        "(expert-iteration: its coefficient)",
     )
     epochs: int = Field(1, ge=1, description="passes over each batch")
     learning_rate: float = Field(1e-4, gt=0, description="constant learning rate of AdamW")
@@ -145,11 +149,15 @@ class Recipe(Strict):
             raise ValueError(f"{self.objective} learns from preference pairs: give learn_from and pairs, not optimize")
         if self.learn_from is not None and not OBJECTIVES[self.objective].on_pairs:
             raise ValueError(f"{self.objective} does not learn from pairs: give optimize, or another objective")
-        if OBJECTIVES[self.objective].grouped and self.batch % self.replies_per_prompt:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of group ({self.replies_per_prompt})")
-        if not OBJECTIVES[self.objective].grouped and self.group:
+        for group in self._groups:
+            if self.batch % group:
+                raise ValueError(f"batch ({self.batch}) must be a multiple of group ({group})")
+        compared = [name for name in those("grouped") if not OBJECTIVES[name].counts]
+        if self.objective not in compared and self.group:
             raise ValueError(
-                f"group is for {', '.join(those('grouped'))}; {self.objective} does not compare replies: leave it out"
+                f"group is for {', '.join(compared)}; {self.objective} does not compare replies: leave it out"
+                if not OBJECTIVES[self.objective].grouped
+                else f"group is the coefficient of {self.objective}: leave it out"
             )
         if not OBJECTIVES[self.objective].online and self.epochs > 1:
             raise ValueError(f"epochs is for {', '.join(those('online'))}; for {self.objective} use more steps instead")
@@ -167,8 +175,8 @@ class Recipe(Strict):
                 "coefficients must be positive: without a KL penalty there is no limit to compare with "
                 f"(0 is for {', '.join(those('unregularised'))})"
             )
-        if self.objective == "best-of-n" and any(n != int(n) or n < 2 for n in self.coefficients):
-            raise ValueError("for best-of-n, coefficients are numbers of replies: whole numbers, at least 2")
+        if OBJECTIVES[self.objective].counts and any(n != int(n) or n < 2 for n in self.coefficients):
+            raise ValueError(f"for {self.objective}, coefficients are numbers of replies: whole numbers, at least 2")
         self._stoppable()
         if min(self.seeds) < 0 or max(self.seeds) >= 2**31:
             raise ValueError("seeds must be from 0 to 2^31")
@@ -197,6 +205,14 @@ class Recipe(Strict):
     def replies_per_prompt(self) -> int:
         """Replies to one prompt in a batch."""
         return (self.group or 8) if OBJECTIVES[self.objective].grouped else 1
+
+    @property
+    def _groups(self) -> list[int]:
+        """Numbers of replies to a prompt that a batch must be a multiple of."""
+        own = OBJECTIVES[self.objective]
+        if not own.grouped:
+            return []
+        return [int(n) for n in self.coefficients if n >= 2] if own.counts else [self.replies_per_prompt]
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -258,7 +274,9 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All settings of its job."""
         pairs = {"setting": self.setting, "pairs": self.pairs} if self.setting else {}
-        return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed} | pairs
+        own = OBJECTIVES[self.objective]
+        group = {"group": int(self.coefficient)} if own.grouped and own.counts else {}
+        return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed} | pairs | group
 
 
 def check_learnable(

@@ -37,15 +37,16 @@ def trainer(task: Task, folder: Path) -> list[dict[str, float]]:
     """
     model = load_exact(task.base, task.trust_remote_code)
     replies = replies_of(model, task.stop, task.longest)
-    exact_logprobs(model, task.sent, replies, task.law)  # refuses a model that cannot read a tree of replies
-    reward = np.stack([task.score([i] * len(replies), replies.tokens) for i in range(len(task.sent))])
+    sent = [task.sent[i] for i in task.own]
+    exact_logprobs(model, sent, replies, task.law)  # refuses a model that cannot read a tree of replies
+    reward = np.stack([task.score([i] * len(replies), replies.tokens) for i in task.own])
 
     def told(p: Progress) -> None:
         if p.step % 200 == 0:
             say(f"step {p.step}: {p.gap:.2g} below the optimum")
 
     path = train(
-        model, task.sent, replies, reward, float(task.settings["coefficient"]), law=task.law, steps=task.steps,
+        model, sent, replies, reward, float(task.settings["coefficient"]), law=task.law, steps=task.steps,
         told=told,
     )  # fmt: skip
     if folder.exists():

@@ -4,6 +4,11 @@ DPO on a reward: of a pair, a is preferred with probability σ(r(a) − r(b)), w
 optimum has β·log(π/π₀) = r + const, which is the tilt at β. (Pairs of best and worst can be separated, so they would
 have no optimum.)
 
+Tilt: each target is one of a prompt's samples, drawn with probability proportional to e^{r/β}, so its law is that of
+the tilt for many samples. The model with the smallest cross-entropy to such targets is the tilt. So it shows what the
+network can express, as far as the samples show the tilt: at an effective sample size (ESS) of few, it learns few
+replies by heart. The job's log has the ESS.
+
 Best-of-n: the coefficient is n. Each target is the best of n samples of a prompt drawn without replacement, so it has
 the law of best-of-n. The model with the smallest cross-entropy to such targets is best-of-n.
 
@@ -37,6 +42,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import selective_log_softmax
 
+from alignment_limits.ensembles.scores import Array
+from alignment_limits.jobs.job import say
 from alignment_limits.preferences import objectives
 from alignment_limits.training.run import Progress, draw
 from alignment_limits.training.task import Task, common, one_device
@@ -56,15 +63,29 @@ def pairs(task: Task) -> list[dict[str, Any]]:
     return out
 
 
+def tilt_weights(reward: Array, beta: float) -> Array:
+    """Each sample's share [p, m] of its prompt's tilt at β, from rewards [p, m]; 0 where a sample is missing."""
+    exponent = np.where(np.isnan(reward), -np.inf, reward / beta)
+    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
 def picks(task: Task) -> list[dict[str, Any]]:
     """All replies of the run, steps × batch; only the replies' tokens count in the loss."""
-    rng = np.random.default_rng([task.settings["seed"], 2])
-    n = int(task.settings["coefficient"])
+    rng, coefficient = np.random.default_rng([task.settings["seed"], 2]), task.settings["coefficient"]
+    weights = None
+    if task.settings["objective"] == "tilt":
+        weights = tilt_weights(task.reward.base, float(coefficient))
+        ess = 1 / (weights**2).sum(axis=1)
+        say(f"samples that show the tilt at β = {coefficient:g}: ESS {np.median(ess):.1f} (median over prompts)")
     out = []
     for row in task.rows.ravel().tolist():
-        drawn = rng.choice(len(task.samples[row]), n, replace=False)
-        best = list(task.samples[row][int(drawn[np.argmax(task.reward.base[row, drawn])])])
-        sent = list(task.sent[row])
+        if weights is None:
+            drawn = rng.choice(len(task.samples[row]), int(coefficient), replace=False)
+            pick = int(drawn[np.argmax(task.reward.base[row, drawn])])
+        else:
+            pick = int(rng.choice(weights.shape[1], p=weights[row]))
+        best, sent = list(task.samples[row][pick]), list(task.sent[row])
         out.append({"input_ids": sent + best, "labels": [-100] * len(sent) + best})
     return out
 
@@ -125,9 +146,7 @@ class _Sft(SFTTrainer):
         return SequentialSampler(dataset or self.train_dataset)
 
 
-def best_of_n_trainer(
-    task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any
-) -> Any:
+def picks_trainer(task: Task, progress: Progress, model: Any, reference: Any, peft_config: Any, tokenizer: Any) -> Any:
     """TRL's trainer for the remaining steps of the run."""
     arguments = one_device(
         SFTConfig(

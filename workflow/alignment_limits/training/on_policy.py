@@ -1,4 +1,4 @@
-"""Objectives that learn from the policy's own replies, with TRL: GRPO, RLOO and PPO.
+"""Objectives that learn from the policy's own replies, with TRL: GRPO and variants, RLOO, expert iteration and PPO.
 
 All are configured so that rewards are not rescaled and the optimum is the tilt.
 
@@ -9,6 +9,15 @@ divided by their spread, and replies not by their length, so both terms keep the
 subtracted from a group of G includes the reply itself. This shrinks the reward's gradient by 1 − 1/G, and we shrink β
 by the same factor. One difference remains in TRL: the gradient of the KL at a token omits the token's effect on the
 KL of later tokens. So GRPO's optimum is near the tilt, not at it.
+
+"grpo-kl-in-reward" is GRPO without that KL and with β·log(π/π₀) of the complete reply subtracted from its reward, as in
+RLOO. "grpo-k2" has β·½(log π/π₀)² of the complete reply in its loss, in place of the per-token KL. Its gradient is
+log(π/π₀)·∇log π, whose mean over replies of π is that of KL(π‖π₀), with the effect on later tokens. So both have the
+tilt as their optimum, and differ in noise: only the first subtracts a group's mean from the KL.
+
+Expert iteration: a group is n replies of the policy, and a step makes the best one more likely. The reward is 1 for
+the best reply and 0 for the others (ties share it). Subtracting the group's mean leaves the expected gradient of
+fine-tuning on the best replies. A round is one step. Nothing holds it near the base but its number of steps.
 
 Reverse KL and RLHF on a reward fitted to preference pairs are RLOO on another signal (`training.rewards.Signal`).
 
@@ -30,6 +39,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from alignment_limits.models.load import load_classifier
+from alignment_limits.training.rewards import best_of_group, k2
 from alignment_limits.training.run import Finished, Progress, cut, draw, left_padded, refuse_absolute_positions
 from alignment_limits.training.task import Task, common, lora, one_device
 
@@ -55,6 +65,24 @@ class _Grpo(_StudyReplies, GRPOTrainer):
     pass
 
 
+class _GrpoK2(_Grpo):
+    """GRPO with ½(log π/π₀)² of the complete reply as its KL."""
+
+    def _get_per_token_logps_and_entropies(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self.read = found[0]
+        return found
+
+    def _compute_loss(self: Any, model: Any, inputs: dict[str, Any]) -> Any:
+        beta, self.beta = self.beta, 0.0  # no KL of TRL's own; the base was read all the same
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self.beta = beta
+        apart = ((self.read - inputs["ref_per_token_logps"]) * inputs["completion_mask"]).sum(dim=1)
+        return loss + beta * k2(apart) / self.max_completion_length  # the constant that TRL divides the reward by
+
+
 class _Rloo(_StudyReplies, RLOOTrainer):
     pass
 
@@ -64,7 +92,7 @@ def grouped_trainer(
 ) -> Any:
     """TRL's trainer for the remaining steps of the run."""
     refuse_absolute_positions(model, tokenizer.pad_token_id)
-    settings = task.settings
+    settings, objective = task.settings, task.settings["objective"]
     rows = task.rows[progress.start :]
     arguments = common(task) | {
         "max_steps": len(rows) * settings["epochs"],
@@ -79,7 +107,14 @@ def grouped_trainer(
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         at = [int(row) for row in prompts]
         measured = progress.measure(at, completion_ids)
-        return (task.signal_of(at, completion_ids, progress.log_base) if task.signal else measured).tolist()
+        if task.signal:
+            measured = task.signal_of(at, completion_ids, progress.log_base)
+        elif objective == "grpo-kl-in-reward":
+            measured = measured - settings["coefficient"] * progress.log_ratio
+        elif objective == "expert-iteration":
+            measured = best_of_group(measured, settings["group"])
+        made: list[float] = measured.tolist()
+        return made
 
     shared = {
         "model": model,
@@ -89,10 +124,12 @@ def grouped_trainer(
         "peft_config": peft_config,
         "callbacks": [progress],
     }
-    if settings["objective"] == "grpo":
-        beta = settings["coefficient"] * (1 - 1 / settings["group"])
+    if objective in ("grpo", "grpo-k2", "grpo-kl-in-reward", "expert-iteration"):
+        in_loss = objective in ("grpo", "grpo-k2")
+        beta = settings["coefficient"] * (1 - 1 / settings["group"]) if in_loss else 0.0
         own = {"beta": beta, "scale_rewards": "none", "loss_type": "dr_grpo"}
-        made: Any = _Grpo(args=one_device(GRPOConfig(**arguments, **own)), **shared)
+        kind = _GrpoK2 if objective == "grpo-k2" else _Grpo
+        made: Any = kind(args=one_device(GRPOConfig(**arguments, **own)), **shared)
     else:
         beta = task.signal.coefficient if task.signal else settings["coefficient"]
         own = {"beta": beta, "normalize_advantages": False}

@@ -86,6 +86,23 @@ class StandardReward:
         return aggregate(np.stack(members), self._ensemble["aggregator"], coefficient=self._ensemble["penalty"])
 
 
+def k2(log_ratio: Any) -> Any:
+    """½(log π/π₀)² of complete replies [n], a mean; its gradient is one of KL(π‖π₀) if the replies are of π."""
+    return (log_ratio**2).mean() / 2
+
+
+def best_of_group(reward: Array, group: int) -> Array:
+    """1 for the best of each group of successive replies, 0 for the others; equal ones share it.
+
+    Example:
+        >>> best_of_group(np.array([0.0, 2.0, 1.0, 1.0]), 2)
+        array([0. , 1. , 0.5, 0.5])
+    """
+    grouped = reward.reshape(-1, group)
+    best = grouped == grouped.max(axis=1, keepdims=True)
+    return np.asarray((best / best.sum(axis=1, keepdims=True)).ravel())
+
+
 def read_rewards(
     specs: Mapping[str, Mapping[str, Any]],
     sources: Callable[[str], Sequence[Path]],

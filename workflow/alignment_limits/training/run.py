@@ -114,7 +114,8 @@ SECONDS_BETWEEN_LINES = 30.0
 class Progress(TrainerCallback):
     """Rows of the curves so far; continues from a checkpoint with the same settings and code, if there is one.
 
-    If a run maximises a `signal`, both models read the replies at every step: `log_base` is their log π₀ [n].
+    If the training signal contains log-probabilities, both models read the replies at every step: `log_base` is their
+    log π₀ [n], and `log_ratio` log π/π₀.
 
     Args:
         file: of the checkpoint. stamp: a checkpoint is used only if its stamp is equal.
@@ -125,7 +126,7 @@ class Progress(TrainerCallback):
         self._saved = read(file, stamp)
         self.rows: list[dict[str, float]] = self._saved["rows"] if self._saved else []
         self.start = len(self.rows)
-        self.log_base = np.empty(0)
+        self.log_base = self.log_ratio = np.empty(0)
         self._began = self._last_save = self._last_line = time.monotonic()
         if self.start:
             say(f"training continues after step {self.start} of {task.steps}")
@@ -157,10 +158,11 @@ class Progress(TrainerCallback):
         reward = self._task.score(row, replies)
         length = float(np.mean([len(reply) for reply in replies]))
         self.rows.append({"step": len(self.rows), "reward": float(reward.mean()), "length": length})
-        if self.due(len(self.rows) - 1) or self._task.signal:
+        needed = self._task.signal or self._task.settings["objective"] == "grpo-kl-in-reward"
+        if self.due(len(self.rows) - 1) or needed:
             sent = [self._task.sent[i] for i in row]
             read = sequence_kl(self._policy, self._base, sent, replies, self._task.law)
-            self.log_base = read.logprob_base
+            self.log_base, self.log_ratio = read.logprob_base, read.log_ratio
             # minus the log-probability is an unbiased estimate of the entropy of the replies' law
             means = {"kl": read.kl.mean(), "kl_log_ratio": read.log_ratio.mean(), "entropy": -read.logprob.mean()}
             self.rows[-1] |= {name: float(value) for name, value in means.items()}

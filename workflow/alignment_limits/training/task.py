@@ -102,7 +102,8 @@ class Task:
     settings : the recipe's, with its coefficient and seed. base : the base model's plain folder. sent : token ids of
     each prompt as sent to the model. prompts : each prompt as rewards read it. law, longest : of sampling. samples :
     token ids of the base's samples, prompt by prompt, in the order of `reward.base`. pairs : the pairs it learns from,
-    if any. signal : what it maximises instead of `reward`, if anything; the curves always show `reward`.
+    if any. signal : what it maximises instead of `reward`, if anything; the curves always show `reward`. trained_on :
+    rows of the prompts that it is trained on; None: all.
     """
 
     settings: dict[str, Any]
@@ -120,6 +121,12 @@ class Task:
     trust_remote_code: bool = False
     pairs: PairData | None = None
     signal: Signal | None = None
+    trained_on: NDArray[np.intp] | None = None
+
+    @property
+    def own(self) -> NDArray[np.intp]:
+        """Rows of the prompts that it is trained on."""
+        return np.arange(len(self.sent)) if self.trained_on is None else self.trained_on
 
     @property
     def steps(self) -> int:
@@ -134,8 +141,8 @@ class Task:
         """Prompts of each step [steps, prompts per step]: every prompt once per pass, each pass in another order."""
         per_step = self.batch // self.settings["group"]
         rng = np.random.default_rng([self.settings["seed"], 1])
-        rounds = -(-self.steps * per_step // len(self.sent))
-        order = np.concatenate([rng.permutation(len(self.sent)) for _ in range(rounds)])
+        rounds = -(-self.steps * per_step // len(self.own))
+        order = self.own[np.concatenate([rng.permutation(len(self.own)) for _ in range(rounds)])]
         return order[: self.steps * per_step].reshape(self.steps, per_step)
 
     def score(self, row: Sequence[int], replies: Sequence[Sequence[int]]) -> Array:

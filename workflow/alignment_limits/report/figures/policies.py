@@ -30,6 +30,7 @@ from alignment_limits.report.figures.style import (
     outside_key,
 )
 from alignment_limits.report.numbers import verdict, verdict_of
+from alignment_limits.study.objectives import counts
 
 MARKERS = "osD^vP*Xp<>h"
 PALE = 0.4  # what is not reliable
@@ -237,7 +238,7 @@ def training_curves(curves: pl.DataFrame, look: Look) -> Figure:
                 for ended, m in ENDS.items()
                 if ended in there
             ]
-        what = "n" if curves["objective"][0] == "best-of-n" else "KL coefficient"
+        what = "n" if counts(curves["objective"][0]) else "KL coefficient"
         outside_key(figure, handles, look, title=what)
     return figure
 
