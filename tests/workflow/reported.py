@@ -84,6 +84,7 @@ def check(folder: Path, name: str, report: Path, config: dict[str, Any]) -> None
     nothing = {"clusters.parquet"} | (set() if load_study(config).proxies else OF_PROXIES)
     # whether scores are 0/1, or have lengths alongside, is known only when they are read
     may_be = {"verifiable.parquet", "length_control.parquet"} if config.get("scores") else set()
+    may_be |= {"side_effects.parquet"} if config.get("scores") and nothing >= OF_PROXIES else set()  # of gold alone
     assert empty - may_be == nothing & {f.name for f in tables}, f"without rows: {sorted(empty)}"
     figures, pages = sorted(results.glob("figures/*.png")), sorted(results.glob("report/*.html"))
     for figure in figures:

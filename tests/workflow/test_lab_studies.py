@@ -1,4 +1,4 @@
-"""Studies for a lab plan the right jobs; what they read from the hub or the user's disk is not there."""
+"""Studies for a lab plan the right jobs at full size; what they read from the hub or the user's disk is not there."""
 
 import shutil
 import subprocess

@@ -32,14 +32,15 @@ ENCODERS = ("roberta", "deberta-v2", "modernbert")
 CONTEXT = 96
 
 
-def build(name: str, folder: Path, labels: int) -> Path:
-    """Write one classifier."""
+def build(name: str, folder: Path, labels: int, seed: int | None = None) -> Path:
+    """Write one classifier; by default the seed is the number of labels."""
     tokenizer, config = _RECIPES[name]()
     config.num_labels = labels
-    torch.manual_seed(labels)
+    seed = labels if seed is None else seed
+    torch.manual_seed(seed)
     with torch.random.fork_rng():
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
-    generator = torch.Generator().manual_seed(labels)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # wide enough for scores that differ, and caps that bite
         for key, weight in sorted(model.named_parameters()):
             noise = torch.randn(weight.shape, generator=generator)

@@ -177,7 +177,8 @@ def _answers(study: Study, arguments: argparse.Namespace, scores: pl.DataFrame) 
             write(columns, "tradeoffs/columns.parquet", COLUMNS)
             for name in WITH_COLUMNS:
                 keep(name, estimate(name, standardised, settings_of(name, study), columns=columns))
-        shown = [*SHOWN, *(name for name in WITH_COLUMNS if name in tables)]
+        shown = [name for name in SHOWN if study.proxies or name != "gold_under_proxies"]
+        shown += [name for name in WITH_COLUMNS if name in tables]
         last = ESTIMATORS["best_of_n"].path
         early = [name for name in shown if last not in drawn.tables_of(drawn.FIGURES[name], study).values()]
         for name in early:

@@ -28,8 +28,10 @@ def figures_of(study: Any, made: Collection[str]) -> dict[str, Entry]:
         wanted += ["learning_settings"] if any(len(levels) > 1 for levels in learning.settings.values()) else []
         wanted += ["gamma"] if learning.estimate_gamma else []
     else:
-        wanted = ["frontier", "win_rate", "gold_under_proxies"]
-        wanted += ["over_optimisation_tilt", "over_optimisation_best_of_n", "reward_distributions"]
+        wanted = ["frontier", "win_rate"]
+        if study.proxies:
+            wanted += ["gold_under_proxies", "over_optimisation_tilt", "over_optimisation_best_of_n"]
+        wanted += ["reward_distributions"]
         wanted += ["tempered"] if study.tempered else []
         wanted += ["ensemble_gap"] if len(study.proxies) > 1 else []
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
