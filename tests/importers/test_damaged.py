@@ -204,6 +204,14 @@ def test_a_text_among_numbers_does_not_hide_a_score(name, field, value, imports,
         imports(files, name)
 
 
+def test_half_a_surrogate_pair_in_a_part_of_a_message_becomes_a_question_mark(imports, tmp_path):
+    members = foreign.inspect_members()
+    message = members["samples/s0_epoch_1.json"]["output"]["choices"][0]["message"]
+    message["content"] = [{"type": "text", "text": "a \ud800"}, {"type": "im\ud800"}]
+    table = imports(foreign.archive(tmp_path / "log.eval", members), "inspect").table
+    assert table["text"][0] == "a ?[im?]"
+
+
 def test_names_that_no_file_can_contain_have_question_marks(imports, tmp_path):
     files = EXAMPLES["lm-eval"](tmp_path)
     for results in files[0].glob("results_*.json"):

@@ -203,7 +203,7 @@ def content(given: Any) -> str:
         return "".join(content(part) for part in given)
     if isinstance(given, Mapping):
         text = given.get("text")
-        return text if isinstance(text, str) else f"[{given.get('type', 'part')}]"
+        return clean(text if isinstance(text, str) else f"[{given.get('type', 'part')}]")
     return clean(given) if isinstance(given, str) else ""
 
 

@@ -7,7 +7,8 @@ of the noise of R draws is independent between prompts, so intervals over prompt
 
 Among replies with the winning answer each is equally likely to be the pick. So the KL of the pick is that between the
 laws of the answers, and estimated from m replies it is too high by about c/m + d/R. Halves of the replies with half of
-the orders have twice this bias, which 2 full - mean(halves) removes.
+the orders have twice this bias. A term in 1/m^2 is 0.002 nats for 64 replies and k = 4: too much for the intervals. So
+quarters are used as well: 8/3 full - 2 mean(halves) + 1/3 mean(quarters) removes all three terms.
 
 If another reward s chooses among the frequent answers F, the pick's density ratio depends on its answer and its score.
 Given N_b votes for each answer b, these are N_b independent replies with that answer, so the largest score is below s
@@ -28,7 +29,15 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from alignment_limits.ensembles.scores import Array, check_keys, prompt_means, sample_counts, split_labels, splitmix
+from alignment_limits.ensembles.scores import (
+    QUARTERS,
+    Array,
+    check_keys,
+    prompt_means,
+    sample_counts,
+    split_labels,
+    splitmix,
+)
 from alignment_limits.errors import EstimateError
 from alignment_limits.limits.best_of_n import check_ns
 from alignment_limits.limits.ranks import kl_bound, log_choose
@@ -38,7 +47,7 @@ ORDERS = 16, 512  # random orders of a prompt's replies, fewest and most
 WORK = 2**15  # prompts times orders
 CELLS, FEWER_CELLS = 4_000_000, 250_000  # numbers at once; fewer where there are several such arrays
 FAINT = 1e-9  # the vote of replies without an answer: they win if there is no other
-LEFT = 0.1  # share of its first term that a correction of the KL may leave: 5 to 8 % in worlds of known answers
+LEFT = 0.1  # share of its first term that a correction of the KL may leave
 REPLIES_PER_VOTE = 8  # times k: with fewer replies of a prompt the correction of the KL leaves more than 5 %
 # Two Gauss points in the stretch of quantiles of each reply: exact where an answer has up to 4 votes.
 POINTS, WEIGHTS = (each / 2 for each in np.polynomial.legendre.leggauss(2))
@@ -140,32 +149,35 @@ def majority(
     won = laws(~np.isnan(scores))
     full = _kl(won, share)
 
-    def of_half(half: NDArray[np.bool_]) -> Array:
-        return _kl(laws(half, halved=True), _by_answer(np.where(half, scores, np.nan), codes)[1])
+    def of_part(member: NDArray[np.bool_], parts: int) -> Array:
+        return _kl(laws(member, part=parts), _by_answer(np.where(member, scores, np.nan), codes)[1])
 
     rates = _exact_for_one(np.einsum("pnb,pb->pn", won, passing), scores, k)
-    return _picks(rates, full, full, of_half, scores, k, seed, names)
+    return _picks(rates, full, full, of_part, scores, k, seed, names)
 
 
 def _picks(
     rates: Array,
     full: Array,
     otherwise: Array,
-    of_half: Callable[[NDArray[np.bool_]], Array],
+    of_part: Callable[[NDArray[np.bool_], int], Array],
     scores: Array,
     k: NDArray[np.int64],
     seed: int,
     names: NDArray[np.int64],
 ) -> Picks:
-    """Picks with a corrected KL, from that of all replies and of a half (P, N); `otherwise` where replies are few."""
+    """Picks with a corrected KL; `full` is that of all replies, `otherwise` is taken where they are few (P, N)."""
     known, counts = ~np.isnan(scores), sample_counts(scores)
     labels = split_labels(counts, scores.shape[1], names, seed)
-    half = np.take_along_axis(labels, np.maximum(np.cumsum(known, axis=1) - 1, 0), axis=1) // 2
-    halves = np.zeros_like(full)
-    for each in (known & (half == 0), known & (half == 1)):
-        halves += of_half(each) * (each.sum(axis=1) / counts)[:, None]
+    quarter = np.take_along_axis(labels, np.maximum(np.cumsum(known, axis=1) - 1, 0), axis=1)
+
+    def mean_over(parts: int) -> Array:
+        own = [known & (quarter * parts // QUARTERS == part) for part in range(parts)]
+        return np.sum([of_part(m, parts) * (m.sum(axis=1) / counts)[:, None] for m in own], axis=0)
+
+    halves, quarters = mean_over(2), mean_over(QUARTERS)
     enough = counts[:, None] >= REPLIES_PER_VOTE * k
-    kl = np.where(k == 1, 0.0, np.where(enough, 2 * full - halves, otherwise))
+    kl = np.where(k == 1, 0.0, np.where(enough, (8 * full - 6 * halves + quarters) / 3, otherwise))
     left = np.where(enough & (k > 1), LEFT * np.abs(halves - full), 0.0)
     return Picks(rates, np.where(np.isnan(rates), np.nan, kl), enough | (k == 1), left)
 
@@ -242,12 +254,12 @@ def best_of_majority(
 
     laws = partial(_laws, codes, k, seed=seed, names=names, cells=FEWER_CELLS)
 
-    def of_half(half: NDArray[np.bool_]) -> Array:
-        return laws(half, rule=kl_of(half), atoms=1, halved=True)[:, :, 0]
+    def of_part(member: NDArray[np.bool_], parts: int) -> Array:
+        return laws(member, rule=kl_of(member), atoms=1, part=parts)[:, :, 0]
 
     both = laws(~np.isnan(scores), rule=best, atoms=2)
     rates = _exact_for_one(both[:, :, 0], scores, k)
-    return _picks(rates, both[:, :, 1], np.broadcast_to(kl_bound(k), rates.shape), of_half, scores, k, seed, names)
+    return _picks(rates, both[:, :, 1], np.broadcast_to(kl_bound(k), rates.shape), of_part, scores, k, seed, names)
 
 
 class Stretches:
@@ -320,13 +332,10 @@ def answer_codes(answers: ArrayLike, scores: Array) -> NDArray[np.int64]:
     for row, (own, known) in enumerate(zip(given.tolist(), ~np.isnan(scores), strict=True)):
         number: dict[object, int] = {}
         for place, answer in enumerate(own):
-            if known[place] and not _no_answer(answer):
+            missing = answer is None or answer != answer or (isinstance(answer, str) and not answer.strip())
+            if known[place] and not missing:
                 codes[row, place] = number.setdefault(answer, len(number))
     return codes
-
-
-def _no_answer(answer: object) -> bool:
-    return answer is None or answer != answer or (isinstance(answer, str) and not answer.strip())
 
 
 def _rows(values: NDArray[Any], first: NDArray[np.int64]) -> NDArray[Any]:
@@ -353,12 +362,12 @@ def _laws(
     names: NDArray[np.int64],
     rule: Rule,
     atoms: int,
-    halved: bool = False,
+    part: int = 1,
     cells: int = CELLS,
 ) -> Array:
     """Mean over random orders of the pick's law on the atoms of `rule`, from the first k members (P, N, atoms)."""
     prompts, width = codes.shape
-    orders = int(np.clip(WORK // prompts, *ORDERS)) // (2 if halved else 1)
+    orders = int(np.clip(WORK // prompts, *ORDERS)) // part
     answers, counts = int(codes.max()) + 2, member.sum(axis=1)
     out = np.full((prompts, len(k), atoms), np.nan)
     step = max(1, cells // max(orders * max(width, answers), width * answers))
