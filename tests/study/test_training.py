@@ -37,6 +37,8 @@ CHANGES = {
     "steps": {"recipe": {"steps": 5}},
     "learning rate": {"recipe": {"learning_rate": 2e-4}},
     "stopping rule": {"recipe": {"stop": {"patience": 50}, "steps": 200}},
+    "share of prompts": {"recipe": {"train_on": 0.5}},
+    "learning rates": {"recipe": {"learning_rate": [1e-4, 1e-3], "train_on": 0.5}},
     "adapter": {"recipe": {"lora": {"rank": 4}}},
     "base": {"seed": 7},
     "prompts": {"prompts": {"count": 32}},
@@ -51,13 +53,22 @@ def test_what_decides_the_weights_decides_the_policys_id(change):
     assert was.policy_id(was.runs[-1]) != now.policy_id(now.runs[-1])
 
 
+def test_a_sweep_has_a_run_for_every_rate_at_the_middle_coefficient_with_a_new_seed():
+    made = study({"learning_rate": [1e-3, 1e-4], "train_on": 0.5, "coefficients": [2, 0.5, 1]})
+    assert [(s.recipe_name, s.optimized) for s in made.sweeps] == [("short", "tox-block"), ("short", "mean")]
+    runs = made.sweeps[0].runs
+    assert [(r.recipe.learning_rate, r.coefficient, r.seed) for r in runs] == [(1e-4, 1, 2), (1e-3, 1, 2)]
+    assert not {run.name for run in runs} & {run.name for run in made.runs}
+    assert not study().sweeps
+
+
 def test_what_decides_no_weight_keeps_the_id():
     was = study().policy_id(study().runs[0])
     changes = [
         {"recipe": {"seeds": [0, 1, 2]}},
         {"recipe": {"coefficients": [0.05, 2]}},
         {"recipe": {"group": 8}},
-        {"recipe": {"stop": None}},
+        {"recipe": {"stop": None, "train_on": 1}},
         {"limits": {"bootstrap": 300}},
         {"sampling": {"shard_tokens": 1000}},
     ]
@@ -102,6 +113,15 @@ REFUSED = {
     ),
     "few points": ({"stop": {"patience": 8}, "kl_every": 4}, {}, "must be at least 4 times kl_every (4)"),
     "few steps": ({"stop": {"patience": 10}, "steps": 20}, {}, "steps (20) must be at least 3 times stop.patience"),
+    "sweep on judges": ({"learning_rate": [1e-4, 1e-3]}, {}, "need train_on below 1"),
+    "one rate twice": ({"learning_rate": [1e-4, 1e-4], "train_on": 0.5}, {}, "several different ones"),
+    "sweep of picks": (
+        {"objective": "best-of-n", "coefficients": [2], "learning_rate": [1e-4, 1e-3], "train_on": 0.5},
+        {},
+        "several learning rates are compared by reward − β·KL",
+    ),
+    "no prompts": ({"train_on": 0.001}, {}, "leaves none to train on, or none to judge by"),
+    "all prompts": ({"train_on": 0.999}, {}, "leaves none to train on, or none to judge by"),
     "typo": ({"learning_rat": 1}, {}, "did you mean 'learning_rate'?"),
     "name": (
         {},

@@ -41,7 +41,7 @@ def captions_of(config: dict[str, Any]) -> set[str]:
     figures = {f"figure_{name}" for name in figures_of(study, made_for(study))}
     present = {"headline": not study.learning, "sample_page": bool(study.sampling or study.samples)}
     pages = set(re.findall(r'caption="\.\./report/(\w+)\.rst"', rules)) - {"caption"}
-    figures |= {f"figure_{name}" for name in ("policies", "training_curves") if f'FIGURES["{name}"]' in rules}
+    figures |= {f"figure_{name}" for name in ("policies", "training_curves", "gap") if f'FIGURES["{name}"]' in rules}
     return {"workflow", *figures, *pages_of(study), *(page for page in pages if present.get(page, True))}
 
 

@@ -6,6 +6,7 @@
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
+from alignment_limits.study.objectives import counts, those
 
 
 wildcard_constraints:
@@ -263,8 +264,14 @@ rule place_policies:
         standardised=results("ensembles/standardised.parquet"),
         scales=results("ensembles/scales.parquet"),
     output:
+        **(
+            {"split": results("policies/split.parquet")}
+            if any(run.recipe.train_on < 1 for run in STUDY.runs)
+            else {}
+        ),
         pool=results("policies/pool.parquet"),
         policies=results("policies/policies.parquet"),
+        by_prompt=results("policies/by_prompt.parquet"),
     log:
         results("logs/place_policies/policies.log"),
     benchmark:
@@ -278,6 +285,7 @@ rule place_policies:
             "bounds": STUDY.bounds,
             "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
             "policies": {policy.name: policy.labels for policy in STUDY.all_policies},
+            "train_on": {run.name: run.recipe.train_on for run in STUDY.runs},
             "pools": STUDY.pools,
             "bootstrap": STUDY.limits.bootstrap,
             "seed": STUDY.seed,
@@ -285,6 +293,68 @@ rule place_policies:
         code=code("place_policies.py"),
     script:
         "../scripts/place_policies.py"
+
+
+# runs whose coefficient is the β of E r − β·KL
+PENALISED = [
+    run for run in STUDY.runs if run.setting is None and not counts(run.objective)
+]
+
+
+rule policy_gap:
+    input:
+        **({"exact": results("exact/policies.parquet")} if STUDY.enumerable else {}),
+        by_prompt=results("policies/by_prompt.parquet"),
+        policies=results("policies/policies.parquet"),
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        gap=results("policies/gap.parquet"),
+    log:
+        results("logs/policy_gap/gap.log"),
+    benchmark:
+        results("benchmarks/policy_gap/gap.tsv")
+    conda:
+        ENVIRONMENT
+    params:
+        p={
+            "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
+            "rewards": list(STUDY.rewards),
+            "runs": {
+                run.name: run.labels | {"network": run.network} for run in PENALISED
+            },
+            "same_optimum": those("tilts"),
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("policy_gap.py"),
+    script:
+        "../scripts/policy_gap.py"
+
+
+rule figure_gap:
+    input:
+        **{k: results(p) for k, p in tables_of(FIGURES["gap"], STUDY).items()},
+    output:
+        pdf=results("figures/gap.pdf"),
+        png=report(
+            results("figures/gap.png"),
+            caption="../report/caption.rst",
+            category=FIGURES["gap"].category,
+            labels={"figure": FIGURES["gap"].label},
+        ),
+    log:
+        results("logs/figure_gap/gap.log"),
+    benchmark:
+        results("benchmarks/figure_gap/gap.tsv")
+    conda:
+        ENVIRONMENT
+    params:
+        figure="gap",
+        p=settings_of(FIGURES["gap"], STUDY)
+        | {"caption": caption(FIGURES["gap"], STUDY)},
+        code=code("figure.py", FIGURES["gap"].module),
+    script:
+        "../scripts/figure.py"
 
 
 use rule link_shards as link_policies with:
@@ -345,6 +415,9 @@ rule figure_policies:
     script:
         "../scripts/figure.py"
 
+
+if PENALISED:
+    MADE += [*rules.policy_gap.output, *rules.figure_gap.output]
 
 # shards and models are listed so that deleted ones are created again
 MADE += [

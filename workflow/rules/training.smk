@@ -4,6 +4,7 @@
 #      afterwards it is an ordinary policy, measured by the rules of policies.smk
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import settings_of
+from alignment_limits.files import digest
 from alignment_limits.study.training import learned_from
 from alignment_limits.study.objectives import OBJECTIVES, trainer
 
@@ -11,11 +12,36 @@ TRAINED_MODEL = shared("training/{policy}/model")
 # curves that are drawn in one figure, by their files
 DRAWN = by_file_name(run.curve for run in STUDY.runs)
 CURVES = shared("training/{policy}/curves.parquet")
+# runs of sweeps over learning rates, by sweep; their policies are not measured
+SWEEPS = {
+    f"{file_name(sweep.recipe_name)}-{file_name(sweep.optimized)}-{digest(ids)}": (
+        sweep,
+        ids,
+    )
+    for sweep in STUDY.sweeps
+    for ids in [[STUDY.policy_id(run) for run in sweep.runs]]
+}
+SWEEP = shared("sweeps/{sweep}.parquet")
+TRAINED = LAYOUT.runs | {
+    run_id: run
+    for sweep, ids in SWEEPS.values()
+    for run_id, run in zip(ids, sweep.runs)
+}
+
+
+def sweep_of(run):
+    """Id of the sweep that chooses a run's learning rate."""
+    (found,) = (
+        sweep_id
+        for sweep_id, (sweep, _) in SWEEPS.items()
+        if (sweep.recipe_name, sweep.optimized) == (run.recipe_name, run.optimized)
+    )
+    return found
 
 
 def training_inputs(wildcards):
     """Files of the base, and of each reward that is part of the optimised one."""
-    run = LAYOUT.runs[wildcards.policy]
+    run = TRAINED[wildcards.policy]
     files = {
         "base": LAYOUT.model,
         "prompts": expand(shared("prompts/{chunk}.parquet"), chunk=LAYOUT.chunks),
@@ -27,6 +53,8 @@ def training_inputs(wildcards):
             files[f"files/{term}"] = LAYOUT.scoring_files(term)
     if STUDY.documents is not None:
         files["documents"] = shared("documents")
+    if isinstance(run.recipe.learning_rate, list):
+        files["sweep"] = SWEEP.format(sweep=sweep_of(run))
     if run.setting:
         files["preferences"] = results(f"preferences/{run.setting}.parquet")
         fits = OBJECTIVES[run.objective].fits_reward
@@ -38,7 +66,7 @@ def training_inputs(wildcards):
 
 
 def training_settings(wildcards):
-    run = LAYOUT.runs[wildcards.policy]
+    run = TRAINED[wildcards.policy]
     ensemble = STUDY.ensembles.get(run.optimized)
     members = STUDY.members(run.optimized)
     return {
@@ -66,7 +94,7 @@ def training_code(script):
     """The modules that the script imports, the objective's module, and the modules of the rewards."""
 
     def fingerprint(wildcards):
-        run = LAYOUT.runs[wildcards.policy]
+        run = TRAINED[wildcards.policy]
         name, _ = trainer(run.objective, on_pairs=bool(run.setting))
         modules = [f"alignment_limits.training.{name}"]
         for member in STUDY.members(run.optimized):
@@ -91,7 +119,7 @@ rule train_policy:
     benchmark:
         results("benchmarks/train_policy/{policy}.tsv")
     wildcard_constraints:
-        policy=one_of(LAYOUT.runs),
+        policy=one_of(TRAINED),
     priority: 30
     conda:
         ENVIRONMENT
@@ -106,6 +134,51 @@ rule train_policy:
         code=training_code("train_policy.py"),
     script:
         "../scripts/train_policy.py"
+
+
+rule choose_rate:
+    input:
+        lambda w: [CURVES.format(policy=run_id) for run_id in SWEEPS[w.sweep][1]],
+    output:
+        sweep=SWEEP,
+    log:
+        results("logs/choose_rate/{sweep}.log"),
+    benchmark:
+        results("benchmarks/choose_rate/{sweep}.tsv")
+    wildcard_constraints:
+        sweep=one_of(SWEEPS),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        p=lambda w: {
+            "recipe": SWEEPS[w.sweep][0].recipe_name,
+            "optimized": SWEEPS[w.sweep][0].optimized,
+            "runs": [run.settings for run in SWEEPS[w.sweep][0].runs],
+        },
+        code=code("choose_rate.py"),
+    script:
+        "../scripts/choose_rate.py"
+
+
+# The sweeps of the study, one below the other.
+rule sweep_table:
+    input:
+        [SWEEP.format(sweep=sweep) for sweep in SWEEPS],
+    output:
+        sweep=results("training/sweep.parquet"),
+    log:
+        results("logs/sweep_table/sweep_table.log"),
+    benchmark:
+        results("benchmarks/sweep_table/sweep_table.tsv")
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        p={},
+        code=code("sweep_table.py"),
+    script:
+        "../scripts/sweep_table.py"
 
 
 # The study's own links to its runs: training/<policy>/model and curves.parquet.
@@ -173,6 +246,9 @@ rule figure_training_curves:
     script:
         "../scripts/figure.py"
 
+
+if SWEEPS:
+    MADE += rules.sweep_table.output
 
 if LAYOUT.runs:
     MADE += [

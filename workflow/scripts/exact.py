@@ -29,7 +29,8 @@ with job(snakemake):
         base = every_reply(replies, "logprob", prompt_ids)
         raw = {name: every_reply(table, "score", prompt_ids) for name, table in scores.items()}
         laws = {name: every_reply(logprobs, name, prompt_ids) for name in p["policies"]}
-        return Everything(base, on_study_scale(base, raw, scales, p["ensembles"]), laws)
+        listed = replies.filter(pl.col("prompt_id") == prompt_ids[0]).sort("sample_id")["token_ids"].to_list()
+        return Everything(base, on_study_scale(base, raw, scales, p["ensembles"]), laws, tokens=listed)
 
     own = everything(sorted(standardised["prompt_id"].unique()))
     population = everything(sorted(replies["prompt_id"].unique()))

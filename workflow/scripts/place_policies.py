@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import polars as pl
+
 from alignment_limits.jobs.job import job, provenance, say
 from alignment_limits.policies.assemble import NOTES
+from alignment_limits.policies.split import ALL, by_prompt, judged_apart
 from alignment_limits.policies.table import (
-    how_it_ended,
     labelled,
     log_ratios,
+    of_training,
     on_base_scale,
     own_pools_table,
     placements,
@@ -24,8 +27,9 @@ from alignment_limits.tables.grid import (
     same_keys,
     standardised_bounds,
 )
-from alignment_limits.tables.schemas.limits import POLICIES
+from alignment_limits.tables.schemas.limits import BY_PROMPT, POLICIES
 from alignment_limits.tables.schemas.samples import CURVES, LOGPROBS, POLICY_KL, POOL, SAMPLES, SCALES, STANDARDISED
+from alignment_limits.training.split import trained_on
 
 with job(snakemake):
     p, files = snakemake.params.p, snakemake.input
@@ -57,9 +61,11 @@ with job(snakemake):
         pool = pool_of(ratios, read, kl)
     table = placements(base, placed, kl, ratios, pool=pool, **draws)
     curves = {policy: files.get(f"{policy}/curves") for policy in p["policies"]}
-    ended = {policy: how_it_ended(read_table(file, CURVES)) for policy, file in curves.items() if file}
+    ended = {policy: of_training(read_table(file, CURVES)) for policy, file in curves.items() if file}
     labels = {policy: own | ended.get(policy, {}) for policy, own in p["policies"].items()}
-    table = labelled(table, labels, samples, notes, kl)
+    table = labelled(table, labels, samples, notes, kl).with_columns(judged_on=pl.lit(ALL))
+    ids = sorted(standardised["prompt_id"].unique())
+    trained = {policy: trained_on(ids, share) for policy, share in p["train_on"].items()}
     for row in table.filter(table["evaluated"] == p["gold"]).iter_rows(named=True):
         say(
             f"{row['policy']}: KL {row['kl']:.3g}, gold gain {row['gain']:.3g} of {row['limit']:.3g} "
@@ -67,6 +73,12 @@ with job(snakemake):
         )
     made = provenance(snakemake, ["numba"])
     write_table(table, snakemake.output.policies, POLICIES, made)
+    write_table(by_prompt(ids, base, placed, kl, trained), snakemake.output.by_prompt, BY_PROMPT, made)
+    if "split" in snakemake.output.keys():  # noqa: SIM118 (a list with names)
+        apart = judged_apart(ids, base, placed, kl, ratios, trained, **draws)
+        kept = {policy: labels[policy] for policy in p["train_on"]}
+        own = {policy: samples[policy] for policy in kept}
+        write_table(labelled(apart, kept, own, notes, kl), snakemake.output.split, POLICIES, made)
     if pool is None:
         pooled = own_pools_table(ratios, standardised, samples, base, placed)
     else:

@@ -11,6 +11,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from alignment_limits.files import digest, scratch
@@ -20,10 +21,11 @@ from alignment_limits.policies.kl import SamplingLaw
 from alignment_limits.sampling.shard import encode
 from alignment_limits.tables.artifacts import read_table, read_tables, write_table
 from alignment_limits.tables.grid import Grid, read_scores
-from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES
+from alignment_limits.tables.schemas.samples import CURVES, DOCUMENTS, PROMPTS, SAMPLES, SWEEP
 from alignment_limits.training.convergence import ending, phrase
 from alignment_limits.training.rewards import StandardReward, read_rewards
 from alignment_limits.training.run import learned, train
+from alignment_limits.training.split import trained_on
 from alignment_limits.training.task import Task
 
 
@@ -48,6 +50,13 @@ with job(snakemake):
 
     read = read_rewards(p["rewards"], sources, prompts, documents, device=device)
     raw = {name: scores(name) for name in p["terms"]}
+    settings = p["run"]
+    if sweep := files("sweep"):
+        settings = settings | {"learning_rate": read_table(sweep[0], SWEEP).filter("chosen")["learning_rate"][0]}
+    share, own = settings.get("train_on", 1), None
+    if share < 1:
+        own = np.flatnonzero(trained_on(prompts["prompt_id"].to_list(), share))
+        say(f"trained on {len(own)} of {prompts.height} prompts")
     pairs = signal = None
     if p["preferences"]:
         (table,), encoder = files("preferences"), next(iter(files("encoder")), None)
@@ -57,7 +66,7 @@ with job(snakemake):
     folder = Path(snakemake.output.folder)
     with scratch(folder) as work:
         task = Task(
-            settings=p["run"],
+            settings=settings,
             base=base,
             sent=encode(prompts["text"].to_list(), tokenizer, p["template"]),
             prompts=prompts["prompt"].to_list(),
@@ -72,17 +81,21 @@ with job(snakemake):
             trust_remote_code=p["trust_remote_code"],
             pairs=pairs,
             signal=signal,
+            trained_on=own,
         )
         say(f"{p['labels']['policy']}: {task.steps} steps of {task.batch} (loading the model: ~20 s)")
         start, cpu = time.perf_counter(), time.process_time()
-        stamp = digest({"settings": p, "code": snakemake.params.code})
+        rate = {"rate": settings["learning_rate"]} if sweep else {}
+        stamp = digest({"settings": p, "code": snakemake.params.code} | rate)
         rows = train(task, folder, folder.parent / "checkpoint.pt", stamp)
-    how = ending(rows, p["run"])
+    how = ending(rows, settings)
     say(f"{p['labels']['policy']}: {phrase(how['ended'], how['steps'])}")
     figures = how | {
+        "learning_rate": settings["learning_rate"],
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
     }
-    labels = [pl.lit(value).alias(key) for key, value in (p["labels"] | {"ended": how["ended"]}).items()]
+    more = {"ended": how["ended"], "learning_rate": settings["learning_rate"]}
+    labels = [pl.lit(value).alias(key) for key, value in (p["labels"] | more).items()]
     made = provenance(snakemake, ["torch", "transformers", "trl", "peft"], run=figures)
     write_table(pl.DataFrame(rows).with_columns(labels), snakemake.output.curves, CURVES, made)

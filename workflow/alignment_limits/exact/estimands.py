@@ -20,6 +20,7 @@ from alignment_limits.ensembles.scores import Array
 from alignment_limits.errors import ArtifactError, EstimateError
 from alignment_limits.exact import laws
 from alignment_limits.exact.laws import Limit, gain, kl, limit, mean, win_rate
+from alignment_limits.exact.optima import per_token_optimum
 from alignment_limits.study.objectives import counts
 from alignment_limits.tables.grid import Grid
 from alignment_limits.tables.schemas.limits import EXACT_TARGETS, VALUES
@@ -36,11 +37,13 @@ class Everything:
         base: log π₀ [p, R].
         rewards: every reward and ensemble [p, R].
         policies: log π of every policy [p, R].
+        tokens: token ids of every reply [R]; needed for `objective_gap` only.
     """
 
     base: Array
     rewards: Mapping[str, Array]
     policies: Mapping[str, Array] = field(default_factory=dict)
+    tokens: Sequence[Sequence[int]] | None = None
     _limits: dict[Any, Limit] = field(default_factory=dict)
     _picks: dict[Any, Array] = field(default_factory=dict)
 
@@ -108,7 +111,8 @@ class Everything:
 
         Returns:
             The quantities of the table `policies`. For the reward that the policy was trained on also `regret`, the
-            distance of training from its own optimum: 𝒥(π_β) − 𝒥(π).
+            distance of training from its own optimum: 𝒥(π_β) − 𝒥(π). For GRPO also `objective_gap`, the distance of
+            the objective's own optimum: 𝒥(π_β) − 𝒥(π_GRPO).
         """
         law, reward = self.policies[row["policy"]], self.rewards[row["evaluated"]]
         spent, gained = kl(law, self.base), _mean(gain(law, self.base, reward))
@@ -126,6 +130,9 @@ class Everything:
         if row["coefficient"] is not None and row["optimized"] == row["evaluated"] and not counts(row.get("objective")):
             optimum = laws.tilt(self.base, reward, row["coefficient"])
             values["regret"] = row["coefficient"] * _mean(kl(law, optimum))
+            if row.get("objective") == "grpo" and self.tokens is not None:
+                own = per_token_optimum(self.base, reward, row["coefficient"], self.tokens)
+                values["objective_gap"] = row["coefficient"] * _mean(kl(own, optimum))
         return values
 
     def _pick(self, row: Row) -> Array:

@@ -267,13 +267,14 @@ def _rows_of_laws(
     return pl.concat(parts, how="diagonal").sort(*KEY)
 
 
-def how_it_ended(curves: pl.DataFrame) -> dict[str, Any]:
-    """Labels of a trained policy: how its training `ended` (converged, cut short, fixed), and after how many `steps`.
+def of_training(curves: pl.DataFrame) -> dict[str, Any]:
+    """Labels of a trained policy: how its training `ended` (converged, cut short, fixed), its `steps`, `learning_rate`.
 
     Args:
         curves: table `curves` of its run.
     """
-    return {"ended": curves["ended"][-1], "steps": int(curves["step"][-1]) + (curves["objective"][0] != "exact")}
+    steps = int(curves["step"][-1]) + (curves["objective"][0] != "exact")
+    return {"ended": curves["ended"][-1], "steps": steps, "learning_rate": float(curves["learning_rate"][0])}
 
 
 def labelled(
@@ -287,7 +288,7 @@ def labelled(
 
     Args:
         table: from `placements`.
-        labels: of each policy: objective, optimized, coefficient, seed; for trained ones also ended, steps.
+        labels: of each policy: objective, optimized, coefficient, seed; for trained ones also `of_training`.
         samples: table `samples` of each policy.
         notes: remarks on each policy.
         kl: table `policy_kl` of each policy.
@@ -301,6 +302,7 @@ def labelled(
             "policy": policy,
             "ended": None,
             "steps": None,
+            "learning_rate": None,
             **labels[policy],
             "truncation_rate": (s["finish_reason"] == "length").mean(),
             "mean_tokens": s["n_tokens"].mean(),
@@ -310,7 +312,7 @@ def labelled(
         for policy, s in samples.items()
     ]
     types = {"objective": pl.String, "optimized": pl.String, "coefficient": pl.Float64, "seed": pl.Int64}
-    types |= {"ended": pl.String, "steps": pl.Int64}
+    types |= {"ended": pl.String, "steps": pl.Int64, "learning_rate": pl.Float64}
     return table.join(pl.DataFrame(rows, schema_overrides=types), on="policy", how="left", maintain_order="left")
 
 

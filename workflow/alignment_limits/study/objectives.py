@@ -45,6 +45,7 @@ class Objective:
         fits_reward: first fits a reward to the pairs.
         unregularised: has a target without a KL penalty.
         estimates_kl: estimates the penalty on the pairs' replies.
+        tilts: on a reward, its optimum over all laws is the tilt.
         counts: its coefficient is a number of replies, not β.
         penalised: on a reward, it maximises E r − β·KL by steps, with its coefficient as β.
     """
@@ -58,6 +59,7 @@ class Objective:
     fits_reward: bool = False
     unregularised: bool = False
     estimates_kl: bool = False
+    tilts: bool = False
     counts: bool = False
     penalised: bool = False
 
@@ -81,20 +83,22 @@ OBJECTIVES = {
     ),
     "distillation-on-policy": Objective("distillation, on-policy", "P"),
     "rlhf": Objective("RLHF", "^", on_pairs=_GROUPED, online=True, grouped=True, fits_reward=True),
-    "dpo": Objective("DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer", penalised=True),
+    "dpo": Objective(
+        "DPO", "v", on_rewards="offline:dpo_trainer", on_pairs="offline:pairs_trainer", penalised=True, tilts=True
+    ),
     "rebel": Objective("REBEL", "<", on_pairs="offline:pairs_trainer", fits_reward=True),
     "ipo": Objective("IPO", "X", on_pairs="offline:pairs_trainer"),
-    "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True, penalised=True),
+    "ppo": Objective("ppo", on_rewards="on_policy:ppo_trainer", online=True, penalised=True, tilts=True),
     "grpo": Objective("grpo", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
     "grpo-kl-in-reward": Objective(
-        "grpo, KL in reward", on_rewards=_GROUPED, online=True, grouped=True, penalised=True
+        "grpo, KL in reward", on_rewards=_GROUPED, online=True, grouped=True, penalised=True, tilts=True
     ),
-    "grpo-k2": Objective("grpo, k2 loss", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
-    "rloo": Objective("rloo", on_rewards=_GROUPED, online=True, grouped=True, penalised=True),
-    "tilt": Objective("tilt's samples", on_rewards="offline:picks_trainer", penalised=True),
+    "grpo-k2": Objective("grpo, k2 loss", on_rewards=_GROUPED, online=True, grouped=True, penalised=True, tilts=True),
+    "rloo": Objective("rloo", on_rewards=_GROUPED, online=True, grouped=True, penalised=True, tilts=True),
+    "tilt": Objective("tilt's samples", on_rewards="offline:picks_trainer", penalised=True, tilts=True),
     "best-of-n": Objective("best-of-n", on_rewards="offline:picks_trainer", counts=True),
     "expert-iteration": Objective("expert iteration", on_rewards=_GROUPED, online=True, grouped=True, counts=True),
-    "exact": Objective("exact", on_rewards="exact"),
+    "exact": Objective("exact", on_rewards="exact", tilts=True),
 }
 
 

@@ -22,7 +22,7 @@ from alignment_limits.study.samples import Samples
 from alignment_limits.study.sampling import Documents, Model, Prompts, Sampling
 from alignment_limits.study.starts import check_plannable, check_start
 from alignment_limits.study.tradeoffs import Tradeoffs
-from alignment_limits.study.training import Preferences, Recipe, Run, check_learnable, learned_from
+from alignment_limits.study.training import Preferences, Recipe, Run, Sweep, check_learnable, check_split, learned_from
 
 MOST_POOLED = 5  # K policies read each other's replies in K (K - 1) passes; their KLs need 4 K passes
 
@@ -223,6 +223,7 @@ class Study(Strict):
         for name, recipe in (self.training or {}).items():
             if not self.sampling:
                 continue
+            check_split(f"training.{name}", recipe, self.prompts)
             if recipe.learn_from is not None:
                 check_learnable(f"training.{name}", recipe, self.preferences, self.prompts, self.sampling)
             if recipe.objective == "exact" and (not self.enumerable or self.sampling.top_p < 1):
@@ -246,6 +247,11 @@ class Study(Strict):
         """All training runs, in the file's order."""
         judge = (self.preferences and self.preferences.reward) or self.gold
         return [run for name, recipe in (self.training or {}).items() for run in recipe.runs(name, judge)]
+
+    @property
+    def sweeps(self) -> list[Sweep]:
+        """All sweeps over learning rates, in the file's order."""
+        return [sweep for name, recipe in (self.training or {}).items() for sweep in recipe.sweeps(name)]
 
     @property
     def all_policies(self) -> list[Policy | Proposed | Run]:

@@ -76,6 +76,7 @@ class Lora(Strict):
     layers: int | None = Field(None, ge=1, description="number of last blocks with an adapter; default: all")
 
 
+Rate = Annotated[float, Field(gt=0)]
 FEWEST_POINTS = 4  # measured KLs in a window of the stopping rule
 
 
@@ -126,7 +127,14 @@ class Recipe(Strict):
         "(expert-iteration: its coefficient)",
     )
     epochs: int = Field(1, ge=1, description="passes over each batch")
-    learning_rate: float = Field(1e-4, gt=0, description="constant learning rate of AdamW")
+    learning_rate: Rate | list[Rate] = Field(
+        1e-4,
+        description="constant learning rate of AdamW; several: one is chosen for each reward by a recorded sweep on "
+        "the prompts that are trained on",
+    )
+    train_on: float = Field(
+        1, gt=0, le=1, description="share of the study's prompts that are trained on; policies are judged on both parts"
+    )
     lora: Lora | None = Field(Lora(), description="null: all weights are trained")  # type: ignore[call-arg]
     kl_every: int = Field(
         1,
@@ -178,6 +186,7 @@ class Recipe(Strict):
         if OBJECTIVES[self.objective].counts and any(n != int(n) or n < 2 for n in self.coefficients):
             raise ValueError(f"for {self.objective}, coefficients are numbers of replies: whole numbers, at least 2")
         self._stoppable()
+        self._sweepable()
         if min(self.seeds) < 0 or max(self.seeds) >= 2**31:
             raise ValueError("seeds must be from 0 to 2^31")
         return self
@@ -201,6 +210,21 @@ class Recipe(Strict):
                 "stops earlier"
             )
 
+    def _sweepable(self) -> None:
+        if self.train_on < 1 and self.learn_from is not None:
+            raise ValueError("train_on is for rewards; pairs are of all prompts: leave it out")
+        if not isinstance(self.learning_rate, list):
+            return
+        if self.learn_from is not None or not OBJECTIVES[self.objective].penalised:
+            raise ValueError(
+                "several learning rates are compared by reward − β·KL, which is the objective of "
+                f"{', '.join(those('penalised'))} on rewards; give one"
+            )
+        if len(set(self.learning_rate)) != len(self.learning_rate) or len(self.learning_rate) < 2:
+            raise ValueError("learning_rate: give one, or several different ones")
+        if self.train_on == 1:
+            raise ValueError("several learning rates need train_on below 1: they are not chosen on prompts that judge")
+
     @property
     def replies_per_prompt(self) -> int:
         """Replies to one prompt in a batch."""
@@ -218,7 +242,8 @@ class Recipe(Strict):
     def deciding(self) -> dict[str, Any]:
         """Settings that decide a run's weights, without its reward or pairs, coefficient and seed."""
         apart = {"optimize", "learn_from", "pairs", "coefficients", "seeds", "group"}
-        apart |= {"stop"} if self.stop is None else set()  # as before there was such a setting
+        # as before there were such settings
+        apart |= {name for name, plain in (("stop", None), ("train_on", 1)) if getattr(self, name) == plain}
         return self.model_dump(exclude=apart) | {"group": self.replies_per_prompt}
 
     def runs(self, name: str, judge: str) -> list[Run]:
@@ -228,6 +253,17 @@ class Recipe(Strict):
             return [Run(name, self, *labels) for labels in itertools.product(self.optimize, *seeds)]
         chosen = itertools.product(self.learn_from or [], self.pairs or [], *seeds)
         return [Run(name, self, judge, beta, seed, setting, pairs) for setting, pairs, beta, seed in chosen]
+
+    def sweeps(self, name: str) -> list[Sweep]:
+        """A sweep for each reward, if there are several rates: each at the middle coefficient, with a new seed."""
+        rates = self.learning_rate if isinstance(self.learning_rate, list) else []
+        beta, seed = sorted(self.coefficients)[len(self.coefficients) // 2], max(self.seeds) + 1
+        at = {rate: self.model_copy(update={"learning_rate": rate}) for rate in sorted(rates)}
+        return [
+            Sweep(name, reward, [Run(f"{name}-rate-{r:g}", one, reward, beta, seed) for r, one in at.items()])
+            for reward in self.optimize or []
+            if at
+        ]
 
 
 @dataclass(frozen=True)
@@ -256,6 +292,13 @@ class Run:
         return f"{self.recipe_name}-{self.subject}-{self.coefficient:g}-s{self.seed}"
 
     @property
+    def network(self) -> str:
+        """What its weights are, and the share of prompts that they are trained on; exact training has all weights."""
+        lora = None if self.objective == "exact" else self.recipe.lora
+        named = f"lora {lora.rank}/{lora.alpha:g}/{lora.layers or 'all'}" if lora else "all weights"
+        return f"{named}, prompts × {self.recipe.train_on:g}"
+
+    @property
     def curve(self) -> str:
         """Name of the file of curves that contains it."""
         return f"{self.recipe_name}-{self.subject}"
@@ -277,6 +320,32 @@ class Run:
         own = OBJECTIVES[self.objective]
         group = {"group": int(self.coefficient)} if own.grouped and own.counts else {}
         return self.recipe.deciding | {"coefficient": self.coefficient, "seed": self.seed} | pairs | group
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that differ in their learning rate, to choose that of a recipe's runs on one reward."""
+
+    recipe_name: str
+    optimized: str
+    runs: list[Run]
+
+
+def check_split(where: str, recipe: Recipe, prompts: Prompts | None) -> None:
+    """Refuse a recipe that trains on all prompts or on none, although a part is asked for.
+
+    Raises:
+        ValueError: names the recipe's key and what to change.
+    """
+    if recipe.train_on == 1:
+        return
+    if prompts is None:
+        raise ValueError(f"{where}.train_on needs a study with `prompts:`")
+    if not 1 <= round(recipe.train_on * prompts.count) < prompts.count:
+        raise ValueError(
+            f"{where}.train_on: {recipe.train_on:g} of {prompts.count} prompts leaves none to train on, or "
+            "none to judge by"
+        )
 
 
 def check_learnable(

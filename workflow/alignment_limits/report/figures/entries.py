@@ -165,6 +165,20 @@ FIGURES = {
             " intervals. Pale, hollow or dashed parts are not reliable; thin bars bound the limit there."
         ),
     ),
+    "gap": Entry(
+        "gaps:gap",
+        POLICIES,
+        "what the distance from the optimum is made of",
+        {"table": ("policies/gap.parquet", "schemas.limits:GAP")},
+        section="What a gap is made of",
+        page="training.md",
+        description=(
+            "**Distance of trained policies from the tilt at their β**, in gain − β·KL, and its parts: on new prompts, "
+            "what the network cannot express, what the objective's own optimum costs, what longer training would gain. "
+            "The rest contains every part that is unknown. The mark is the total with its 95% interval. Pale: not "
+            "reliable. Parts may be negative."
+        ),
+    ),
     "training_curves": Entry(
         "policies:training_curves",
         POLICIES,

@@ -221,9 +221,10 @@ def _kl(r: Mapping[str, Any]) -> list[str | Cell]:
 
 
 def _ended(r: Mapping[str, Any]) -> list[str]:
-    """How training ended, where a rule decided it; older tables do not say."""
+    """Its learning rate, and how training ended where a rule decided it; older tables do not say."""
     said = {"converged": "converged at step {}", "cut short": "cut short at {} steps"}.get(r.get("ended") or "")
-    return [said.format(r["steps"])] if said else []
+    rate = r.get("learning_rate")
+    return [*([f"learning rate {rate:g}"] if rate else []), *([said.format(r["steps"])] if said else [])]
 
 
 def _place(r: Mapping[str, Any]) -> list[str | Cell]:

@@ -73,6 +73,40 @@ POLICIES = Schema(
     },
 )
 
+# Gain and KL of policies at each prompt, in base standard deviations and nats per reply.
+BY_PROMPT = Schema(
+    "by_prompt",
+    {
+        "policy": pl.String,
+        "evaluated": pl.String,
+        "prompt_id": pl.String,
+        "gain": pl.Float64,
+        "kl": pl.Float64,
+        "trained": pl.Boolean,  # whether the policy was trained on this prompt; null: not known
+    },
+)
+# Parts of a trained policy's distance from the tilt at its β, in base standard deviations.
+GAP = Schema(
+    "gap",
+    {
+        "policy": pl.String,
+        "objective": pl.String,
+        "optimized": pl.String,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
+        "ended": pl.String,
+        "part": pl.String,  # total, and what it is the sum of
+        "value": pl.Float64,  # NaN: unknown, and within `rest`
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "basis": pl.String,  # estimated, theory, exact, unknown
+        "against": pl.String,  # the policy that it is compared with; null: none
+        "reliable": pl.Boolean,
+        "reason": pl.String,
+    },
+    verdicts={"reliable": ("value", "low", "high")},
+)
+
 # The numbers of the report.
 HEADLINE = Schema(
     "headline",

@@ -137,6 +137,25 @@ CURVES = Schema(
     },
 )
 
+# Learning rates that were compared: reward − β·KL at the end of each run, in base standard deviations.
+SWEEP = Schema(
+    "sweep",
+    {
+        "recipe": pl.String,
+        "objective": pl.String,
+        "optimized": pl.String,
+        "coefficient": pl.Float64,
+        "seed": pl.Int64,
+        "learning_rate": pl.Float64,
+        "steps": pl.Int64,
+        "ended": pl.String,
+        "value": pl.Float64,
+        "error": pl.Float64,
+        "chosen": pl.Boolean,
+        "at_end": pl.Boolean,  # the chosen rate is the first or the last that was tried
+    },
+)
+
 # Policies: the KL of each of their replies.
 POLICY_KL = Schema(
     "policy_kl",
