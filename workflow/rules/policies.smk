@@ -6,7 +6,7 @@
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
-from alignment_limits.study.objectives import counts, those
+from alignment_limits.study.objectives import those
 
 
 wildcard_constraints:
@@ -296,9 +296,7 @@ rule place_policies:
 
 
 # runs whose coefficient is the β of E r − β·KL
-PENALISED = [
-    run for run in STUDY.runs if run.setting is None and not counts(run.objective)
-]
+PENALISED = [run for run in STUDY.runs if run.has_beta]
 
 
 rule policy_gap:

@@ -292,6 +292,11 @@ class Run:
         return f"{self.recipe_name}-{self.subject}-{self.coefficient:g}-s{self.seed}"
 
     @property
+    def has_beta(self) -> bool:
+        """Whether its coefficient is the β of E r − β·KL on a reward."""
+        return self.setting is None and not OBJECTIVES[self.objective].counts
+
+    @property
     def network(self) -> str:
         """What its weights are, and the share of prompts that they are trained on; exact training has all weights."""
         lora = None if self.objective == "exact" else self.recipe.lora

@@ -194,8 +194,14 @@ ROUNDING = 1e-9  # of sums over all replies
 _NAMES = {"frontier": "frontier", "best_of_n": "best-of-n and relatives", "policies": "policies"}
 
 
-def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1.0, raw: bool = False) -> str:
-    """HTML of the table `policies/policies.parquet`, gold's section first; `raw`: it is in the rewards' own units."""
+def policies_page(
+    study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1.0, raw: bool = False, gaps: Sequence[str] = ()
+) -> str:
+    """HTML of the table `policies/policies.parquet`, gold's section first.
+
+    Args:
+        raw: it is in the rewards' own units. gaps: sentences on what distances are made of.
+    """
     one_each = rows.unique("policy", keep="first", maintain_order=True)
     names = sorted(rows["evaluated"].unique(maintain_order=True).to_list(), key=lambda name: name != gold)
     parts = {name: rows.filter(pl.col("evaluated") == name) for name in names}
@@ -205,6 +211,7 @@ def policies_page(study: str, rows: pl.DataFrame, *, gold: str, top_p: float = 1
         gold=gold,
         raw=raw,
         truncated=top_p < 1,
+        gaps=gaps,
         kls=[_kl(r) for r in one_each.iter_rows(named=True)],
         by_reward={name: [_place(r) for r in part.iter_rows(named=True)] for name, part in parts.items()},
     )

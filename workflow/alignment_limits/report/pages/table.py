@@ -16,6 +16,7 @@ from alignment_limits.policies.target import chosen, distances, main_setting
 from alignment_limits.report.claims.learning import learning_claims, nearest
 from alignment_limits.report.claims.limits import Verdict
 from alignment_limits.report.claims.trained import proxy_claims, target_claims
+from alignment_limits.report.gap import sentences
 from alignment_limits.report.pages import learning
 from alignment_limits.report.pages.provenance import provenance_page
 from alignment_limits.tables.artifacts import Schema, read_table
@@ -37,7 +38,9 @@ def _own(file: str, table: str, tables: Tables, p: Mapping[str, Any]) -> pl.Data
 
 def _policies(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
     rows = _own("policies/policies.parquet", "policies", tables, p)
-    return learning.policies_page(study, rows, gold=p["gold"], top_p=p["top_p"], raw="scales" in tables), ()
+    parts = sentences(tables["gap"]) if "gap" in tables else []
+    raw = "scales" in tables
+    return learning.policies_page(study, rows, gold=p["gold"], top_p=p["top_p"], raw=raw, gaps=parts), ()
 
 
 def _targets(study: str, tables: Tables, p: Mapping[str, Any]) -> Made:
@@ -152,6 +155,7 @@ PAGES = {
         "where each policy stands",
         {
             "policies": ("policies/policies.parquet", contracts.POLICIES),
+            "gap": ("policies/gap.parquet", contracts.GAP),
             "scales": ("ensembles/scales.parquet", SCALES),
         },
         details="docs/policies.md",
@@ -220,6 +224,7 @@ def tables_of(name: str, study: Any) -> dict[str, str]:
         ("learning_page", "gamma"): not (study.learning and study.learning.estimate_gamma),
         ("targets_page", "exact"): not study.enumerable,
         ("exact_page", "policies"): not study.all_policies,
+        ("policies_page", "gap"): not any(run.has_beta for run in study.runs),
     }
     lacking |= {(name, "scales"): study.units != "raw"}
     found = {table: path for table, (path, _) in PAGES[name].tables.items() if not lacking.get((name, table))}
