@@ -41,7 +41,7 @@ def answers(
 def side_effects(table: pl.DataFrame, gold: str) -> tuple[str, str] | None:
     """How length, and the share of cut replies and refusals, change as gold is optimised; None without such columns."""
     rows = table.filter((pl.col("optimized") == gold) & (pl.col("method") == TILT) & (pl.col("kind") == "column"))
-    have = set(rows["column"])
+    have = rows["column"].unique(maintain_order=True).to_list()
     named = [TOKENS if TOKENS in have else CHARACTERS, *(c for c in have if c not in (TOKENS, CHARACTERS, *SHARES))]
     named = [name for name in [*named, *_CHANGES] if name in have]
     if not named:
@@ -71,8 +71,9 @@ def _change(rows: pl.DataFrame, name: str) -> str:
     subject = {TOKENS: "Replies", CHARACTERS: "Replies"}.get(name, _CHANGES.get(name, f"The mean of {name}"))
     subject = subject[0].upper() + subject[1:]
     if not (size.low > 0 or size.high < 0):
+        subject = "The length of replies" if name in (TOKENS, CHARACTERS) else subject
         most = max(abs(size.low), abs(size.high))
-        verb = "do" if subject.endswith("s") else "does"
+        verb = "do" if name in _CHANGES else "does"
         return f"{subject} {verb} not change significantly up to {nats(kl)} (at most {number(most)}{unit})."
     up, down = ("get longer", "get shorter") if name in (TOKENS, CHARACTERS) else ("rises", "falls")
     if name in _CHANGES:
