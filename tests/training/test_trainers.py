@@ -70,7 +70,7 @@ def test_pairs_are_preferred_as_bradley_and_terry_have_it(world, tmp_path):
 
 def test_picks_have_best_of_ns_law(world, tmp_path):
     """Their mean reward is that of the best of n of the base's samples, by ranks."""
-    n, task = 4, world.task(tmp_path, steps=100, batch=100, coefficient=4)
+    n, task = 4, world.task(tmp_path, steps=100, batch=100, objective="best-of-n", coefficient=4)
     row = {tuple(ids): i for i, ids in enumerate(world.sent)}
     of = [[(i == -100) for i in pick["labels"]] for pick in picks(task)]
     sent = [tuple(itertools.compress(pick["input_ids"], prompt)) for pick, prompt in zip(picks(task), of, strict=True)]

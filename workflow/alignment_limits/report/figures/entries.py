@@ -188,9 +188,8 @@ FIGURES = {
         description=(
             "**How policies were trained** by one method on one reward, one colour per KL coefficient. Top: mean "
             "reward of each step's replies and their KL from the base model. Bottom: their length and entropy. Pale "
-            "lines are seeds. Full lines are the mean over seeds and over the last twentieth of the run. A dot: a run "
-            "converged. A cross: it was cut short. Each step is measured on few replies; the figures of policies show "
-            "where training ended, with intervals."
+            "lines are seeds. Full lines are the mean over seeds and over the last twentieth of the run. Dot: the run "
+            "converged. Cross: it was cut short. The figures of policies show where training ended, with intervals."
         ),
     ),
     "targets": Entry(
