@@ -135,7 +135,7 @@ def all_files(path):
     """A file, or all files of a folder."""
     if not Path(path).is_dir():
         return [path]
-    return sorted(str(file) for file in Path(path).rglob("*") if file.is_file())
+    return sorted(users(file) for file in Path(path).rglob("*") if file.is_file())
 
 
 def one_of(names):
