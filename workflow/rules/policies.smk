@@ -329,32 +329,6 @@ rule policy_gap:
         "../scripts/policy_gap.py"
 
 
-rule figure_gap:
-    input:
-        **{k: results(p) for k, p in tables_of(FIGURES["gap"], STUDY).items()},
-    output:
-        pdf=results("figures/gap.pdf"),
-        png=report(
-            results("figures/gap.png"),
-            caption="../report/caption.rst",
-            category=FIGURES["gap"].category,
-            labels={"figure": FIGURES["gap"].label},
-        ),
-    log:
-        results("logs/figure_gap/gap.log"),
-    benchmark:
-        results("benchmarks/figure_gap/gap.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        figure="gap",
-        p=settings_of(FIGURES["gap"], STUDY)
-        | {"caption": caption(FIGURES["gap"], STUDY)},
-        code=code("figure.py", FIGURES["gap"].module),
-    script:
-        "../scripts/figure.py"
-
-
 use rule link_shards as link_policies with:
     input:
         results("policies/policies.parquet"),
@@ -415,7 +389,7 @@ rule figure_policies:
 
 
 if PENALISED:
-    MADE += [*rules.policy_gap.output, *rules.figure_gap.output]
+    MADE += rules.policy_gap.output
 
 # shards and models are listed so that deleted ones are created again
 MADE += [

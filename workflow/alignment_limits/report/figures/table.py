@@ -37,6 +37,7 @@ def figures_of(study: Any, made: Collection[str]) -> dict[str, Entry]:
         wanted += ["proxy_quality"] if study.gold_labels and study.gold_labels.sweep else []
         wanted += ["targets", "target_plane"] if study.preferences and study.all_policies else []
         wanted += ["exact"] if study.enumerable else []
+        wanted += ["gap"] if any(run.has_beta for run in study.runs) else []
         wanted += [name for name, entry in FIGURES.items() if entry.of in made]
     return {name: FIGURES[name] for name in wanted}
 
