@@ -63,7 +63,7 @@ def gap(table: pl.DataFrame, look: Look) -> Figure:
         ax.invert_yaxis()
         ax.axvline(0, color=INK, lw=0.6)
         # not the words of an axis that `units: raw` converts: policies may have different rewards
-        ax.set_xlabel("gain − β·KL below the tilt\n(standard deviations of the base model)")
+        ax.set_xlabel("gain − β·KL below the tilt\n(base-model s.d.)")
         handles: list[Any] = [Patch(color=shade, lw=0, label=PARTS[part]) for part, shade in shades.items()]
         handles.append(Line2D([], [], color=INK, marker="|", ms=8, mew=1.2, lw=0.8, label="total, 95%"))
         outside_key(figure, handles, look)
