@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from alignment_limits.exact.laws import gain, kl, tilt
+from alignment_limits.limits import frontier
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.policies.gap import References, Trained, decompose, gaps, tilt_objective
+from alignment_limits.policies.gap import References, Trained, decompose, gaps, tilt_objective, tilts_of
 
 BETA, P, R = 0.5, 24, 12
 SPLIT = np.arange(P) % 3 != 0
@@ -80,11 +81,25 @@ def test_intervals_are_those_of_two_separate_groups_of_prompts():
     assert row["low"] < row["value"] < row["high"]
 
 
-def test_the_tilts_objective_is_corrected_for_few_samples():
+def test_the_tilts_objective_is_that_of_the_limit_and_corrected_for_few_samples():
     scores = np.random.default_rng(0).normal(size=(4000, 32))
     assert tilt_objective(scores, 1.0).mean() == pytest.approx(0.5, abs=0.012)
-    rest = np.where(np.arange(32) < 16, scores, np.nan)
-    np.testing.assert_allclose(tilt_objective(rest, 1.0), tilt_objective(scores[:, :16], 1.0))
+    keys = np.random.default_rng(2).permutation(100)
+    few = np.where(np.random.default_rng(1).random((100, 32)) < 0.9, scores[:100], np.nan)
+    row = frontier(few, betas=[0.8], seed=3, keys=keys, replicates=100)
+    own = tilt_objective(few, 0.8, seed=3, keys=keys).mean()
+    assert own == pytest.approx(row.gain[0] - 0.8 * row.kl[0], abs=1e-9)
+
+
+def test_tilts_are_those_of_each_reward_and_coefficient():
+    rng = np.random.default_rng(0)
+    scores = {"gold": rng.normal(size=(32, 32)), "heavy": rng.exponential(size=(32, 32)) ** 2}
+    policies = [Trained("a", "rloo", r, beta, 0, "all", "fixed") for r, beta in (("gold", 1.0), ("heavy", 1.0))]
+    found = tilts_of(policies, scores, seed=1, replicates=100)
+    assert {*found} == {("gold", 1.0), ("heavy", 1.0)}
+    np.testing.assert_allclose(found["gold", 1.0][0], tilt_objective(scores["gold"], 1.0, seed=1))
+    assert found["gold", 1.0][1] == ""
+    assert "heavy upper tail" in found["heavy", 1.0][1]
 
 
 def test_a_table_says_what_each_part_is_compared_with():

@@ -227,7 +227,7 @@ def test_each_limit_ends_a_reply_and_no_other(program, kind):
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.skipif(not ISOLATED and os.environ.get("SLURM_TESTS") != "must-run", reason="no namespaces for users here")
+@pytest.mark.skipif(not ISOLATED and os.environ.get("ALL_TESTS") != "must-run", reason="no namespaces for users here")
 def test_a_program_has_no_network_and_leaves_nothing_behind(program):
     code = """
 import os, socket, subprocess

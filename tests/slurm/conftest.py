@@ -10,14 +10,14 @@ from cluster import NODE, TABLES, SlurmProject
 
 @pytest.fixture(scope="session")
 def slurm():
-    """A running Slurm, stopped afterwards; skipped where none can be started, unless SLURM_TESTS=must-run."""
+    """A running Slurm, stopped afterwards; skipped where none can be started, unless ALL_TESTS=must-run."""
     with open("/tmp/one-node-slurm.lock", "w") as lock:  # there is one place for its settings: one at a time
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             up = subprocess.run(["bash", NODE, "up"], capture_output=True, text=True, check=False)
             if up.returncode:
                 reason = f"no Slurm could be started: {up.stderr.strip()[-2000:] or up.stdout[-2000:]}"
-                pytest.fail(reason) if os.environ.get("SLURM_TESTS") == "must-run" else pytest.skip(reason)
+                pytest.fail(reason) if os.environ.get("ALL_TESTS") == "must-run" else pytest.skip(reason)
             yield
         finally:
             subprocess.run(["bash", NODE, "down"], capture_output=True, check=False)

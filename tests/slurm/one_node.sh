@@ -32,7 +32,7 @@ rm -rf "$C" "$D"
 
 packages=(slurmctld slurmd slurm-client munge)
 if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then # RUNLEVEL=1: installing them starts no daemon
-  [ "${SLURM_TESTS:-}" = must-run ] || { echo "not installed: apt-get install ${packages[*]}" >&2; exit 1; }
+  [ "${ALL_TESTS:-}" = must-run ] || { echo "not installed: apt-get install ${packages[*]}" >&2; exit 1; }
   exec 8>/tmp/one-apt.lock; flock 8 # tests of storage install something, too
   apt-get update -qq
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends "${packages[@]}" >/dev/null

@@ -16,7 +16,7 @@ def rsync():
     """The program by which Snakemake's plug-in for folders copies; CI installs it."""
     if shutil.which("rsync"):
         return
-    if os.environ.get("SLURM_TESTS") != "must-run":
+    if os.environ.get("ALL_TESTS") != "must-run":
         pytest.skip("not installed: apt-get install rsync")
     install = "apt-get update -qq && apt-get install -yqq --no-install-recommends rsync"
     subprocess.run(["flock", "/tmp/one-apt.lock", "sh", "-c", install], check=True, capture_output=True)

@@ -6,7 +6,6 @@
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import settings_of, tables_of
 from alignment_limits.study.layout import POLICY_FOLDER
-from alignment_limits.study.objectives import those
 
 
 wildcard_constraints:
@@ -295,40 +294,6 @@ rule place_policies:
         "../scripts/place_policies.py"
 
 
-# runs whose coefficient is the β of E r − β·KL
-PENALISED = [run for run in STUDY.runs if run.has_beta]
-
-
-rule policy_gap:
-    input:
-        **({"exact": results("exact/policies.parquet")} if STUDY.enumerable else {}),
-        by_prompt=results("policies/by_prompt.parquet"),
-        policies=results("policies/policies.parquet"),
-        standardised=results("ensembles/standardised.parquet"),
-    output:
-        gap=results("policies/gap.parquet"),
-    log:
-        results("logs/policy_gap/gap.log"),
-    benchmark:
-        results("benchmarks/policy_gap/gap.tsv")
-    conda:
-        ENVIRONMENT
-    params:
-        p={
-            "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
-            "rewards": list(STUDY.rewards),
-            "runs": {
-                run.name: run.labels | {"network": run.network} for run in PENALISED
-            },
-            "same_optimum": those("tilts"),
-            "bootstrap": STUDY.limits.bootstrap,
-            "seed": STUDY.seed,
-        },
-        code=code("policy_gap.py"),
-    script:
-        "../scripts/policy_gap.py"
-
-
 use rule link_shards as link_policies with:
     input:
         results("policies/policies.parquet"),
@@ -387,9 +352,6 @@ rule figure_policies:
     script:
         "../scripts/figure.py"
 
-
-if PENALISED:
-    MADE += rules.policy_gap.output
 
 # shards and models are listed so that deleted ones are created again
 MADE += [

@@ -1,12 +1,13 @@
 # in: prompts, the base model, its samples and their scores, the files of the optimised rewards; for runs that learn
 #     from pairs also preference pairs, features of the samples and their encoder
 # out: training/<policy and its digest>/model (adapter or checkpoint) and curves.parquet (shared), one job per policy;
-#      afterwards it is an ordinary policy, measured by the rules of policies.smk
+#      afterwards it is an ordinary policy, measured by the rules of policies.smk; policies/gap.parquet, the parts of
+#      each one's distance from its optimum
 from alignment_limits.report.figures.entries import FIGURES
 from alignment_limits.report.figures.table import settings_of
 from alignment_limits.files import digest
 from alignment_limits.study.training import learned_from
-from alignment_limits.study.objectives import OBJECTIVES, trainer
+from alignment_limits.study.objectives import OBJECTIVES, those, trainer
 
 TRAINED_MODEL = shared("training/{policy}/model")
 # curves that are drawn in one figure, by their files
@@ -246,6 +247,43 @@ rule figure_training_curves:
     script:
         "../scripts/figure.py"
 
+
+# runs whose coefficient is the β of E r − β·KL
+PENALISED = [run for run in STUDY.runs if run.has_beta]
+
+
+rule policy_gap:
+    input:
+        **({"exact": results("exact/policies.parquet")} if STUDY.enumerable else {}),
+        by_prompt=results("policies/by_prompt.parquet"),
+        policies=results("policies/policies.parquet"),
+        standardised=results("ensembles/standardised.parquet"),
+    output:
+        gap=results("policies/gap.parquet"),
+    log:
+        results("logs/policy_gap/gap.log"),
+    benchmark:
+        results("benchmarks/policy_gap/gap.tsv")
+    conda:
+        ENVIRONMENT
+    params:
+        p={
+            "ensembles": {name: e.model_dump() for name, e in STUDY.ensembles.items()},
+            "rewards": list(STUDY.rewards),
+            "runs": {
+                run.name: run.labels | {"network": run.network} for run in PENALISED
+            },
+            "same_optimum": those("tilts"),
+            "bootstrap": STUDY.limits.bootstrap,
+            "seed": STUDY.seed,
+        },
+        code=code("policy_gap.py"),
+    script:
+        "../scripts/policy_gap.py"
+
+
+if PENALISED:
+    MADE += rules.policy_gap.output
 
 if SWEEPS:
     MADE += rules.sweep_table.output

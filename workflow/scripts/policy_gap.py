@@ -3,9 +3,8 @@
 import polars as pl
 
 from alignment_limits.jobs.job import job, provenance, say
-from alignment_limits.limits import frontier
 from alignment_limits.limits.bootstrap import PromptBootstrap
-from alignment_limits.policies.gap import Trained, gaps, tilt_objective
+from alignment_limits.policies.gap import Trained, gaps, tilts_of
 from alignment_limits.tables.artifacts import read_table, write_table
 from alignment_limits.tables.grid import prompt_clusters, prompt_keys, reward_arrays
 from alignment_limits.tables.schemas.limits import BY_PROMPT, EXACT_OF_POLICIES, GAP, POLICIES
@@ -20,10 +19,7 @@ with job(snakemake):
     placed = read_table(files.policies, POLICIES)
     ended = dict(placed.select("policy", "ended").iter_rows())
     policies = [Trained(name, ended=ended[name], **run) for name, run in p["runs"].items()]
-    tilts = {}
-    for reward, beta in sorted({(policy.optimized, policy.coefficient) for policy in policies}):
-        row = frontier(base[reward], betas=[beta], **draws)
-        tilts[reward, beta] = tilt_objective(base[reward], beta), str(row.reason[0])
+    tilts = tilts_of(policies, base, **draws)
     exact = {}
     if "exact" in files.keys():  # noqa: SIM118 (a list with names)
         known = read_table(files.exact, EXACT_OF_POLICIES).filter(

@@ -27,19 +27,21 @@ from numpy.typing import NDArray
 
 from alignment_limits.ensembles.scores import Array
 from alignment_limits.limits.bootstrap import PromptBootstrap
+from alignment_limits.limits.correction import extrapolate_at_beta
+from alignment_limits.limits.curve import CorrectedCurve
+from alignment_limits.limits.frontier import frontier
 
 PARTS = ("total", "generalisation", "expressibility", "objective", "optimisation", "rest")
 ESTIMATED, THEORY, EXACT, UNKNOWN = "estimated", "theory", "exact", "unknown"
 
 
-def tilt_objective(scores: Array, beta: float) -> Array:
-    """𝒥 of the tilt at each prompt: β log E e^{(r − E r)/β}, from base samples.
-
-    The estimate from all samples is biased low; twice it minus the mean of those from two halves has less bias.
+def tilt_objective(scores: Array, beta: float, *, seed: int = 0, keys: NDArray[np.int_] | None = None) -> Array:
+    """𝒥 of the tilt at each prompt, from base samples: gain − β·KL of the limit at β, corrected as there.
 
     Args:
         scores: of the base's samples [p, m]; NaN marks a missing sample.
         beta: in units of the scores.
+        seed, keys: how samples are divided for the correction (`limits.frontier`).
 
     Returns:
         [p], in units of the scores.
@@ -52,19 +54,8 @@ def tilt_objective(scores: Array, beta: float) -> Array:
     References:
         docs/theory.md, "The tilt".
     """
-
-    def plain(part: Array) -> Array:
-        there = ~np.isnan(part)
-        exponent = np.where(there, part / beta, -np.inf)
-        top = exponent.max(axis=1, keepdims=True)
-        log_mean = np.log(np.exp(exponent - top).sum(axis=1) / there.sum(axis=1)) + top[:, 0]
-        return np.asarray(beta * log_mean - np.nansum(part, axis=1) / there.sum(axis=1))
-
-    whole = plain(scores)
-    halves = [scores[:, ::2], scores[:, 1::2]]
-    if any((~np.isnan(half)).sum(axis=1).min(initial=1) == 0 for half in halves):
-        return whole
-    return np.asarray(2 * whole - (plain(halves[0]) + plain(halves[1])) / 2)
+    m = CorrectedCurve(scores, seed=seed, keys=keys).moments(np.array([1 / beta]))
+    return np.asarray(extrapolate_at_beta(np.moveaxis(m.mean - beta * m.kl, -1, 0))[:, 0])
 
 
 @dataclass(frozen=True)
@@ -173,6 +164,27 @@ def trained_longer(policy: Trained, all_: Sequence[Trained]) -> Trained | None:
         return policy
     found = [p for p in all_ if p.objective == policy.objective and p.like(policy) and p.ended == "converged"]
     return min(found, key=lambda p: (p.seed != policy.seed, p.seed), default=None)
+
+
+def tilts_of(
+    policies: Sequence[Trained], scores: Mapping[str, Array], **draws: Any
+) -> dict[tuple[str, float], tuple[Array, str]]:
+    """𝒥 of the tilts that policies are compared with, as `gaps` takes them.
+
+    Args:
+        policies: those with a β.
+        scores: of the base's samples [p, m], by reward.
+        draws: arguments of `limits.frontier`: replicates, seed, keys, clusters.
+
+    Returns:
+        𝒥 at each prompt [p] by reward and β, and why the limit at this β is not reliable ("" where it is).
+    """
+    out = {}
+    for reward, beta in sorted({(policy.optimized, policy.coefficient) for policy in policies}):
+        row = frontier(scores[reward], betas=[beta], **draws)
+        worth = tilt_objective(scores[reward], beta, seed=draws.get("seed", 0), keys=draws.get("keys"))
+        out[reward, beta] = worth, str(row.reason[0])
+    return out
 
 
 def gaps(
